@@ -1,0 +1,190 @@
+"""What every run does beside training: the same draws on resuming, warnings, figures and pictures."""
+
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L  # noqa: N812
+import numpy as np
+import torch
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_warn
+
+from unetkit import pictures
+from unetkit.data import SegmentationDataModule
+from unetkit.data.augment import derived_seed
+from unetkit.data.dataset import VOID, Draw, Item
+from unetkit.inference import Prediction, Predictor
+from unetkit.module import SegmentationModule
+
+class EpochSeed(L.Callback):
+    """Seed torch from (seed, epoch, rank) when an epoch begins, so that dropout resumes where it stopped."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Seed."""
+        torch.manual_seed(derived_seed(self.seed, trainer.current_epoch, trainer.global_rank))
+
+
+class CollapseWarning(L.Callback):
+    """Warn when every validation mask is predicted empty, or every one full."""
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look at the share of predicted foreground."""
+        share = trainer.callback_metrics.get("val/predicted_share")
+        if share is None or trainer.sanity_checking or 0 < share < 1:
+            return
+        what = "empty" if share == 0 else "full"
+        rank_zero_warn(
+            f"epoch {trainer.current_epoch}: all validation masks are predicted {what}. In the first epochs this is "
+            "common; if it stays, lower optimizer.lr, raise loss.dice_weight, and look at pictures/training_pairs.png"
+        )
+
+
+class RunFigures(L.Callback):
+    """Measure images per second of training and the peak of memory.
+
+    Attributes:
+        images_per_second: Of the training steps, the first left out, data loading included.
+        peak_memory_mib: Of the GPU's tensors, or of the whole process on a CPU.
+    """
+
+    def __init__(self) -> None:
+        self.images = 0
+        self.seconds = 0.0
+        self._last: float | None = None
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave what lies between epochs out."""
+        self._last = None
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Add a step."""
+        now = time.perf_counter()
+        if self._last is not None:
+            self.images += len(batch["image"]) * trainer.world_size
+            self.seconds += now - self._last
+        self._last = now
+
+    @property
+    def images_per_second(self) -> float | None:
+        """None before two steps of an epoch were made."""
+        return round(self.images / self.seconds, 2) if self.seconds else None
+
+    @property
+    def peak_memory_mib(self) -> float:
+        """In MiB."""
+        if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+            return round(torch.cuda.max_memory_allocated() / 2**20, 1)
+        unit = 1 if sys.platform == "darwin" else 1024  # Linux counts KiB
+        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
+
+
+class Pictures(L.Callback):
+    """Write `training_pairs.png` before training and `predictions.png` after it; show some to W&B or TensorBoard.
+
+    Args:
+        folder: For the pictures.
+        shown: Validation images that the loggers get after each validation.
+    """
+
+    def __init__(self, folder: Path, shown: int = 4) -> None:
+        self.folder = folder
+        self.shown = shown
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draw some training pairs as they are and as the first epochs show them."""
+        if trainer.is_global_zero:
+            pictures.write_png(self.folder / "training_pairs.png", training_pairs(_data(trainer)))
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Send predictions to the loggers that take pictures."""
+        loggers = [x for x in trainer.loggers if isinstance(x, WandbLogger | TensorBoardLogger)]
+        if not loggers or trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        dataset = _data(trainer).dataset("val")
+        predictor = _predictor(pl_module)
+        for item in evenly(len(dataset), self.shown):
+            pair = dataset[Draw(0, item)]
+            prediction = predictor.predict_prepared(pair["image"])
+            for logger in loggers:
+                log_prediction(logger, f"predictions/{item}", pair, prediction, trainer.global_step)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draw the best, median and worst predictions."""
+        if trainer.is_global_zero:
+            picture = best_median_worst(_predictor(pl_module), _data(trainer))
+            pictures.write_png(self.folder / "predictions.png", picture)
+
+
+def training_pairs(data: SegmentationDataModule, rows: int = 8, epochs: int = 4) -> pictures.Image:
+    """A sheet of training pairs: as they are, then as the first epochs show them."""
+    plain, augmented = data.dataset("train"), data.dataset("train", augment=True)
+    items = evenly(len(plain), rows)
+    drawn = []
+    for item in items:
+        versions = [plain[Draw(0, item)], *(augmented[Draw(epoch, item)] for epoch in range(epochs))]
+        drawn.append([pictures.overlay(pair["image"], pair["mask"]) for pair in versions])
+    headings = ["as it is", *(f"epoch {epoch}" for epoch in range(epochs))]
+    return pictures.sheet(drawn, headings, [data.pairs[plain.indices[item]].id for item in items])
+
+
+def best_median_worst(predictor: Predictor, data: SegmentationDataModule, each: int = 3) -> pictures.Image:
+    """A sheet of the validation pairs with the best, median and worst IoU; those empty in truth and prediction
+    have none to show and are left out.
+    """
+    dataset = data.dataset("val")
+    ranking = []
+    for item in range(len(dataset)):
+        pair = dataset[Draw(0, item)]
+        mask, truth = predictor.predict_prepared(pair["image"]).mask, pair["mask"]
+        valid, union = truth != VOID, (mask > 0) | ((truth > 0) & (truth != VOID))
+        if (union & valid).any():
+            right = (mask == truth) & (truth > 0) & valid
+            ranking.append((right.sum() / (union & valid).sum(), item))
+    ranking.sort(reverse=True)
+    middle = max((len(ranking) - each) // 2, 0)
+    groups = {"best": ranking[:each], "median": ranking[middle : middle + each], "worst": ranking[-each:]}
+    rows, captions = [], []
+    for group, members in groups.items():
+        for iou, item in members:
+            pair = dataset[Draw(0, item)]
+            image, prediction = pair["image"], predictor.predict_prepared(pair["image"])
+            probability = prediction.probability if prediction.probability.ndim == 2 else prediction.probability.max(0)
+            drawn = [pictures.overlay(image, pair["mask"]), pictures.overlay(image, prediction.mask)]
+            rows.append([pictures.to_rgb(image), *drawn, pictures.heatmap(probability)])
+            captions.append(f"{group}: IoU {iou:.3f}, {data.pairs[pair['index']].id}")
+    return pictures.sheet(rows, ("image", "truth", "prediction", "probability"), captions)
+
+
+def log_prediction(logger: Logger, key: str, pair: Item, prediction: Prediction, step: int) -> None:
+    """Send image, truth and prediction to W&B (as mask overlays) or TensorBoard (drawn)."""
+    image, truth = pair["image"], pair["mask"]
+    if isinstance(logger, WandbLogger):
+        masks = {"truth": {"mask_data": truth}, "prediction": {"mask_data": prediction.mask}}
+        logger.log_image(key, [pictures.to_rgb(image)], step=step, masks=[masks])
+    elif isinstance(logger, TensorBoardLogger):
+        drawn = [pictures.to_rgb(image), pictures.overlay(image, truth), pictures.overlay(image, prediction.mask)]
+        logger.experiment.add_image(key, np.hstack(drawn), step, dataformats="HWC")
+
+
+def evenly(total: int, wanted: int) -> list[int]:
+    """At most `wanted` numbers spread evenly over 0 .. total - 1."""
+    return [int(i) for i in np.linspace(0, total - 1, min(wanted, total)).round()]
+
+
+def _predictor(module: L.LightningModule) -> Predictor:
+    assert isinstance(module, SegmentationModule)  # the only module that training.py trains
+    return Predictor(module.network, module.preprocessing, module.threshold)
+
+
+def _data(trainer: L.Trainer) -> SegmentationDataModule:
+    data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it on fit
+    assert isinstance(data, SegmentationDataModule)  # the only one that training.py uses
+    return data

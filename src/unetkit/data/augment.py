@@ -1,0 +1,93 @@
+"""Random changes of image and mask together, through albumentations (only here and in conf/augment)."""
+
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it calls home when imported
+
+import albumentations as A  # noqa: E402, N812
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
+
+Image = NDArray[np.uint8]
+
+
+class Augmentation:
+    """Albumentations' transforms in order, drawn anew from (seed, epoch, index) for each image.
+
+    So a run is the same for any number of workers, and resuming goes on with the draws that would have come.
+
+    Args:
+        transforms: Transforms by name, applied in order.
+        seed: Of the draws.
+    """
+
+    def __init__(self, transforms: Mapping[str, A.BasicTransform], seed: int) -> None:
+        self.seed = seed
+        self.compose = A.Compose(list(transforms.values())) if transforms else None
+
+    def __call__(self, image: Image, mask: Image, epoch: int, index: int) -> tuple[Image, Image]:
+        """Augment an image (H, W, C) uint8 and its mask (H, W) of class indices; sizes stay."""
+        if self.compose is None:
+            return image, mask
+        self.compose.set_random_seed(derived_seed(self.seed, epoch, index))
+        augmented = self.compose(image=np.ascontiguousarray(image), mask=np.ascontiguousarray(mask))
+        return augmented["image"], augmented["mask"]
+
+
+def derived_seed(*numbers: int) -> int:
+    """One seed from several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+class GridElastic(A.DualTransform):  # type: ignore[misc]
+    """The U-Net paper's elastic deformation, with its strength in pixels.
+
+    Random displacement vectors on a coarse grid, interpolated bicubically to every pixel (Ronneberger et al. 2015,
+    section 3.1: a 3x3 grid of N(0, 10 px) for 512 px). Borders are mirrored, masks take the nearest class.
+
+    Args:
+        displacement_px: Root mean square of the displacement along each axis, over the pixels, in pixels.
+        grid: Grid points along each axis.
+        p: Probability.
+    """
+
+    def __init__(self, displacement_px: float = 3.0, grid: int = 4, p: float = 1.0) -> None:
+        super().__init__(p=p)
+        self.displacement_px = displacement_px
+        self.grid = grid
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        """Draw the map (H, W) of columns and of rows that each pixel is taken from."""
+        height, width = params["shape"][:2]
+        dy, dx = self.random_generator.standard_normal((2, self.grid, self.grid), np.float32)
+        rows = np.arange(height, dtype=np.float32)[:, None]
+        columns = np.arange(width, dtype=np.float32)
+        scale = self.displacement_px / interpolated_rms(self.grid, height, width)
+        return {
+            "map_y": rows + scale * cv2.resize(dy, (width, height), interpolation=cv2.INTER_CUBIC),
+            "map_x": columns + scale * cv2.resize(dx, (width, height), interpolation=cv2.INTER_CUBIC),
+        }
+
+    def apply(self, img: Image, map_x: Any, map_y: Any, **params: Any) -> Image:
+        """Move the pixels of an image (H, W, C)."""
+        moved = cv2.remap(img, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+        return moved.reshape(img.shape).astype(np.uint8)
+
+    def apply_to_mask(self, mask: Image, map_x: Any, map_y: Any, **params: Any) -> Image:
+        """Move the classes of a mask (H, W)."""
+        moved = cv2.remap(mask, map_x, map_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101)
+        return moved.astype(np.uint8)
+
+
+@lru_cache(maxsize=256)
+def interpolated_rms(grid: int, height: int, width: int) -> float:
+    """Root mean square, over pixels and draws, of a grid of N(0, 1) interpolated to (height, width)."""
+    mean_squares = [
+        np.square(cv2.resize(np.eye(grid, dtype=np.float32), (grid, size), interpolation=cv2.INTER_CUBIC)).sum(1).mean()
+        for size in (height, width)
+    ]
+    return float(np.sqrt(np.prod(mean_squares)))

@@ -1,0 +1,209 @@
+"""The LightningDataModule: finds pairs, splits them, decodes them once, and serves batches."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L  # noqa: N812
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from unetkit.data.augment import Augmentation
+from unetkit.data.dataset import Batch, EpochSampler, Item, PairDataset, collate
+from unetkit.data.files import read_image
+from unetkit.data.preprocessing import Preprocessing, find_value_range, mean_and_std, probe
+from unetkit.data.sources import Pair, read_mask
+from unetkit.data.splits import Split, assign_split
+from unetkit.data.store import ArrayStore, cached_arrays, cached_json
+from unetkit.errors import UserError
+
+
+class SegmentationDataModule(L.LightningDataModule):
+    """Pairs of image and mask, from files to batches.
+
+    `inspect` finds out about the files; `decode` then makes arrays for a network with so many channels. Arrays and
+    what was found are kept in `cache_dir` under a key that changes with the files.
+
+    Args:
+        name: Of the data set, for the records.
+        pairs: Gives the pairs.
+        augmentation: Of training pairs.
+        cache_dir: Where decoded images are kept.
+        split: See `unetkit.data.splits.assign_split`; it and the next three rule unless the pairs say their split.
+        val_fraction: Share of validation pairs, for `split="fraction"`.
+        folds: Number of folds, for `kfold` and `contiguous`.
+        fold: The validation fold, from 0.
+        mask_values: Values in the mask files that stand for class 0, 1, ...; None for binary masks.
+        channels: Expected of the images, or `auto`.
+        num_classes: Expected (1 = binary), or `auto`.
+        crop_size: Side of the squares to train on, in pixels, where images are larger; None for whole images.
+        batch_size: Images in a batch.
+        num_workers: Processes that load, or `auto`: none when training on a CPU, where they would take the network's
+            cores, else up to 8.
+        seed: Of the split and of the order.
+        **_: Keys of the configuration that belong to `pairs`.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        pairs: Callable[[], Sequence[Pair]],
+        augmentation: Augmentation,
+        cache_dir: str | Path,
+        split: str = "fraction",
+        val_fraction: float = 0.2,
+        folds: int = 5,
+        fold: int = 0,
+        mask_values: Sequence[int] | None = None,
+        channels: int | Literal["auto"] = "auto",
+        num_classes: int | Literal["auto"] = "auto",
+        crop_size: int | None = None,
+        batch_size: int = 32,
+        num_workers: int | Literal["auto"] = "auto",
+        seed: int = 0,
+        **_: Any,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.find_pairs = pairs
+        self.augmentation = augmentation
+        self.cache_dir = Path(cache_dir).expanduser()
+        self.split_options = {"val_fraction": val_fraction, "folds": folds, "fold": fold, "seed": seed}
+        self.split_method = split
+        self.mask_values = list(mask_values) if mask_values is not None else None
+        self.expected = {"channels": channels, "num_classes": num_classes}
+        self.crop_size = crop_size
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        if batch_size < 1:
+            raise UserError(f"data.batch_size={batch_size} must be at least 1")
+
+    def inspect(self) -> None:
+        """Find pairs, channels, value range and classes, read the masks, and split.
+
+        Sets `pairs`, `split`, `masks`, `coverage` (share of foreground of each mask), `channels`, `num_classes`.
+
+        Raises:
+            UserError: If files are missing, unreadable or contradict the configuration.
+        """
+        self.pairs = sorted(self.find_pairs(), key=lambda pair: pair.id)
+        if not self.pairs:
+            raise UserError(f"data={self.name} found no image")
+        files = [ref.fingerprint() for pair in self.pairs for ref in (pair.image, pair.mask) if ref is not None]
+        self._key = [files, [pair.rle for pair in self.pairs]]
+        self._probes = cached_json(
+            self.cache_dir, self._key, lambda: [probe(read_image(pair.image)) for pair in self.pairs], "probes"
+        )
+        self.masks = self._decode_masks()
+        self.coverage = np.array([np.mean(self.masks[i] != 0) for i in range(len(self.pairs))])
+        self.split = self._split()
+        train = [self._probes[i] for i in self._indices("train")]
+        self._value_range = find_value_range(train)
+        self.channels = self._agree("channels", max(p["channels"] for p in train))
+        self.num_classes = self._agree("num_classes", self._count_classes())
+
+    def decode(self, channels: int) -> None:
+        """Decode all images to uint8 for a network of so many channels, and take the training images' statistics.
+
+        Sets `images` and `preprocessing`.
+
+        Raises:
+            UserError: If an image can't be turned into so many channels.
+        """
+        base = Preprocessing(channels, self._value_range)
+        key = [*self._key, channels, self._value_range]
+
+        def decoded() -> Any:
+            return (base.to_uint8(read_image(pair.image), str(pair.image)) for pair in self.pairs)
+
+        self.images = cached_arrays(self.cache_dir, key, decoded, len(self.pairs), "images")
+        train = self._indices("train")
+        mean, std = cached_json(
+            self.cache_dir, [*key, train], lambda: mean_and_std(self.images[i] for i in train), "statistics"
+        )
+        self.preprocessing = Preprocessing(channels, self._value_range, tuple(mean), tuple(std))
+
+    def dataset(self, part: str, *, augment: bool = False) -> PairDataset:
+        """The pairs of `train`, `val` or `test`."""
+        augmentation = self.augmentation if augment else None
+        return PairDataset(self.images, self.masks, self._indices(part), augmentation, self.crop_size)
+
+    def train_dataloader(self) -> DataLoader[Item]:
+        """Shuffled, augmented batches."""
+        return self._loader(self.dataset("train", augment=True), shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Item]:
+        """Whole images in the order of their names."""
+        return self._loader(self.dataset("val"), shuffle=False)
+
+    def test_dataloader(self) -> DataLoader[Item]:
+        """Whole images in the order of their names."""
+        return self._loader(self.dataset("test"), shuffle=False)
+
+    @property
+    def has_test(self) -> bool:
+        """Whether there is a test part."""
+        return "test" in self.split
+
+    def describe(self) -> dict[str, Any]:
+        """What the run's records say of the data."""
+        return {
+            "name": self.name,
+            "split": self.split_method,
+            **self.split_options,
+            **{part: self.split.count(part) for part in ("train", "val", "test")},
+            "empty_masks": round(float(np.mean(self.coverage == 0)), 4),
+            "foreground": round(float(self.coverage.mean()), 4),
+        }
+
+    def _loader(self, dataset: PairDataset, *, shuffle: bool) -> DataLoader[Item]:
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        on_gpu = torch.cuda.is_available() and (self.trainer is None or self.trainer.num_devices > 0)
+        workers = self.num_workers
+        if workers == "auto":
+            workers = min(8, torch.get_num_threads()) if on_gpu else 0
+        # Where training takes crops of larger images, these go whole, one by one.
+        is_cropped = self.crop_size is not None and any(
+            max(self.masks.shapes[i]) > self.crop_size for i in dataset.indices
+        )
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size if shuffle or not is_cropped else 1,
+            sampler=EpochSampler(len(dataset), shuffle=shuffle, seed=self.seed, rank=rank, world_size=world_size),
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            collate_fn=collate,
+            pin_memory=on_gpu,
+        )
+
+    def _indices(self, part: str) -> list[int]:
+        return [i for i, side in enumerate(self.split) if side == part]
+
+    def _decode_masks(self) -> ArrayStore:
+        def masks() -> Any:
+            for pair, found in zip(self.pairs, self._probes, strict=True):
+                yield read_mask(pair, tuple(found["shape"]), self.mask_values)
+
+        return cached_arrays(self.cache_dir, [*self._key, self.mask_values], masks, len(self.pairs), "masks")
+
+    def _split(self) -> Split:
+        given = [pair.split for pair in self.pairs]
+        free = [i for i, side in enumerate(given) if side is None]
+        if free:
+            ids = [self.pairs[i].id for i in free]
+            chosen = assign_split(self.split_method, ids, self.coverage[free], **self.split_options)
+            for i, side in zip(free, chosen, strict=True):
+                given[i] = side
+        return [str(side) for side in given]
+
+    def _count_classes(self) -> int:
+        return 1 if self.mask_values is None or len(self.mask_values) == 2 else len(self.mask_values)
+
+    def _agree(self, key: str, found: int) -> int:
+        expected = self.expected[key]
+        if expected not in ("auto", found) and not (key == "channels" and found == 1):
+            raise UserError(f"data.{key}={expected}, but the files have {found}; set data.{key}=auto or {found}")
+        return found if expected == "auto" else int(expected)

@@ -1,0 +1,139 @@
+"""From stored arrays to batches: the data set, the order in which it is read, and how items are put together."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, TypedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from unetkit.data.augment import Augmentation, derived_seed
+from unetkit.data.store import ArrayStore
+
+VOID = 255  # mask value of pixels that count neither in the loss nor in the scores
+
+Image = NDArray[np.uint8]
+
+
+class Draw(NamedTuple):
+    """What a sampler asks for: an item in an epoch, or a stand-in for it that counts nowhere."""
+
+    epoch: int
+    item: int
+    is_filler: bool = False
+
+
+class Item(TypedDict):
+    """An image (H, W, C) uint8, its mask (H, W) of class indices or `VOID`, its index among all pairs."""
+
+    image: Image
+    mask: Image
+    index: int
+
+
+class Batch(TypedDict):
+    """Images (B, C, H, W) uint8, masks (B, H, W) uint8 with `VOID` outside true pixels, indices (B,)."""
+
+    image: Tensor
+    mask: Tensor
+    index: Tensor
+
+
+class PairDataset(Dataset[Item]):
+    """Pairs of the stores at `indices`, cropped and augmented when training.
+
+    Args:
+        images: Images (H, W, C) uint8.
+        masks: Masks (H, W) of class indices.
+        indices: Which pairs belong to this part of the data.
+        augmentation: Applied after cropping, or None.
+        crop_size: Side of a random square to cut from larger images, in pixels, or None.
+    """
+
+    def __init__(
+        self,
+        images: ArrayStore,
+        masks: ArrayStore,
+        indices: Sequence[int],
+        augmentation: Augmentation | None = None,
+        crop_size: int | None = None,
+    ) -> None:
+        self.images = images
+        self.masks = masks
+        self.indices = list(indices)
+        self.augmentation = augmentation
+        self.crop_size = crop_size
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, draw: Draw) -> Item:
+        index = self.indices[draw.item]
+        image, mask = self.images[index], self.masks[index]
+        if self.augmentation is not None:
+            if self.crop_size is not None:
+                seed = derived_seed(self.augmentation.seed, draw.epoch, index, self.crop_size)
+                image, mask = random_crop(image, mask, self.crop_size, seed)
+            image, mask = self.augmentation(image, mask, draw.epoch, index)
+        if draw.is_filler:
+            mask = np.full_like(mask, VOID)
+        return {"image": image, "mask": mask, "index": index}
+
+
+class EpochSampler(Sampler[Draw]):
+    """The order of a data set in each epoch, a function of seed and epoch alone.
+
+    Every process of a distributed run takes every `world_size`-th item; the last round is filled up with items
+    whose masks are void, so that all take as many steps and none counts twice.
+    """
+
+    def __init__(self, size: int, *, shuffle: bool, seed: int, rank: int = 0, world_size: int = 1) -> None:
+        self.size = size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Told by the Trainer when an epoch begins."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.size // self.world_size)
+
+    def __iter__(self) -> Iterator[Draw]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order = rng.permutation(self.size) if self.shuffle else np.arange(self.size)
+        for position in range(self.rank, len(self) * self.world_size, self.world_size):
+            yield Draw(self.epoch, int(order[position % self.size]), is_filler=position >= self.size)
+
+
+def random_crop(image: Image, mask: Image, size: int, seed: int) -> tuple[Image, Image]:
+    """The same random part, at most size x size, of an image (H, W, C) and its mask (H, W)."""
+    rng = np.random.default_rng(seed)
+    top, left = (int(rng.integers(max(side - size, 0) + 1)) for side in mask.shape)
+    window = slice(top, top + size), slice(left, left + size)
+    return image[window], mask[window]
+
+
+def collate(items: Sequence[Item]) -> Batch:
+    """Stack items; smaller ones are mirrored to the size of the largest, where their masks are void."""
+    height = max(item["mask"].shape[0] for item in items)
+    width = max(item["mask"].shape[1] for item in items)
+    images, masks = [], []
+    for item in items:
+        missing = (0, height - item["mask"].shape[0]), (0, width - item["mask"].shape[1])
+        image, mask = item["image"], item["mask"]
+        if missing != ((0, 0), (0, 0)):
+            image = np.pad(image, (*missing, (0, 0)), "reflect" if min(mask.shape) > 1 else "edge")
+            mask = np.pad(mask, missing, constant_values=VOID)
+        images.append(image)
+        masks.append(mask)
+    return {
+        "image": torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy()),
+        "mask": torch.from_numpy(np.stack(masks)),
+        "index": torch.tensor([item["index"] for item in items]),
+    }

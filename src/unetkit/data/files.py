@@ -1,0 +1,101 @@
+"""Files on disk, loose or in a zip: finding them and decoding them."""
+
+import io
+import zipfile
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from unetkit.errors import UserError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".npy")
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class FileRef:
+    """A file in a folder, or a member of a zip."""
+
+    path: Path
+    member: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.path}/{self.member}" if self.member else str(self.path)
+
+    @property
+    def name(self) -> PurePosixPath:
+        """The path within the zip, or the whole path."""
+        return PurePosixPath(self.member or self.path.as_posix())
+
+    def read(self) -> bytes:
+        """The content."""
+        return _open_zip(self.path).read(self.member) if self.member else self.path.read_bytes()
+
+    def fingerprint(self) -> str:
+        """Name, size and checksum (in a zip) or time of change: differs when the content does."""
+        if self.member:
+            info = _open_zip(self.path).getinfo(self.member)
+            return f"{self}|{info.file_size}|{info.CRC}"
+        stat = self.path.stat()
+        return f"{self}|{stat.st_size}|{stat.st_mtime_ns}"
+
+
+@lru_cache(maxsize=8)
+def _open_zip(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise UserError(f"{path} is not a whole zip file ({error}); download it again") from error
+
+
+def find_folder(container: Path, folder: str) -> list[FileRef] | None:
+    """Sorted files with a known suffix of `folder` in a directory or zip; None where there is no such folder.
+
+    A zip may hold the folder at any depth, as archives of a parent folder do.
+    """
+    if container.is_dir():
+        place = container / folder
+        refs = [FileRef(path) for path in place.iterdir()] if place.is_dir() else None
+    elif zipfile.is_zipfile(container):
+        members = [PurePosixPath(name) for name in _open_zip(container).namelist() if "__MACOSX" not in name]
+        found = [FileRef(container, str(member)) for member in members if member.parent.name == folder]
+        refs = found or None
+    else:
+        refs = None
+    if refs is None:
+        return None
+    wanted = [ref for ref in refs if ref.name.suffix.lower() in SUFFIXES and not ref.name.name.startswith(".")]
+    return sorted(wanted, key=lambda ref: ref.name)
+
+
+def read_image(ref: FileRef) -> Array:
+    """Decode to (H, W) or (H, W, C), RGB order, in the file's own dtype; an alpha channel is dropped.
+
+    Raises:
+        UserError: If the file can't be decoded, or is not one image of numbers.
+    """
+    try:
+        content = ref.read()
+        if ref.name.suffix.lower() == ".npy":
+            image: Array | None = np.load(io.BytesIO(content), allow_pickle=False)
+        else:
+            image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, cv2.error) as error:
+        raise UserError(f"{ref} can't be read as an image ({error}); replace or remove it") from error
+    if image is None:
+        raise UserError(f"{ref} can't be read as an image; replace or remove it")
+    if image.ndim not in (2, 3) or image.size == 0 or image.dtype.kind not in "buif":
+        raise UserError(f"{ref} holds {image.dtype} of shape {image.shape}; (H, W) or (H, W, C) numbers are wanted")
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        raise UserError(f"{ref} holds NaN or infinite values; replace them with numbers")
+    if image.dtype == np.bool_:
+        image = image.astype(np.uint8)
+    if image.ndim == 3 and ref.name.suffix.lower() != ".npy":
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.shape[2] == 3 else cv2.COLOR_BGRA2RGB)
+    return image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image

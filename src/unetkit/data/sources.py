@@ -1,0 +1,182 @@
+"""Where pairs of image and mask come from: one function a data set, each giving a list of `Pair`."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unetkit.data import synthetic
+from unetkit.data.files import FileRef, find_folder, read_image
+from unetkit.data.rle import decode_rle
+from unetkit.errors import UserError
+
+SPLITS = ("train", "val", "test")
+BINARY_VALUES = (1, 255, 65535)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image and its mask, from a file, from Kaggle's run-length code, or both."""
+
+    id: str
+    image: FileRef
+    mask: FileRef | None
+    rle: str | None = None
+    split: str | None = None
+
+
+def tgs_salt_pairs(root: str | Path | None) -> list[Pair]:
+    """TGS Salt as downloaded from Kaggle (2018, tgs-salt-identification-challenge).
+
+    4,000 grey seismic tiles of 101x101, stored as RGB with equal channels; 16-bit masks, 65535 = salt.
+    `root` holds `train.zip`, `train/`, or `images/` and `masks/`; `train.csv` (id,rle_mask) stands in where a mask
+    file is missing, and is checked against the masks that are there. `depths.csv` is not needed.
+
+    Raises:
+        UserError: If `root` is not given, or holds no such files, or an image has no mask.
+    """
+    root = existing_root(root, "run `python scripts/prepare_tgs.py` to get TGS Salt")
+    container = next((c for c in (root / "train.zip", root / "train", root) if find_folder(c, "images")), None)
+    if container is None:
+        raise UserError(
+            f"data.root={root} holds none of train.zip, train/images/ and images/; give the folder of Kaggle's "
+            "download, or run `python scripts/prepare_tgs.py`"
+        )
+    codes = _read_codes(root / "train.csv")
+    images = _by_id(find_folder(container, "images"))
+    masks = _by_id(find_folder(container, "masks"))
+    missing = sorted(images.keys() - masks.keys() - codes.keys())
+    if missing:
+        raise UserError(
+            f"{len(missing)} images of {container} have neither a mask file nor a line in {root / 'train.csv'}, "
+            f"such as {missing[0]}"
+        )
+    return [Pair(id, image, masks.get(id), codes.get(id)) for id, image in images.items()]
+
+
+def folder_pairs(root: str | Path | None, mask_suffix: str = "") -> list[Pair]:
+    """Your own images: `images/` and `masks/` with equal names, or these two in `train/`, `val/` and `test/`.
+
+    PNG, JPEG, TIFF, BMP or NPY, loose or zipped (`root` or each of the three may be a zip).
+
+    Args:
+        root: The folder or zip.
+        mask_suffix: What a mask's name has after the image's, e.g. `_mask` for cat.jpg and cat_mask.png.
+
+    Raises:
+        UserError: If there are no such folders, or an image or a mask stands alone.
+    """
+    root = existing_root(root, "give the folder that holds images/ and masks/")
+    parts = [(s, c) for s in SPLITS for c in (root / s, root / f"{s}.zip") if find_folder(c, "masks") is not None]
+    if not parts and (find_folder(root, "images") is None or find_folder(root, "masks") is None):
+        raise UserError(
+            f"data.root={root} must hold images/ and masks/, or train/ (and val/, test/) that hold these two"
+        )
+    has_validation = "val" in dict(parts)
+    pairs = []
+    for split, container in parts or [("train", root)]:
+        images = _by_id(find_folder(container, "images"))
+        masks = _by_id(find_folder(container, "masks"), mask_suffix)
+        _check_no_orphans(container, images, masks, mask_suffix)
+        given = split if has_validation or split == "test" else None
+        prefix = f"{split}/" if len(parts) > 1 else ""
+        pairs += [Pair(prefix + id, image, masks[id], split=given) for id, image in images.items()]
+    return pairs
+
+
+def synthetic_pairs(root: str | Path, count: int, size: int, seed: int) -> list[Pair]:
+    """The embedded data set: seismic sections made by `unetkit.data.synthetic`, read like TGS Salt."""
+    folder = Path(root).expanduser() / f"synthetic-{count}x{size}-seed{seed}"
+    return tgs_salt_pairs(synthetic.write(folder, count=count, size=size, seed=seed))
+
+
+def existing_root(root: str | Path | None, advice: str) -> Path:
+    """The path, if it is there.
+
+    Raises:
+        UserError: If it is not given or does not exist.
+    """
+    if root is None:
+        raise UserError(f"data.root is not set; {advice}")
+    path = Path(root).expanduser()
+    if not path.exists():
+        raise UserError(f"data.root={root} does not exist; {advice}")
+    return path
+
+
+def read_mask(pair: Pair, shape: tuple[int, int], values: Sequence[int] | None) -> NDArray[np.uint8]:
+    """The mask (H, W) as class indices.
+
+    Without `values`, a mask is binary and holds 0 and one of 1, 255 and 65535. With them, index i stands for
+    `values[i]`. JPEG masks, whose values are blurred, are read to the nearest value.
+
+    Raises:
+        UserError: If the mask holds other values, or is not of the image's shape, or contradicts its code.
+    """
+    if pair.mask is None:
+        return decode_rle(pair.rle or "", *shape)
+    mask = read_image(pair.mask)
+    if mask.ndim == 3:
+        if (mask != mask[..., :1]).any():
+            raise UserError(f"{pair.mask} is a colour image; save the mask as one channel of class values")
+        mask = mask[..., 0]
+    if mask.shape != shape:
+        raise UserError(f"{pair.mask} is {mask.shape[0]}x{mask.shape[1]}, its image {shape[0]}x{shape[1]}")
+    classes = np.asarray(values if values is not None else (0, *BINARY_VALUES))
+    if pair.mask.name.suffix.lower() in (".jpg", ".jpeg"):
+        classes = classes if values is not None else np.asarray([0, 255])
+        mask = classes[np.abs(mask[..., None].astype(np.int64) - classes).argmin(-1)]
+    found = np.unique(mask)
+    unknown = np.setdiff1d(found, classes)
+    if unknown.size:
+        shown = ", ".join(map(str, found[:12])) + (", ..." if found.size > 12 else "")
+        raise UserError(
+            f"{pair.mask} holds the values {shown}; a binary mask holds 0 and 1, 255 or 65535, "
+            f"for other classes list their values, as in data.mask_values=[0,1,2]"
+        )
+    indices = np.zeros(shape, np.uint8)
+    for index, value in enumerate(classes):
+        indices[mask == value] = index if values is not None else value > 0
+    if pair.rle is not None and (decode_rle(pair.rle, *shape) != indices).any():
+        raise UserError(f"{pair.mask} and the run-length code of {pair.id} in train.csv differ; remove the wrong one")
+    return indices
+
+
+def _by_id(refs: list[FileRef] | None, suffix: str = "") -> dict[str, FileRef]:
+    files: dict[str, FileRef] = {}
+    for ref in refs or []:
+        id = ref.name.stem.removesuffix(suffix)
+        if id in files:
+            raise UserError(f"{files[id]} and {ref} have the same name; keep one")
+        files[id] = ref
+    return files
+
+
+def _check_no_orphans(
+    container: Path, images: dict[str, FileRef], masks: dict[str, FileRef], mask_suffix: str
+) -> None:
+    for kind, other, lonely in (
+        ("image", "mask", sorted(images.keys() - masks.keys())),
+        ("mask", "image", sorted(masks.keys() - images.keys())),
+    ):
+        if lonely:
+            raise UserError(
+                f"{len(lonely)} {kind}s in {container} have no {other} of the same name, such as "
+                f"{(images | masks)[lonely[0]].name.name}; add or remove them (data.mask_suffix={mask_suffix!r} is what "
+                "a mask's name has after the image's)"
+            )
+    if not images:
+        raise UserError(f"{container}/images holds no image (PNG, JPEG, TIFF, BMP or NPY)")
+
+
+def _read_codes(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        if not {"id", "rle_mask"} <= set(reader.fieldnames or []):
+            raise UserError(f"{path} must have the columns id,rle_mask, not {','.join(reader.fieldnames or [])}")
+        return {row["id"]: row["rle_mask"] or "" for row in reader}

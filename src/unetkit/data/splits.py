@@ -1,0 +1,126 @@
+"""Which pair trains, which validates: deterministic by seed, stratified by how much of a mask is foreground."""
+
+import csv
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unetkit.errors import UserError
+
+Split = list[str]  # "train", "val", "test" or "unused" for each pair
+
+RECREATION_SEED, RECREATION_SIZE = 47, 3200
+
+
+def assign_split(
+    method: str,
+    ids: Sequence[str],
+    coverage: NDArray[np.float64],
+    *,
+    val_fraction: float,
+    folds: int,
+    fold: int,
+    seed: int,
+) -> Split:
+    """`train` or `val` (or, from a CSV, `test` or `unused`) for each pair.
+
+    Args:
+        method: `fraction` (stratified), `kfold` (stratified), `contiguous` (folds of neighbours in the order of
+            names, for slices of a volume), `recreation` (U_net_recreation's), or the path of a CSV (id,split), such
+            as the `split.csv` of an earlier run.
+        ids: Names of the pairs, sorted.
+        coverage: Share of foreground of each mask, in [0, 1].
+        val_fraction: Share of validation pairs, for `fraction`.
+        folds: Number of folds, for `kfold` and `contiguous`.
+        fold: The fold that validates, from 0.
+        seed: Of the random order within equal coverage.
+
+    Raises:
+        UserError: If an argument does not fit, or a side of the split would be empty.
+    """
+    if method in ("kfold", "contiguous") and not 0 <= fold < folds <= len(ids):
+        raise UserError(f"data.fold={fold} of data.folds={folds} does not fit {len(ids)} pairs; folds count from 0")
+    if method == "fraction":
+        split = _mark(_systematic_sample(coverage, val_fraction, seed))
+    elif method == "kfold":
+        split = _mark(stratified_folds(coverage, folds, seed) == fold)
+    elif method == "contiguous":
+        split = _mark(np.arange(len(ids)) * folds // len(ids) == fold)
+    elif method == "recreation":
+        split = _recreation(ids)
+    elif method.endswith(".csv"):
+        split = _read(Path(method), ids)
+    else:
+        raise UserError(f"data.split={method} must be fraction, kfold, contiguous, recreation or the path of a .csv")
+    for side in ("train", "val"):
+        if side not in split:
+            raise UserError(f"data.split={method} leaves no pair for {side}; there are {len(ids)} pairs in all")
+    return split
+
+
+def stratified_folds(coverage: NDArray[np.float64], folds: int, seed: int) -> NDArray[np.int64]:
+    """The fold of each pair, so that every fold has the same spread of coverage."""
+    rng = np.random.default_rng(seed)
+    order = np.lexsort((rng.permutation(len(coverage)), coverage))
+    result = np.empty(len(coverage), np.int64)
+    for start in range(0, len(order), folds):
+        block = order[start : start + folds]
+        result[block] = rng.permutation(folds)[: len(block)]
+    return result
+
+
+def write_split(path: Path, ids: Sequence[str], split: Split) -> None:
+    """Write `id,split`, which `data.split=PATH` reads back."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "split"])
+        writer.writerows(zip(ids, split, strict=True))
+
+
+def _mark(validates: NDArray[np.bool_]) -> Split:
+    return ["val" if v else "train" for v in validates]
+
+
+def _systematic_sample(coverage: NDArray[np.float64], fraction: float, seed: int) -> NDArray[np.bool_]:
+    """Every (1 / fraction)-th pair in the order of coverage, from a random start."""
+    if not 0 < fraction < 1:
+        raise UserError(f"data.val_fraction={fraction} must be between 0 and 1")
+    rng = np.random.default_rng(seed)
+    order = np.lexsort((rng.permutation(len(coverage)), coverage))
+    marks = np.floor(np.arange(len(order) + 1) * fraction + rng.random())
+    chosen = np.zeros(len(order), np.bool_)
+    chosen[order] = np.diff(marks) > 0
+    return chosen
+
+
+def _recreation(ids: Sequence[str]) -> Split:
+    """U_net_recreation's: names sorted, `random.seed(47)`, `random.sample(names, 3200)` train, the rest validates.
+
+    It is defined by the names, so it is that split only for all 4,000 images of TGS Salt.
+    """
+    if len(ids) <= RECREATION_SIZE:
+        raise UserError(
+            f"data.split=recreation draws {RECREATION_SIZE} of TGS Salt's 4,000 images, but there are only {len(ids)}; "
+            "use data.split=fraction"
+        )
+    names = sorted(ids)
+    train = set(random.Random(RECREATION_SEED).sample(names, RECREATION_SIZE))
+    return ["train" if id in train else "val" for id in ids]
+
+
+def _read(path: Path, ids: Sequence[str]) -> Split:
+    try:
+        with path.expanduser().open(newline="") as file:
+            rows = {row["id"]: row["split"] for row in csv.DictReader(file)}
+    except (OSError, KeyError) as error:
+        raise UserError(f"data.split={path} can't be read as a CSV with the columns id,split ({error})") from error
+    unknown = sorted(rows.keys() - set(ids))
+    wrong = sorted(set(rows.values()) - {"train", "val", "test", "unused"})
+    if unknown:
+        raise UserError(f"data.split={path} names {len(unknown)} ids that are not in the data, such as {unknown[0]}")
+    if wrong:
+        raise UserError(f"data.split={path} holds the split {wrong[0]!r}; train, val, test or unused are known")
+    return [rows.get(id, "unused") for id in ids]

@@ -1,0 +1,59 @@
+"""Where scalars and pictures go beside the run directory."""
+
+import netrc
+import os
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+
+from unetkit.errors import UserError
+
+
+def wandb_logger(save_dir: str, project: str, entity: str | None, name: str | None, mode: str) -> WandbLogger:
+    """A W&B run; mode `auto` is `online` where W&B knows a key, else `offline`.
+
+    Args:
+        save_dir: The folder that gets `wandb/`.
+        project: On W&B.
+        entity: Team or user; None for the key's own.
+        name: Of the run; None for W&B's choice.
+        mode: `auto`, `online` or `offline`.
+
+    Raises:
+        UserError: If the mode is another.
+    """
+    if mode not in ("auto", "online", "offline"):
+        raise UserError(f"logger.wandb.mode={mode} must be auto, online or offline")
+    if mode == "auto":
+        mode = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    os.environ.setdefault("WANDB_SILENT", "true")  # train.py says in one line where the run lies
+    return WandbLogger(save_dir=save_dir, project=project, entity=entity, name=name, offline=mode == "offline")
+
+
+def _has_key() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        return netrc.netrc().authenticators("api.wandb.ai") is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def tensorboard_logger(save_dir: str) -> TensorBoardLogger:
+    """TensorBoard files in `save_dir`/tensorboard.
+
+    Raises:
+        UserError: If TensorBoard is not installed.
+    """
+    try:
+        return TensorBoardLogger(save_dir=save_dir, name="", version="tensorboard")
+    except ModuleNotFoundError as error:
+        raise UserError('logger=tensorboard needs `pip install -e ".[tensorboard]"`') from error
+
+
+def log_config(logger: Any, config: dict[str, Any], run_dir: Path) -> None:
+    """Send the run's configuration where the logger takes one."""
+    if isinstance(logger, WandbLogger):
+        logger.experiment.config.update({**config, "run_dir": str(run_dir)}, allow_val_change=True)

@@ -1,0 +1,162 @@
+"""Scores of predicted masks, as torchmetrics.
+
+One policy for empty masks: where neither truth nor prediction has a pixel of a class, the score is 1; where only one
+of the two has, it is 0. Pixels that don't count (`VOID`) are left out, and images that have no others too.
+"""
+
+from abc import abstractmethod
+from typing import cast
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
+
+KAGGLE_THRESHOLDS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
+
+
+class Score(Metric):
+    """The mean over images of a score of each, itself the mean over the classes that are not background.
+
+    The result depends neither on the batch size nor on the number of processes.
+
+    Args:
+        num_classes: As of the network; 1 and 2 both mean one foreground class.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    total: Tensor
+    images: Tensor
+
+    def __init__(self, num_classes: int = 1) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.add_state("total", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("images", torch.tensor(0), dist_reduce_fx="sum")
+
+    @abstractmethod
+    def score(self, tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
+        """The score, in [0, 1], of counts of true positive, false positive and false negative pixels (B, K)."""
+
+    def update(self, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
+        """Add predicted and true class indices (B, H, W) with booleans (B, H, W) that tell what counts."""
+        counts = valid.flatten(1).any(1)
+        score = self.score(*confusion(prediction, target, valid, self.num_classes)).mean(1)
+        self.total += score[counts].double().sum()
+        self.images += counts.sum()
+
+    def compute(self) -> Tensor:
+        """The mean, in [0, 1]; nan without images."""
+        return (self.total / self.images).float()
+
+
+class ImageIoU(Score):
+    """Intersection over union (Jaccard) of each image."""
+
+    def score(self, tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
+        """tp / (tp + fp + fn), (B, K)."""
+        return ratio(tp, tp + fp + fn)
+
+
+class Dice(Score):
+    """Dice (= F1) of each image."""
+
+    def score(self, tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
+        """2 tp / (2 tp + fp + fn), (B, K)."""
+        return ratio(2 * tp, 2 * tp + fp + fn)
+
+
+class KaggleScore(Score):
+    """TGS Salt's score: of each image, the share of the thresholds 0.50, 0.55, ..., 0.95 that its IoU exceeds.
+
+    Kaggle, TGS Salt Identification Challenge, Evaluation: an empty truth scores 1 if the prediction is empty, else 0.
+    """
+
+    def score(self, tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
+        """The share of thresholds, (B, K)."""
+        iou = ratio(tp, tp + fp + fn)
+        # Exact for counts of pixels: tp / union > k / 20 as 20 tp > k union, which rounding can't turn.
+        union = tp + fp + fn
+        exceeded = sum((20 * tp > round(20 * t) * union).float() for t in KAGGLE_THRESHOLDS)
+        return torch.where(union == 0, iou, cast(Tensor, exceeded) / len(KAGGLE_THRESHOLDS))
+
+
+class PooledIoU(Metric):
+    """Intersection over union of all pixels together: the mean over classes that are not background."""
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    overlap: Tensor
+    union: Tensor
+
+    def __init__(self, num_classes: int = 1) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        zeros = torch.zeros(max(num_classes - 1, 1), dtype=torch.int64)
+        self.add_state("overlap", zeros, dist_reduce_fx="sum")
+        self.add_state("union", zeros.clone(), dist_reduce_fx="sum")
+
+    def update(self, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
+        """Add predicted and true class indices (B, H, W) with booleans (B, H, W) that tell what counts."""
+        tp, fp, fn = confusion(prediction, target, valid, self.num_classes)
+        self.overlap += tp.sum(0)
+        self.union += (tp + fp + fn).sum(0)
+
+    def compute(self) -> Tensor:
+        """The mean over classes, in [0, 1]."""
+        return ratio(self.overlap, self.union).mean()
+
+
+class PredictedShare(Metric):
+    """Share of the pixels that count which are predicted as foreground: 0 or 1 tells of a collapse."""
+
+    is_differentiable = False
+    full_state_update = False
+    predicted: Tensor
+    pixels: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("predicted", torch.tensor(0), dist_reduce_fx="sum")
+        self.add_state("pixels", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
+        """Add predicted class indices (B, H, W); `target` is not looked at."""
+        self.predicted += ((prediction > 0) & valid).sum()
+        self.pixels += valid.sum()
+
+    def compute(self) -> Tensor:
+        """The share, in [0, 1]."""
+        return self.predicted / self.pixels
+
+
+def confusion(prediction: Tensor, target: Tensor, valid: Tensor, num_classes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """True positives, false positives, false negatives (B, K), in pixels, of each class but the background."""
+    counts = []
+    for label in range(1, max(num_classes, 2)):
+        predicted, true = (prediction == label) & valid, (target == label) & valid
+        tp = (predicted & true).flatten(1).sum(1)
+        counts.append((tp, predicted.flatten(1).sum(1) - tp, true.flatten(1).sum(1) - tp))
+    tp, fp, fn = (torch.stack(column, dim=1) for column in zip(*counts, strict=True))
+    return tp, fp, fn
+
+
+def ratio(part: Tensor, whole: Tensor) -> Tensor:
+    """part / whole, and 1 where both are empty: the policy for empty masks."""
+    return torch.where(whole == 0, 1.0, part / whole.clamp(min=1))
+
+
+def segmentation_metrics(num_classes: int) -> MetricCollection:
+    """The scores of a run by name: pooled and per-image IoU, Dice, Kaggle's, and the predicted share."""
+    return MetricCollection(
+        {
+            "iou": PooledIoU(num_classes),
+            "iou_per_image": ImageIoU(num_classes),
+            "dice": Dice(num_classes),
+            "kaggle": KaggleScore(num_classes),
+            "predicted_share": PredictedShare(),
+        },
+        compute_groups=False,
+    )

@@ -1,0 +1,169 @@
+"""The LightningModule: a network with its loss, its scores and its optimisation."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, TypedDict
+
+import lightning as L  # noqa: N812
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+from torchmetrics import MeanMetric, MetricCollection
+
+from unetkit.data import VOID, Batch, Preprocessing
+from unetkit.errors import UserError
+from unetkit.metrics import segmentation_metrics
+from unetkit.models import centre_crop, classify, predict_full_frame, probabilities
+
+
+class Schedule(TypedDict):
+    """A scheduler that still lacks its optimiser, and how Lightning is to step it."""
+
+    scheduler: Callable[..., LRScheduler]
+    interval: str
+    monitor: str | None
+
+
+class SegmentationModule(L.LightningModule):
+    """Trains a network that maps images (B, C, H, W) to logits (B, num_classes, H, W) on batches of `unetkit.data`.
+
+    Logs `train/loss`, and at the end of each validation or test pass `loss`, `iou`, `iou_per_image`, `dice`,
+    `kaggle` and `predicted_share` under `val/` or `test/`.
+
+    Args:
+        network: Its logits may be smaller than the image, as with unpadded convolutions.
+        loss: A scalar of logits, class indices and what counts.
+        optimizer: Makes the optimiser of parameter groups; a `weight_decay` of it spares vectors (biases, norms).
+        schedule: Or None for a constant rate.
+        preprocessing: Of the images.
+        num_classes: Of the network's logits.
+        threshold: Probability above which a pixel is foreground.
+        mirror_border: Where unpadded convolutions take pixels away: mirror them (the paper's overlap-tile), so that
+            the whole frame is learnt and scored; else only the centre is.
+        artefact: What to store in checkpoints beside the weights, plain containers only.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: nn.Module,
+        optimizer: Callable[..., Optimizer],
+        schedule: Schedule | None,
+        *,
+        preprocessing: Preprocessing,
+        num_classes: int = 1,
+        threshold: float = 0.5,
+        mirror_border: bool = True,
+        artefact: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.loss = loss
+        self.make_optimizer = optimizer
+        self.schedule = schedule
+        self.preprocessing = preprocessing
+        self.threshold = threshold
+        self.mirror_border = mirror_border
+        self.artefact = dict(artefact or {})
+        metrics = segmentation_metrics(num_classes)
+        self.scores = nn.ModuleDict({phase: metrics.clone(prefix=f"{phase}/") for phase in ("val", "test")})
+        self.losses = nn.ModuleDict({phase: MeanMetric() for phase in ("val", "test")})
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, num_classes, H, W) of images (B, C, H, W) uint8; smaller without `mirror_border`."""
+        x = self.preprocessing.normalise(images)
+        logits: Tensor = predict_full_frame(self.network, x) if self.mirror_border else self.network(x)
+        return logits
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of a batch."""
+        loss = self._loss(*self._logits_and_truth(batch))
+        self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(batch["image"]))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Score a batch."""
+        self._evaluate("val", batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Score a batch."""
+        self._evaluate("test", batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores."""
+        self._log_scores("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the scores."""
+        self._log_scores("test")
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimiser, and the scheduler told the number of steps if it asks for `total_steps`."""
+        optimizer = self.make_optimizer(parameter_groups(self.network))
+        if self.schedule is None:
+            return optimizer
+        make_scheduler = self.schedule["scheduler"]
+        wants_steps = inspect.signature(make_scheduler).parameters.get("total_steps")
+        known = {"total_steps": int(self.trainer.estimated_stepping_batches)} if wants_steps else {}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {**self.schedule, "scheduler": make_scheduler(optimizer, **known)},  # type: ignore[typeddict-item]
+        }
+
+    def on_train_start(self) -> None:
+        """Refuse to go on with a one-cycle schedule that was planned for another length.
+
+        Raises:
+            UserError: If the checkpoint's schedule had another number of steps.
+        """
+        scheduler = self.lr_schedulers()
+        steps = self.trainer.estimated_stepping_batches
+        if isinstance(scheduler, OneCycleLR) and scheduler.total_steps != steps:
+            raise UserError(
+                f"the checkpoint's one-cycle schedule was planned for {scheduler.total_steps} steps, this run has "
+                f"{steps}; resume with the same trainer.max_epochs and data.batch_size, or use scheduler=cosine"
+            )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store what a reader needs beside the weights."""
+        checkpoint["unetkit"] = self.artefact
+
+    def _logits_and_truth(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits (B, C, h, w), class indices and what counts (B, h, w), where h, w is what the network predicts."""
+        logits = self(batch["image"])
+        target = centre_crop(batch["mask"], logits.shape[-2], logits.shape[-1])
+        return logits, target, target != VOID
+
+    def _loss(self, logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+        loss: Tensor = self.loss(logits, target, valid)
+        return loss
+
+    def _evaluate(self, phase: str, batch: Batch) -> None:
+        logits, target, valid = self._logits_and_truth(batch)
+        counted = valid.flatten(1).any(1).sum()
+        self.losses[phase].update(self._loss(logits, target, valid), weight=counted)
+        self.scores[phase].update(classify(probabilities(logits), self.threshold), target, valid)
+
+    def _log_scores(self, phase: str) -> None:
+        scores = self.scores[phase]
+        assert isinstance(scores, MetricCollection)  # a ModuleDict forgets what it holds
+        loss = self.losses[phase]
+        assert isinstance(loss, MeanMetric)
+        values = {f"{phase}/loss": loss.compute(), **scores.compute()}
+        shown = {f"{phase}/iou", f"{phase}/kaggle"}
+        for name, value in values.items():
+            self.log(name, value, prog_bar=name in shown)
+        scores.reset()
+        loss.reset()
+
+
+def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
+    """Matrices and kernels, which decay, apart from vectors (biases, scales of norms), which don't."""
+    decaying = [p for p in network.parameters() if p.ndim > 1]
+    vectors = [p for p in network.parameters() if p.ndim <= 1]
+    groups: list[dict[str, Any]] = [{"params": decaying}]
+    if vectors:
+        groups.append({"params": vectors, "weight_decay": 0.0})
+    return groups

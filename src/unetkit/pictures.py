@@ -1,0 +1,79 @@
+"""Pictures of images, masks and predictions, as arrays (H, W, 3) uint8 and PNG files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+
+# Colour-blind safe (Okabe & Ito 2008), RGB, by class; more classes go round again.
+CLASS_COLOURS = np.array([[230, 159, 0], [86, 180, 233], [0, 158, 115], [240, 228, 66], [204, 121, 167]], np.uint8)
+CELL = 160  # pixels of a picture on a sheet
+GAP = 4
+LINE = 16  # pixels of a line of text
+
+
+def to_rgb(image: Image) -> Image:
+    """(H, W), (H, W, 1) or (H, W, 3) to (H, W, 3)."""
+    image = image if image.ndim == 3 else image[..., None]
+    return np.ascontiguousarray(np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., :3])
+
+
+def overlay(image: Image, mask: Image) -> Image:
+    """The image with each class of the mask (H, W) tinted and outlined; 255 (void) stays as it is."""
+    picture = to_rgb(image).copy()
+    for label in np.unique(mask[(mask > 0) & (mask < 255)]):
+        region = (mask == label).astype(np.uint8)
+        colour = CLASS_COLOURS[(int(label) - 1) % len(CLASS_COLOURS)]
+        inside = region > 0
+        picture[inside] = (0.65 * picture[inside] + 0.35 * colour).astype(np.uint8)
+        contours, _ = cv2.findContours(region, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(picture, contours, -1, colour.tolist(), 1)
+    return picture
+
+
+def heatmap(probability: NDArray[np.float32]) -> Image:
+    """Probabilities (H, W) in [0, 1] as colours, dark to bright (viridis)."""
+    levels = (probability * 255).round().astype(np.uint8)
+    return np.asarray(cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def sheet(rows: Sequence[Sequence[Image]], headings: Sequence[str], captions: Sequence[str]) -> Image:
+    """Pictures in rows and columns on white, with a heading over each column and a caption under each row."""
+    columns = max(map(len, rows))
+    width, row_height = columns * (CELL + GAP) + GAP, CELL + LINE + GAP
+    canvas = np.full((LINE + GAP + len(rows) * row_height, width, 3), 255, np.uint8)
+    for column, heading in enumerate(headings):
+        _write(canvas, heading, GAP + column * (CELL + GAP), LINE - 3)
+    for row, (pictures, caption) in enumerate(zip(rows, captions, strict=True)):
+        top = LINE + GAP + row * row_height
+        for column, picture in enumerate(pictures):
+            left = GAP + column * (CELL + GAP)
+            fitted = _fit(picture)
+            canvas[top : top + fitted.shape[0], left : left + fitted.shape[1]] = fitted
+        _write(canvas, caption, GAP, top + CELL + LINE - 4)
+    return canvas
+
+
+def write_png(path: Path, picture: NDArray[Any]) -> None:
+    """Write (H, W) or RGB (H, W, 3); folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
+    ok, content = cv2.imencode(".png", bgr)
+    assert ok  # memory holds any array we make
+    path.write_bytes(content.tobytes())
+
+
+def _fit(picture: Image) -> Image:
+    scale = CELL / max(picture.shape[:2])
+    size = max(round(picture.shape[1] * scale), 1), max(round(picture.shape[0] * scale), 1)
+    how = cv2.INTER_NEAREST if scale > 1 else cv2.INTER_AREA
+    return np.asarray(cv2.resize(to_rgb(picture), size, interpolation=how), np.uint8)
+
+
+def _write(canvas: Image, text: str, left: int, baseline: int) -> None:
+    cv2.putText(canvas, text, (left, baseline), cv2.FONT_HERSHEY_SIMPLEX, 0.38, (0, 0, 0), 1, cv2.LINE_AA)
