@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import lightning as L  # noqa: N812
+import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
@@ -18,6 +18,7 @@ from unetkit.data.augment import derived_seed
 from unetkit.data.dataset import VOID, Draw, Item
 from unetkit.inference import Prediction, Predictor
 from unetkit.module import SegmentationModule
+
 
 class EpochSeed(L.Callback):
     """Seed torch from (seed, epoch, rank) when an epoch begins, so that dropout resumes where it stopped."""
@@ -136,8 +137,9 @@ def training_pairs(data: SegmentationDataModule, rows: int = 8, epochs: int = 4)
 
 
 def best_median_worst(predictor: Predictor, data: SegmentationDataModule, each: int = 3) -> pictures.Image:
-    """A sheet of the validation pairs with the best, median and worst IoU; those empty in truth and prediction
-    have none to show and are left out.
+    """A sheet of the validation pairs with the best, median and worst IoU.
+
+    Those that are empty in truth and prediction have nothing to show and are left out.
     """
     dataset = data.dataset("val")
     ranking = []
@@ -170,7 +172,11 @@ def log_prediction(logger: Logger, key: str, pair: Item, prediction: Prediction,
         masks = {"truth": {"mask_data": truth}, "prediction": {"mask_data": prediction.mask}}
         logger.log_image(key, [pictures.to_rgb(image)], step=step, masks=[masks])
     elif isinstance(logger, TensorBoardLogger):
-        drawn = [pictures.to_rgb(image), pictures.overlay(image, truth), pictures.overlay(image, prediction.mask)]
+        drawn = [
+            pictures.to_rgb(image),
+            pictures.overlay(image, truth),
+            pictures.overlay(image, prediction.mask),
+        ]
         logger.experiment.add_image(key, np.hstack(drawn), step, dataformats="HWC")
 
 

@@ -99,7 +99,7 @@ def tile_corners(height: int, width: int, tile: int, overlap: int) -> Iterator[t
 
 def _starts(size: int, tile: int, overlap: int) -> list[int]:
     count = max(-(-(size - overlap) // (tile - overlap)), 1)
-    return np.linspace(0, max(size - tile, 0), count).round().astype(int).tolist()
+    return [int(start) for start in np.linspace(0, max(size - tile, 0), count).round()]
 
 
 def blending_weight(height: int, width: int, overlap: int) -> Tensor:

@@ -55,7 +55,7 @@ class ImageIoU(Score):
     """Intersection over union (Jaccard) of each image."""
 
     def score(self, tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
-        """tp / (tp + fp + fn), (B, K)."""
+        """Tp / (tp + fp + fn), (B, K)."""
         return ratio(tp, tp + fp + fn)
 
 
@@ -144,7 +144,7 @@ def confusion(prediction: Tensor, target: Tensor, valid: Tensor, num_classes: in
 
 
 def ratio(part: Tensor, whole: Tensor) -> Tensor:
-    """part / whole, and 1 where both are empty: the policy for empty masks."""
+    """`part` / `whole`, and 1 where both are empty: the policy for empty masks."""
     return torch.where(whole == 0, 1.0, part / whole.clamp(min=1))
 
 

@@ -4,9 +4,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
-import lightning as L  # noqa: N812
-import torch
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
+import lightning as L
+from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
@@ -107,10 +106,13 @@ class SegmentationModule(L.LightningModule):
         make_scheduler = self.schedule["scheduler"]
         wants_steps = inspect.signature(make_scheduler).parameters.get("total_steps")
         known = {"total_steps": int(self.trainer.estimated_stepping_batches)} if wants_steps else {}
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {**self.schedule, "scheduler": make_scheduler(optimizer, **known)},  # type: ignore[typeddict-item]
+        config: LRSchedulerConfigType = {
+            "scheduler": make_scheduler(optimizer, **known),
+            "interval": self.schedule["interval"],
         }
+        if self.schedule["monitor"] is not None:
+            config["monitor"] = self.schedule["monitor"]
+        return {"optimizer": optimizer, "lr_scheduler": config}
 
     def on_train_start(self) -> None:
         """Refuse to go on with a one-cycle schedule that was planned for another length.
@@ -142,21 +144,23 @@ class SegmentationModule(L.LightningModule):
 
     def _evaluate(self, phase: str, batch: Batch) -> None:
         logits, target, valid = self._logits_and_truth(batch)
-        counted = valid.flatten(1).any(1).sum()
-        self.losses[phase].update(self._loss(logits, target, valid), weight=counted)
-        self.scores[phase].update(classify(probabilities(logits), self.threshold), target, valid)
+        loss, scores = self._collectors(phase)
+        loss.update(self._loss(logits, target, valid), weight=valid.flatten(1).any(1).sum())
+        scores.update(classify(probabilities(logits), self.threshold), target, valid)
 
     def _log_scores(self, phase: str) -> None:
-        scores = self.scores[phase]
-        assert isinstance(scores, MetricCollection)  # a ModuleDict forgets what it holds
-        loss = self.losses[phase]
-        assert isinstance(loss, MeanMetric)
+        loss, scores = self._collectors(phase)
         values = {f"{phase}/loss": loss.compute(), **scores.compute()}
-        shown = {f"{phase}/iou", f"{phase}/kaggle"}
         for name, value in values.items():
-            self.log(name, value, prog_bar=name in shown)
-        scores.reset()
+            self.log(name, value, prog_bar=name in (f"{phase}/iou", f"{phase}/kaggle"))
         loss.reset()
+        scores.reset()
+
+    def _collectors(self, phase: str) -> tuple[MeanMetric, MetricCollection]:
+        loss, scores = self.losses[phase], self.scores[phase]
+        assert isinstance(loss, MeanMetric)  # a ModuleDict forgets what it holds
+        assert isinstance(scores, MetricCollection)
+        return loss, scores
 
 
 def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:

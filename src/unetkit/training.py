@@ -10,13 +10,13 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import lightning as L  # noqa: N812
+import lightning as L
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ModelSummary
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from unetkit import checkpoint
 from unetkit.callbacks import CollapseWarning, EpochSeed, Pictures, RunFigures
@@ -106,7 +106,7 @@ def build_module(cfg: DictConfig, data: SegmentationDataModule) -> SegmentationM
         mirror_border=cfg.mirror_border,
         artefact=artefact,
     )
-    return module.to(memory_format=torch.channels_last) if cfg.channels_last else module  # type: ignore[call-overload, no-any-return]
+    return module.to(memory_format=torch.channels_last) if cfg.channels_last else module
 
 
 def build_trainer(cfg: DictConfig, run_dir: Path, figures: RunFigures) -> L.Trainer:
@@ -114,7 +114,12 @@ def build_trainer(cfg: DictConfig, run_dir: Path, figures: RunFigures) -> L.Trai
     keep_old_metrics(run_dir)
     loggers = [CSVLogger(run_dir, name="", version=""), *_listed(cfg.logger)]
     best = ModelCheckpoint(
-        run_dir / "checkpoints", filename="best", monitor=cfg.monitor, mode="max", save_last=True, enable_version_counter=False
+        run_dir / "checkpoints",
+        filename="best",
+        monitor=cfg.monitor,
+        mode="max",
+        save_last=True,
+        enable_version_counter=False,
     )
     callbacks = [
         best,
@@ -236,7 +241,11 @@ def summarise(
         "seed": cfg.seed,
         "precision": str(trainer.precision),
         "device": device_name(),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "lightning": L.__version__},
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "lightning": L.__version__,
+        },
         "git_commit": git_commit(),
     }
 
@@ -267,7 +276,16 @@ def device_name() -> str:
 
 def git_commit() -> str | None:
     """The commit of the code, with `+` where files differ from it; None outside a clone."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--abbrev=40", "--exclude=*"]
+    command = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--dirty=+",
+        "--abbrev=40",
+        "--exclude=*",
+    ]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

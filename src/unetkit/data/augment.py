@@ -7,10 +7,10 @@ from typing import Any
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it calls home when imported
 
-import albumentations as A  # noqa: E402, N812
-import cv2  # noqa: E402
-import numpy as np  # noqa: E402
-from numpy.typing import NDArray  # noqa: E402
+import albumentations as A
+import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
 

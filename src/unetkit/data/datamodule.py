@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import lightning as L  # noqa: N812
+import lightning as L
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
 from unetkit.data.augment import Augmentation
-from unetkit.data.dataset import Batch, EpochSampler, Item, PairDataset, collate
+from unetkit.data.dataset import EpochSampler, Item, PairDataset, collate
 from unetkit.data.files import read_image
 from unetkit.data.preprocessing import Preprocessing, find_value_range, mean_and_std, probe
 from unetkit.data.sources import Pair, read_mask
@@ -70,7 +70,12 @@ class SegmentationDataModule(L.LightningDataModule):
         self.find_pairs = pairs
         self.augmentation = augmentation
         self.cache_dir = Path(cache_dir).expanduser()
-        self.split_options = {"val_fraction": val_fraction, "folds": folds, "fold": fold, "seed": seed}
+        self.split_options: dict[str, Any] = {
+            "val_fraction": val_fraction,
+            "folds": folds,
+            "fold": fold,
+            "seed": seed,
+        }
         self.split_method = split
         self.mask_values = list(mask_values) if mask_values is not None else None
         self.expected = {"channels": channels, "num_classes": num_classes}
@@ -95,7 +100,10 @@ class SegmentationDataModule(L.LightningDataModule):
         files = [ref.fingerprint() for pair in self.pairs for ref in (pair.image, pair.mask) if ref is not None]
         self._key = [files, [pair.rle for pair in self.pairs]]
         self._probes = cached_json(
-            self.cache_dir, self._key, lambda: [probe(read_image(pair.image)) for pair in self.pairs], "probes"
+            self.cache_dir,
+            self._key,
+            lambda: [probe(read_image(pair.image)) for pair in self.pairs],
+            "probes",
         )
         self.masks = self._decode_masks()
         self.coverage = np.array([np.mean(self.masks[i] != 0) for i in range(len(self.pairs))])
@@ -162,9 +170,8 @@ class SegmentationDataModule(L.LightningDataModule):
     def _loader(self, dataset: PairDataset, *, shuffle: bool) -> DataLoader[Item]:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         on_gpu = torch.cuda.is_available() and (self.trainer is None or self.trainer.num_devices > 0)
-        workers = self.num_workers
-        if workers == "auto":
-            workers = min(8, torch.get_num_threads()) if on_gpu else 0
+        automatic = min(8, torch.get_num_threads()) if on_gpu else 0
+        workers = automatic if self.num_workers == "auto" else self.num_workers
         # Where training takes crops of larger images, these go whole, one by one.
         is_cropped = self.crop_size is not None and any(
             max(self.masks.shapes[i]) > self.crop_size for i in dataset.indices

@@ -68,10 +68,7 @@ def find_folder(container: Path, folder: str) -> list[FileRef] | None:
         refs = found or None
     else:
         refs = None
-    if refs is None:
-        return None
-    wanted = [ref for ref in refs if ref.name.suffix.lower() in SUFFIXES and not ref.name.name.startswith(".")]
-    return sorted(wanted, key=lambda ref: ref.name)
+    return None if refs is None else _known(refs)
 
 
 def read_image(ref: FileRef) -> Array:
@@ -99,3 +96,28 @@ def read_image(ref: FileRef) -> Array:
     if image.ndim == 3 and ref.name.suffix.lower() != ".npy":
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.shape[2] == 3 else cv2.COLOR_BGRA2RGB)
     return image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
+
+
+def find_images(place: Path) -> list[FileRef]:
+    """The images to predict: a single file, those of a folder, or those of a zip, sorted by name.
+
+    Raises:
+        UserError: If there is nothing there, or nothing of a known kind.
+    """
+    if not place.exists():
+        raise UserError(f"input={place} does not exist; give an image, or a folder or zip of images")
+    if place.is_dir():
+        refs = [FileRef(path) for path in place.iterdir()]
+    elif zipfile.is_zipfile(place):
+        refs = [FileRef(place, name) for name in _open_zip(place).namelist() if "__MACOSX" not in name]
+    else:
+        return [FileRef(place)]
+    images = _known(refs)
+    if not images:
+        raise UserError(f"input={place} holds no image ({', '.join(SUFFIXES)})")
+    return images
+
+
+def _known(refs: list[FileRef]) -> list[FileRef]:
+    known = [ref for ref in refs if ref.name.suffix.lower() in SUFFIXES and not ref.name.name.startswith(".")]
+    return sorted(known, key=lambda ref: ref.name)

@@ -155,9 +155,7 @@ def _by_id(refs: list[FileRef] | None, suffix: str = "") -> dict[str, FileRef]:
     return files
 
 
-def _check_no_orphans(
-    container: Path, images: dict[str, FileRef], masks: dict[str, FileRef], mask_suffix: str
-) -> None:
+def _check_no_orphans(container: Path, images: dict[str, FileRef], masks: dict[str, FileRef], mask_suffix: str) -> None:
     for kind, other, lonely in (
         ("image", "mask", sorted(images.keys() - masks.keys())),
         ("mask", "image", sorted(masks.keys() - images.keys())),
@@ -165,8 +163,8 @@ def _check_no_orphans(
         if lonely:
             raise UserError(
                 f"{len(lonely)} {kind}s in {container} have no {other} of the same name, such as "
-                f"{(images | masks)[lonely[0]].name.name}; add or remove them (data.mask_suffix={mask_suffix!r} is what "
-                "a mask's name has after the image's)"
+                f"{(images | masks)[lonely[0]].name.name}; add or remove them (data.mask_suffix={mask_suffix!r} is "
+                "what a mask's name has after the image's)"
             )
     if not images:
         raise UserError(f"{container}/images holds no image (PNG, JPEG, TIFF, BMP or NPY)")

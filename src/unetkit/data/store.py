@@ -48,7 +48,11 @@ class ArrayStore:
 
 
 def cached_arrays(
-    cache_dir: Path, key: Sequence[object], arrays: Callable[[], Iterable[NDArray[np.uint8]]], total: int, what: str
+    cache_dir: Path,
+    key: Sequence[object],
+    arrays: Callable[[], Iterable[NDArray[np.uint8]]],
+    total: int,
+    what: str,
 ) -> ArrayStore:
     """The arrays from the cache if `key` is known there, else made, written and read back.
 

@@ -9,9 +9,10 @@ def mirrored_indices(size: int, before: int, after: int, device: torch.device) -
 
     The edge pixel is not repeated: size 3, 2 on each side gives 2 1 | 0 1 2 | 1 0.
     """
-    period = max(2 * size - 2, 1)
-    positions = (torch.arange(size + before + after, device=device) - before) % period
-    return torch.minimum(positions, period - positions) if size > 1 else positions
+    positions = torch.arange(size + before + after, device=device) - before
+    period = torch.full_like(positions, max(2 * size - 2, 1))  # a tensor, as ONNX wants it
+    positions = positions.remainder(period)
+    return torch.minimum(positions, (period - positions).remainder(period))
 
 
 def mirror_pad(x: Tensor, height: tuple[int, int], width: tuple[int, int]) -> Tensor:

@@ -146,11 +146,10 @@ class UNet(nn.Module):
         """Pixels that unpadded convolutions take from each side of the input."""
         if self.padding != "valid":
             return 0
-        lost = 0
-        for level in reversed(range(self.num_downsamplings + 1)):
-            on_the_way_down = 2
-            on_the_way_up = self.decoder[-1 - level].shrinkage if level < self.num_downsamplings else 0
-            lost += 2**level * (on_the_way_down + int(on_the_way_up))
+        lost = 2 << self.num_downsamplings
+        for level, block in enumerate(reversed(self.decoder)):
+            assert isinstance(block, DecoderLevel)  # a ModuleList forgets what it holds
+            lost += (2 + block.shrinkage) << level
         return lost
 
 
@@ -160,7 +159,11 @@ class DoubleConv(nn.Sequential):
     def __init__(self, c_in: int, c_mid: int, c_out: int, *, padding: Padding, norm: Norm) -> None:
         layers: list[nn.Module] = []
         for a, b in ((c_in, c_mid), (c_mid, c_out)):
-            layers += [conv3x3(a, b, padding, bias=norm == "none"), *normalisation(norm, b), nn.ReLU(inplace=True)]
+            layers += [
+                conv3x3(a, b, padding, bias=norm == "none"),
+                *normalisation(norm, b),
+                nn.ReLU(inplace=True),
+            ]
         super().__init__(*layers)
 
 
@@ -233,25 +236,30 @@ def recompute_in_backward(block: nn.Module, *inputs: Tensor) -> Tensor:
 
     The second run leaves BatchNorm's running statistics alone, so that they move once a step.
     """
-    contexts = {} if torch.compiler.is_compiling() else {"context_fn": partial(_first_and_second_run, block)}
-    output: Tensor = checkpoint(block, *inputs, use_reentrant=False, **contexts)
+    if torch.compiler.is_compiling():  # which moves buffers once by itself, and takes no contexts
+        output: Tensor = checkpoint(block, *inputs, use_reentrant=False)
+    else:
+        output = checkpoint(block, *inputs, use_reentrant=False, context_fn=partial(_first_and_second_run, block))
     return output
 
 
-def _first_and_second_run(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+def _first_and_second_run(
+    block: nn.Module,
+) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     return nullcontext(), _frozen_statistics(block)
 
 
 @contextmanager
 def _frozen_statistics(block: nn.Module) -> Iterator[None]:
-    tracking = [m for m in block.modules() if isinstance(m, nn.BatchNorm2d) and m.track_running_stats]
-    for module in tracking:
-        module.track_running_stats = False
+    """Let BatchNorm use its buffers as ever, since autograd keeps them, but move them by nothing."""
+    norms = [(m, m.momentum, m.num_batches_tracked) for m in block.modules() if isinstance(m, nn.BatchNorm2d)]
+    for norm, _, _ in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield
     finally:
-        for module in tracking:
-            module.track_running_stats = True
+        for norm, momentum, tracked in norms:
+            norm.momentum, norm.num_batches_tracked = momentum, tracked
 
 
 def _checkpointed_levels(value: int | str, levels: int) -> int:
@@ -275,5 +283,3 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 def _check(name: str, value: object, holds: bool, wanted: str) -> None:
     if not holds:
         raise UserError(f"model.{name}={value} must be {wanted}")
-
-
