@@ -34,8 +34,8 @@ class EpochSeed(L.Callback):
 class CollapseWarning(L.Callback):
     """Warn when every validation mask is predicted empty, or every one full."""
 
-    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Look at the share of predicted foreground."""
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look at the share of predicted foreground, which the module has logged by now."""
         share = trainer.callback_metrics.get("val/predicted_share")
         if share is None or trainer.sanity_checking or 0 < share < 1:
             return
@@ -112,7 +112,7 @@ class Pictures(L.Callback):
         dataset = _data(trainer).dataset("val")
         predictor = _predictor(pl_module)
         for item in evenly(len(dataset), self.shown):
-            pair = dataset[Draw(0, item)]
+            pair = dataset[item]
             prediction = predictor.predict_prepared(pair["image"])
             for logger in loggers:
                 log_prediction(logger, f"predictions/{item}", pair, prediction, trainer.global_step)
@@ -130,7 +130,7 @@ def training_pairs(data: SegmentationDataModule, rows: int = 8, epochs: int = 4)
     items = evenly(len(plain), rows)
     drawn = []
     for item in items:
-        versions = [plain[Draw(0, item)], *(augmented[Draw(epoch, item)] for epoch in range(epochs))]
+        versions = [plain[item], *(augmented[Draw(epoch, item)] for epoch in range(epochs))]
         drawn.append([pictures.overlay(pair["image"], pair["mask"]) for pair in versions])
     headings = ["as it is", *(f"epoch {epoch}" for epoch in range(epochs))]
     return pictures.sheet(drawn, headings, [data.pairs[plain.indices[item]].id for item in items])
@@ -144,7 +144,7 @@ def best_median_worst(predictor: Predictor, data: SegmentationDataModule, each: 
     dataset = data.dataset("val")
     ranking = []
     for item in range(len(dataset)):
-        pair = dataset[Draw(0, item)]
+        pair = dataset[item]
         mask, truth = predictor.predict_prepared(pair["image"]).mask, pair["mask"]
         valid, union = truth != VOID, (mask > 0) | ((truth > 0) & (truth != VOID))
         if (union & valid).any():
@@ -156,7 +156,7 @@ def best_median_worst(predictor: Predictor, data: SegmentationDataModule, each: 
     rows, captions = [], []
     for group, members in groups.items():
         for iou, item in members:
-            pair = dataset[Draw(0, item)]
+            pair = dataset[item]
             image, prediction = pair["image"], predictor.predict_prepared(pair["image"])
             probability = prediction.probability if prediction.probability.ndim == 2 else prediction.probability.max(0)
             drawn = [pictures.overlay(image, pair["mask"]), pictures.overlay(image, prediction.mask)]

@@ -56,7 +56,7 @@ class Predictor:
 
     def predict_prepared(self, pixels: NDArray[np.uint8]) -> Prediction:
         """Predict an image (H, W, channels) uint8 that went through `Preprocessing.to_uint8`."""
-        batch = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
+        batch = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None]
         probability = self.probabilities(batch)
         mask = classify(probability, self.threshold)[0].numpy()
         array = probability[0].numpy()

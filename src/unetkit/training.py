@@ -14,7 +14,7 @@ import lightning as L
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ModelSummary
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from omegaconf import DictConfig, OmegaConf
 
@@ -23,6 +23,7 @@ from unetkit.callbacks import CollapseWarning, EpochSeed, Pictures, RunFigures
 from unetkit.data import SegmentationDataModule
 from unetkit.data.splits import write_split
 from unetkit.errors import UserError
+from unetkit.models import layer_table
 from unetkit.module import SegmentationModule
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ def train(cfg: DictConfig) -> Summary:
             raise error.__cause__ from None
         raise
     write_records(cfg, run_dir, data)
-    announce(cfg, data, module)
+    announce(data, module)
     resume_from = check_resumable(cfg)
     trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
     scores = _scores(trainer)
@@ -113,17 +114,10 @@ def build_trainer(cfg: DictConfig, run_dir: Path, figures: RunFigures) -> L.Trai
     """Lightning's Trainer with our callbacks, the CSV log and what `callbacks` and `logger` add."""
     keep_old_metrics(run_dir)
     loggers = [CSVLogger(run_dir, name="", version=""), *_listed(cfg.logger)]
-    best = ModelCheckpoint(
-        run_dir / "checkpoints",
-        filename="best",
-        monitor=cfg.monitor,
-        mode="max",
-        save_last=True,
-        enable_version_counter=False,
-    )
+    folder = run_dir / "checkpoints"
     callbacks = [
-        best,
-        ModelSummary(max_depth=2),
+        ModelCheckpoint(folder, "best", monitor=cfg.monitor, mode="max", enable_version_counter=False),
+        ModelCheckpoint(folder, "last", enable_version_counter=False),
         EpochSeed(cfg.seed),
         CollapseWarning(),
         figures,
@@ -132,13 +126,15 @@ def build_trainer(cfg: DictConfig, run_dir: Path, figures: RunFigures) -> L.Trai
         *_listed(cfg.callbacks),
     ]
     precision = choose_precision(cfg.trainer.precision, cfg.trainer.accelerator)
-    return instantiate(  # type: ignore[no-any-return]
+    trainer: L.Trainer = instantiate(
         cfg.trainer,
         precision=precision,
         default_root_dir=str(run_dir),
+        enable_model_summary=False,
         _partial_=True,
         _convert_="all",
     )(logger=loggers, callbacks=callbacks)
+    return trainer
 
 
 def choose_precision(precision: int | str, accelerator: str) -> int | str:
@@ -199,15 +195,17 @@ def write_records(cfg: DictConfig, run_dir: Path, data: SegmentationDataModule) 
     write_split(run_dir / "split.csv", [pair.id for pair in data.pairs], data.split)
 
 
-def announce(cfg: DictConfig, data: SegmentationDataModule, module: SegmentationModule) -> None:
-    """One line on the data and one on the network."""
+def announce(data: SegmentationDataModule, module: SegmentationModule) -> None:
+    """What is trained on what."""
     facts = data.describe()
     log.info(
-        "data %s: %d to train on, %d to validate, %d to test; %.0f %% of the masks are empty",
-        facts["name"], facts["train"], facts["val"], facts["test"], 100 * facts["empty_masks"],
-    )  # fmt: skip
-    parameters = sum(p.numel() for p in module.network.parameters())
-    log.info("network %s: %s parameters", cfg.model._target_.rpartition(".")[2], f"{parameters:,}")
+        "data %s: %d pairs to train on, %d to validate, %d to test; %.0f %% of the masks are empty",
+        *(facts[key] for key in ("name", "train", "val", "test")),
+        100 * facts["empty_masks"],
+    )
+    first = data.dataset("train")[0]["image"]
+    pixels = torch.from_numpy(first.transpose(2, 0, 1).copy())[None]
+    log.info(layer_table(module.network, module.preprocessing.normalise(pixels)))
 
 
 def summarise(
@@ -220,8 +218,7 @@ def summarise(
     seconds: float,
 ) -> Summary:
     """What `summary.json` holds. The scores are those of the last epoch; the best epoch stands apart."""
-    best = trainer.checkpoint_callback
-    assert isinstance(best, ModelCheckpoint)  # build_trainer puts it first
+    best, last = (c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint))
     score = best.best_model_score
     return {
         **scores,
@@ -230,7 +227,7 @@ def summarise(
             "score": None if score is None else round(score.item(), 6),
             "checkpoint": best.best_model_path,
         },
-        "last_checkpoint": best.last_model_path,
+        "last_checkpoint": last.best_model_path,
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
         "parameters": sum(p.numel() for p in module.network.parameters()),
@@ -314,4 +311,5 @@ def _quieten_lightning() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="lightning")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
-    warnings.filterwarnings("ignore", message=".*Checkpoint directory.*exists and is not empty.*")
+    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+    warnings.filterwarnings("ignore", message=".*The dirpath has changed.*")

@@ -183,6 +183,7 @@ class SegmentationDataModule(L.LightningDataModule):
             num_workers=workers,
             persistent_workers=workers > 0,
             collate_fn=collate,
+            generator=torch.Generator().manual_seed(self.seed),  # else starting to read would disturb dropout's draws
             pin_memory=on_gpu,
         )
 

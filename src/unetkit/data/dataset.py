@@ -69,7 +69,9 @@ class PairDataset(Dataset[Item]):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, draw: Draw) -> Item:
+    def __getitem__(self, draw: Draw | int) -> Item:
+        """An item in an epoch; in epoch 0 for a plain number, as Lightning's `overfit_batches` asks."""
+        draw = Draw(0, draw) if isinstance(draw, int) else draw
         index = self.indices[draw.item]
         image, mask = self.images[index], self.masks[index]
         if self.augmentation is not None:

@@ -1,7 +1,7 @@
 from unetkit.models.dumbnet import DumbNet
-from unetkit.models.memory import activation_bytes
 from unetkit.models.outputs import classify, probabilities
 from unetkit.models.padding import centre_crop, mirror_pad, predict_full_frame
+from unetkit.models.summary import activation_bytes, layer_table
 from unetkit.models.unet import UNet
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "activation_bytes",
     "centre_crop",
     "classify",
+    "layer_table",
     "mirror_pad",
     "predict_full_frame",
     "probabilities",

@@ -1,0 +1,56 @@
+"""The import rule: what lies left never imports what lies right."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "unetkit"
+LAYERS = (
+    ("errors",),
+    ("models", "losses", "metrics", "schedules", "pictures", "data"),
+    ("module", "inference", "loggers"),
+    ("callbacks", "checkpoint"),
+    ("training",),
+)
+LIGHTNING = {"data/datamodule", "module", "loggers", "callbacks", "training"}
+HYDRA = {"training", "checkpoint"}
+FILES = sorted(SOURCE.rglob("*.py"))
+
+
+def imported(file: Path) -> set[str]:
+    """Full names that a file imports, at its top or within functions, except for type checkers."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} if node.module == "unetkit" else {node.module}
+    return names
+
+
+def name_of(file: Path) -> str:
+    return file.relative_to(SOURCE).with_suffix("").as_posix()
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_left_never_imports_right(file: Path) -> None:
+    part = name_of(file).split("/")[0]
+    if part == "__init__":
+        return  # the package's face, which gives `load`
+    level = next(i for i, layer in enumerate(LAYERS) if part in layer)
+    allowed = {name for layer in LAYERS[:level] for name in layer} | {part}
+    parts = {name.split(".")[1] for name in imported(file) if name.startswith("unetkit.")}
+    assert parts <= allowed
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_frameworks_stay_where_they_belong(file: Path) -> None:
+    tops = {name.split(".")[0] for name in imported(file)}
+    assert "lightning" not in tops or name_of(file) in LIGHTNING
+    assert not tops & {"hydra", "omegaconf"} or name_of(file) in HYDRA
+    assert "albumentations" not in tops or name_of(file) == "data/augment"
+
+
+def test_every_part_has_its_layer() -> None:
+    assert {name_of(f).split("/")[0] for f in FILES} - {"__init__"} == {part for layer in LAYERS for part in layer}

@@ -1,0 +1,230 @@
+"""Whole runs on small synthetic data: real files, real Hydra composition, real Lightning."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+import unetkit
+from unetkit.data import synthetic_pairs
+from unetkit.errors import UserError
+from unetkit.training import Summary, build_module, choose_precision, prepare_data, train
+
+ROOT = Path(__file__).parent.parent
+TINY = ["data.count=24", "data.size=36", "data.batch_size=8", "model.channels=[4,8]"]
+QUIET = ["trainer.enable_progress_bar=false", "trainer.accelerator=cpu"]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def _closed_hydra() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def config(run_dir: Path, cache: Path, *overrides: str) -> DictConfig:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        fixed = [f"run_dir={run_dir}", f"data.cache_dir={cache}"]
+        return compose("train", [*TINY, *QUIET, "trainer.max_epochs=2", *fixed, *overrides])
+
+
+def run(run_dir: Path, cache: Path, *overrides: str) -> Summary:
+    return train(config(run_dir, cache, *overrides))
+
+
+def rows(run_dir: Path) -> list[dict[str, str]]:
+    with (run_dir / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["state_dict"]
+    return state
+
+
+def test_a_run_leaves_all_that_is_promised(tmp_path: Path, cache: Path) -> None:
+    summary = run(tmp_path, cache)
+    written = json.loads((tmp_path / "summary.json").read_text())
+    assert written == summary
+    scores = {"val/loss", "val/iou", "val/iou_per_image", "val/dice", "val/kaggle", "val/predicted_share"}
+    facts = {"parameters", "images_per_second", "peak_memory_mib", "seconds", "seed", "versions", "git_commit"}
+    assert scores | facts <= written.keys()
+    assert (written["data"]["train"], written["data"]["val"]) == (19, 5)
+    assert {row["epoch"] for row in rows(tmp_path) if row["val/iou"]} == {"0", "1"}
+    for name in ("training_pairs.png", "predictions.png"):
+        picture = cv2.imread(str(tmp_path / "pictures" / name))
+        assert picture is not None
+        assert picture.std() > 20
+    assert (tmp_path / "config.yaml").exists()
+    assert len((tmp_path / "split.csv").read_text().splitlines()) == 25
+    assert Path(written["best"]["checkpoint"]).exists()
+    assert Path(written["last_checkpoint"]).exists()
+
+
+def test_a_network_learns_one_batch_by_heart(tmp_path: Path, cache: Path) -> None:
+    summary = run(
+        tmp_path, cache, "augment=none", "data.count=12", "trainer.overfit_batches=1", "trainer.max_epochs=150",
+        "model.channels=[8,16,16]", "optimizer.lr=0.02", "trainer.check_val_every_n_epoch=150",
+    )  # fmt: skip
+    assert summary["train/loss_epoch"] < 0.1
+
+
+def test_two_runs_are_equal(tmp_path: Path, cache: Path) -> None:
+    for name in ("a", "b"):
+        run(tmp_path / name, cache)
+    a, b = (weights(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("a", "b"))
+    for key, value in a.items():
+        assert torch.equal(value, b[key]), key
+
+
+@pytest.mark.parametrize("extra", [[], ["callbacks=ema", "optimizer=sgd", "scheduler=onecycle"]])
+def test_resuming_goes_on_exactly(tmp_path: Path, cache: Path, extra: list[str]) -> None:
+    options = ["model.dropout=0.3", "trainer.max_epochs=4", *extra]
+    run(tmp_path / "whole", cache, *options)
+
+    class Stop(L.Callback):
+        def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            trainer.should_stop = trainer.current_epoch == 1
+
+    cfg = config(tmp_path / "part", cache, *options)
+    data = prepare_data(cfg)
+    L.seed_everything(cfg.seed, verbose=False)
+    module = build_module(cfg, data)
+    from unetkit import training
+    from unetkit.callbacks import RunFigures
+
+    trainer = training.build_trainer(cfg, tmp_path / "part", RunFigures())
+    trainer.callbacks.insert(0, Stop())  # type: ignore[attr-defined]
+    trainer.fit(module, datamodule=data)
+    assert trainer.current_epoch == 2
+    interrupted = tmp_path / "part" / "checkpoints" / "last.ckpt"
+    run(tmp_path / "resumed", cache, *options, f"checkpoint={interrupted}")
+    whole, resumed = (weights(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("whole", "resumed"))
+    for key, value in whole.items():
+        assert torch.equal(value, resumed[key]), key
+    last = [{k: v for k, v in rows(tmp_path / name)[-2].items()} for name in ("whole", "resumed")]
+    assert last[0] == last[1]
+
+
+def test_resuming_into_the_same_directory_loses_no_row(tmp_path: Path, cache: Path) -> None:
+    run(tmp_path, cache)
+    before = (tmp_path / "metrics.csv").read_text()
+    run(tmp_path, cache, "trainer.max_epochs=3", f"checkpoint={tmp_path}/checkpoints/last.ckpt")
+    assert (tmp_path / "metrics.1.csv").read_text() == before
+    assert {row["epoch"] for row in rows(tmp_path) if row["val/iou"]} == {"2"}
+
+
+def test_the_checkpoint_is_plain_and_predicts(tmp_path: Path, cache: Path) -> None:
+    run(tmp_path, cache, "model=unet_milesial", "model.channels=[4,8]", "trainer.max_epochs=1", "threshold=0.3")
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    card = torch.load(path, weights_only=True)["unetkit"]
+    assert card["model"]["in_channels"] == card["preprocessing"]["channels"] == 3
+    predictor = unetkit.load(path)
+    assert predictor.threshold == 0.3
+    image = cv2.imread(str(synthetic_pairs(cache, 24, 36, 0)[0].image), cv2.IMREAD_UNCHANGED)
+    assert image is not None
+    prediction = predictor(image)
+    assert prediction.mask.shape == prediction.probability.shape == (36, 36)
+    assert np.array_equal(prediction.mask, prediction.probability > 0.3)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["model=dumbnet", "~model.channels", "+model.channels=8"],
+        ["model=unet_paper", "optimizer=sgd", "optimizer.lr=1e-4", "scheduler=none"],
+        ["model=unet_paper", "mirror_border=false", "data.size=48"],
+        ["model.padding=valid", "model.upsampling=nearest", "loss.dice_weight=0.5", "scheduler=plateau"],
+        ["model.gradient_checkpointing=all", "optimizer=rmsprop", "scheduler=poly", "augment=strong"],
+        ["trainer.precision=16", "trainer.accumulate_grad_batches=2", "trainer.gradient_clip_val=0.5"],
+        ["callbacks=[ema,early_stopping]", "channels_last=false", "augment=flip"],
+        ["data.split=kfold", "data.fold=2", "data.num_workers=2", "data.crop_size=20"],
+    ],
+    ids=lambda options: options[0],
+)
+def test_choices_train(tmp_path: Path, cache: Path, options: list[str]) -> None:
+    summary = run(tmp_path, cache, "trainer.max_epochs=1", *options)
+    assert 0 <= summary["val/iou"] <= 1
+    assert np.isfinite(summary["train/loss_epoch"])
+
+
+def test_sixteen_means_what_the_device_can() -> None:
+    assert choose_precision(16, "cpu") == "bf16-mixed"
+    assert choose_precision("16-true", "cpu") == "bf16-mixed"
+    assert choose_precision(16, "cuda") == "16-mixed"
+    assert choose_precision("bf16-mixed", "cpu") == "bf16-mixed"
+    assert choose_precision(32, "cpu") == 32
+
+
+def test_two_processes_score_as_one(tmp_path: Path, cache: Path) -> None:
+    """Five validation images shared by two processes: one is filled up, and counts nowhere."""
+    options = ["data.count=25", "trainer.max_epochs=1", "optimizer.lr=0", "data.num_workers=0"]
+    alone = run(tmp_path / "one", cache, *options)
+    command = [sys.executable, "train.py", *TINY, *QUIET, *options, f"data.cache_dir={cache}"]
+    command += ["trainer.devices=2", "trainer.strategy=ddp", f"hydra.run.dir={tmp_path / 'two'}"]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    together = json.loads((tmp_path / "two" / "summary.json").read_text())
+    for name in ("val/iou", "val/iou_per_image", "val/dice", "val/kaggle", "val/predicted_share"):
+        assert together[name] == pytest.approx(alone[name], abs=2e-3), name
+    assert together["data"] == alone["data"]
+
+
+def test_a_collapse_is_said(tmp_path: Path, cache: Path) -> None:
+    with pytest.warns(UserWarning, match="all validation masks are predicted empty"):
+        run(tmp_path, cache, "trainer.max_epochs=1", "threshold=0.9999999")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["checkpoint=nowhere.ckpt"], "checkpoint=nowhere.ckpt does not exist"),
+        (["data=tgs_salt"], "data.root is not set"),
+        (["data=folder", "data.root=nowhere"], "data.root=nowhere does not exist"),
+        (["data.batch_size=0"], "data.batch_size=0"),
+        (["data.split=third"], "data.split=third must be"),
+        (["model.num_classes=3"], "model.num_classes=3"),
+        (["model.norm=layer"], "model.norm=layer must be one of"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, cache: Path, options: list[str], said: str) -> None:
+    if options[0].startswith("data="):
+        cfg = config(tmp_path, cache)
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            cfg = compose("train", [*options, f"run_dir={tmp_path}", f"data.cache_dir={cache}"])
+    else:
+        cfg = config(tmp_path, cache, *options)
+    with pytest.raises(UserError, match=said):
+        train(cfg)
+
+
+def test_a_checkpoint_of_another_network_or_a_finished_one_is_refused(tmp_path: Path, cache: Path) -> None:
+    run(tmp_path / "a", cache)
+    path = tmp_path / "a" / "checkpoints" / "last.ckpt"
+    with pytest.raises(UserError, match=r"model\.channels"):
+        run(tmp_path / "b", cache, f"checkpoint={path}", "model.channels=[4,6]", "trainer.max_epochs=9")
+    with pytest.raises(UserError, match="has done 2 epochs"):
+        run(tmp_path / "b", cache, f"checkpoint={path}")
+
+
+def test_one_cycle_is_not_stretched(tmp_path: Path, cache: Path) -> None:
+    run(tmp_path / "a", cache, "scheduler=onecycle")
+    path = tmp_path / "a" / "checkpoints" / "last.ckpt"
+    with pytest.raises(UserError, match="planned for 6 steps"):
+        run(tmp_path / "b", cache, "scheduler=onecycle", f"checkpoint={path}", "trainer.max_epochs=4")
