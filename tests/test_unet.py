@@ -100,7 +100,7 @@ def test_mirror_pad_and_centre_crop_are_inverse() -> None:
 def test_skips_come_before_the_upsampled() -> None:
     network = UNet(1, 1, (2, 3))
     seen: list[Tensor] = []
-    network.decoder[0].convs.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))  # type: ignore[union-attr, operator]
+    network.decoder[0].convs.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))  # type: ignore[union-attr]
     x = torch.randn(1, 1, 8, 8)
     network.eval()(x)
     torch.testing.assert_close(seen[0][:, :2], network.encoder[0](x))
@@ -156,7 +156,8 @@ class MilesialLike(nn.Module):
         for block in self.down[1:]:
             skips.append(x := block(F.max_pool2d(x, 2)))
         x = skips.pop()
-        for up, conv in self.up:  # type: ignore[misc]
+        for level in self.up:
+            up, conv = level.children()
             x = conv(torch.cat([skips.pop(), up(x)], dim=1))
         return self.outc(x)  # type: ignore[no-any-return]
 
@@ -218,10 +219,7 @@ def test_checkpointing_changes_nothing_when_compiled() -> None:
 
 def test_checkpointing_keeps_less_the_more_levels_it_covers() -> None:
     x = torch.randn(1, 1, 64, 64)
-    sizes = [
-        activation_bytes(UNet(1, 1, (8, 16, 32), gradient_checkpointing=n), x)  # type: ignore[arg-type]
-        for n in ("none", 1, 2, "all")
-    ]
+    sizes = [activation_bytes(UNet(1, 1, (8, 16, 32), gradient_checkpointing=n), x) for n in ("none", 1, 2, "all")]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] < 0.5 * sizes[0]
 

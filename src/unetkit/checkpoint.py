@@ -1,6 +1,5 @@
 """The self-describing checkpoint: weights, network, preprocessing and threshold, in plain containers."""
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +69,8 @@ def read(path: str | Path) -> dict[str, Any]:
         raise UserError(f"checkpoint={path} does not exist; give the path of a .ckpt file")
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # whatever bytes that are no checkpoint make the reader raise
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UserError(f"checkpoint={path} can't be read safely as a checkpoint ({reason})") from error
     if not isinstance(content, dict) or content.get("unetkit", {}).get("format") != FORMAT:
         raise UserError(f"checkpoint={path} was not written by this version of unetkit's train.py")

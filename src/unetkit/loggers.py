@@ -2,8 +2,6 @@
 
 import netrc
 import os
-from pathlib import Path
-from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
@@ -51,9 +49,3 @@ def tensorboard_logger(save_dir: str) -> TensorBoardLogger:
         return TensorBoardLogger(save_dir=save_dir, name="", version="tensorboard")
     except ModuleNotFoundError as error:
         raise UserError('logger=tensorboard needs `pip install -e ".[tensorboard]"`') from error
-
-
-def log_config(logger: Any, config: dict[str, Any], run_dir: Path) -> None:
-    """Send the run's configuration where the logger takes one."""
-    if isinstance(logger, WandbLogger):
-        logger.experiment.config.update({**config, "run_dir": str(run_dir)}, allow_val_change=True)

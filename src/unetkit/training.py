@@ -53,7 +53,7 @@ def train(cfg: DictConfig) -> Summary:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from None
         raise
-    write_records(cfg, run_dir, data)
+    write_records(cfg, run_dir, data, trainer)
     announce(data, module)
     resume_from = check_resumable(cfg)
     trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
@@ -92,9 +92,7 @@ def build_module(cfg: DictConfig, data: SegmentationDataModule) -> SegmentationM
             f"model.num_classes={cfg.model.num_classes}, but the masks have "
             f"{'two classes, which is 1 (sigmoid) or 2 (softmax)' if data.num_classes == 1 else data.num_classes}"
         )
-    model = OmegaConf.to_container(cfg.model, resolve=True)
-    assert isinstance(model, dict)  # a group of the configuration is a mapping
-    artefact = checkpoint.describe(model, data.preprocessing, cfg.threshold, data.describe())  # type: ignore[arg-type]
+    artefact = checkpoint.describe(plain(cfg.model), data.preprocessing, cfg.threshold, data.describe())
     schedule = instantiate(cfg.scheduler, _convert_="all")
     module = SegmentationModule(
         instantiate(cfg.model, _convert_="all"),
@@ -157,13 +155,11 @@ def check_resumable(cfg: DictConfig) -> str | None:
     if cfg.checkpoint is None:
         return None
     content = checkpoint.read(cfg.checkpoint)
-    model = OmegaConf.to_container(cfg.model, resolve=True)
-    stored = content["unetkit"]["model"]
+    model, stored = plain(cfg.model), content["unetkit"]["model"]
     ignored = "gradient_checkpointing"  # changes no weight
-    assert isinstance(model, dict)  # a group of the configuration is a mapping
-    differing = {k for k in model.keys() | stored.keys() if k != ignored and model.get(k) != stored.get(k)}
+    differing = [k for k in sorted(model.keys() | stored.keys()) if k != ignored and model.get(k) != stored.get(k)]
     if differing:
-        key = sorted(map(str, differing))[0]
+        key = differing[0]
         raise UserError(
             f"checkpoint={cfg.checkpoint} has model.{key}={stored.get(key)}, this run {model.get(key)}; "
             "resume with the same model=... and its overrides"
@@ -188,11 +184,13 @@ def keep_old_metrics(run_dir: Path) -> None:
         log.info("%s is there already; its rows are kept in %s", old, kept.name)
 
 
-def write_records(cfg: DictConfig, run_dir: Path, data: SegmentationDataModule) -> None:
-    """The resolved configuration and the split."""
+def write_records(cfg: DictConfig, run_dir: Path, data: SegmentationDataModule, trainer: L.Trainer) -> None:
+    """The resolved configuration, also to the loggers, and the split."""
     run_dir.mkdir(parents=True, exist_ok=True)
     (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
     write_split(run_dir / "split.csv", [pair.id for pair in data.pairs], data.split)
+    for logger in trainer.loggers[1:]:  # all but the CSV, beside which config.yaml lies
+        logger.log_hyperparams(plain(cfg))
 
 
 def announce(data: SegmentationDataModule, module: SegmentationModule) -> None:
@@ -287,6 +285,11 @@ def git_commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """A resolved configuration as plain containers."""
+    return {str(key): value for key, value in dict(OmegaConf.to_container(cfg, resolve=True)).items()}  # type: ignore[arg-type]
 
 
 def _scores(trainer: L.Trainer) -> dict[str, float]:

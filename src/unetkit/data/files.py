@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from unetkit.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".npy")
+# What a broken file, or a broken or encrypted member of a zip, raises.
+UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, cv2.error)
 
 Array = NDArray[Any]
 
@@ -58,13 +61,19 @@ def find_folder(container: Path, folder: str) -> list[FileRef] | None:
     """Sorted files with a known suffix of `folder` in a directory or zip; None where there is no such folder.
 
     A zip may hold the folder at any depth, as archives of a parent folder do.
+
+    Raises:
+        UserError: If a zip is broken, or holds several such folders.
     """
     if container.is_dir():
         place = container / folder
         refs = [FileRef(path) for path in place.iterdir()] if place.is_dir() else None
-    elif zipfile.is_zipfile(container):
+    elif container.is_file():
         members = [PurePosixPath(name) for name in _open_zip(container).namelist() if "__MACOSX" not in name]
         found = [FileRef(container, str(member)) for member in members if member.parent.name == folder]
+        folders = sorted({str(ref.name.parent) for ref in found})
+        if len(folders) > 1:
+            raise UserError(f"{container} holds {' and '.join(folders)}; unpack it, or make a zip of each")
         refs = found or None
     else:
         refs = None
@@ -80,10 +89,10 @@ def read_image(ref: FileRef) -> Array:
     try:
         content = ref.read()
         if ref.name.suffix.lower() == ".npy":
-            image: Array | None = np.load(io.BytesIO(content), allow_pickle=False)
+            image: Array | None = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
         else:
             image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, cv2.error) as error:
+    except UNREADABLE as error:
         raise UserError(f"{ref} can't be read as an image ({error}); replace or remove it") from error
     if image is None:
         raise UserError(f"{ref} can't be read as an image; replace or remove it")
@@ -94,7 +103,7 @@ def read_image(ref: FileRef) -> Array:
     if image.dtype == np.bool_:
         image = image.astype(np.uint8)
     if image.ndim == 3 and ref.name.suffix.lower() != ".npy":
-        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.shape[2] == 3 else cv2.COLOR_BGRA2RGB)
+        image = np.ascontiguousarray(image[..., 2::-1])  # BGR or BGRA of any dtype, which cv2.cvtColor does not take
     return image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
 
 

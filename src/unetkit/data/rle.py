@@ -21,11 +21,13 @@ def decode_rle(text: str, height: int, width: int) -> NDArray[np.uint8]:
         UserError: If the text is not pairs of positive integers that fit the image.
     """
     words = text.split()
-    if len(words) % 2 or not all(word.isdigit() for word in words):
+    if len(words) % 2 or not all(word.isdecimal() for word in words):
         raise UserError(f"run-length code {text[:40]!r} is not pairs of positive integers")
     pixels = np.zeros(height * width, np.uint8)
     for start, length in zip(map(int, words[::2]), map(int, words[1::2]), strict=True):
-        if start < 1 or start - 1 + length > pixels.size:
+        if min(start, length) < 1:
+            raise UserError(f"run-length code has the run {start} {length}; starts and lengths count from 1")
+        if start - 1 + length > pixels.size:
             raise UserError(f"run-length code has a run {start} {length} outside a {height}x{width} image")
         pixels[start - 1 : start - 1 + length] = 1
     return pixels.reshape(width, height).T.copy()

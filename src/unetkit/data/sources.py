@@ -70,14 +70,14 @@ def folder_pairs(root: str | Path | None, mask_suffix: str = "") -> list[Pair]:
         UserError: If there are no such folders, or an image or a mask stands alone.
     """
     root = existing_root(root, "give the folder that holds images/ and masks/")
-    parts = [(s, c) for s in SPLITS for c in (root / s, root / f"{s}.zip") if find_folder(c, "masks") is not None]
+    parts = _given_parts(root)
     if not parts and (find_folder(root, "images") is None or find_folder(root, "masks") is None):
         raise UserError(
             f"data.root={root} must hold images/ and masks/, or train/ (and val/, test/) that hold these two"
         )
-    has_validation = "val" in dict(parts)
+    has_validation = "val" in parts
     pairs = []
-    for split, container in parts or [("train", root)]:
+    for split, container in (parts or {"train": root}).items():
         images = _by_id(find_folder(container, "images"))
         masks = _by_id(find_folder(container, "masks"), mask_suffix)
         _check_no_orphans(container, images, masks, mask_suffix)
@@ -117,7 +117,7 @@ def read_mask(pair: Pair, shape: tuple[int, int], values: Sequence[int] | None) 
         UserError: If the mask holds other values, or is not of the image's shape, or contradicts its code.
     """
     if pair.mask is None:
-        return decode_rle(pair.rle or "", *shape)
+        return _decode_code(pair, shape)
     mask = read_image(pair.mask)
     if mask.ndim == 3:
         if (mask != mask[..., :1]).any():
@@ -140,9 +140,29 @@ def read_mask(pair: Pair, shape: tuple[int, int], values: Sequence[int] | None) 
     indices = np.zeros(shape, np.uint8)
     for index, value in enumerate(classes):
         indices[mask == value] = index if values is not None else value > 0
-    if pair.rle is not None and (decode_rle(pair.rle, *shape) != indices).any():
+    if pair.rle is not None and (_decode_code(pair, shape) != indices).any():
         raise UserError(f"{pair.mask} and the run-length code of {pair.id} in train.csv differ; remove the wrong one")
     return indices
+
+
+def _given_parts(root: Path) -> dict[str, Path]:
+    parts: dict[str, Path] = {}
+    for split in SPLITS:
+        found = [c for c in (root / split, root / f"{split}.zip") if find_folder(c, "masks") is not None]
+        if len(found) > 1:
+            raise UserError(f"{found[0]} and {found[1]} both hold masks; keep one")
+        if found:
+            parts[split] = found[0]
+    if parts and "train" not in parts:
+        raise UserError(f"data.root={root} has {' and '.join(parts)}, but no train/ that holds images/ and masks/")
+    return parts
+
+
+def _decode_code(pair: Pair, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    try:
+        return decode_rle(pair.rle or "", *shape)
+    except UserError as error:
+        raise UserError(f"{pair.id} in train.csv: {error}") from error
 
 
 def _by_id(refs: list[FileRef] | None, suffix: str = "") -> dict[str, FileRef]:
