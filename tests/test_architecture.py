@@ -11,10 +11,11 @@ LAYERS = (
     ("models", "losses", "metrics", "schedules", "pictures", "data"),
     ("module", "inference", "loggers"),
     ("callbacks", "checkpoint"),
+    ("records",),
     ("training",),
 )
-LIGHTNING = {"data/datamodule", "module", "loggers", "callbacks", "training"}
-HYDRA = {"training", "checkpoint"}
+LIGHTNING = {"data/datamodule", "module", "loggers", "callbacks", "records", "training"}
+HYDRA = {"training", "records"}
 FILES = sorted(SOURCE.rglob("*.py"))
 
 

@@ -63,6 +63,7 @@ def test_a_run_leaves_all_that_is_promised(tmp_path: Path, cache: Path) -> None:
     written = json.loads((tmp_path / "summary.json").read_text())
     assert written == summary
     scores = {"val/loss", "val/iou", "val/iou_per_image", "val/dice", "val/kaggle", "val/predicted_share"}
+    assert written["images_per_second"] > 0
     facts = {"parameters", "images_per_second", "peak_memory_mib", "seconds", "seed", "versions", "git_commit"}
     assert scores | facts <= written.keys()
     assert (written["data"]["train"], written["data"]["val"]) == (19, 5)
@@ -186,9 +187,12 @@ def test_two_processes_score_as_one(tmp_path: Path, cache: Path) -> None:
     assert together["data"] == alone["data"]
 
 
-def test_a_collapse_is_said(tmp_path: Path, cache: Path) -> None:
-    with pytest.warns(UserWarning, match="all validation masks are predicted empty"):
-        run(tmp_path, cache, "trainer.max_epochs=1", "threshold=0.9999999")
+@pytest.mark.parametrize(("threshold", "said"), [("0.9999999", "predicted empty"), ("0.0", "predicted full")])
+def test_a_collapse_is_said(
+    tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture, threshold: str, said: str
+) -> None:
+    run(tmp_path, cache, "trainer.max_epochs=1", f"threshold={threshold}")
+    assert said in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -201,6 +205,8 @@ def test_a_collapse_is_said(tmp_path: Path, cache: Path) -> None:
         (["data.split=third"], "data.split=third must be"),
         (["model.num_classes=3"], "model.num_classes=3"),
         (["model.norm=layer"], "model.norm=layer must be one of"),
+        (["monitor=val/f1"], "monitor=val/f1 must be one of"),
+        (["trainer.accelerator=abacus"], "abacus"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, cache: Path, options: list[str], said: str) -> None:

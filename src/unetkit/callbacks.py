@@ -1,5 +1,6 @@
 """What every run does beside training: the same draws on resuming, warnings, figures and pictures."""
 
+import logging
 import resource
 import sys
 import time
@@ -10,7 +11,6 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
-from lightning.pytorch.utilities import rank_zero_warn
 
 from unetkit import pictures
 from unetkit.data import SegmentationDataModule
@@ -18,6 +18,8 @@ from unetkit.data.augment import derived_seed
 from unetkit.data.dataset import VOID, Draw, Item
 from unetkit.inference import Prediction, Predictor
 from unetkit.module import SegmentationModule
+
+log = logging.getLogger(__name__)
 
 
 class EpochSeed(L.Callback):
@@ -37,12 +39,13 @@ class CollapseWarning(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Look at the share of predicted foreground, which the module has logged by now."""
         share = trainer.callback_metrics.get("val/predicted_share")
-        if share is None or trainer.sanity_checking or 0 < share < 1:
+        if share is None or 0 < share < 1 or not trainer.is_global_zero:
             return
-        what = "empty" if share == 0 else "full"
-        rank_zero_warn(
-            f"epoch {trainer.current_epoch}: all validation masks are predicted {what}. In the first epochs this is "
-            "common; if it stays, lower optimizer.lr, raise loss.dice_weight, and look at pictures/training_pairs.png"
+        log.warning(
+            "epoch %d: every validation mask is predicted %s. In the first epochs this is common; if it stays, lower "
+            "optimizer.lr, raise loss.dice_weight, and look at pictures/training_pairs.png",
+            trainer.current_epoch,
+            "empty" if share == 0 else "full",
         )
 
 

@@ -99,7 +99,17 @@ class SegmentationModule(L.LightningModule):
         self._log_scores("test")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimiser, and the scheduler told the number of steps if it asks for `total_steps`."""
+        """The optimiser, and the scheduler told the number of steps if it asks for `total_steps`.
+
+        Raises:
+            UserError: If torch refuses a value of theirs.
+        """
+        try:
+            return self._optimizer_and_scheduler()
+        except (TypeError, ValueError) as error:  # torch's own checks of rates, momenta and the like
+            raise UserError(f"optimizer or scheduler: {error}") from error
+
+    def _optimizer_and_scheduler(self) -> OptimizerLRScheduler:
         optimizer = self.make_optimizer(parameter_groups(self.network))
         if self.schedule is None:
             return optimizer

@@ -2,11 +2,10 @@
 
 import json
 import logging
-import os
-import platform
-import subprocess
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +13,29 @@ import lightning as L
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, WandbLogger
-from omegaconf import DictConfig, OmegaConf
+from lightning.pytorch.loggers import CSVLogger
+from omegaconf import DictConfig
 
 from unetkit import checkpoint
 from unetkit.callbacks import CollapseWarning, EpochSeed, Pictures, RunFigures
 from unetkit.data import SegmentationDataModule
-from unetkit.data.splits import write_split
 from unetkit.errors import UserError
-from unetkit.models import layer_table
+from unetkit.metrics import segmentation_metrics
 from unetkit.module import SegmentationModule
+from unetkit.records import (
+    Summary,
+    announce,
+    conclude,
+    keep_old_metrics,
+    logged_scores,
+    plain,
+    summarise,
+    write_records,
+)
 
 log = logging.getLogger(__name__)
-
-Summary = dict[str, Any]
 
 
 def train(cfg: DictConfig) -> Summary:
@@ -44,23 +51,19 @@ def train(cfg: DictConfig) -> Summary:
     run_dir = Path(cfg.run_dir)
     _quieten_lightning()
     L.seed_everything(cfg.seed, verbose=False)
-    try:
+    with library_mistakes():
         data = prepare_data(cfg)
         module = build_module(cfg, data)
         figures = RunFigures()
         trainer = build_trainer(cfg, run_dir, figures)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from None
-        raise
     write_records(cfg, run_dir, data, trainer)
     announce(data, module)
     resume_from = check_resumable(cfg)
-    trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
-    scores = _scores(trainer)
+    fit(cfg, trainer, module, data, resume_from)
+    scores = logged_scores(trainer)
     if data.has_test:
         trainer.test(module, datamodule=data, verbose=False)
-        scores |= _scores(trainer)
+        scores |= logged_scores(trainer)
     summary = summarise(cfg, trainer, data, module, figures, scores, time.perf_counter() - started)
     if trainer.is_global_zero:
         (run_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
@@ -109,7 +112,14 @@ def build_module(cfg: DictConfig, data: SegmentationDataModule) -> SegmentationM
 
 
 def build_trainer(cfg: DictConfig, run_dir: Path, figures: RunFigures) -> L.Trainer:
-    """Lightning's Trainer with our callbacks, the CSV log and what `callbacks` and `logger` add."""
+    """Lightning's Trainer with our callbacks, the CSV log and what `callbacks` and `logger` add.
+
+    Raises:
+        UserError: If `monitor` is not a score.
+    """
+    scores = [f"val/{name}" for name in segmentation_metrics(1)]
+    if cfg.monitor not in scores:
+        raise UserError(f"monitor={cfg.monitor} must be one of {', '.join(scores)}")
     keep_old_metrics(run_dir)
     loggers = [CSVLogger(run_dir, name="", version=""), *_listed(cfg.logger)]
     folder = run_dir / "checkpoints"
@@ -126,13 +136,37 @@ def build_trainer(cfg: DictConfig, run_dir: Path, figures: RunFigures) -> L.Trai
     precision = choose_precision(cfg.trainer.precision, cfg.trainer.accelerator)
     trainer: L.Trainer = instantiate(
         cfg.trainer,
+        logger=loggers,
+        callbacks=callbacks,
         precision=precision,
         default_root_dir=str(run_dir),
         enable_model_summary=False,
-        _partial_=True,
         _convert_="all",
-    )(logger=loggers, callbacks=callbacks)
+    )
     return trainer
+
+
+def fit(
+    cfg: DictConfig,
+    trainer: L.Trainer,
+    module: SegmentationModule,
+    data: SegmentationDataModule,
+    resume_from: str | None,
+) -> None:
+    """Train.
+
+    Raises:
+        UserError: If Lightning refuses the configuration, or the GPU's memory does not suffice.
+    """
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
+    except MisconfigurationException as error:
+        raise UserError(str(error)) from error
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"data.batch_size={cfg.data.batch_size} does not fit into the GPU's memory; lower it, or set "
+            "model.gradient_checkpointing=all, trainer.precision=16 or data.crop_size"
+        ) from error
 
 
 def choose_precision(precision: int | str, accelerator: str) -> int | str:
@@ -173,132 +207,17 @@ def check_resumable(cfg: DictConfig) -> str | None:
     return str(Path(cfg.checkpoint).expanduser())
 
 
-def keep_old_metrics(run_dir: Path) -> None:
-    """Set an earlier run's metrics.csv in the same directory aside, which Lightning's logger would delete."""
-    old = run_dir / "metrics.csv"
-    if old.exists():
-        number = 1
-        while (kept := run_dir / f"metrics.{number}.csv").exists():
-            number += 1
-        old.rename(kept)
-        log.info("%s is there already; its rows are kept in %s", old, kept.name)
-
-
-def write_records(cfg: DictConfig, run_dir: Path, data: SegmentationDataModule, trainer: L.Trainer) -> None:
-    """The resolved configuration, also to the loggers, and the split."""
-    run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
-    write_split(run_dir / "split.csv", [pair.id for pair in data.pairs], data.split)
-    for logger in trainer.loggers[1:]:  # all but the CSV, beside which config.yaml lies
-        logger.log_hyperparams(plain(cfg))
-
-
-def announce(data: SegmentationDataModule, module: SegmentationModule) -> None:
-    """What is trained on what."""
-    facts = data.describe()
-    log.info(
-        "data %s: %d pairs to train on, %d to validate, %d to test; %.0f %% of the masks are empty",
-        *(facts[key] for key in ("name", "train", "val", "test")),
-        100 * facts["empty_masks"],
-    )
-    first = data.dataset("train")[0]["image"]
-    pixels = torch.from_numpy(first.transpose(2, 0, 1).copy())[None]
-    log.info(layer_table(module.network, module.preprocessing.normalise(pixels)))
-
-
-def summarise(
-    cfg: DictConfig,
-    trainer: L.Trainer,
-    data: SegmentationDataModule,
-    module: SegmentationModule,
-    figures: RunFigures,
-    scores: dict[str, float],
-    seconds: float,
-) -> Summary:
-    """What `summary.json` holds. The scores are those of the last epoch; the best epoch stands apart."""
-    best, last = (c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint))
-    score = best.best_model_score
-    return {
-        **scores,
-        "best": {
-            "monitor": cfg.monitor,
-            "score": None if score is None else round(score.item(), 6),
-            "checkpoint": best.best_model_path,
-        },
-        "last_checkpoint": last.best_model_path,
-        "epochs": trainer.current_epoch,
-        "steps": trainer.global_step,
-        "parameters": sum(p.numel() for p in module.network.parameters()),
-        "images_per_second": figures.images_per_second,
-        "peak_memory_mib": figures.peak_memory_mib,
-        "seconds": round(seconds, 1),
-        "data": data.describe(),
-        "seed": cfg.seed,
-        "precision": str(trainer.precision),
-        "device": device_name(),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "lightning": L.__version__,
-        },
-        "git_commit": git_commit(),
-    }
-
-
-def conclude(summary: Summary, run_dir: Path, trainer: L.Trainer) -> None:
-    """Tell the scores, where the run lies, and what to type next."""
-    shown = {k: v for k, v in summary.items() if k.startswith(("val/", "test/"))}
-    lines = [f"  {name:<22}{value:.4f}" for name, value in shown.items()]
-    last = summary["last_checkpoint"]
-    where = os.path.relpath(run_dir)
-    log.info("scores after %d epochs, %.0f s:\n%s", summary["epochs"], summary["seconds"], "\n".join(lines))
-    log.info("the run lies in %s: look at pictures/predictions.png, metrics.csv and summary.json", where)
-    for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger):
-            folder = os.path.relpath(Path(logger.experiment.dir).parent)
-            offline = bool(logger.experiment.settings._offline)
-            log.info("W&B: %s", f"send it with `wandb sync {folder}`" if offline else logger.experiment.url)
-            logger.experiment.finish()
-    log.info("next: python scripts/predict.py checkpoint=%s input=FILE_OR_FOLDER", os.path.relpath(last))
-
-
-def device_name() -> str:
-    """The GPU's name, or the processor's with its threads."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"{platform.processor() or platform.machine()} CPU, {torch.get_num_threads()} threads"
-
-
-def git_commit() -> str | None:
-    """The commit of the code, with `+` where files differ from it; None outside a clone."""
-    command = [
-        "git",
-        "-C",
-        str(Path(__file__).parent),
-        "describe",
-        "--always",
-        "--dirty=+",
-        "--abbrev=40",
-        "--exclude=*",
-    ]
+@contextmanager
+def library_mistakes() -> Iterator[None]:
+    """Turn what libraries raise when a value of the configuration is wrong into a `UserError`."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def plain(cfg: DictConfig) -> dict[str, Any]:
-    """A resolved configuration as plain containers."""
-    return {str(key): value for key, value in dict(OmegaConf.to_container(cfg, resolve=True)).items()}  # type: ignore[arg-type]
-
-
-def _scores(trainer: L.Trainer) -> dict[str, float]:
-    metrics = trainer.callback_metrics
-    return {
-        name: round(value.item(), 6)
-        for name, value in metrics.items()
-        if name.startswith(("val/", "test/")) or name == "train/loss_epoch"
-    }
+        yield
+    except InstantiationException as error:
+        if not isinstance(error.__cause__, ValueError | TypeError | MisconfigurationException):
+            raise
+        raise UserError(str(error.__cause__)) from error
+    except MisconfigurationException as error:
+        raise UserError(str(error)) from error
 
 
 def _listed(group: DictConfig | None) -> list[Any]:

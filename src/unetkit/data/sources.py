@@ -4,6 +4,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,23 +126,31 @@ def read_mask(pair: Pair, shape: tuple[int, int], values: Sequence[int] | None) 
         mask = mask[..., 0]
     if mask.shape != shape:
         raise UserError(f"{pair.mask} is {mask.shape[0]}x{mask.shape[1]}, its image {shape[0]}x{shape[1]}")
+    indices = _class_indices(mask, pair.mask, values)
+    if pair.rle is not None and (_decode_code(pair, shape) != indices).any():
+        raise UserError(f"{pair.mask} and the run-length code of {pair.id} in train.csv differ; remove the wrong one")
+    return indices
+
+
+def _class_indices(mask: NDArray[Any], ref: FileRef, values: Sequence[int] | None) -> NDArray[np.uint8]:
     classes = np.asarray(values if values is not None else (0, *BINARY_VALUES))
-    if pair.mask.name.suffix.lower() in (".jpg", ".jpeg"):
+    if ref.name.suffix.lower() in (".jpg", ".jpeg"):
         classes = classes if values is not None else np.asarray([0, 255])
         mask = classes[np.abs(mask[..., None].astype(np.int64) - classes).argmin(-1)]
     found = np.unique(mask)
-    unknown = np.setdiff1d(found, classes)
-    if unknown.size:
+    is_mixed = values is None and np.count_nonzero(found) > 1  # such as 1 and 255, which often is "do not care"
+    if is_mixed or np.setdiff1d(found, classes).size:
         shown = ", ".join(map(str, found[:12])) + (", ..." if found.size > 12 else "")
-        raise UserError(
-            f"{pair.mask} holds the values {shown}; a binary mask holds 0 and 1, 255 or 65535, "
-            f"for other classes list their values, as in data.mask_values=[0,1,2]"
+        wanted = (
+            "a binary mask holds 0 and one of 1, 255 and 65535; for other classes list their values, as in "
+            "data.mask_values=[0,1,2]"
+            if values is None
+            else f"data.mask_values={list(values)} must list all of them"
         )
-    indices = np.zeros(shape, np.uint8)
+        raise UserError(f"{ref} holds the values {shown}; {wanted}")
+    indices = np.zeros(mask.shape, np.uint8)
     for index, value in enumerate(classes):
         indices[mask == value] = index if values is not None else value > 0
-    if pair.rle is not None and (_decode_code(pair, shape) != indices).any():
-        raise UserError(f"{pair.mask} and the run-length code of {pair.id} in train.csv differ; remove the wrong one")
     return indices
 
 

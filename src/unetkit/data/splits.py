@@ -93,6 +93,8 @@ def _systematic_sample(coverage: NDArray[np.float64], fraction: float, seed: int
     marks = np.floor(np.arange(len(order) + 1) * fraction + rng.random())
     chosen = np.zeros(len(order), np.bool_)
     chosen[order] = np.diff(marks) > 0
+    if len(order) > 1 and chosen.any() == chosen.all():  # of few pairs, one goes to the side that is empty
+        chosen[rng.integers(len(order))] ^= True
     return chosen
 
 
@@ -114,8 +116,8 @@ def _recreation(ids: Sequence[str]) -> Split:
 def _read(path: Path, ids: Sequence[str]) -> Split:
     try:
         with path.expanduser().open(newline="") as file:
-            rows = {row["id"]: row["split"] for row in csv.DictReader(file)}
-    except (OSError, KeyError) as error:
+            rows = {row["id"]: row["split"] or "" for row in csv.DictReader(file)}
+    except (OSError, KeyError, ValueError, csv.Error) as error:
         raise UserError(f"data.split={path} can't be read as a CSV with the columns id,split ({error})") from error
     unknown = sorted(rows.keys() - set(ids))
     wrong = sorted(set(rows.values()) - {"train", "val", "test", "unused"})

@@ -66,10 +66,11 @@ class UNet(nn.Module):
         gradient_checkpointing: int | str = "none",
     ) -> None:
         super().__init__()
-        decoder_channels = list(channels[:-1] if decoder_channels is None else decoder_channels)
         _check("in_channels", in_channels, _is_positive(in_channels), "a positive integer")
         _check("num_classes", num_classes, _is_positive(num_classes), "a positive integer")
-        _check("channels", channels, len(channels) > 0 and all(map(_is_positive, channels)), "positive integers")
+        are_widths = isinstance(channels, Sequence) and len(channels) > 0 and all(map(_is_positive, channels))
+        _check("channels", channels, are_widths, "a list of positive integers, as in [64,128,256]")
+        decoder_channels = list(channels[:-1] if decoder_channels is None else decoder_channels)
         _check(
             "decoder_channels",
             decoder_channels,

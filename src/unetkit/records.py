@@ -1,0 +1,154 @@
+"""What a run leaves behind and says: configuration, split, summary, and where to look."""
+
+import logging
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import WandbLogger
+from omegaconf import DictConfig, OmegaConf
+
+from unetkit.callbacks import RunFigures
+from unetkit.data import SegmentationDataModule
+from unetkit.data.splits import write_split
+from unetkit.models import layer_table
+from unetkit.module import SegmentationModule
+
+log = logging.getLogger(__name__)
+
+Summary = dict[str, Any]
+
+
+def write_records(cfg: DictConfig, run_dir: Path, data: SegmentationDataModule, trainer: L.Trainer) -> None:
+    """The resolved configuration, also to the loggers, and the split."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
+    write_split(run_dir / "split.csv", [pair.id for pair in data.pairs], data.split)
+    for logger in trainer.loggers[1:]:  # all but the CSV, beside which config.yaml lies
+        logger.log_hyperparams(plain(cfg))
+
+
+def announce(data: SegmentationDataModule, module: SegmentationModule) -> None:
+    """What is trained on what."""
+    facts = data.describe()
+    log.info(
+        "data %s: %d pairs to train on, %d to validate, %d to test; %.0f %% of the masks are empty",
+        *(facts[key] for key in ("name", "train", "val", "test")),
+        100 * facts["empty_masks"],
+    )
+    first = data.dataset("train")[0]["image"]
+    pixels = torch.from_numpy(first.transpose(2, 0, 1).copy())[None]
+    log.info(layer_table(module.network, module.preprocessing.normalise(pixels)))
+
+
+def summarise(
+    cfg: DictConfig,
+    trainer: L.Trainer,
+    data: SegmentationDataModule,
+    module: SegmentationModule,
+    figures: RunFigures,
+    scores: dict[str, float],
+    seconds: float,
+) -> Summary:
+    """What `summary.json` holds. The scores are those of the last epoch; the best epoch stands apart."""
+    best, last = (c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint))
+    score = best.best_model_score
+    return {
+        **scores,
+        "best": {
+            "monitor": cfg.monitor,
+            "score": None if score is None else round(score.item(), 6),
+            "checkpoint": best.best_model_path,
+        },
+        "last_checkpoint": last.best_model_path,
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "parameters": sum(p.numel() for p in module.network.parameters()),
+        "images_per_second": figures.images_per_second,
+        "peak_memory_mib": figures.peak_memory_mib,
+        "seconds": round(seconds, 1),
+        "data": data.describe(),
+        "seed": cfg.seed,
+        "precision": str(trainer.precision),
+        "device": device_name(),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "lightning": L.__version__,
+        },
+        "git_commit": git_commit(),
+    }
+
+
+def conclude(summary: Summary, run_dir: Path, trainer: L.Trainer) -> None:
+    """Tell the scores, where the run lies, and what to type next."""
+    shown = {k: v for k, v in summary.items() if k.startswith(("val/", "test/"))}
+    lines = [f"  {name:<22}{value:.4f}" for name, value in shown.items()]
+    last = summary["last_checkpoint"]
+    where = os.path.relpath(run_dir)
+    log.info("scores after %d epochs, %.0f s:\n%s", summary["epochs"], summary["seconds"], "\n".join(lines))
+    log.info("the run lies in %s: look at pictures/predictions.png, metrics.csv and summary.json", where)
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            folder = os.path.relpath(Path(logger.experiment.dir).parent)
+            offline = bool(logger.experiment.settings._offline)
+            log.info("W&B: %s", f"send it with `wandb sync {folder}`" if offline else logger.experiment.url)
+            logger.experiment.finish()
+    if last:
+        log.info("next: python scripts/predict.py checkpoint=%s input=FILE_OR_FOLDER", os.path.relpath(last))
+
+
+def keep_old_metrics(run_dir: Path) -> None:
+    """Set an earlier run's metrics.csv in the same directory aside, which Lightning's logger would delete."""
+    old = run_dir / "metrics.csv"
+    if old.exists():
+        number = 1
+        while (kept := run_dir / f"metrics.{number}.csv").exists():
+            number += 1
+        old.rename(kept)
+        log.info("%s is there already; its rows are kept in %s", old, kept.name)
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """A resolved configuration as plain containers."""
+    return {str(key): value for key, value in dict(OmegaConf.to_container(cfg, resolve=True)).items()}  # type: ignore[arg-type]
+
+
+def device_name() -> str:
+    """The GPU's name, or the processor's with its threads."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{platform.processor() or platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
+def git_commit() -> str | None:
+    """The commit of the code, with `+` where files differ from it; None outside a clone."""
+    command = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--dirty=+",
+        "--abbrev=40",
+        "--exclude=*",
+    ]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def logged_scores(trainer: L.Trainer) -> dict[str, float]:
+    """The last logged training loss and scores, by name."""
+    metrics = trainer.callback_metrics
+    return {
+        name: round(value.item(), 6)
+        for name, value in metrics.items()
+        if name.startswith(("val/", "test/")) or name == "train/loss_epoch"
+    }

@@ -1,0 +1,188 @@
+"""Files of every kind, loose and zipped, decode to what was written; broken ones are named."""
+
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import Array, WriteImage
+
+from unetkit.data.files import FileRef, find_folder, find_images, read_image
+from unetkit.errors import UserError
+
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 256, (6, 5), np.uint8)
+RGB = RNG.integers(0, 256, (6, 5, 3), np.uint8)
+GREY16 = RNG.integers(0, 65536, (6, 5), np.uint16)
+FLOATS = RNG.normal(0, 100, (6, 5)).astype(np.float32)
+LOSSLESS = {
+    "grey png": ("a.png", GREY),
+    "16-bit png": ("a.png", GREY16),
+    "rgb png": ("a.png", RGB),
+    "16-bit rgb png": ("a.PNG", RGB.astype(np.uint16) * 257),
+    "grey tiff": ("a.tif", GREY),
+    "rgb tiff": ("a.tif", RGB),
+    "16-bit tiff": ("a.tiff", GREY16),
+    "float tiff": ("a.tif", FLOATS),
+    "float rgb tiff": ("a.tif", RGB.astype(np.float32) / 7),
+    "double rgb tiff": ("a.tif", RGB.astype(np.float64) / 7),
+    "grey bmp": ("a.bmp", GREY),
+    "rgb bmp": ("a.bmp", RGB),
+    "grey npy": ("a.npy", GREY),
+    "float npy": ("a.npy", FLOATS),
+    "signed npy": ("a.npy", GREY.astype(np.int32) - 100),
+    "five-channel npy": ("a.npy", RNG.integers(0, 256, (6, 5, 5), np.uint8)),
+}
+
+
+def zipped(path: Path, *members: tuple[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in members:
+            file.writestr(name, content)
+    return path
+
+
+@pytest.mark.parametrize(("name", "image"), LOSSLESS.values(), ids=LOSSLESS)
+def test_lossless_files_read_as_written(name: str, image: Array, write_image: WriteImage, tmp_path: Path) -> None:
+    path = write_image(tmp_path / name, image)
+    archive = zipped(tmp_path / "a.zip", (f"images/{name}", path.read_bytes()))
+    for ref in (FileRef(path), FileRef(archive, f"images/{name}")):
+        read = read_image(ref)
+        assert read.dtype == image.dtype
+        np.testing.assert_array_equal(read, image)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".jpeg"])
+def test_jpegs_read_nearly_as_written(suffix: str, write_image: WriteImage, tmp_path: Path) -> None:
+    rows, columns = np.mgrid[:40, :30]
+    image = np.stack([rows * 4, columns * 4, 200 - rows - columns], -1).astype(np.uint8)
+    for written in (image, image[..., 0]):
+        read = read_image(FileRef(write_image(tmp_path / f"a{suffix}", written)))
+        assert read.shape == written.shape
+        assert np.abs(read.astype(int) - written).mean() < 3
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_the_alpha_channel_is_dropped(dtype: type, write_image: WriteImage, tmp_path: Path) -> None:
+    image: Array = RNG.integers(0, 256, (6, 5, 4)).astype(dtype)
+    read = read_image(FileRef(write_image(tmp_path / "a.png", image)))
+    np.testing.assert_array_equal(read, image[..., :3])
+
+
+def test_a_single_channel_and_booleans_read_as_grey_numbers(tmp_path: Path, write_image: WriteImage) -> None:
+    read = read_image(FileRef(write_image(tmp_path / "a.npy", (GREY > 99)[..., None])))
+    assert read.dtype == np.uint8
+    np.testing.assert_array_equal(read, GREY > 99)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".bmp", ".npy"])
+def test_broken_files_are_named(suffix: str, write_image: WriteImage, tmp_path: Path) -> None:
+    whole = write_image(tmp_path / f"whole{suffix}", RNG.integers(0, 256, (40, 50), np.uint8)).read_bytes()
+    for kept in (0, 10, len(whole) // 2, len(whole) * 9 // 10):
+        path = tmp_path / f"broken{suffix}"
+        path.write_bytes(whole[:kept])
+        archive = zipped(tmp_path / f"{kept}.zip", (path.name, whole[:kept]))
+        for ref in (FileRef(path), FileRef(archive, path.name)):
+            with pytest.raises(UserError, match=rf"broken\{suffix} can't be read as an image"):
+                read_image(ref)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".npy"])
+def test_other_content_under_an_image_s_name_is_refused(suffix: str, tmp_path: Path) -> None:
+    path = zipped(tmp_path / f"archive{suffix}", ("a.txt", b"text"))
+    with pytest.raises(UserError, match=f"archive{suffix} can't be read as an image"):
+        read_image(FileRef(path))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"gone\.png can't be read"):
+        read_image(FileRef(tmp_path / "gone.png"))
+
+
+def test_a_damaged_member_of_a_zip_is_named(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "a.zip", ("images/a.bmp", cv2.imencode(".bmp", np.zeros((64, 64), np.uint8))[1].tobytes()))
+    content = bytearray(path.read_bytes())
+    content[60:70] = b"\xff" * 10
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.zip/images/a\.bmp can't be read"):
+        read_image(FileRef(path, "images/a.bmp"))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["a.tif", "a.npy"])
+def test_values_that_are_no_numbers_are_refused(
+    name: str, value: float, write_image: WriteImage, tmp_path: Path
+) -> None:
+    image: Array = FLOATS.copy()
+    image[2, 3] = value
+    with pytest.raises(UserError, match=rf"{name} holds NaN or infinite values; replace"):
+        read_image(FileRef(write_image(tmp_path / name, image)))
+
+
+@pytest.mark.parametrize("array", [np.zeros(5), np.zeros((1, 2, 3, 4)), np.zeros((0, 3)), np.array([["a"]])])
+def test_arrays_that_are_no_images_are_refused(array: Array, write_image: WriteImage, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a\.npy holds .* numbers are wanted"):
+        read_image(FileRef(write_image(tmp_path / "a.npy", array)))
+
+
+def test_a_folder_lists_its_images_sorted(write_image: WriteImage, tmp_path: Path) -> None:
+    for name in ("b.png", "a.TIF", "c.npy", ".hidden.png"):
+        write_image(tmp_path / "images" / name, GREY)
+    (tmp_path / "images" / "notes.txt").write_text("")
+    found = find_folder(tmp_path, "images")
+    assert found is not None
+    assert [ref.name.name for ref in found] == ["a.TIF", "b.png", "c.npy"]
+    assert find_folder(tmp_path, "masks") is None
+    assert find_folder(tmp_path / "nowhere", "images") is None
+
+
+@pytest.mark.parametrize("prefix", ["", "salt/", "deep/er/"])
+def test_a_zip_lists_a_folder_at_any_depth(prefix: str, tmp_path: Path) -> None:
+    names = ("images/", "images/b.png", "images/a.png", "masks/a.png", "images/notes.txt", "__MACOSX/images/._a.png")
+    path = zipped(tmp_path / "a.zip", *((prefix + name, b"") for name in names))
+    found = find_folder(path, "images")
+    assert found is not None
+    assert [ref.member for ref in found] == [f"{prefix}images/a.png", f"{prefix}images/b.png"]
+    assert find_folder(path, "depths") is None
+
+
+def test_a_zip_with_several_such_folders_is_refused(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "a.zip", ("train/images/a.png", b""), ("val/images/b.png", b""))
+    with pytest.raises(UserError, match=r"a\.zip holds train/images and val/images; unpack it"):
+        find_folder(path, "images")
+
+
+def test_a_cut_zip_is_named(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "train.zip", ("images/a.png", bytes(RGB)))
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(UserError, match=r"train\.zip is not a whole zip file .*; download it again"):
+        find_folder(path, "images")
+
+
+def test_fingerprints_change_with_the_content(tmp_path: Path) -> None:
+    members = [("a.npy", b"12"), ("b.npy", b"21"), ("c.npy", b"123")]
+    archive = zipped(tmp_path / "a.zip", *members)
+    zipped_prints = [FileRef(archive, name).fingerprint().removeprefix(f"{archive}/{name}") for name, _ in members]
+    assert len(set(zipped_prints)) == 3
+    loose = tmp_path / "a.npy"
+    loose.write_bytes(b"12")
+    before = FileRef(loose).fingerprint()
+    assert FileRef(loose).fingerprint() == before
+    loose.write_bytes(b"123")
+    assert FileRef(loose).fingerprint() != before
+
+
+def test_images_to_predict_come_from_a_file_a_folder_or_a_zip(write_image: WriteImage, tmp_path: Path) -> None:
+    path = write_image(tmp_path / "folder" / "a.png", GREY)
+    archive = zipped(tmp_path / "a.zip", ("x/b.png", path.read_bytes()), ("notes.txt", b""))
+    for place in (path, path.parent, archive):
+        (ref,) = find_images(place)
+        np.testing.assert_array_equal(read_image(ref), GREY)
+
+
+def test_an_input_without_images_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no image"):
+        find_images(tmp_path)
+    with pytest.raises(UserError, match="nowhere does not exist; give"):
+        find_images(tmp_path / "nowhere")

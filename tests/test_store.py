@@ -1,0 +1,120 @@
+"""What was decoded once is kept, until what it depends on changes."""
+
+import pickle
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from unetkit.data.store import ArrayStore, cached_arrays, cached_json
+from unetkit.errors import UserError
+
+RNG = np.random.default_rng(0)
+ARRAYS = [RNG.integers(0, 256, shape, np.uint8) for shape in [(4, 5, 3), (7, 2, 1), (1, 1, 3), (3, 9)]]
+Decoder = Callable[[], Iterator[NDArray[np.uint8]]]
+
+
+class Decoding:
+    """Counts how often it is asked to decode."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self) -> Iterator[NDArray[np.uint8]]:
+        self.count += 1
+        yield from ARRAYS
+
+
+def stored(cache_dir: Path, decode: Decoder, key: object = "key", what: str = "images") -> ArrayStore:
+    return cached_arrays(cache_dir, [key, None, [1, "a"]], decode, len(ARRAYS), what)
+
+
+def assert_equal(store: ArrayStore) -> None:
+    assert len(store) == len(ARRAYS)
+    for i, array in enumerate(ARRAYS):
+        np.testing.assert_array_equal(store[i], array)
+        assert store.shapes[i] == array.shape
+
+
+def test_arrays_of_mixed_shapes_read_as_written_in_any_order(tmp_path: Path) -> None:
+    store = stored(tmp_path / "deep" / "cache", Decoding())
+    assert_equal(store)
+    np.testing.assert_array_equal(store[0], ARRAYS[0])
+    np.testing.assert_array_equal(store[-1], ARRAYS[-1])
+
+
+def test_they_are_decoded_once(tmp_path: Path) -> None:
+    decode = Decoding()
+    for _ in range(3):
+        assert_equal(stored(tmp_path, decode))
+    assert decode.count == 1
+
+
+def test_another_key_or_kind_is_decoded_anew(tmp_path: Path) -> None:
+    decode = Decoding()
+    stored(tmp_path, decode)
+    stored(tmp_path, decode, key="other")
+    stored(tmp_path, decode, what="masks")
+    assert decode.count == 3
+    stored(tmp_path, decode)
+    assert decode.count == 3
+
+
+@pytest.mark.parametrize("suffix", [".bin", ".json"])
+@pytest.mark.parametrize("damage", ["gone", "cut", "empty", "longer"])
+def test_a_broken_file_is_made_anew(suffix: str, damage: str, tmp_path: Path) -> None:
+    decode = Decoding()
+    stored(tmp_path, decode)
+    (path,) = tmp_path.glob(f"*{suffix}")
+    content = path.read_bytes()
+    damages = {"cut": content[:-5], "empty": b"", "longer": content + b"123"}
+    path.unlink()
+    if damage in damages:
+        path.write_bytes(damages[damage])
+    assert_equal(stored(tmp_path, decode))
+    assert decode.count == 2
+
+
+def test_decoding_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def broken() -> Iterator[NDArray[np.uint8]]:
+        yield ARRAYS[0]
+        raise UserError("b.png can't be read")
+
+    with pytest.raises(UserError, match=r"b\.png"):
+        stored(tmp_path, broken)
+    assert list(tmp_path.iterdir()) == []
+    assert_equal(stored(tmp_path, Decoding()))
+
+
+def test_a_cache_that_can_not_be_written_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("in the way")
+    for cache_dir in (file, file / "cache"):
+        with pytest.raises(UserError, match=rf"data\.cache_dir={cache_dir} can't be written .*; give another folder"):
+            stored(cache_dir, Decoding())
+        with pytest.raises(UserError, match=r"data\.cache_dir="):
+            cached_json(cache_dir, ["key"], dict, "probes")
+
+
+def test_workers_get_the_path_not_the_pixels(tmp_path: Path) -> None:
+    big = [np.full((500, 500), i, np.uint8) for i in range(4)]
+    pickled = pickle.dumps(cached_arrays(tmp_path, ["big"], lambda: big, 4, "images"))
+    assert len(pickled) < 1000
+    np.testing.assert_array_equal(pickle.loads(pickled)[3], big[3])
+
+
+def test_the_stored_arrays_can_not_be_changed(tmp_path: Path) -> None:
+    store = stored(tmp_path, Decoding())
+    with pytest.raises(ValueError, match="read-only"):
+        store[0][:] = 0
+
+
+def test_plain_data_is_made_once_for_each_key(tmp_path: Path) -> None:
+    made = iter(range(10))
+    first = [cached_json(tmp_path, [key], lambda: {"values": [next(made), 0.5, None]}, "probes") for key in "aab"]
+    assert first == [{"values": [n, 0.5, None]} for n in (0, 0, 1)]
+    for path in tmp_path.iterdir():
+        path.write_text("{broken")
+    assert cached_json(tmp_path, ["a"], lambda: next(made), "probes") == 2
