@@ -223,7 +223,7 @@ class TestKinds:
     def test_training_crops_and_whole_validation(self, make: Make, write_image: WriteImage, tmp_path: Path) -> None:
         sizes = [(20, 24), (12, 30), (8, 8), (16, 19), (30, 25)]
         images = [np.full(size, 9, np.uint8) for size in sizes]
-        module = make(write_set(write_image, tmp_path, images), crop_size=12, split="kfold")
+        module = make(write_set(write_image, tmp_path, images), crop_size=12, val_fraction=0.5)
         assert {batch["image"].shape[-2:] for batch in batches_of(module.train_dataloader())} == {(12, 12)}
         for batch in batches_of(module.val_dataloader()):
             (index,) = batch["index"].tolist()

@@ -5,13 +5,10 @@ of the two has, it is 0. Pixels that don't count (`VOID`) are left out, and imag
 """
 
 from abc import abstractmethod
-from typing import cast
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
-
-KAGGLE_THRESHOLDS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
 
 
 class Score(Metric):
@@ -75,11 +72,10 @@ class KaggleScore(Score):
 
     def score(self, tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
         """The share of thresholds, (B, K)."""
-        iou = ratio(tp, tp + fp + fn)
-        # Exact for counts of pixels: tp / union > k / 20 as 20 tp > k union, which rounding can't turn.
         union = tp + fp + fn
-        exceeded = sum((20 * tp > round(20 * t) * union).float() for t in KAGGLE_THRESHOLDS)
-        return torch.where(union == 0, iou, cast(Tensor, exceeded) / len(KAGGLE_THRESHOLDS))
+        # In whole numbers, tp / union > k / 20, since rounding could turn an IoU of exactly 0.55 either way.
+        exceeded = torch.stack([20 * tp > k * union for k in range(10, 20)]).float().mean(0)
+        return torch.where(union == 0, ratio(tp, union), exceeded)
 
 
 class PooledIoU(Metric):

@@ -44,7 +44,7 @@ def heatmap(probability: NDArray[np.float32]) -> Image:
 
 def sheet(rows: Sequence[Sequence[Image]], headings: Sequence[str], captions: Sequence[str]) -> Image:
     """Pictures in rows and columns on white, with a heading over each column and a caption under each row."""
-    columns = max(map(len, rows))
+    columns = max(map(len, rows), default=len(headings))
     width, row_height = columns * (CELL + GAP) + GAP, CELL + LINE + GAP
     canvas = np.full((LINE + GAP + len(rows) * row_height, width, 3), 255, np.uint8)
     for column, heading in enumerate(headings):

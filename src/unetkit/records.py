@@ -96,8 +96,8 @@ def conclude(summary: Summary, run_dir: Path, trainer: L.Trainer) -> None:
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             folder = os.path.relpath(Path(logger.experiment.dir).parent)
-            offline = bool(logger.experiment.settings._offline)
-            log.info("W&B: %s", f"send it with `wandb sync {folder}`" if offline else logger.experiment.url)
+            online = None if logger.experiment.offline else logger.experiment.url
+            log.info("W&B: %s", online or f"send it with `wandb sync {folder}`")
             logger.experiment.finish()
     if last:
         log.info("next: python scripts/predict.py checkpoint=%s input=FILE_OR_FOLDER", os.path.relpath(last))
