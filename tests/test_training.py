@@ -19,7 +19,8 @@ from omegaconf import DictConfig
 import unetkit
 from unetkit.data import synthetic_pairs
 from unetkit.errors import UserError
-from unetkit.training import Summary, build_module, choose_precision, prepare_data, train
+from unetkit.records import Summary
+from unetkit.training import build_module, choose_precision, prepare_data, train
 
 ROOT = Path(__file__).parent.parent
 TINY = ["data.count=24", "data.size=36", "data.batch_size=8", "model.channels=[4,8]"]

@@ -1,18 +1,18 @@
 """The U-Net (Ronneberger, Fischer, Brox: U-Net, MICCAI 2015, arXiv 1505.04597) and its plain relatives."""
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
 from functools import partial
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from unetkit.errors import UserError
-from unetkit.models.padding import centre_crop, mirror_pad
+from unetkit.models.arguments import check, check_choice, is_positive
+from unetkit.models.checkpointing import checkpointed_levels, run
+from unetkit.models.padding import centre_crop, mirror_pad, missing_to_multiple
 
 Padding = Literal["valid", "zeros", "reflect", "replicate"]
 Upsampling = Literal["transposed", "bilinear", "nearest"]
@@ -66,23 +66,23 @@ class UNet(nn.Module):
         gradient_checkpointing: int | str = "none",
     ) -> None:
         super().__init__()
-        _check("in_channels", in_channels, _is_positive(in_channels), "a positive integer")
-        _check("num_classes", num_classes, _is_positive(num_classes), "a positive integer")
-        are_widths = isinstance(channels, Sequence) and len(channels) > 0 and all(map(_is_positive, channels))
-        _check("channels", channels, are_widths, "a list of positive integers, as in [64,128,256]")
+        check("in_channels", in_channels, is_positive(in_channels), "a positive integer")
+        check("num_classes", num_classes, is_positive(num_classes), "a positive integer")
+        are_widths = isinstance(channels, Sequence) and len(channels) > 0 and all(map(is_positive, channels))
+        check("channels", channels, are_widths, "a list of positive integers, as in [64,128,256]")
         decoder_channels = list(channels[:-1] if decoder_channels is None else decoder_channels)
-        _check(
+        check(
             "decoder_channels",
             decoder_channels,
-            len(decoder_channels) == len(channels) - 1 and all(map(_is_positive, decoder_channels)),
+            len(decoder_channels) == len(channels) - 1 and all(map(is_positive, decoder_channels)),
             f"{len(channels) - 1} positive integers, one fewer than channels",
         )
-        _check_choice("padding", padding, ("valid", "zeros", "reflect", "replicate"))
-        _check_choice("upsampling", upsampling, ("transposed", "bilinear", "nearest"))
-        _check_choice("norm", norm, ("none", "batch", "group"))
-        _check("dropout", dropout, 0 <= dropout < 1, "at least 0 and below 1")
+        check_choice("padding", padding, ("valid", "zeros", "reflect", "replicate"))
+        check_choice("upsampling", upsampling, ("transposed", "bilinear", "nearest"))
+        check_choice("norm", norm, ("none", "batch", "group"))
+        check("dropout", dropout, 0 <= dropout < 1, "at least 0 and below 1")
         self.padding = padding
-        self.num_checkpointed = _checkpointed_levels(gradient_checkpointing, len(channels))
+        self.num_checkpointed = checkpointed_levels(gradient_checkpointing, len(channels))
         self.num_downsamplings = len(channels) - 1
 
         convs = partial(DoubleConv, padding=padding, norm=norm)
@@ -108,20 +108,14 @@ class UNet(nn.Module):
         for level, block in enumerate(self.encoder):
             if level > 0:
                 x = F.max_pool2d(x, 2)  # (B, channels[level - 1], H / 2**level, W / 2**level)
-            x = self._run(level, block, x)  # (B, channels[level], same)
+            x = run(block, level < self.num_checkpointed, x)  # (B, channels[level], same)
             skips.append(x)
         x = self.dropout(skips.pop())
         for block in self.decoder:
             level = len(skips) - 1
-            x = self._run(level, block, x, skips.pop())  # (B, decoder_channels[level], skip's size)
+            x = run(block, level < self.num_checkpointed, x, skips.pop())  # (B, decoder_channels[level], skip's size)
         logits: Tensor = self.head(x)
         return centre_crop(logits, height - 2 * self.margin, width - 2 * self.margin)
-
-    def _run(self, level: int, block: nn.Module, *inputs: Tensor) -> Tensor:
-        """Apply a block, keeping its activations or not."""
-        keep = level >= self.num_checkpointed or not torch.is_grad_enabled()
-        output: Tensor = block(*inputs) if keep else recompute_in_backward(block, *inputs)
-        return output
 
     def _missing(self, size: int) -> tuple[int, int]:
         """Pixels to add (before, after) an axis, so that every pooling meets an even size.
@@ -129,18 +123,15 @@ class UNet(nn.Module):
         Raises:
             UserError: If the size is too small for unpadded convolutions.
         """
-        multiple = 2**self.num_downsamplings
-        if self.padding == "valid":
-            if size <= 2 * self.margin:
-                raise UserError(
-                    f"padding=valid loses {2 * self.margin} pixels, so an image side of {size} is too small: "
-                    f"mirror its border (module.mirror_border=true) or give at least {2 * self.margin + 1}"
-                )
-            # Each level takes 4 pixels, then halves: sizes 2**n * k - 4 stay even, such as 572 = 16 * 36 - 4.
-            total = -(size + 4) % multiple
-        else:
-            # At least 2x2 at the bottleneck, which reflection and BatchNorm need.
-            total = max(-size % multiple, (2 * multiple if self.num_downsamplings else 1) - size)
+        if self.padding != "valid":
+            return missing_to_multiple(size, self.num_downsamplings)
+        if size <= 2 * self.margin:
+            raise UserError(
+                f"padding=valid loses {2 * self.margin} pixels, so an image side of {size} is too small: "
+                f"mirror its border (mirror_border=true) or give at least {2 * self.margin + 1}"
+            )
+        # Each level takes 4 pixels, then halves: sizes 2**n * k - 4 stay even, such as 572 = 16 * 36 - 4.
+        total = -(size + 4) % 2**self.num_downsamplings
         return total // 2, total - total // 2
 
     def _margin(self) -> int:
@@ -230,57 +221,3 @@ def he_initialisation(module: nn.Module) -> None:
         nn.init.normal_(module.weight, std=math.sqrt(2 / inputs))
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-def recompute_in_backward(block: nn.Module, *inputs: Tensor) -> Tensor:
-    """Run a block without keeping its activations (Chen et al. 2016, arXiv 1604.06174).
-
-    The second run leaves BatchNorm's running statistics alone, so that they move once a step.
-    """
-    if torch.compiler.is_compiling():  # which moves buffers once by itself, and takes no contexts
-        output: Tensor = checkpoint(block, *inputs, use_reentrant=False)
-    else:
-        output = checkpoint(block, *inputs, use_reentrant=False, context_fn=partial(_first_and_second_run, block))
-    return output
-
-
-def _first_and_second_run(
-    block: nn.Module,
-) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return nullcontext(), _frozen_statistics(block)
-
-
-@contextmanager
-def _frozen_statistics(block: nn.Module) -> Iterator[None]:
-    """Let BatchNorm use its buffers as ever, since autograd keeps them, but move them by nothing."""
-    norms = [(m, m.momentum, m.num_batches_tracked) for m in block.modules() if isinstance(m, nn.BatchNorm2d)]
-    for norm, _, _ in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
-    try:
-        yield
-    finally:
-        for norm, momentum, tracked in norms:
-            norm.momentum, norm.num_batches_tracked = momentum, tracked
-
-
-def _checkpointed_levels(value: int | str, levels: int) -> int:
-    if value == "none":
-        return 0
-    if value == "all":
-        return levels
-    fits = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= levels
-    _check("gradient_checkpointing", value, fits, f"none, all, or a number of levels from 0 to {levels}")
-    return int(value)
-
-
-def _is_positive(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    _check(name, value, value in choices, "one of " + ", ".join(choices))
-
-
-def _check(name: str, value: object, holds: bool, wanted: str) -> None:
-    if not holds:
-        raise UserError(f"model.{name}={value} must be {wanted}")

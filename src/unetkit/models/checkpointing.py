@@ -1,0 +1,59 @@
+"""Gradient checkpointing: computing activations again in the backward pass instead of keeping them."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from unetkit.models.arguments import check
+
+
+def checkpointed_levels(value: int | str, levels: int) -> int:
+    """How many of the shallowest levels `none`, `all` or a number means.
+
+    Raises:
+        UserError: If the value is another, or more than there are.
+    """
+    if value == "none":
+        return 0
+    if value == "all":
+        return levels
+    fits = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= levels
+    check("gradient_checkpointing", value, fits, f"none, all, or a number of levels from 0 to {levels}")
+    return int(value)
+
+
+def run(block: nn.Module, recompute: bool, *inputs: Tensor) -> Tensor:
+    """Run a block, either keeping its activations or computing them again (Chen et al. 2016, arXiv 1604.06174).
+
+    The second run leaves BatchNorm's running statistics alone, so that they move once a step.
+    """
+    if not recompute or not torch.is_grad_enabled():
+        output: Tensor = block(*inputs)
+    elif torch.compiler.is_compiling():  # which moves buffers once by itself, and takes no contexts
+        output = checkpoint(block, *inputs, use_reentrant=False)
+    else:
+        output = checkpoint(block, *inputs, use_reentrant=False, context_fn=partial(_first_and_second_run, block))
+    return output
+
+
+def _first_and_second_run(
+    block: nn.Module,
+) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    return nullcontext(), _frozen_statistics(block)
+
+
+@contextmanager
+def _frozen_statistics(block: nn.Module) -> Iterator[None]:
+    """Let BatchNorm use its buffers as ever, since autograd keeps them, but move them by nothing."""
+    norms = [(m, m.momentum, m.num_batches_tracked) for m in block.modules() if isinstance(m, nn.BatchNorm2d)]
+    for norm, _, _ in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, momentum, tracked in norms:
+            norm.momentum, norm.num_batches_tracked = momentum, tracked
