@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from unetkit.models import DumbNet, UNet
+from unetkit.models import DumbNet, ResidualUNet, UNet
 
 CONF = Path(__file__).parent.parent / "conf"
 FILES = sorted(CONF.glob("*/*.yaml"))
@@ -23,6 +23,8 @@ PARAMETERS = {
     "unet_milesial": 31_037_698,
     "unet_milesial_bilinear": 17_263_042,
     "dumbnet": 37_633,
+    "residual_small": 113_435,
+    "residual_base": 449_980,
 }
 
 
@@ -40,13 +42,13 @@ def test_every_choice_composes_and_resolves(file: Path) -> None:
 @pytest.mark.parametrize("name", [p.stem for p in sorted((CONF / "model").glob("*.yaml")) if p.stem != "unet"])
 def test_every_network_is_a_module_of_the_stated_size(name: str) -> None:
     network = instantiate(composed(f"model={name}").model)
-    assert isinstance(network, UNet | DumbNet)
+    assert isinstance(network, UNet | ResidualUNet | DumbNet)
     assert sum(p.numel() for p in network.parameters()) == PARAMETERS[name]
     assert f"{PARAMETERS[name]:,}" in (CONF / "model" / f"{name}.yaml").read_text() or name == "unet_large"
 
 
 @pytest.mark.parametrize("size", [101, 97])
-@pytest.mark.parametrize("name", ["unet_small", "unet_base", "unet_recreation_large", "dumbnet"])
+@pytest.mark.parametrize("name", ["unet_small", "unet_base", "unet_recreation_large", "dumbnet", "residual_small"])
 def test_networks_for_salt_keep_the_size(name: str, size: int) -> None:
     cfg = composed(f"model={name}")
     network: nn.Module = instantiate(cfg.model)

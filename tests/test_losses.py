@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from unetkit.losses import DiceBCELoss
+from unetkit.errors import UserError
+from unetkit.losses import DiceBCELoss, LovaszHingeLoss, Staged, WeightedSum, lovasz_hinge
 
 
 def everything(target: Tensor) -> Tensor:
@@ -94,6 +95,70 @@ def test_two_logits_are_the_sigmoid_of_their_difference() -> None:
     torch.testing.assert_close(
         DiceBCELoss()(two, target, everything(target)), DiceBCELoss()(one, target, everything(target))
     )
+
+
+def jaccard_loss(wrong: list[int], truth: list[int]) -> float:
+    """1 - IoU of the mask whose pixels differ from the truth where `wrong` says."""
+    predicted = [t ^ w for t, w in zip(truth, wrong, strict=True)]
+    overlap = sum(p & t for p, t in zip(predicted, truth, strict=True))
+    union = sum(p | t for p, t in zip(predicted, truth, strict=True))
+    return 1 - overlap / union if union else 0.0
+
+
+@pytest.mark.parametrize("truth", [[1, 0, 1, 0], [0, 0, 0, 0], [1, 1, 1, 1]])
+def test_lovasz_is_the_extension_of_the_jaccard_loss(truth: list[int]) -> None:
+    """Berman et al., definition 1: sum over pixels, by falling margin, of margin times growth of the set's loss."""
+    scores = [0.3, -0.2, 1.7, 0.9]
+    margins = [1 - s if t else 1 + s for s, t in zip(scores, truth, strict=True)]
+    expected, wrong = 0.0, [0] * 4
+    for i in sorted(range(4), key=lambda i: -margins[i]):
+        before = jaccard_loss(wrong, truth)
+        wrong[i] = 1
+        activated = margins[i] + 1 if margins[i] > 0 else math.exp(margins[i])
+        expected += activated * (jaccard_loss(wrong, truth) - before)
+    everywhere = torch.ones(1, 4, dtype=torch.bool)
+    loss = lovasz_hinge(torch.tensor([scores]), torch.tensor([truth]).bool(), everywhere)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_symmetric_lovasz_has_a_gradient_on_empty_and_full_masks(value: int) -> None:
+    target = torch.full((2, 6, 6), value)
+    logits = torch.randn(2, 1, 6, 6, dtype=torch.float16, requires_grad=True)
+    LovaszHingeLoss()(logits, target, everything(target)).backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+    assert (logits.grad.sum() > 0) == (value == 0)
+
+
+def test_lovasz_leaves_void_out() -> None:
+    target = torch.randint(0, 2, (2, 5, 5))
+    target[:, 3:] = 255
+    logits = torch.randn(2, 1, 5, 5)
+    whole = LovaszHingeLoss()(logits, target, target != 255)
+    part = LovaszHingeLoss()(logits[..., :3, :], target[:, :3], everything(target[:, :3]))
+    torch.testing.assert_close(whole, part)
+
+
+def test_lovasz_is_for_one_logit() -> None:
+    target = torch.zeros(1, 2, 2)
+    with pytest.raises(UserError, match="one logit, not 2"):
+        LovaszHingeLoss()(torch.zeros(1, 2, 2, 2), target, everything(target))
+
+
+def test_sums_and_stages() -> None:
+    target = torch.randint(0, 2, (1, 4, 4))
+    logits = torch.randn(1, 1, 4, 4)
+    bce, dice = DiceBCELoss(0, 1), DiceBCELoss(1, 0)
+    both = WeightedSum({"bce": bce, "dice": dice}, {"bce": 2.0, "dice": 0.5})
+    a, b = (loss(logits, target, everything(target)) for loss in (bce, dice))
+    torch.testing.assert_close(both(logits, target, everything(target)), 2 * a + 0.5 * b)
+    staged = Staged(bce, dice, switch=0.5)
+    assert staged(logits, target, everything(target)) == a
+    staged.progress = 0.5
+    assert staged(logits, target, everything(target)) == b
+    with pytest.raises(UserError, match="one factor for each of bce"):
+        WeightedSum({"bce": bce}, {"dice": 1.0})
 
 
 def test_more_classes() -> None:

@@ -156,6 +156,7 @@ def test_the_checkpoint_is_plain_and_predicts(tmp_path: Path, cache: Path) -> No
         ["model.gradient_checkpointing=all", "optimizer=rmsprop", "scheduler=poly", "augment=strong"],
         ["trainer.precision=16", "trainer.accumulate_grad_batches=2", "trainer.gradient_clip_val=0.5"],
         ["callbacks=[ema,early_stopping]", "channels_last=false", "augment=flip"],
+        ["model=residual_small", "model.channels=[4,6,8,8]", "loss=bce_then_lovasz"],
         ["data.split=kfold", "data.fold=2", "data.num_workers=2", "data.crop_size=20"],
     ],
     ids=lambda options: options[0],

@@ -13,6 +13,7 @@ from torchmetrics import MeanMetric, MetricCollection
 
 from unetkit.data import VOID, Batch, Preprocessing
 from unetkit.errors import UserError
+from unetkit.losses import Staged
 from unetkit.metrics import segmentation_metrics
 from unetkit.models import centre_crop, classify, predict_full_frame, probabilities
 
@@ -75,6 +76,11 @@ class SegmentationModule(L.LightningModule):
         x = self.preprocessing.normalise(images)
         logits: Tensor = predict_full_frame(self.network, x) if self.mirror_border else self.network(x)
         return logits
+
+    def on_train_epoch_start(self) -> None:
+        """Tell a loss in stages how far the run is."""
+        if isinstance(self.loss, Staged) and self.trainer.max_epochs:
+            self.loss.progress = self.current_epoch / self.trainer.max_epochs
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a batch."""

@@ -1,11 +1,13 @@
 from unetkit.models.dumbnet import DumbNet
 from unetkit.models.outputs import classify, probabilities
 from unetkit.models.padding import centre_crop, mirror_pad, predict_full_frame
+from unetkit.models.residual_unet import ResidualUNet
 from unetkit.models.summary import activation_bytes, layer_table
 from unetkit.models.unet import UNet
 
 __all__ = [
     "DumbNet",
+    "ResidualUNet",
     "UNet",
     "activation_bytes",
     "centre_crop",

@@ -1,0 +1,158 @@
+"""A frugal U-Net of residual blocks: wide where the image is small, narrow where it is large."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unetkit.models.arguments import check, check_choice, is_positive
+from unetkit.models.checkpointing import checkpointed_levels, run
+from unetkit.models.padding import centre_crop, mirror_pad, missing_to_multiple
+from unetkit.models.unet import he_initialisation
+
+
+class ResidualUNet(nn.Module):
+    """A U-Net whose levels are residual blocks (He et al. 2016) and whose skips are added, not concatenated.
+
+    Adding needs no convolution over twice the features (LinkNet, Chaurasia & Culurciello 2017), so parameters and
+    arithmetic go to blocks at low resolution, where a dilated one sees far. Down: a 3x3 convolution at full size;
+    at each deeper level a 1x1 convolution to its width, max-pooling, and its blocks. Up, at each level: a 1x1
+    convolution, bilinear upsampling, addition of the skip, its blocks, attention. BatchNorm follows every convolution.
+
+    (B, in_channels, H, W) to logits (B, num_classes, H, W), for any size. Parameters are registered in the order
+    encoder, decoder (deepest level first), head.
+
+    Args:
+        in_channels: Channels of the image.
+        num_classes: Channels of the logits; 1 means binary, through a sigmoid.
+        channels: Features of each level, shallowest first.
+        encoder_blocks: Residual blocks of each level on the way down.
+        decoder_blocks: Residual blocks of each level but the deepest on the way up; 0 means one 3x3 convolution.
+        dilations: Dilation of the last block of each level on the way down.
+        attention: `scse` at the end of each decoder level (Roy et al. 2018), or `none`.
+        gradient_checkpointing: As in `UNet`.
+
+    Raises:
+        UserError: If an argument is outside the above.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        num_classes: int = 1,
+        channels: Sequence[int] = (8, 24, 30, 32),
+        *,
+        encoder_blocks: Sequence[int] = (0, 1, 2, 2),
+        decoder_blocks: Sequence[int] = (0, 1, 1),
+        dilations: Sequence[int] = (1, 1, 1, 2),
+        attention: str = "scse",
+        gradient_checkpointing: int | str = "none",
+    ) -> None:
+        super().__init__()
+        levels = len(channels)
+        check("in_channels", in_channels, is_positive(in_channels), "a positive integer")
+        check("num_classes", num_classes, is_positive(num_classes), "a positive integer")
+        check("channels", channels, all(map(is_positive, channels)) and levels > 1, "two or more positive integers")
+        for name, value, count in (
+            ("encoder_blocks", encoder_blocks, levels),
+            ("decoder_blocks", decoder_blocks, levels - 1),
+            ("dilations", dilations, levels),
+        ):
+            check(name, value, len(value) == count and min(value) >= 0, f"{count} numbers, for {levels} channels")
+        check_choice("attention", attention, ("none", "scse"))
+        self.num_checkpointed = checkpointed_levels(gradient_checkpointing, levels)
+        self.num_downsamplings = levels - 1
+
+        stem = conv_norm_relu(in_channels, channels[0], kernel=3)
+        downs = [nn.Sequential(conv_norm_relu(a, b, kernel=1), nn.MaxPool2d(2)) for a, b in pairwise(channels)]
+        self.encoder = nn.ModuleList(
+            nn.Sequential(entry, *residual_blocks(width, count, dilation))
+            for entry, width, count, dilation in zip([stem, *downs], channels, encoder_blocks, dilations, strict=True)
+        )
+        self.decoder = nn.ModuleList(
+            AdditiveLevel(below, width, count, attention)
+            for (width, below), count in zip(list(pairwise(channels))[::-1], decoder_blocks[::-1], strict=True)
+        )
+        self.head = nn.Conv2d(channels[0], num_classes, kernel_size=1)
+        self.apply(he_initialisation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, num_classes, H, W) of images (B, in_channels, H, W)."""
+        height, width = x.shape[-2:]
+        rows, columns = (missing_to_multiple(side, self.num_downsamplings) for side in (height, width))
+        x = mirror_pad(x, rows, columns)
+        skips = []
+        for level, block in enumerate(self.encoder):
+            x = run(block, level < self.num_checkpointed, x)  # (B, channels[level], H / 2**level, W / 2**level)
+            skips.append(x)
+        x = skips.pop()
+        for block in self.decoder:
+            level = len(skips) - 1
+            x = run(block, level < self.num_checkpointed, x, skips.pop())  # (B, channels[level], as the skip)
+        logits: Tensor = self.head(x)
+        return centre_crop(logits, height, width)
+
+
+class AdditiveLevel(nn.Module):
+    """Narrow, upsample, add the skip, refine: (B, c_below, H, W) and (B, c, 2 H, 2 W) to (B, c, 2 H, 2 W)."""
+
+    def __init__(self, below: int, width: int, blocks: int, attention: str) -> None:
+        super().__init__()
+        self.narrow = conv_norm_relu(below, width, kernel=1)
+        self.up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
+        refine = residual_blocks(width, blocks, dilation=1) if blocks else [conv_norm_relu(width, width, kernel=3)]
+        self.refine = nn.Sequential(*refine, *([SCSE(width)] if attention == "scse" else []))
+
+    def forward(self, below: Tensor, skip: Tensor) -> Tensor:
+        """Merge what comes from below with the skip."""
+        refined: Tensor = self.refine(skip + self.up(self.narrow(below)))
+        return refined
+
+
+class ResidualBlock(nn.Module):
+    """ReLU(x + norm(conv(ReLU(norm(conv(x)))))) with 3x3 convolutions; (B, C, H, W) stays."""
+
+    def __init__(self, channels: int, dilation: int) -> None:
+        super().__init__()
+        convs = [nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation, bias=False) for _ in range(2)]
+        norms = [nn.BatchNorm2d(channels) for _ in range(2)]
+        self.layers = nn.Sequential(convs[0], norms[0], nn.ReLU(inplace=True), convs[1], norms[1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Refine x."""
+        return F.relu(x + self.layers(x))
+
+
+class SCSE(nn.Module):
+    """Spatial and channel squeeze and excitation (Roy et al. 2018, arXiv 1803.02579, section 3.3); size stays.
+
+    x times a gate for each channel, from its mean, plus x times a gate for each pixel, from its features.
+    """
+
+    def __init__(self, channels: int, reduction: int = 2) -> None:
+        super().__init__()
+        self.channel = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(channels, channels // reduction, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels // reduction, channels, 1),
+            nn.Sigmoid(),
+        )
+        self.pixel = nn.Sequential(nn.Conv2d(channels, 1, 1), nn.Sigmoid())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Gate x (B, C, H, W) by channel (B, C, 1, 1) and by pixel (B, 1, H, W)."""
+        gated: Tensor = x * (self.channel(x) + self.pixel(x))
+        return gated
+
+
+def conv_norm_relu(c_in: int, c_out: int, kernel: int) -> nn.Sequential:
+    """Convolution that keeps the size, BatchNorm, ReLU."""
+    conv = nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(c_out), nn.ReLU(inplace=True))
+
+
+def residual_blocks(channels: int, count: int, dilation: int) -> list[nn.Module]:
+    """So many blocks, the last one dilated."""
+    return [ResidualBlock(channels, dilation if i == count - 1 else 1) for i in range(count)]
