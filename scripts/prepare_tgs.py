@@ -1,5 +1,6 @@
 """TGS Salt from Kaggle, ready for `data=tgs_salt`: `python scripts/prepare_tgs.py`."""
 
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -35,8 +36,8 @@ def download(output: Path) -> None:
         f"or download it by hand: accept the rules at {PAGE}, press 'Download All', unzip it, and put train.zip and "
         f"train.csv (test.zip for a submission) into {output}"
     )
-    client = Path(sys.executable).with_name("kaggle")
-    if not client.exists():
+    client = shutil.which("kaggle", path=str(Path(sys.executable).parent))
+    if client is None:
         raise UserError(f'Kaggle\'s client is not installed: pip install -e ".[kaggle]", {by_hand}')
     output.mkdir(parents=True, exist_ok=True)
     done = subprocess.run([client, "competitions", "download", "-c", COMPETITION, "-p", output], check=False)

@@ -305,5 +305,5 @@ class TestMistakes:
 
     @pytest.mark.parametrize("batch_size", [0, -1])
     def test_a_batch_holds_something(self, batch_size: int, make: Make, tmp_path: Path) -> None:
-        with pytest.raises(UserError, match=rf"data\.batch_size={batch_size} must be at least 1"):
+        with pytest.raises(UserError, match=rf"data\.batch_size={batch_size} must be a whole number"):
             make(tmp_path, batch_size=batch_size)

@@ -59,6 +59,14 @@ def test_a_sweep_gives_each_run_its_own_directory(run_dir: Path, tmp_path: Path)
     assert {json.loads(path.read_text())["parameters"] for path in summaries} == {113_201, 37_633}
 
 
+def test_a_sweep_goes_on_after_a_mistake(run_dir: Path, tmp_path: Path) -> None:
+    options = [*TINY, f"data.cache_dir={run_dir / 'cache'}", f"hydra.sweep.dir={tmp_path}"]
+    done = door("train.py", "-m", "model.dropout=2,0", *options)
+    assert done.returncode == 1
+    assert "error: model.dropout=2" in done.stderr
+    assert [path.parent.name for path in tmp_path.glob("*/summary.json")] == ["1-unet_small"]
+
+
 @pytest.mark.parametrize(
     ("command", "said"),
     [

@@ -95,7 +95,15 @@ def test_two_runs_are_equal(tmp_path: Path, cache: Path) -> None:
         assert torch.equal(value, b[key]), key
 
 
-@pytest.mark.parametrize("extra", [[], ["callbacks=ema", "optimizer=sgd", "scheduler=onecycle"]])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        [],
+        ["callbacks=ema", "optimizer=sgd", "scheduler=onecycle"],
+        ["scheduler=plateau", "scheduler.scheduler.patience=0", "scheduler.scheduler.factor=0.5"],
+    ],
+    ids=["cosine", "onecycle and EMA", "plateau"],
+)
 def test_resuming_goes_on_exactly(tmp_path: Path, cache: Path, extra: list[str]) -> None:
     options = ["model.dropout=0.3", "trainer.max_epochs=4", *extra]
     run(tmp_path / "whole", cache, *options)
@@ -169,10 +177,12 @@ def test_choices_train(tmp_path: Path, cache: Path, options: list[str]) -> None:
 
 def test_sixteen_means_what_the_device_can() -> None:
     assert choose_precision(16, "cpu") == "bf16-mixed"
-    assert choose_precision("16-true", "cpu") == "bf16-mixed"
+    assert choose_precision("16-mixed", "cpu") == "bf16-mixed"
     assert choose_precision(16, "cuda") == "16-mixed"
     assert choose_precision("bf16-mixed", "cpu") == "bf16-mixed"
-    assert choose_precision(32, "cpu") == 32
+    assert choose_precision(32, "cpu") == "32-true"
+    with pytest.raises(UserError, match=r"trainer\.precision=64"):
+        choose_precision(64, "cpu")
 
 
 def test_two_processes_score_as_one(tmp_path: Path, cache: Path) -> None:
@@ -208,6 +218,13 @@ def test_a_collapse_is_said(
         (["model.num_classes=3"], "model.num_classes=3"),
         (["model.norm=layer"], "model.norm=layer must be one of"),
         (["monitor=val/f1"], "monitor=val/f1 must be one of"),
+        (["seed=-1"], "seed=-1"),
+        (["threshold=5"], "threshold=5"),
+        (["data.batch_size=many"], "data.batch_size=many"),
+        (["data.crop_size=0"], "data.crop_size=0"),
+        (["data.mask_values=[0,0]"], "data.mask_values"),
+        (["trainer.max_epochs=-1"], "a run without end has no schedule"),
+        (["optimizer.lr=-1"], "Invalid learning rate"),
         (["trainer.accelerator=abacus"], "abacus"),
     ],
 )
@@ -227,8 +244,17 @@ def test_a_checkpoint_of_another_network_or_a_finished_one_is_refused(tmp_path: 
     path = tmp_path / "a" / "checkpoints" / "last.ckpt"
     with pytest.raises(UserError, match=r"model\.channels"):
         run(tmp_path / "b", cache, f"checkpoint={path}", "model.channels=[4,6]", "trainer.max_epochs=9")
+    for change in ("optimizer=sgd", "scheduler=poly", "callbacks=ema", "seed=3"):
+        with pytest.raises(UserError, match="resume with the same"):
+            run(tmp_path / "b", cache, f"checkpoint={path}", change, "trainer.max_epochs=9")
     with pytest.raises(UserError, match="has done 2 epochs"):
         run(tmp_path / "b", cache, f"checkpoint={path}")
+
+
+def test_a_run_that_stops_within_an_epoch_is_scored(tmp_path: Path, cache: Path) -> None:
+    summary = run(tmp_path, cache, "trainer.max_steps=2")
+    assert 0 <= summary["val/iou"] <= 1
+    assert Path(summary["last_checkpoint"]).exists()
 
 
 def test_one_cycle_is_not_stretched(tmp_path: Path, cache: Path) -> None:

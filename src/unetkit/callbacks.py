@@ -1,7 +1,6 @@
 """What every run does beside training: the same draws on resuming, warnings, figures and pictures."""
 
 import logging
-import resource
 import sys
 import time
 from pathlib import Path
@@ -39,11 +38,11 @@ class CollapseWarning(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Look at the share of predicted foreground, which the module has logged by now."""
         share = trainer.callback_metrics.get("val/predicted_share")
-        if share is None or 0 < share < 1 or not trainer.is_global_zero:
+        if share is None or 0 < share < 1 or trainer.sanity_checking or not trainer.is_global_zero:
             return
         log.warning(
             "epoch %d: every validation mask is predicted %s. In the first epochs this is common; if it stays, lower "
-            "optimizer.lr, raise loss.dice_weight, and look at pictures/training_pairs.png",
+            "optimizer.lr, and see in pictures/training_pairs.png whether masks and images belong together",
             trainer.current_epoch,
             "empty" if share == 0 else "full",
         )
@@ -54,13 +53,18 @@ class RunFigures(L.Callback):
 
     Attributes:
         images_per_second: Of the training steps, the first left out, data loading included.
-        peak_memory_mib: Of the GPU's tensors, or of the whole process on a CPU.
+        peak_memory_mib: Of the GPU's tensors, or of the process since it began on a CPU.
     """
 
     def __init__(self) -> None:
         self.images = 0
         self.seconds = 0.0
         self._last: float | None = None
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget the peak of an earlier run of a sweep."""
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Leave what lies between epochs out."""
@@ -82,10 +86,14 @@ class RunFigures(L.Callback):
         return round(self.images / self.seconds, 2) if self.seconds else None
 
     @property
-    def peak_memory_mib(self) -> float:
-        """In MiB."""
+    def peak_memory_mib(self) -> float | None:
+        """In MiB; None on Windows without a GPU."""
         if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
             return round(torch.cuda.max_memory_allocated() / 2**20, 1)
+        if sys.platform == "win32":
+            return None
+        import resource  # which Windows lacks
+
         unit = 1 if sys.platform == "darwin" else 1024  # Linux counts KiB
         return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
 

@@ -15,7 +15,11 @@ FORMAT = 1
 
 
 def describe(
-    model: dict[str, Any], preprocessing: Preprocessing, threshold: float, data: dict[str, Any]
+    model: dict[str, Any],
+    preprocessing: Preprocessing,
+    threshold: float,
+    data: dict[str, Any],
+    recipe: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What a checkpoint says beside the weights.
 
@@ -24,6 +28,7 @@ def describe(
         preprocessing: Of the images, statistics included.
         threshold: Probability above which a pixel is foreground.
         data: What it was trained on.
+        recipe: What must stay the same when training goes on.
     """
     return {
         "format": FORMAT,
@@ -31,6 +36,7 @@ def describe(
         "preprocessing": preprocessing.to_dict(),
         "threshold": threshold,
         "data": data,
+        "recipe": recipe or {},
     }
 
 
@@ -72,9 +78,10 @@ def read(path: str | Path) -> dict[str, Any]:
     except Exception as error:  # whatever bytes that are no checkpoint make the reader raise
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UserError(f"checkpoint={path} can't be read safely as a checkpoint ({reason})") from error
-    if not isinstance(content, dict) or content.get("unetkit", {}).get("format") != FORMAT:
+    card = content.get("unetkit") if isinstance(content, dict) else None
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise UserError(f"checkpoint={path} was not written by this version of unetkit's train.py")
-    return content
+    return dict(content)
 
 
 def build_network(model: dict[str, Any], path: str | Path) -> nn.Module:

@@ -19,12 +19,14 @@ def wandb_logger(save_dir: str, project: str, entity: str | None, name: str | No
         mode: `auto`, `online` or `offline`.
 
     Raises:
-        UserError: If the mode is another.
+        UserError: If the mode is another, or online without a key.
     """
     if mode not in ("auto", "online", "offline"):
         raise UserError(f"logger.wandb.mode={mode} must be auto, online or offline")
     if mode == "auto":
         mode = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
+    if mode == "online" and not _has_key():
+        raise UserError("logger.wandb.mode=online needs a key: run `wandb login`, or use offline")
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     os.environ.setdefault("WANDB_SILENT", "true")  # train.py says in one line where the run lies
     return WandbLogger(save_dir=save_dir, project=project, entity=entity, name=name, offline=mode == "offline")
@@ -34,7 +36,7 @@ def _has_key() -> bool:
     if os.environ.get("WANDB_API_KEY"):
         return True
     try:
-        return netrc.netrc().authenticators("api.wandb.ai") is not None
+        return any("wandb" in host for host in netrc.netrc(os.environ.get("NETRC")).hosts)
     except (OSError, netrc.NetrcParseError):
         return False
 

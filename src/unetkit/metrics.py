@@ -29,7 +29,7 @@ class Score(Metric):
     def __init__(self, num_classes: int = 1) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.add_state("total", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
         self.add_state("images", torch.tensor(0), dist_reduce_fx="sum")
 
     @abstractmethod
@@ -40,12 +40,12 @@ class Score(Metric):
         """Add predicted and true class indices (B, H, W) with booleans (B, H, W) that tell what counts."""
         counts = valid.flatten(1).any(1)
         score = self.score(*confusion(prediction, target, valid, self.num_classes)).mean(1)
-        self.total += score[counts].double().sum()
+        self.total += score[counts].sum()
         self.images += counts.sum()
 
     def compute(self) -> Tensor:
         """The mean, in [0, 1]; nan without images."""
-        return (self.total / self.images).float()
+        return self.total / self.images
 
 
 class ImageIoU(Score):

@@ -1,6 +1,7 @@
 """The LightningModule: a network with its loss, its scores and its optimisation."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
@@ -8,12 +9,11 @@ import lightning as L
 from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 from torchmetrics import MeanMetric, MetricCollection
 
 from unetkit.data import VOID, Batch, Preprocessing
 from unetkit.errors import UserError
-from unetkit.losses import Staged
 from unetkit.metrics import segmentation_metrics
 from unetkit.models import centre_crop, classify, predict_full_frame, probabilities
 
@@ -67,6 +67,7 @@ class SegmentationModule(L.LightningModule):
         self.threshold = threshold
         self.mirror_border = mirror_border
         self.artefact = dict(artefact or {})
+        self.monitored: float | None = None
         metrics = segmentation_metrics(num_classes)
         self.scores = nn.ModuleDict({phase: metrics.clone(prefix=f"{phase}/") for phase in ("val", "test")})
         self.losses = nn.ModuleDict({phase: MeanMetric() for phase in ("val", "test")})
@@ -79,13 +80,21 @@ class SegmentationModule(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Tell a loss in stages how far the run is."""
-        if isinstance(self.loss, Staged) and self.trainer.max_epochs:
-            self.loss.progress = self.current_epoch / self.trainer.max_epochs
+        if hasattr(self.loss, "progress"):
+            setattr(self.loss, "progress", self.global_step / self.trainer.estimated_stepping_batches)  # noqa: B010
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a batch."""
-        loss = self._loss(*self._logits_and_truth(batch))
-        self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(batch["image"]))
+        loss: Tensor = self.loss(*self._logits_and_truth(batch))
+        self.log(
+            "train/loss",
+            loss,
+            prog_bar=True,
+            on_step=True,
+            on_epoch=True,
+            sync_dist=True,
+            batch_size=len(batch["image"]),
+        )
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -110,33 +119,40 @@ class SegmentationModule(L.LightningModule):
         Raises:
             UserError: If torch refuses a value of theirs.
         """
+        steps = self.trainer.estimated_stepping_batches
         try:
-            return self._optimizer_and_scheduler()
-        except (TypeError, ValueError) as error:  # torch's own checks of rates, momenta and the like
+            return self._optimizer_and_scheduler(steps)
+        except (TypeError, ValueError, ArithmeticError) as error:  # torch's own checks of rates, momenta and the like
             raise UserError(f"optimizer or scheduler: {error}") from error
 
-    def _optimizer_and_scheduler(self) -> OptimizerLRScheduler:
+    def _optimizer_and_scheduler(self, steps: float) -> OptimizerLRScheduler:
         optimizer = self.make_optimizer(parameter_groups(self.network))
         if self.schedule is None:
             return optimizer
         make_scheduler = self.schedule["scheduler"]
         wants_steps = inspect.signature(make_scheduler).parameters.get("total_steps")
-        known = {"total_steps": int(self.trainer.estimated_stepping_batches)} if wants_steps else {}
+        if wants_steps and math.isinf(steps):
+            raise ValueError("a run without end has no schedule; give trainer.max_epochs, or scheduler=none")
+        known = {"total_steps": int(steps)} if wants_steps else {}
         config: LRSchedulerConfigType = {
             "scheduler": make_scheduler(optimizer, **known),
             "interval": self.schedule["interval"],
         }
         if self.schedule["monitor"] is not None:
             config["monitor"] = self.schedule["monitor"]
+            config["frequency"] = self.trainer.check_val_every_n_epoch or 1  # there is nothing to monitor in between
         return {"optimizer": optimizer, "lr_scheduler": config}
 
     def on_train_start(self) -> None:
-        """Refuse to go on with a one-cycle schedule that was planned for another length.
+        """Let a resumed schedule go on, but for a one-cycle that was planned for another length.
 
         Raises:
             UserError: If the checkpoint's schedule had another number of steps.
         """
         scheduler = self.lr_schedulers()
+        if isinstance(scheduler, ReduceLROnPlateau) and self.monitored is not None:
+            scheduler.step(self.monitored)
+        self.monitored = None
         steps = self.trainer.estimated_stepping_batches
         if isinstance(scheduler, OneCycleLR) and scheduler.total_steps != steps:
             raise UserError(
@@ -147,6 +163,13 @@ class SegmentationModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store what a reader needs beside the weights."""
         checkpoint["unetkit"] = self.artefact
+        monitor = self.schedule["monitor"] if self.schedule else None
+        if monitor in self.trainer.callback_metrics:
+            checkpoint["unetkit"] = {**self.artefact, "monitored": self.trainer.callback_metrics[monitor].item()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Remember what a plateau schedule had still to see: Lightning saves before it steps such a schedule."""
+        self.monitored = checkpoint["unetkit"].get("monitored")
 
     def _logits_and_truth(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Logits (B, C, h, w), class indices and what counts (B, h, w), where h, w is what the network predicts."""
@@ -154,21 +177,17 @@ class SegmentationModule(L.LightningModule):
         target = centre_crop(batch["mask"], logits.shape[-2], logits.shape[-1])
         return logits, target, target != VOID
 
-    def _loss(self, logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        loss: Tensor = self.loss(logits, target, valid)
-        return loss
-
     def _evaluate(self, phase: str, batch: Batch) -> None:
         logits, target, valid = self._logits_and_truth(batch)
         loss, scores = self._collectors(phase)
-        loss.update(self._loss(logits, target, valid), weight=valid.flatten(1).any(1).sum())
+        loss.update(self.loss(logits, target, valid), weight=valid.flatten(1).any(1).sum())
         scores.update(classify(probabilities(logits), self.threshold), target, valid)
 
     def _log_scores(self, phase: str) -> None:
         loss, scores = self._collectors(phase)
         values = {f"{phase}/loss": loss.compute(), **scores.compute()}
         for name, value in values.items():
-            self.log(name, value, prog_bar=name in (f"{phase}/iou", f"{phase}/kaggle"))
+            self.log(name, value, prog_bar=name in (f"{phase}/iou", f"{phase}/kaggle"), sync_dist=True)
         loss.reset()
         scores.reset()
 

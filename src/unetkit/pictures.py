@@ -18,9 +18,9 @@ LINE = 16  # pixels of a line of text
 
 
 def to_rgb(image: Image) -> Image:
-    """(H, W), (H, W, 1) or (H, W, 3) to (H, W, 3)."""
+    """(H, W) or (H, W, C) to (H, W, 3): the first three channels, or the first one as grey."""
     image = image if image.ndim == 3 else image[..., None]
-    return np.ascontiguousarray(np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., :3])
+    return np.ascontiguousarray(np.repeat(image[..., :1], 3, axis=2) if image.shape[2] < 3 else image[..., :3])
 
 
 def overlay(image: Image, mask: Image) -> Image:

@@ -11,6 +11,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from unetkit.callbacks import RunFigures
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 Summary = dict[str, Any]
 
 
+@rank_zero_only
 def write_records(cfg: DictConfig, run_dir: Path, data: SegmentationDataModule, trainer: L.Trainer) -> None:
     """The resolved configuration, also to the loggers, and the split."""
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -33,6 +35,7 @@ def write_records(cfg: DictConfig, run_dir: Path, data: SegmentationDataModule, 
         logger.log_hyperparams(plain(cfg))
 
 
+@rank_zero_only
 def announce(data: SegmentationDataModule, module: SegmentationModule) -> None:
     """What is trained on what."""
     facts = data.describe()
@@ -41,7 +44,7 @@ def announce(data: SegmentationDataModule, module: SegmentationModule) -> None:
         *(facts[key] for key in ("name", "train", "val", "test")),
         100 * facts["empty_masks"],
     )
-    first = data.dataset("train")[0]["image"]
+    first = data.dataset("train", augment=True)[0]["image"]  # as large as it is trained on
     pixels = torch.from_numpy(first.transpose(2, 0, 1).copy())[None]
     log.info(layer_table(module.network, module.preprocessing.normalise(pixels)))
 
@@ -75,7 +78,7 @@ def summarise(
         "data": data.describe(),
         "seed": cfg.seed,
         "precision": str(trainer.precision),
-        "device": device_name(),
+        "device": device_name(trainer.strategy.root_device),
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -103,6 +106,7 @@ def conclude(summary: Summary, run_dir: Path, trainer: L.Trainer) -> None:
         log.info("next: python scripts/predict.py checkpoint=%s input=FILE_OR_FOLDER", os.path.relpath(last))
 
 
+@rank_zero_only
 def keep_old_metrics(run_dir: Path) -> None:
     """Set an earlier run's metrics.csv in the same directory aside, which Lightning's logger would delete."""
     old = run_dir / "metrics.csv"
@@ -119,10 +123,10 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in dict(OmegaConf.to_container(cfg, resolve=True)).items()}  # type: ignore[arg-type]
 
 
-def device_name() -> str:
+def device_name(device: torch.device) -> str:
     """The GPU's name, or the processor's with its threads."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
     return f"{platform.processor() or platform.machine()} CPU, {torch.get_num_threads()} threads"
 
 

@@ -50,17 +50,23 @@ def train(cfg: DictConfig) -> Summary:
     started = time.perf_counter()
     run_dir = Path(cfg.run_dir)
     _quieten_lightning()
+    check_numbers(cfg)
+    resume_from = read_resumed(cfg)
     L.seed_everything(cfg.seed, verbose=False)
     with library_mistakes():
         data = prepare_data(cfg)
         module = build_module(cfg, data)
         figures = RunFigures()
         trainer = build_trainer(cfg, run_dir, figures)
+    check_resumable(cfg, resume_from, module)
+    keep_old_metrics(run_dir)
     write_records(cfg, run_dir, data, trainer)
     announce(data, module)
-    resume_from = check_resumable(cfg)
-    fit(cfg, trainer, module, data, resume_from)
+    fit(cfg, trainer, module, data)
     scores = logged_scores(trainer)
+    if "val/iou" not in scores and trainer.num_val_batches:  # stopped within an epoch, by max_steps or max_time
+        trainer.validate(module, datamodule=data, verbose=False)
+        scores |= logged_scores(trainer)
     if data.has_test:
         trainer.test(module, datamodule=data, verbose=False)
         scores |= logged_scores(trainer)
@@ -74,7 +80,7 @@ def train(cfg: DictConfig) -> Summary:
 def prepare_data(cfg: DictConfig) -> SegmentationDataModule:
     """The data, decoded for the network; `cfg.data.channels` and `num_classes` are set to what was found."""
     augmentation = instantiate(cfg.augment, _convert_="all")
-    data: SegmentationDataModule = instantiate(cfg.data, _partial_=True, _convert_="all")(augmentation=augmentation)
+    data: SegmentationDataModule = instantiate(cfg.data, augmentation=augmentation, _convert_="all")
     data.inspect()
     cfg.data.channels, cfg.data.num_classes = data.channels, data.num_classes
     data.decode(cfg.model.in_channels)
@@ -95,8 +101,14 @@ def build_module(cfg: DictConfig, data: SegmentationDataModule) -> SegmentationM
             f"model.num_classes={cfg.model.num_classes}, but the masks have "
             f"{'two classes, which is 1 (sigmoid) or 2 (softmax)' if data.num_classes == 1 else data.num_classes}"
         )
-    artefact = checkpoint.describe(plain(cfg.model), data.preprocessing, cfg.threshold, data.describe())
     schedule = instantiate(cfg.scheduler, _convert_="all")
+    recipe = {
+        "optimizer": cfg.optimizer._target_,
+        "scheduler": schedule["scheduler"] and cfg.scheduler.scheduler._target_,
+        "callbacks=ema": "ema" in cfg.callbacks,
+        "data.split": data.split_digest,
+    }
+    artefact = checkpoint.describe(plain(cfg.model), data.preprocessing, cfg.threshold, data.describe(), recipe)
     module = SegmentationModule(
         instantiate(cfg.model, _convert_="all"),
         instantiate(cfg.loss, _convert_="all"),
@@ -117,15 +129,14 @@ def build_trainer(cfg: DictConfig, run_dir: Path, figures: RunFigures) -> L.Trai
     Raises:
         UserError: If `monitor` is not a score.
     """
-    scores = [f"val/{name}" for name in segmentation_metrics(1)]
+    scores = [f"val/{name}" for name, metric in segmentation_metrics(1).items() if metric.higher_is_better]
     if cfg.monitor not in scores:
         raise UserError(f"monitor={cfg.monitor} must be one of {', '.join(scores)}")
-    keep_old_metrics(run_dir)
     loggers = [CSVLogger(run_dir, name="", version=""), *_listed(cfg.logger)]
     folder = run_dir / "checkpoints"
     callbacks = [
         ModelCheckpoint(folder, "best", monitor=cfg.monitor, mode="max", enable_version_counter=False),
-        ModelCheckpoint(folder, "last", enable_version_counter=False),
+        ModelCheckpoint(folder, "last", enable_version_counter=False, save_on_train_epoch_end=True),
         EpochSeed(cfg.seed),
         CollapseWarning(),
         figures,
@@ -146,18 +157,13 @@ def build_trainer(cfg: DictConfig, run_dir: Path, figures: RunFigures) -> L.Trai
     return trainer
 
 
-def fit(
-    cfg: DictConfig,
-    trainer: L.Trainer,
-    module: SegmentationModule,
-    data: SegmentationDataModule,
-    resume_from: str | None,
-) -> None:
+def fit(cfg: DictConfig, trainer: L.Trainer, module: SegmentationModule, data: SegmentationDataModule) -> None:
     """Train.
 
     Raises:
         UserError: If Lightning refuses the configuration, or the GPU's memory does not suffice.
     """
+    resume_from = None if cfg.checkpoint is None else Path(cfg.checkpoint).expanduser()
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
     except MisconfigurationException as error:
@@ -169,42 +175,70 @@ def fit(
         ) from error
 
 
-def choose_precision(precision: int | str, accelerator: str) -> int | str:
-    """What `precision` means here: 16 is 16-mixed on a GPU, and bf16-mixed on a CPU, which has no fast float16."""
-    if str(precision) not in ("16", "16-mixed", "16-true"):
-        return precision
-    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available())
-    if on_cpu:
+def choose_precision(precision: int | str, accelerator: str) -> str:
+    """What `precision` means here: 16 is 16-mixed on a GPU, and bf16-mixed on a CPU, which has no fast float16.
+
+    Raises:
+        UserError: If it is not 32, 16 or bf16-mixed.
+    """
+    wanted = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}.get(str(precision), str(precision))
+    if wanted not in ("32-true", "16-mixed", "bf16-mixed"):
+        raise UserError(f"trainer.precision={precision} must be 32, 16 (mixed with 32) or bf16-mixed")
+    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    if wanted == "16-mixed" and (accelerator == "cpu" or (accelerator == "auto" and not has_gpu)):
         log.info("trainer.precision=%s on a CPU: bf16-mixed is used", precision)
         return "bf16-mixed"
-    return "16-mixed" if str(precision) == "16" else precision
+    return wanted
 
 
-def check_resumable(cfg: DictConfig) -> str | None:
+def check_numbers(cfg: DictConfig) -> None:
+    """Check what nothing else does before it is used.
+
+    Raises:
+        UserError: If a value is outside its range.
+    """
+    if not isinstance(cfg.seed, int) or not 0 <= cfg.seed < 2**32:
+        raise UserError(f"seed={cfg.seed} must be a whole number from 0 to 2**32 - 1")
+    if not 0 <= cfg.threshold < 1:
+        raise UserError(f"threshold={cfg.threshold} must be a probability, at least 0 and below 1")
+
+
+def read_resumed(cfg: DictConfig) -> dict[str, Any] | None:
     """The checkpoint to go on from, if one is given.
 
     Raises:
-        UserError: If it is of another network, or has as many epochs as are asked for.
+        UserError: If it can't be read, or has as many epochs as are asked for.
     """
     if cfg.checkpoint is None:
         return None
     content = checkpoint.read(cfg.checkpoint)
-    model, stored = plain(cfg.model), content["unetkit"]["model"]
-    ignored = "gradient_checkpointing"  # changes no weight
-    differing = [k for k in sorted(model.keys() | stored.keys()) if k != ignored and model.get(k) != stored.get(k)]
-    if differing:
-        key = differing[0]
-        raise UserError(
-            f"checkpoint={cfg.checkpoint} has model.{key}={stored.get(key)}, this run {model.get(key)}; "
-            "resume with the same model=... and its overrides"
-        )
     epochs = int(content["epoch"]) + 1
     if cfg.trainer.max_epochs is not None and 0 <= cfg.trainer.max_epochs <= epochs:
         raise UserError(
             f"checkpoint={cfg.checkpoint} has done {epochs} epochs already; ask for more with trainer.max_epochs"
         )
     log.info("going on after epoch %d of %s", epochs - 1, cfg.checkpoint)
-    return str(Path(cfg.checkpoint).expanduser())
+    return content
+
+
+def check_resumable(cfg: DictConfig, content: dict[str, Any] | None, module: SegmentationModule) -> None:
+    """Check that a checkpoint to go on from is of this network, recipe and split.
+
+    Raises:
+        UserError: If something differs.
+    """
+    if content is None:
+        return
+    stored, ours = content["unetkit"], module.artefact
+    ignored = "gradient_checkpointing"  # changes no weight
+    for part, prefix in (("model", "model."), ("recipe", "")):
+        for key in sorted(stored[part].keys() | ours[part].keys()):
+            then, now = stored[part].get(key), ours[part].get(key)
+            if then != now and key != ignored:
+                raise UserError(
+                    f"checkpoint={cfg.checkpoint} was trained with {prefix}{key}: {then}, this run has {now}; "
+                    "resume with the same model, optimizer, scheduler, callbacks, data and seed"
+                )
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The LightningDataModule: finds pairs, splits them, decodes them once, and serves batches."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from unetkit.data.augment import Augmentation
-from unetkit.data.dataset import EpochSampler, Item, PairDataset, collate
+from unetkit.data.dataset import VOID, EpochSampler, Item, PairDataset, collate
 from unetkit.data.files import read_image
 from unetkit.data.preprocessing import Preprocessing, find_value_range, mean_and_std, probe
 from unetkit.data.sources import Pair, read_mask
@@ -66,6 +67,13 @@ class SegmentationDataModule(L.LightningDataModule):
         **_: Any,
     ) -> None:
         super().__init__()
+        for key, value in (("batch_size", batch_size), ("folds", folds), ("crop_size", crop_size)):
+            if not (isinstance(value, int) and value >= 1) and not (key == "crop_size" and value is None):
+                raise UserError(f"data.{key}={value} must be a whole number of at least 1")
+        if num_workers != "auto" and not (isinstance(num_workers, int) and num_workers >= 0):
+            raise UserError(f"data.num_workers={num_workers} must be auto or a whole number of at least 0")
+        if mask_values is not None and not _are_class_values(mask_values):
+            raise UserError(f"data.mask_values={mask_values} must be 2 to 255 different numbers, as in [0,100,200]")
         self.name = name
         self.find_pairs = pairs
         self.augmentation = augmentation
@@ -83,8 +91,6 @@ class SegmentationDataModule(L.LightningDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed
-        if batch_size < 1:
-            raise UserError(f"data.batch_size={batch_size} must be at least 1")
 
     def inspect(self) -> None:
         """Find pairs, channels, value range and classes, read the masks, and split.
@@ -156,12 +162,17 @@ class SegmentationDataModule(L.LightningDataModule):
         """Whether there is a test part."""
         return "test" in self.split
 
+    @property
+    def split_digest(self) -> str:
+        """Differs when a pair changes sides."""
+        sides = [f"{pair.id}:{side}" for pair, side in zip(self.pairs, self.split, strict=True)]
+        return hashlib.sha256(" ".join(sides).encode()).hexdigest()[:16]
+
     def describe(self) -> dict[str, Any]:
         """What the run's records say of the data."""
         return {
             "name": self.name,
-            "split": self.split_method,
-            **self.split_options,
+            **({"split": self.split_method, **self.split_options} if self._is_split_by_us else {"split": "folders"}),
             **{part: self.split.count(part) for part in ("train", "val", "test")},
             "empty_masks": round(float(np.mean(self.coverage == 0)), 4),
             "foreground": round(float(self.coverage.mean()), 4),
@@ -169,7 +180,7 @@ class SegmentationDataModule(L.LightningDataModule):
 
     def _loader(self, dataset: PairDataset, *, shuffle: bool) -> DataLoader[Item]:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        on_gpu = torch.cuda.is_available() and (self.trainer is None or self.trainer.num_devices > 0)
+        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         automatic = min(8, torch.get_num_threads()) if on_gpu else 0
         workers = automatic if self.num_workers == "auto" else self.num_workers
         # Where training takes crops of larger images, these go whole, one by one.
@@ -198,8 +209,11 @@ class SegmentationDataModule(L.LightningDataModule):
         return cached_arrays(self.cache_dir, [*self._key, self.mask_values], masks, len(self.pairs), "masks")
 
     def _split(self) -> Split:
-        given = [pair.split for pair in self.pairs]
+        """By folders where there are train/ and val/, else as the options say; a CSV rules over all."""
+        from_csv = self.split_method.endswith(".csv")
+        given = [None if from_csv else pair.split for pair in self.pairs]
         free = [i for i, side in enumerate(given) if side is None]
+        self._is_split_by_us = bool(free)
         if free:
             ids = [self.pairs[i].id for i in free]
             chosen = assign_split(self.split_method, ids, self.coverage[free], **self.split_options)
@@ -215,3 +229,7 @@ class SegmentationDataModule(L.LightningDataModule):
         if expected not in ("auto", found) and not (key == "channels" and found == 1):
             raise UserError(f"data.{key}={expected}, but the files have {found}; set data.{key}=auto or {found}")
         return found if expected == "auto" else int(expected)
+
+
+def _are_class_values(values: object) -> bool:
+    return isinstance(values, Sequence) and len(set(values)) == len(values) and 2 <= len(values) <= VOID

@@ -108,7 +108,7 @@ def read_image(ref: FileRef) -> Array:
 
 
 def find_images(place: Path) -> list[FileRef]:
-    """The images to predict: a single file, those of a folder, or those of a zip, sorted by name.
+    """The images to predict: a single file, or those of a folder or zip (of its images/ if it has one), by name.
 
     Raises:
         UserError: If there is nothing there, or nothing of a known kind.
@@ -121,9 +121,13 @@ def find_images(place: Path) -> list[FileRef]:
         refs = [FileRef(place, name) for name in _open_zip(place).namelist() if "__MACOSX" not in name]
     else:
         return [FileRef(place)]
-    images = _known(refs)
+    images = find_folder(place, "images") or _known(refs)
     if not images:
         raise UserError(f"input={place} holds no image ({', '.join(SUFFIXES)})")
+    names = {ref.name.stem: ref for ref in images}
+    twice = next((ref for ref in images if names[ref.name.stem] != ref), None)
+    if twice is not None:
+        raise UserError(f"{twice} and {names[twice.name.stem]} would give masks of one name; rename one")
     return images
 
 

@@ -90,8 +90,11 @@ def folder_pairs(root: str | Path | None, mask_suffix: str = "") -> list[Pair]:
 
 def synthetic_pairs(root: str | Path, count: int, size: int, seed: int) -> list[Pair]:
     """The embedded data set: seismic sections made by `unetkit.data.synthetic`, read like TGS Salt."""
-    folder = Path(root).expanduser() / f"synthetic-{count}x{size}-seed{seed}"
-    return tgs_salt_pairs(synthetic.write(folder, count=count, size=size, seed=seed))
+    folder = Path(root).expanduser() / f"synthetic-v{synthetic.VERSION}-{count}x{size}-seed{seed}"
+    try:
+        return tgs_salt_pairs(synthetic.write(folder, count=count, size=size, seed=seed))
+    except OSError as error:
+        raise UserError(f"data.root={root} can't be written ({error}); give another folder") from error
 
 
 def existing_root(root: str | Path | None, advice: str) -> Path:
@@ -135,6 +138,8 @@ def read_mask(pair: Pair, shape: tuple[int, int], values: Sequence[int] | None) 
 def _class_indices(mask: NDArray[Any], ref: FileRef, values: Sequence[int] | None) -> NDArray[np.uint8]:
     classes = np.asarray(values if values is not None else (0, *BINARY_VALUES))
     if ref.name.suffix.lower() in (".jpg", ".jpeg"):
+        if values is None and 0 < mask.max() < 128:
+            raise UserError(f"{ref} is a JPEG whose values end at {mask.max()}, not 255; save masks as PNG")
         classes = classes if values is not None else np.asarray([0, 255])
         mask = classes[np.abs(mask[..., None].astype(np.int64) - classes).argmin(-1)]
     found = np.unique(mask)

@@ -86,7 +86,7 @@ def _mark(validates: NDArray[np.bool_]) -> Split:
 
 def _systematic_sample(coverage: NDArray[np.float64], fraction: float, seed: int) -> NDArray[np.bool_]:
     """Every (1 / fraction)-th pair in the order of coverage, from a random start."""
-    if not 0 < fraction < 1:
+    if not (isinstance(fraction, int | float) and 0 < fraction < 1):
         raise UserError(f"data.val_fraction={fraction} must be between 0 and 1")
     rng = np.random.default_rng(seed)
     order = np.lexsort((rng.permutation(len(coverage)), coverage))

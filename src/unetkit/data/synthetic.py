@@ -28,6 +28,7 @@ from unetkit.errors import UserError
 Field = NDArray[np.float64]
 Image = NDArray[np.uint8]
 
+VERSION = 1  # change it when the sections change, so that older ones on disk are not taken for them
 EMPTY_SHARE = 0.39  # TGS: 1562 of the 4000 training masks are empty
 GREY_MEAN, GREY_STD = 123.0, 37.0  # TGS: a tile's mean, and the standard deviation of its layers
 
@@ -207,7 +208,7 @@ def _fill(folder: Path, count: int, size: int, seed: int) -> None:
     _write_table(folder / "train.csv", ("id", "rle_mask"), runs)
 
 
-def write(root: str | Path, *, count: int = 600, size: int = 101, seed: int = 0) -> Path:
+def write(root: str | Path, *, count: int = 500, size: int = 101, seed: int = 0) -> Path:
     """Writes `count` sections under `root` in TGS's layout, all or nothing; a complete `root` is left alone.
 
     Raises:

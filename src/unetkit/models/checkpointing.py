@@ -6,6 +6,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from unetkit.models.arguments import check
@@ -49,7 +50,7 @@ def _first_and_second_run(
 @contextmanager
 def _frozen_statistics(block: nn.Module) -> Iterator[None]:
     """Let BatchNorm use its buffers as ever, since autograd keeps them, but move them by nothing."""
-    norms = [(m, m.momentum, m.num_batches_tracked) for m in block.modules() if isinstance(m, nn.BatchNorm2d)]
+    norms = [(m, m.momentum, m.num_batches_tracked) for m in block.modules() if isinstance(m, _BatchNorm)]
     for norm, _, _ in norms:
         norm.momentum, norm.num_batches_tracked = 0.0, None
     try:

@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unetkit.models.arguments import check, is_positive
 from unetkit.models.unet import he_initialisation
 
 
@@ -15,10 +16,15 @@ class DumbNet(nn.Module):
         in_channels: Channels of the image.
         num_classes: Channels of the logits; 1 means binary, through a sigmoid.
         channels: Features between.
+
+    Raises:
+        UserError: If one of them is not a positive integer.
     """
 
     def __init__(self, in_channels: int = 1, num_classes: int = 1, channels: int = 64) -> None:
         super().__init__()
+        for name, value in (("in_channels", in_channels), ("num_classes", num_classes), ("channels", channels)):
+            check(name, value, is_positive(value), "a positive integer")
         self.down = nn.Conv2d(in_channels, channels, kernel_size=3, stride=2, padding=1)
         self.conv = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
         self.head = nn.Conv2d(channels, num_classes, kernel_size=1)

@@ -59,7 +59,9 @@ class ResidualUNet(nn.Module):
             ("decoder_blocks", decoder_blocks, levels - 1),
             ("dilations", dilations, levels),
         ):
-            check(name, value, len(value) == count and min(value) >= 0, f"{count} numbers, for {levels} channels")
+            least = 1 if name == "dilations" else 0
+            fits = len(value) == count and min(value) >= least
+            check(name, value, fits, f"{count} numbers of at least {least}, for {levels} channels")
         check_choice("attention", attention, ("none", "scse"))
         self.num_checkpointed = checkpointed_levels(gradient_checkpointing, levels)
         self.num_downsamplings = levels - 1

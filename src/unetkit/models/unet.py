@@ -204,11 +204,12 @@ def conv3x3(c_in: int, c_out: int, padding: Padding, *, bias: bool) -> nn.Conv2d
 
 
 def normalisation(norm: Norm, channels: int) -> list[nn.Module]:
-    """The normalisation of a 3x3 convolution's output; groups hold at least 4 features where these divide."""
+    """The normalisation of a 3x3 convolution's output; at most 8 groups, each of at least 4 features."""
     if norm == "batch":
         return [nn.BatchNorm2d(channels)]
     if norm == "group":
-        return [nn.GroupNorm(math.gcd(8, channels), channels)]
+        groups = max(g for g in range(1, 9) if channels % g == 0 and (channels // g >= 4 or g == 1))
+        return [nn.GroupNorm(groups, channels)]
     return []
 
 
