@@ -186,3 +186,10 @@ def test_an_input_without_images_is_named(tmp_path: Path) -> None:
         find_images(tmp_path)
     with pytest.raises(UserError, match="nowhere does not exist; give"):
         find_images(tmp_path / "nowhere")
+
+
+def test_a_stack_is_not_read_as_its_first_page(tmp_path: Path) -> None:
+    pages = [np.full((5, 6), value, np.uint8) for value in (1, 2, 3)]
+    assert cv2.imwritemulti(str(tmp_path / "a.tif"), pages)
+    with pytest.raises(UserError, match=r"a\.tif is a stack of several images; save each as a file of its own$"):
+        read_image(FileRef(tmp_path / "a.tif"))

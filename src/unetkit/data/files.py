@@ -91,7 +91,13 @@ def read_image(ref: FileRef) -> Array:
         if ref.name.suffix.lower() == ".npy":
             image: Array | None = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
         else:
-            image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+            # Two pages are asked for, so that a stack is noticed instead of read as its first page.
+            _, pages = cv2.imdecodemulti(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED, range=(0, 2))
+            if len(pages) > 1:
+                raise UserError(f"{ref} is a stack of several images; save each as a file of its own")
+            image = pages[0] if pages else None
+    except UserError:
+        raise
     except UNREADABLE as error:
         raise UserError(f"{ref} can't be read as an image ({error}); replace or remove it") from error
     if image is None:
