@@ -31,6 +31,8 @@ def predict_all(cfg: DictConfig) -> list[str]:
     for key in ("checkpoint", "input"):
         if cfg[key] is None:
             raise UserError(f"{key}= is missing; give checkpoint=FILE.ckpt and input=FILE_OR_FOLDER")
+    if str(cfg.device).partition(":")[0] not in ("auto", "cpu", "cuda", "mps"):
+        raise UserError(f"device={cfg.device} must be auto, cpu, cuda (or cuda:1, ...) or mps")
     if str(cfg.device).startswith("cuda") and not torch.cuda.is_available():
         raise UserError(f"device={cfg.device}, but torch sees no CUDA device; use device=cpu")
     device = cfg.device if cfg.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"

@@ -220,6 +220,8 @@ def test_a_collapse_is_said(
         (["monitor=val/f1"], "monitor=val/f1 must be one of"),
         (["seed=-1"], "seed=-1"),
         (["threshold=5"], "threshold=5"),
+        (["trainer.accumulate_grad_batches=0"], "accumulate_grad_batches=0"),
+        (["data.count=0"], "data.count=0 must be at least 2"),
         (["data.batch_size=many"], "data.batch_size=many"),
         (["data.crop_size=0"], "data.crop_size=0"),
         (["data.mask_values=[0,0]"], "data.mask_values"),

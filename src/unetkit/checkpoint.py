@@ -72,7 +72,7 @@ def read(path: str | Path) -> dict[str, Any]:
     """
     file = Path(path).expanduser()
     if not file.is_file():
-        raise UserError(f"checkpoint={path} does not exist; give the path of a .ckpt file")
+        raise UserError(f"checkpoint={path} does not exist or is no file; give the path of a .ckpt file")
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever bytes that are no checkpoint make the reader raise

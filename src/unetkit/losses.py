@@ -90,7 +90,7 @@ class LovaszHingeLoss(nn.Module):
     def forward(self, logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         """A scalar of logits (B, 1, H, W), class indices (B, H, W) and booleans (B, H, W) that tell what counts."""
         if logits.shape[1] != 1:
-            raise UserError(f"the Lovasz hinge takes one logit, not {logits.shape[1]}; set model.num_classes=1")
+            raise UserError(f"the Lovasz hinge takes one logit, not {logits.shape[1]}; use loss=dice_bce")
         scores, truth, counts = logits[:, 0].float().flatten(1), (target == 1).flatten(1), valid.flatten(1)
         loss = lovasz_hinge(scores, truth, counts)
         if self.symmetric:

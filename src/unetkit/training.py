@@ -199,6 +199,8 @@ def check_numbers(cfg: DictConfig) -> None:
     """
     if not isinstance(cfg.seed, int) or not 0 <= cfg.seed < 2**32:
         raise UserError(f"seed={cfg.seed} must be a whole number from 0 to 2**32 - 1")
+    if not isinstance(cfg.trainer.accumulate_grad_batches, int) or cfg.trainer.accumulate_grad_batches < 1:
+        raise UserError(f"trainer.accumulate_grad_batches={cfg.trainer.accumulate_grad_batches} must be at least 1")
     if not 0 <= cfg.threshold < 1:
         raise UserError(f"threshold={cfg.threshold} must be a probability, at least 0 and below 1")
 

@@ -90,6 +90,8 @@ def folder_pairs(root: str | Path | None, mask_suffix: str = "") -> list[Pair]:
 
 def synthetic_pairs(root: str | Path, count: int, size: int, seed: int) -> list[Pair]:
     """The embedded data set: seismic sections made by `unetkit.data.synthetic`, read like TGS Salt."""
+    if not isinstance(count, int) or count < 2:
+        raise UserError(f"data.count={count} must be at least 2, one section to train on and one to validate")
     folder = Path(root).expanduser() / f"synthetic-v{synthetic.VERSION}-{count}x{size}-seed{seed}"
     try:
         return tgs_salt_pairs(synthetic.write(folder, count=count, size=size, seed=seed))
