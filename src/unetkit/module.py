@@ -81,7 +81,8 @@ class SegmentationModule(L.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Tell a loss in stages how far the run is."""
         if hasattr(self.loss, "progress"):
-            setattr(self.loss, "progress", self.global_step / self.trainer.estimated_stepping_batches)  # noqa: B010
+            done = self.global_step / self.trainer.estimated_stepping_batches
+            self.loss.progress = done  # type: ignore[assignment]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a batch."""
