@@ -1,11 +1,35 @@
+"""Values: by hand, and beside SMP and MONAI where the definitions agree."""
+
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from unetkit.errors import UserError
-from unetkit.losses import DiceBCELoss, LovaszHingeLoss, Staged, WeightedSum, lovasz_hinge
+from unetkit.losses import (
+    BoundaryLoss,
+    ClDiceLoss,
+    CrossEntropyLoss,
+    DiceBCELoss,
+    DiceLoss,
+    FocalLoss,
+    FocalTverskyLoss,
+    GeneralizedDiceLoss,
+    HausdorffLoss,
+    JaccardLoss,
+    LovaszHingeLoss,
+    LovaszLoss,
+    MCCLoss,
+    Staged,
+    TopKLoss,
+    TverskyLoss,
+    WeightedCrossEntropyLoss,
+    WeightedSum,
+    lovasz_hinge,
+)
 
 
 def everything(target: Tensor) -> Tensor:
@@ -140,12 +164,6 @@ def test_lovasz_leaves_void_out() -> None:
     torch.testing.assert_close(whole, part)
 
 
-def test_lovasz_is_for_one_logit() -> None:
-    target = torch.zeros(1, 2, 2)
-    with pytest.raises(UserError, match="one logit, not 2"):
-        LovaszHingeLoss()(torch.zeros(1, 2, 2, 2), target, everything(target))
-
-
 def test_sums_and_stages() -> None:
     target = torch.randint(0, 2, (1, 4, 4))
     logits = torch.randn(1, 1, 4, 4)
@@ -166,3 +184,200 @@ def test_more_classes() -> None:
     right = torch.nn.functional.one_hot(target, 3).permute(0, 3, 1, 2) * 40.0
     assert DiceBCELoss()(right, target, everything(target)).item() == pytest.approx(0, abs=1e-5)
     assert DiceBCELoss()(-right, target, everything(target)).item() > 20
+
+
+# Two pixels of class 1 and one of class 0, of which these probabilities get overlap 1.4, false positives 0.3, false
+# negatives 0.6 and true negatives 0.7.
+P, T = [0.8, 0.6, 0.3], [[[1, 1, 0]]]
+BY_HAND = [
+    (DiceLoss(smooth=1), 1 - (2 * 1.4 + 1) / (1.7 + 2 + 1)),
+    (JaccardLoss(smooth=1), 1 - (1.4 + 1) / (2.3 + 1)),
+    (TverskyLoss(0.2, 0.9, smooth=1), 1 - 2.4 / (2.4 + 0.2 * 0.3 + 0.9 * 0.6)),
+    (FocalTverskyLoss(0.2, 0.9, gamma=2, smooth=1), math.sqrt(1 - 2.4 / (2.4 + 0.2 * 0.3 + 0.9 * 0.6))),
+    (MCCLoss(smooth=1), 1 - (2.4 * 1.7 - 0.3 * 0.6) / math.sqrt(2.7 * 3.0 * 2.0 * 2.3)),
+    (GeneralizedDiceLoss(), 1 - 2 * (1.4 / 4 + 0.7) / (3.7 / 4 + 2.3)),
+    (CrossEntropyLoss(), -(math.log(0.8) + math.log(0.6) + math.log(0.7)) / 3),
+    (
+        FocalLoss(alpha=0.25, gamma=2),
+        -(0.25 * 0.04 * math.log(0.8) + 0.25 * 0.16 * math.log(0.6) + 0.75 * 0.09 * math.log(0.7)) / 3,
+    ),
+    (FocalLoss(alpha=None, gamma=0), -(math.log(0.8) + math.log(0.6) + math.log(0.7)) / 3),
+    (TopKLoss(share=0.1), -math.log(0.6)),
+    (TopKLoss(share=0.5), -(math.log(0.6) + math.log(0.7)) / 2),
+]
+
+
+@pytest.mark.parametrize(("loss", "value"), BY_HAND, ids=[type(loss).__name__ for loss, _ in BY_HAND])
+def test_by_hand(loss: torch.nn.Module, value: float) -> None:
+    target = torch.tensor(T)
+    assert loss(logits_of(P), target, everything(target)).item() == pytest.approx(value, rel=1e-5)
+
+
+def test_weights_multiply_the_cross_entropy() -> None:
+    target = torch.tensor(T)
+    weight = torch.tensor([[[2.0, 0.5, 0.0]]])
+    loss = WeightedCrossEntropyLoss()(logits_of(P), target, everything(target), weight)
+    assert loss.item() == pytest.approx(-(2 * math.log(0.8) + 0.5 * math.log(0.6)) / 3)
+    with pytest.raises(UserError, match="border weight map"):
+        WeightedCrossEntropyLoss()(logits_of(P), target, everything(target), None)
+
+
+def test_mistakes_far_from_the_outline_cost_more() -> None:
+    """A row of nine, the truth its first three pixels: outside are 1, 2, ... 6 px to it, inside 0, 1, 2 (from its end)."""
+    target = torch.tensor([[[1, 1, 1, 0, 0, 0, 0, 0, 0]]])
+    side = 3  # the root of nine pixels
+    p = [0.4, 1.0, 1.0, 0.1, 0.0, 0.0, 0.0, 0.0, 0.3]
+    logits = logits_of(p).clamp(-40, 40)
+    loss = BoundaryLoss()(logits, target, everything(target))
+    assert loss.item() == pytest.approx((2 * 0.6 + 1 * 0.1 + 6 * 0.3) / side / 9, rel=1e-5)
+    # At 0.5 the prediction is pixels 1 and 2, so that its outline is 1 px from pixel 0, 1 from 3 and 6 from 8.
+    squares = [(3, 1, 0.36), (1, 1, 0.01), (6, 6, 0.09)]
+    expected = sum((t**2 + q**2) * e for t, q, e in squares) / side**2 / 9
+    assert HausdorffLoss(alpha=2)(logits, target, everything(target)).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_without_an_outline_all_is_one_side_away(value: int) -> None:
+    target = torch.full((1, 4, 4), value)
+    logits = torch.full((1, 1, 4, 4), 0.9 if value == 0 else 0.1).logit()
+    pixel = 0 if value == 0 else 1 / 4
+    loss = BoundaryLoss()(logits, target, everything(target))
+    assert loss.item() == pytest.approx((1 - pixel) * 0.9, rel=1e-5)
+    assert HausdorffLoss()(logits, target, everything(target)).item() == pytest.approx(2 * 0.81, rel=1e-5)
+
+
+def test_centre_lines_by_hand() -> None:
+    """The skeleton of a bar of 3 x 7 is the middle of its rows; a prediction of that line alone has all of it."""
+    target = torch.zeros(1, 7, 11, dtype=torch.long)
+    target[0, 2:5, 2:9] = 1
+    line = torch.full((1, 1, 7, 11), -40.0)
+    line[0, 0, 3, 2:9] = 40
+    loss = ClDiceLoss(alpha=1, iterations=3, smooth=1e-6)
+    assert loss(line, target, everything(target)).item() == pytest.approx(0, abs=1e-4)
+    missing = torch.full((1, 1, 7, 11), -40.0)
+    missing[0, 0, 3, 6:9] = 40  # three pixels; the skeleton of the truth has five, of which two are hit
+    assert loss(missing, target, everything(target)).item() == pytest.approx(1 - 2 * 0.4 / 1.4, abs=1e-4)
+
+
+def test_lovasz_softmax_by_hand() -> None:
+    """Errors 0.7, 0.4, 0.2 of class 1 (truth 0, 1, 1): 0.7 1/3 + 0.4 (2/3 - 1/3) + 0.2 (1 - 2/3), as IoU falls."""
+    target = torch.tensor([[[0, 1, 1]]])
+    two = torch.cat([torch.zeros(1, 1, 1, 3), logits_of([0.7, 0.6, 0.8])], 1)
+    loss = LovaszLoss(symmetric=False)(two, target, everything(target))
+    assert loss.item() == pytest.approx((0.7 + 0.4 + 0.2) / 3)
+    both = LovaszLoss(symmetric=True)(two, target, everything(target))
+    background = 0.7 * 1 + 0  # its one pixel is missed first, which leaves no overlap
+    assert both.item() == pytest.approx(((0.7 + 0.4 + 0.2) / 3 + background) / 2)
+
+
+def scene(classes: int) -> tuple[Tensor, Tensor]:
+    """Logits (1, classes, 24, 20), two for a binary problem, and a target in which each class is there."""
+    torch.manual_seed(0)
+    target = torch.zeros(1, 24, 20, dtype=torch.long)
+    for label in range(1, classes):
+        target[0, 6 * label - 3 : 6 * label + 2, 4:15] = label
+    return torch.randn(1, classes, 24, 20), target
+
+
+BINARY = {"mode": "binary"}
+SMP_BINARY = [
+    (DiceLoss(smooth=1), "DiceLoss", {**BINARY, "smooth": 0.5}),
+    (JaccardLoss(smooth=1), "JaccardLoss", {**BINARY, "smooth": 1.0}),
+    (TverskyLoss(0.3, 0.7, smooth=1), "TverskyLoss", {**BINARY, "alpha": 0.3, "beta": 0.7, "smooth": 1.0}),
+    (
+        FocalTverskyLoss(0.3, 0.7, 4 / 3, smooth=1),
+        "TverskyLoss",
+        {**BINARY, "alpha": 0.3, "beta": 0.7, "gamma": 0.75, "smooth": 1.0},
+    ),
+    (FocalLoss(0.25, 2.0), "FocalLoss", {**BINARY, "alpha": 0.25, "gamma": 2.0}),
+    (CrossEntropyLoss(), "SoftBCEWithLogitsLoss", {}),
+]
+
+
+@pytest.mark.parametrize(("ours", "name", "options"), SMP_BINARY, ids=[type(o).__name__ for o, *_ in SMP_BINARY])
+def test_binary_values_are_those_of_smp(ours: torch.nn.Module, name: str, options: dict[str, Any]) -> None:
+    theirs = getattr(pytest.importorskip("segmentation_models_pytorch").losses, name)(**options)
+    logits, target = scene(2)
+    logits = logits[:, :1]
+    expected = theirs(logits, target[:, None].float())
+    torch.testing.assert_close(ours(logits, target, everything(target)), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("ours", "name", "options"),
+    [
+        (DiceLoss(smooth=1), "DiceLoss", {"smooth": 0.5, "classes": [1, 2, 3]}),
+        (JaccardLoss(smooth=1), "JaccardLoss", {"smooth": 1.0, "classes": [1, 2, 3]}),
+        (LovaszLoss(symmetric=True), "LovaszLoss", {"per_image": True}),
+    ],
+    ids=["dice", "jaccard", "lovasz"],
+)
+def test_values_of_four_classes_are_those_of_smp(ours: torch.nn.Module, name: str, options: dict[str, Any]) -> None:
+    theirs = getattr(pytest.importorskip("segmentation_models_pytorch").losses, name)(mode="multiclass", **options)
+    logits, target = scene(4)
+    torch.testing.assert_close(ours(logits, target, everything(target)), theirs(logits, target), rtol=1e-5, atol=1e-6)
+
+
+def test_mcc_is_that_of_smp() -> None:
+    theirs = pytest.importorskip("segmentation_models_pytorch").losses.MCCLoss(eps=1e-6)
+    logits, target = scene(2)
+    expected = theirs(logits[:, :1].sigmoid(), target[:, None].float())
+    torch.testing.assert_close(MCCLoss(1e-6)(logits[:, :1], target, everything(target)), expected, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_values_are_those_of_monai(classes: int) -> None:
+    """Its boundary loss leaves a constant out, and its distances are in pixels."""
+    monai = pytest.importorskip("monai.losses")
+    logits, target = scene(classes)
+    truth = torch.nn.functional.one_hot(target, classes).permute(0, 3, 1, 2).float()
+    softmax: dict[str, Any] = {"softmax": True, "include_background": False}
+    side = (24 * 20) ** 0.5
+    boundary = monai.BoundaryLoss(include_background=False)
+    skeletons = monai.SoftclDiceLoss(iter_=3, smooth=1e-9)
+    per_class = [skeletons(logits.softmax(1)[:, [k]], truth[:, [k]]) for k in range(1, classes)]
+    pairs = [
+        (GeneralizedDiceLoss(), monai.GeneralizedDiceLoss(softmax=True, smooth_nr=0, smooth_dr=0)(logits, truth)),
+        (FocalLoss(0.25, 2), monai.FocalLoss(use_softmax=True, alpha=0.25, gamma=2.0)(logits, truth) * classes),
+        (HausdorffLoss(2), monai.HausdorffDTLoss(alpha=2.0, **softmax)(logits, truth) / side**2),
+        (BoundaryLoss(), (boundary(logits.softmax(1), truth) - boundary(truth, truth)) / side),
+        (ClDiceLoss(alpha=1), torch.stack(per_class).mean()),
+        (MCCLoss(1e-6), monai.MCCLoss(smooth_nr=0, smooth_dr=0, **softmax)(logits, truth)),
+    ]
+    for ours, expected in pairs:
+        value = ours(logits, target, everything(target))
+        torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-6, msg=lambda m, o=ours: f"{o}: {m}")
+
+
+def test_sums_leave_out_what_has_no_weight_and_hand_weights_on() -> None:
+    target = torch.tensor(T)
+    weight = torch.tensor([[[2.0, 0.5, 0.0]]])
+    border, dice = WeightedCrossEntropyLoss(), DiceLoss()
+    both = WeightedSum({"border": border, "dice": dice}, {"border": 2.0, "dice": 1.0})
+    arguments = (logits_of(P), target, everything(target))
+    assert both.wants_weight
+    assert Staged(dice, both).wants_weight
+    torch.testing.assert_close(both(*arguments, weight), 2 * border(*arguments, weight) + dice(*arguments))
+    alone = WeightedSum({"border": border, "dice": dice}, {"border": 0.0, "dice": 1.0})
+    assert not alone.wants_weight
+    assert alone(*arguments) == dice(*arguments)
+    with pytest.raises(UserError, match=r"loss\.weights are 0; set some, as in loss\.weights\.border=1"):
+        WeightedSum({"border": border}, {"border": 0.0})
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: DiceLoss(smooth=0), "smooth=0"),
+        (lambda: TverskyLoss(alpha=-1), "alpha=-1"),
+        (lambda: FocalTverskyLoss(gamma=0), "gamma=0"),
+        (lambda: FocalLoss(alpha=25), "alpha=25"),
+        (lambda: FocalLoss(gamma=-2), "gamma=-2"),
+        (lambda: TopKLoss(share=10), "share=10"),
+        (lambda: HausdorffLoss(alpha=0), "alpha=0"),
+        (lambda: ClDiceLoss(alpha=2), "alpha=2"),
+    ],
+)
+def test_values_out_of_range_are_named(make: Callable[[], object], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        make()

@@ -14,6 +14,7 @@ from torchmetrics import MeanMetric, MetricCollection
 
 from unetkit.data import VOID, Batch, Preprocessing
 from unetkit.errors import UserError
+from unetkit.losses import apply_loss
 from unetkit.metrics import segmentation_metrics
 from unetkit.models import centre_crop, classify, predict_full_frame, probabilities
 
@@ -34,7 +35,7 @@ class SegmentationModule(L.LightningModule):
 
     Args:
         network: Its logits may be smaller than the image, as with unpadded convolutions.
-        loss: A scalar of logits, class indices and what counts.
+        loss: A scalar of logits, class indices and what counts, and of weights if it has `wants_weight`.
         optimizer: Makes the optimiser of parameter groups; a `weight_decay` of it spares vectors (biases, norms).
         schedule: Or None for a constant rate.
         preprocessing: Of the images.
@@ -86,7 +87,7 @@ class SegmentationModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a batch."""
-        loss: Tensor = self.loss(*self._logits_and_truth(batch))
+        loss = self._loss(batch, *self._logits_and_truth(batch))
         self.log(
             "train/loss",
             loss,
@@ -178,10 +179,16 @@ class SegmentationModule(L.LightningModule):
         target = centre_crop(batch["mask"], logits.shape[-2], logits.shape[-1])
         return logits, target, target != VOID
 
+    def _loss(self, batch: Batch, logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+        weight = batch.get("weight")
+        if weight is not None:
+            weight = centre_crop(weight, logits.shape[-2], logits.shape[-1])
+        return apply_loss(self.loss, logits, target, valid, weight)
+
     def _evaluate(self, phase: str, batch: Batch) -> None:
         logits, target, valid = self._logits_and_truth(batch)
         loss, scores = self._collectors(phase)
-        loss.update(self.loss(logits, target, valid), weight=valid.flatten(1).any(1).sum())
+        loss.update(self._loss(batch, logits, target, valid), weight=valid.flatten(1).any(1).sum())
         scores.update(classify(probabilities(logits), self.threshold), target, valid)
 
     def _log_scores(self, phase: str) -> None:

@@ -22,6 +22,7 @@ from unetkit import checkpoint
 from unetkit.callbacks import CollapseWarning, EpochSeed, Pictures, RunFigures
 from unetkit.data import SegmentationDataModule
 from unetkit.errors import UserError
+from unetkit.losses import wants_weight
 from unetkit.metrics import segmentation_metrics
 from unetkit.module import SegmentationModule
 from unetkit.records import (
@@ -101,6 +102,9 @@ def build_module(cfg: DictConfig, data: SegmentationDataModule) -> SegmentationM
             f"model.num_classes={cfg.model.num_classes}, but the masks have "
             f"{'two classes, which is 1 (sigmoid) or 2 (softmax)' if data.num_classes == 1 else data.num_classes}"
         )
+    loss = instantiate(cfg.loss, _convert_="all")
+    if wants_weight(loss):
+        data.weigh_borders()
     schedule = instantiate(cfg.scheduler, _convert_="all")
     recipe = {
         "optimizer": cfg.optimizer._target_,
@@ -111,7 +115,7 @@ def build_module(cfg: DictConfig, data: SegmentationDataModule) -> SegmentationM
     artefact = checkpoint.describe(plain(cfg.model), data.preprocessing, cfg.threshold, data.describe(), recipe)
     module = SegmentationModule(
         instantiate(cfg.model, _convert_="all"),
-        instantiate(cfg.loss, _convert_="all"),
+        loss,
         instantiate(cfg.optimizer, _convert_="all"),
         schedule if schedule["scheduler"] is not None else None,
         preprocessing=data.preprocessing,

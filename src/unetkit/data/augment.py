@@ -30,7 +30,7 @@ class Augmentation:
         self.compose = A.Compose(list(transforms.values())) if transforms else None
 
     def __call__(self, image: Image, mask: Image, epoch: int, index: int) -> tuple[Image, Image]:
-        """Augment an image (H, W, C) uint8 and its mask (H, W) of class indices; sizes stay."""
+        """Augment an image (H, W, C) uint8 and its mask (H, W) or (H, W, K) of class indices; sizes stay."""
         if self.compose is None:
             return image, mask
         self.compose.set_random_seed(derived_seed(self.seed, epoch, index))
@@ -78,7 +78,7 @@ class GridElastic(A.DualTransform):  # type: ignore[misc]
         return moved.reshape(img.shape).astype(np.uint8)
 
     def apply_to_mask(self, mask: Image, map_x: Any, map_y: Any, **params: Any) -> Image:
-        """Move the classes of a mask (H, W)."""
+        """Move the classes of a mask (H, W) or (H, W, K)."""
         moved = cv2.remap(mask, map_x, map_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101)
         return moved.astype(np.uint8)
 

@@ -1,7 +1,7 @@
 """The LightningDataModule: finds pairs, splits them, decodes them once, and serves batches."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from unetkit.data.augment import Augmentation
+from unetkit.data.borders import BorderWeights, balancing_weights, border_map
 from unetkit.data.dataset import VOID, EpochSampler, Item, PairDataset, collate
 from unetkit.data.files import read_image
 from unetkit.data.preprocessing import Preprocessing, find_value_range, mean_and_std, probe
@@ -39,6 +40,7 @@ class SegmentationDataModule(L.LightningDataModule):
         channels: Expected of the images, or `auto`.
         num_classes: Expected (1 = binary), or `auto`.
         crop_size: Side of the squares to train on, in pixels, where images are larger; None for whole images.
+        border_weight: `w0` and `sigma` (pixels) of the U-Net paper's weight map, for `weigh_borders`.
         batch_size: Images in a batch.
         num_workers: Processes that load, or `auto`: none when training on a CPU, where they would take the network's
             cores, else up to 8.
@@ -61,6 +63,7 @@ class SegmentationDataModule(L.LightningDataModule):
         channels: int | Literal["auto"] = "auto",
         num_classes: int | Literal["auto"] = "auto",
         crop_size: int | None = None,
+        border_weight: Mapping[str, float] | None = None,
         batch_size: int = 32,
         num_workers: int | Literal["auto"] = "auto",
         seed: int = 0,
@@ -88,6 +91,8 @@ class SegmentationDataModule(L.LightningDataModule):
         self.mask_values = list(mask_values) if mask_values is not None else None
         self.expected = {"channels": channels, "num_classes": num_classes}
         self.crop_size = crop_size
+        self.border_weight = border_weight
+        self.borders: BorderWeights | None = None
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed
@@ -140,10 +145,30 @@ class SegmentationDataModule(L.LightningDataModule):
         )
         self.preprocessing = Preprocessing(channels, self._value_range, tuple(mean), tuple(std))
 
+    def weigh_borders(self) -> None:
+        """Let batches carry `weight`, the map that `border_weight` describes, made once for each mask.
+
+        Raises:
+            UserError: If `border_weight` is not given, or out of range.
+        """
+        w0, sigma = ((self.border_weight or {}).get(key, 0) for key in ("w0", "sigma"))
+        if w0 < 0 or sigma <= 0:
+            raise UserError(
+                f"data.border_weight={self.border_weight}, but the loss wants a weight map with w0 at least 0 and sigma "
+                "above 0; the U-Net paper has data.border_weight={w0:10,sigma:5}"
+            )
+
+        def maps() -> Any:
+            return (border_map(self.masks[i], sigma, VOID) for i in range(len(self.pairs)))
+
+        stored = cached_arrays(self.cache_dir, [self.masks.path.name, sigma], maps, len(self.pairs), "borders")
+        train = (self.masks[i] for i in self._indices("train"))
+        self.borders = BorderWeights(stored, balancing_weights(train, VOID), w0)
+
     def dataset(self, part: str, *, augment: bool = False) -> PairDataset:
         """The pairs of `train`, `val` or `test`."""
         augmentation = self.augmentation if augment else None
-        return PairDataset(self.images, self.masks, self._indices(part), augmentation, self.crop_size)
+        return PairDataset(self.images, self.masks, self._indices(part), augmentation, self.crop_size, self.borders)
 
     def train_dataloader(self) -> DataLoader[Item]:
         """Shuffled, augmented batches."""

@@ -1,7 +1,7 @@
 """From stored arrays to batches: the data set, the order in which it is read, and how items are put together."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from unetkit.data.augment import Augmentation, derived_seed
+from unetkit.data.borders import BorderWeights
 from unetkit.data.store import ArrayStore
 
 VOID = 255  # mask value of pixels that count neither in the loss nor in the scores
@@ -26,19 +27,27 @@ class Draw(NamedTuple):
 
 
 class Item(TypedDict):
-    """An image (H, W, C) uint8, its mask (H, W) of class indices or `VOID`, its index among all pairs."""
+    """An image (H, W, C) uint8, its mask (H, W) of class indices or `VOID`, its index among all pairs.
+
+    `weight` (H, W) float32 is there for losses that want it.
+    """
 
     image: Image
     mask: Image
     index: int
+    weight: NotRequired[NDArray[np.float32]]
 
 
 class Batch(TypedDict):
-    """Images (B, C, H, W) uint8, masks (B, H, W) uint8 with `VOID` outside true pixels, indices (B,)."""
+    """Images (B, C, H, W) uint8, masks (B, H, W) uint8 with `VOID` outside true pixels, indices (B,).
+
+    `weight` (B, H, W) float32, 0 where the mask is void, is there for losses that want it.
+    """
 
     image: Tensor
     mask: Tensor
     index: Tensor
+    weight: NotRequired[Tensor]
 
 
 class PairDataset(Dataset[Item]):
@@ -50,6 +59,7 @@ class PairDataset(Dataset[Item]):
         indices: Which pairs belong to this part of the data.
         augmentation: Applied after cropping, or None.
         crop_size: Side of a random square to cut from larger images, in pixels, or None.
+        borders: Weights the pixels of the masks, or None.
     """
 
     def __init__(
@@ -59,12 +69,14 @@ class PairDataset(Dataset[Item]):
         indices: Sequence[int],
         augmentation: Augmentation | None = None,
         crop_size: int | None = None,
+        borders: BorderWeights | None = None,
     ) -> None:
         self.images = images
         self.masks = masks
         self.indices = list(indices)
         self.augmentation = augmentation
         self.crop_size = crop_size
+        self.borders = borders
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -74,14 +86,21 @@ class PairDataset(Dataset[Item]):
         draw = Draw(0, draw) if isinstance(draw, int) else draw
         index = self.indices[draw.item]
         image, mask = self.images[index], self.masks[index]
+        if self.borders is not None:
+            mask = np.dstack([mask, self.borders.maps[index]])  # two channels, which move alike
         if self.augmentation is not None:
             if self.crop_size is not None:
                 seed = derived_seed(self.augmentation.seed, draw.epoch, index, self.crop_size)
                 image, mask = random_crop(image, mask, self.crop_size, seed)
             image, mask = self.augmentation(image, mask, draw.epoch, index)
+        if self.borders is not None:
+            mask, border = np.ascontiguousarray(mask.transpose(2, 0, 1))
         if draw.is_filler:
             mask = np.full_like(mask, VOID)
-        return {"image": image, "mask": mask, "index": index}
+        item: Item = {"image": image, "mask": mask, "index": index}
+        if self.borders is not None:
+            item["weight"] = self.borders.weight(mask, border)
+        return item
 
 
 class EpochSampler(Sampler[Draw]):
@@ -114,9 +133,9 @@ class EpochSampler(Sampler[Draw]):
 
 
 def random_crop(image: Image, mask: Image, size: int, seed: int) -> tuple[Image, Image]:
-    """The same random part, at most size x size, of an image (H, W, C) and its mask (H, W)."""
+    """The same random part, at most size x size, of an image (H, W, C) and its mask (H, W) or (H, W, K)."""
     rng = np.random.default_rng(seed)
-    top, left = (int(rng.integers(max(side - size, 0) + 1)) for side in mask.shape)
+    top, left = (int(rng.integers(max(side - size, 0) + 1)) for side in mask.shape[:2])
     window = slice(top, top + size), slice(left, left + size)
     return image[window], mask[window]
 
@@ -134,8 +153,14 @@ def collate(items: Sequence[Item]) -> Batch:
             mask = np.pad(mask, missing, constant_values=VOID)
         images.append(image)
         masks.append(mask)
-    return {
+    batch: Batch = {
         "image": torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy()),
         "mask": torch.from_numpy(np.stack(masks)),
         "index": torch.tensor([item["index"] for item in items]),
     }
+    weights = [item["weight"] for item in items if "weight" in item]
+    if weights:
+        batch["weight"] = torch.from_numpy(
+            np.stack([np.pad(w, ((0, height - w.shape[0]), (0, width - w.shape[1]))) for w in weights])
+        )
+    return batch

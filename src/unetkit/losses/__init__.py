@@ -1,0 +1,47 @@
+"""Losses on logits (B, C, *) and targets (B, *) of class indices, with a mask (B, *) of the pixels that count.
+
+* are the spatial dimensions, (H, W) or (D, H, W). C = 1 means binary, through a sigmoid; C >= 2 through a softmax. For
+binary targets both give the same, since the softmax of two logits is the sigmoid of their difference (but for the
+Lovasz loss, which has a form of its own for each).
+
+All compute in float32, are a mean over the images of a batch, and give a false positive on an empty mask a gradient.
+"""
+
+from unetkit.losses.compose import DiceBCELoss, Staged, WeightedSum, apply_loss, wants_weight
+from unetkit.losses.lovasz import LovaszLoss, lovasz_hinge
+from unetkit.losses.pixels import CrossEntropyLoss, FocalLoss, TopKLoss, WeightedCrossEntropyLoss
+from unetkit.losses.regions import (
+    DiceLoss,
+    FocalTverskyLoss,
+    GeneralizedDiceLoss,
+    JaccardLoss,
+    MCCLoss,
+    TverskyLoss,
+)
+from unetkit.losses.shapes import BoundaryLoss, ClDiceLoss, HausdorffLoss
+
+LovaszHingeLoss = LovaszLoss  # its name while it took one logit only; old configurations have it
+
+__all__ = [
+    "BoundaryLoss",
+    "ClDiceLoss",
+    "CrossEntropyLoss",
+    "DiceBCELoss",
+    "DiceLoss",
+    "FocalLoss",
+    "FocalTverskyLoss",
+    "GeneralizedDiceLoss",
+    "HausdorffLoss",
+    "JaccardLoss",
+    "LovaszHingeLoss",
+    "LovaszLoss",
+    "MCCLoss",
+    "Staged",
+    "TopKLoss",
+    "TverskyLoss",
+    "WeightedCrossEntropyLoss",
+    "WeightedSum",
+    "apply_loss",
+    "lovasz_hinge",
+    "wants_weight",
+]

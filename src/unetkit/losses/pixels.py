@@ -1,0 +1,96 @@
+"""Losses of single pixels: cross-entropy and what weights its pixels."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unetkit.errors import UserError
+from unetkit.losses.per_image import PerImageLoss, check_positive, mean_of_images, mean_of_pixels
+
+
+def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Binary (C = 1) or categorical (C >= 2) cross-entropy of each pixel (B, *)."""
+    if logits.shape[1] == 1:
+        return F.binary_cross_entropy_with_logits(logits[:, 0], (target == 1).float(), reduction="none")
+    return F.cross_entropy(logits, target.clamp(max=logits.shape[1] - 1).long(), reduction="none")
+
+
+class CrossEntropyLoss(PerImageLoss):
+    """Binary (C = 1) or categorical (C >= 2) cross-entropy, mean over the pixels of each image."""
+
+    def per_image(self, logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+        """The loss (B,)."""
+        return mean_of_pixels(cross_entropy(logits, target), valid)
+
+
+class FocalLoss(PerImageLoss):
+    """Cross-entropy that turns away from pixels that are right already (Lin et al. 2017, arXiv 1708.02002, eq. 5).
+
+        -alpha_t (1 - p_t)^gamma log p_t
+
+    where p_t is the probability of the true class and alpha_t is alpha in the foreground, 1 - alpha in the background;
+    mean over the pixels of each image.
+
+    Args:
+        alpha: In [0, 1], or None for no such factor.
+        gamma: 0 gives cross-entropy.
+    """
+
+    def __init__(self, alpha: float | None = 0.25, gamma: float = 2.0) -> None:
+        super().__init__()
+        if alpha is not None and not 0 <= alpha <= 1:
+            raise UserError(f"alpha={alpha} of the focal loss must be null or in [0, 1]")
+        if gamma < 0:
+            raise UserError(f"gamma={gamma} of the focal loss must be at least 0")
+        self.alpha = alpha
+        self.gamma = gamma
+
+    def per_image(self, logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+        """The loss (B,)."""
+        entropy = cross_entropy(logits, target)
+        wrong = (-torch.expm1(-entropy)).clamp(min=1e-6)  # 1 - p_t; at 0 a gamma below 1 has no gradient
+        loss = wrong**self.gamma * entropy
+        if self.alpha is not None:
+            loss = loss * torch.where(target > 0, self.alpha, 1 - self.alpha)
+        return mean_of_pixels(loss, valid)
+
+
+class TopKLoss(PerImageLoss):
+    """Cross-entropy of the hardest pixels of each image (online bootstrapping, Wu et al. 2016, arXiv 1605.06885).
+
+    Args:
+        share: Of the pixels that count, in (0, 1]; 1 gives cross-entropy.
+    """
+
+    def __init__(self, share: float = 0.1) -> None:
+        super().__init__()
+        if not 0 < share <= 1:
+            raise UserError(f"share={share} of the top-k loss must be above 0 and at most 1")
+        self.share = share
+
+    def per_image(self, logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+        """The loss (B,)."""
+        hardest = (cross_entropy(logits, target) * valid).flatten(1).sort(1, descending=True).values
+        wanted = (valid.flatten(1).sum(1, keepdim=True) * self.share).ceil()
+        is_taken = torch.arange(hardest.shape[1], device=hardest.device) < wanted
+        return mean_of_pixels(hardest, is_taken)
+
+
+class WeightedCrossEntropyLoss(nn.Module):
+    """Cross-entropy times a weight for each pixel, mean over the pixels of each image.
+
+    Ronneberger et al. 2015, arXiv 1505.04597, eq. 1. The weights (their eq. 2) come with the batch: see
+    `unetkit.data.borders`.
+    """
+
+    wants_weight = True
+
+    def forward(self, logits: Tensor, target: Tensor, valid: Tensor, weight: Tensor | None) -> Tensor:
+        """A scalar of logits (B, C, *), class indices, what counts and weights (B, *).
+
+        Raises:
+            UserError: If the batch has no weights.
+        """
+        if weight is None:
+            raise UserError("the loss wants a border weight map (loss=weighted_bce), but the batches have none")
+        return mean_of_images(mean_of_pixels(cross_entropy(logits.float(), target) * weight, valid), valid)
