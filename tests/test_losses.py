@@ -223,7 +223,7 @@ def test_weights_multiply_the_cross_entropy() -> None:
 
 
 def test_mistakes_far_from_the_outline_cost_more() -> None:
-    """A row of nine, the truth its first three pixels: outside are 1, 2, ... 6 px to it, inside 0, 1, 2 (from its end)."""
+    """A row of nine whose first three pixels are true: outside, 1 to 6 px to them; inside, 2, 1 and 0."""
     target = torch.tensor([[[1, 1, 1, 0, 0, 0, 0, 0, 0]]])
     side = 3  # the root of nine pixels
     p = [0.4, 1.0, 1.0, 0.1, 0.0, 0.0, 0.0, 0.0, 0.3]

@@ -1,8 +1,8 @@
 """The U-Net paper's weight map: dear pixels between neighbouring cells, and classes in balance.
 
 Ronneberger et al. 2015, arXiv 1505.04597, eq. 2: w = w_c + w0 exp(-(d1 + d2)^2 / (2 sigma^2)), where d1 and d2 are the
-distances to the two nearest cells. The exponential is made once for each mask and moves with it when it is augmented; w_c
-and w0 come in at the end.
+distances to the two nearest cells. The exponential is made once for each mask, cached, and moves with it when it is
+augmented; w_c and w0 come in at the end.
 """
 
 import math
@@ -48,9 +48,8 @@ def border_map(mask: Image, sigma: float, void: int) -> Image:
         sigma: In pixels.
         void: The value that is neither.
     """
-    _, cells, boxes, _ = cv2.connectedComponentsWithStats(
-        ((mask > 0) & (mask != void)).astype(np.uint8), connectivity=4
-    )
+    foreground = ((mask > 0) & (mask != void)).astype(np.uint8)
+    _, cells, boxes, _ = cv2.connectedComponentsWithStats(foreground, connectivity=4)
     first, second = np.full((2, *mask.shape), np.inf, np.float32)  # d1 and d2
     reach = math.ceil(4 * sigma)  # beyond, the map is 0 at this precision
     for cell, (x, y, width, height, _) in enumerate(boxes[1:], 1):

@@ -154,8 +154,8 @@ class SegmentationDataModule(L.LightningDataModule):
         w0, sigma = ((self.border_weight or {}).get(key, 0) for key in ("w0", "sigma"))
         if w0 < 0 or sigma <= 0:
             raise UserError(
-                f"data.border_weight={self.border_weight}, but the loss wants a weight map with w0 at least 0 and sigma "
-                "above 0; the U-Net paper has data.border_weight={w0:10,sigma:5}"
+                f"data.border_weight={self.border_weight}, but the loss wants a weight map, of w0 at least 0 and "
+                "sigma above 0; the U-Net paper has data.border_weight={w0:10,sigma:5}"
             )
 
         def maps() -> Any:

@@ -13,8 +13,8 @@ class LovaszLoss(PerImageLoss):
     """The Lovasz hinge (C = 1) or the Lovasz-softmax (C >= 2) of each image.
 
     Hinge (section 3.1): margins 1 - logit * sign. They go through elu + 1 instead of a hinge, so that pixels on
-    the right side keep a small gradient. Softmax (eq. 11): errors |truth - probability| of each class, averaged over the
-    classes, also over those not in the image, so that to predict one there costs something.
+    the right side keep a small gradient. Softmax (eq. 11): errors |truth - probability| of each class, averaged over
+    the classes, also those not in the image, so that to predict one there costs something.
 
     Args:
         symmetric: Let the background count as one of the classes.

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unetkit.errors import UserError
-from unetkit.losses.per_image import PerImageLoss, check_positive, mean_of_images, mean_of_pixels
+from unetkit.losses.per_image import PerImageLoss, mean_of_images, mean_of_pixels
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:

@@ -30,14 +30,17 @@ class SoftCounts:
 
     @property
     def false_positives(self) -> Tensor:
+        """Predicted, but not there."""
         return self.predicted - self.overlap
 
     @property
     def false_negatives(self) -> Tensor:
+        """There, but not predicted."""
         return self.actual - self.overlap
 
     @property
     def true_negatives(self) -> Tensor:
+        """Neither there nor predicted."""
         return self.pixels - self.predicted - self.false_negatives
 
 

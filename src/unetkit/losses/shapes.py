@@ -1,7 +1,7 @@
 """Losses of outlines and centre lines.
 
-Distances are euclidean, taken with scipy on the CPU for each batch, and given in sides of the image (the d-th root of the
-number of its pixels that count), so that a loss is no larger for larger images.
+Distances are euclidean, taken with scipy on the CPU for each batch, and given in sides of the image (the d-th root of
+the number of its pixels that count), so that a loss is no larger for larger images.
 """
 
 import torch
@@ -60,7 +60,8 @@ class ClDiceLoss(PerImageLoss):
 
     (1 - alpha) Dice loss + alpha (1 - 2 precision * sensitivity / (precision + sensitivity)), where precision is the
     share of the predicted skeleton within the true mask, sensitivity that of the true skeleton within the prediction,
-    with the soft skeleton of algorithm 1, in two or three dimensions.
+    with the soft skeleton of algorithm 1, in two or three dimensions. Made for images that hold such things: on an empty
+    mask a prediction that is wide has little skeleton too, so that only the Dice term takes it back.
 
     Args:
         alpha: In [0, 1]; the skeletons alone (1) say nothing on full masks, which have none.
