@@ -24,7 +24,7 @@ def two_blobs(height: int = 40, width: int = 48) -> Image:
     """Two discs with one pixel of background between them."""
     y, x = np.mgrid[:height, :width]
     discs = [(y - height // 2) ** 2 + (x - width // 2 - side * 9) ** 2 < 8.6**2 for side in (-1, 1)]
-    return (discs[0] | discs[1]).astype(np.uint8)
+    return np.asarray(discs[0] | discs[1], np.uint8)
 
 
 def glow(*distances: float, sigma: float = 5.0) -> int:

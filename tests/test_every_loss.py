@@ -62,7 +62,7 @@ def test_mistakes_are_pulled_towards_empty_and_full_masks(name: str, full: bool,
     mistakes = blob(16, 20).bool().expand(2, -1, -1)
     logits = right(torch.where(mistakes, 1 - target, target), channels, 2.0)
     logits = (logits + 0.3 * torch.randn(logits.shape)).requires_grad_()
-    value(configured(name), logits, target).backward()
+    torch.autograd.backward(value(configured(name), logits, target))
     assert logits.grad is not None
     assert logits.grad.isfinite().all()
     assert logits.grad.any()
@@ -81,7 +81,7 @@ def test_half_precision_and_large_logits_are_stable(name: str, channels: int, dt
         for certainty in (30.0, -30.0, 0.0):
             logits = right(target, channels, certainty).to(dtype).requires_grad_()
             cost = value(loss, logits, target)
-            cost.backward()
+            torch.autograd.backward(cost)
             assert cost.dtype == torch.float32
             assert cost.isfinite()
             assert logits.grad is not None
@@ -99,7 +99,7 @@ def test_what_does_not_count_changes_nothing(name: str, channels: int) -> None:
     target[:1, :16, :20] = part
     logits.requires_grad_()
     cost = value(loss, logits, target)
-    cost.backward()
+    torch.autograd.backward(cost)
     torch.testing.assert_close(cost, value(loss, logits[:1, :, :16, :20], part), rtol=1e-5, atol=1e-6)
     assert logits.grad is not None
     assert not logits.grad[(target == 255)[:, None].expand_as(logits)].any()
@@ -131,7 +131,7 @@ def test_steps_lower_the_loss_and_raise_the_iou(name: str, channels: int) -> Non
     optimizer = torch.optim.Adam([logits], lr=0.2)
     for _ in range(30):
         optimizer.zero_grad()
-        value(loss, logits, target).backward()
+        torch.autograd.backward(value(loss, logits, target))
         optimizer.step()
     assert value(loss, logits, target).item() < before[0]
     assert iou(logits, target) > before[1] + 0.2

@@ -59,7 +59,7 @@ def border_map(mask: Image, sigma: float, void: int) -> Image:
         second[near] = np.minimum(second[near], np.maximum(first[near], distance))
         first[near] = np.minimum(first[near], distance)
     glow = np.exp(-((first + second) ** 2) / (2 * sigma**2))
-    return np.round(255 * glow * (mask == 0)).astype(np.uint8)
+    return np.asarray(np.round(255 * glow * (mask == 0)), np.uint8)
 
 
 def balancing_weights(masks: Iterable[Image], void: int) -> NDArray[np.float32]:

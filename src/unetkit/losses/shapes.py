@@ -4,6 +4,8 @@ Distances are euclidean, taken with scipy on the CPU for each batch, and given i
 the number of its pixels that count), so that a loss is no larger for larger images.
 """
 
+from functools import reduce
+
 import torch
 import torch.nn.functional as F
 from scipy.ndimage import distance_transform_edt
@@ -60,8 +62,8 @@ class ClDiceLoss(PerImageLoss):
 
     (1 - alpha) Dice loss + alpha (1 - 2 precision * sensitivity / (precision + sensitivity)), where precision is the
     share of the predicted skeleton within the true mask, sensitivity that of the true skeleton within the prediction,
-    with the soft skeleton of algorithm 1, in two or three dimensions. Made for images that hold such things: on an empty
-    mask a prediction that is wide has little skeleton too, so that only the Dice term takes it back.
+    with the soft skeleton of algorithm 1, in two or three dimensions. Made for images that hold such things: on an
+    empty mask a wide prediction has little skeleton too, so that only the Dice term takes it back.
 
     Args:
         alpha: In [0, 1]; the skeletons alone (1) say nothing on full masks, which have none.
@@ -128,12 +130,11 @@ def soft_skeleton(region: Tensor, valid: Tensor, iterations: int) -> Tensor:
     """
     valid = valid[:, None]
     skeleton = torch.zeros_like(region)
-    for step in range(iterations + 1):
-        if step > 0:
-            region = _erode(torch.where(valid, region, 1))
-        opened = _dilate(torch.where(valid, _erode(torch.where(valid, region, 1)), 0))
-        ridge = (region - opened).relu()
+    for _ in range(iterations + 1):
+        eroded = _erode(torch.where(valid, region, 1))
+        ridge = (region - _dilate(torch.where(valid, eroded, 0))).relu()
         skeleton = skeleton + (ridge - skeleton * ridge).relu()
+        region = eroded
     return skeleton * valid
 
 
@@ -141,7 +142,7 @@ def _erode(region: Tensor) -> Tensor:
     """The smallest of each pixel and its neighbours along the axes."""
     dims = region.ndim - 2
     along = [_max_pool(-region, [3 if i == axis else 1 for i in range(dims)]) for axis in range(dims)]
-    return -torch.stack(along).amax(0)
+    return -reduce(torch.maximum, along)
 
 
 def _dilate(region: Tensor) -> Tensor:
