@@ -10,12 +10,17 @@ from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
 
-# RGB of class 1, 2, ...: colour-blind safe (Okabe & Ito 2008); from the eighth on hues a golden angle apart.
-OKABE_ITO = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 121, 167), (213, 94, 0), (0, 114, 178)]
-GOLDEN_HUES = [(round(i * 180 / 1.618) % 180, 160 + 95 * (i % 2), 255 - 80 * (i % 3 == 2)) for i in range(247)]
-CLASS_COLOURS = np.concatenate(
-    [np.uint8(OKABE_ITO), cv2.cvtColor(np.array([GOLDEN_HUES], np.uint8), cv2.COLOR_HSV2RGB)[0]]
-)
+# Colour-blind safe (Okabe & Ito 2008), RGB.
+OKABE_ITO = [[230, 159, 0], [86, 180, 233], [0, 158, 115], [240, 228, 66], [204, 121, 167], [213, 94, 0], [0, 114, 178]]
+
+
+def voc_colour(label: int) -> list[int]:
+    """PASCAL VOC's colour of a class: the label's bits, dealt to red, green and blue from the highest on."""
+    return [sum((label >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(3)) for channel in range(3)]
+
+
+# RGB of class 1, 2, ..., 254, all different.
+CLASS_COLOURS = np.array([*OKABE_ITO, *map(voc_colour, range(len(OKABE_ITO) + 1, 255))], np.uint8)
 CELL = 160  # pixels of a picture on a sheet
 GAP = 4
 LINE = 16  # pixels of a line of text

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from unetkit.data.augment import Augmentation
-from unetkit.data.dataset import VOID, EpochSampler, Item, PairDataset, collate
+from unetkit.data.dataset import EpochSampler, Item, PairDataset, collate
 from unetkit.data.files import read_image
 from unetkit.data.masks import MaskCode, read_mask
 from unetkit.data.preprocessing import Preprocessing, find_value_range, mean_and_std, probe

@@ -46,23 +46,7 @@ class MaskCode:
         Raises:
             UserError: If they hold a mistake, or contradict each other.
         """
-        if num_classes != "auto" and not (isinstance(num_classes, int) and 1 <= num_classes <= VOID):
-            raise UserError(f"data.num_classes={num_classes} must be auto, or from 1 (binary) to {VOID}")
-        if mask_values is not None and mask_colours is not None:
-            raise UserError(
-                "data.mask_values and data.mask_colours can't both be set; keep the one that fits the files"
-            )
-        values: tuple[int, ...] | None = None
-        if mask_colours is not None:
-            if not _are_different(mask_colours) or not all(map(_is_colour, mask_colours)):
-                raise UserError(f"data.mask_colours={mask_colours} must be 2 to 255 colours, as in [[0,0,0],[255,0,0]]")
-            values = tuple(map(_packed, mask_colours))
-        elif mask_values is not None:
-            if not _are_different(mask_values) or not all(isinstance(value, int) for value in mask_values):
-                raise UserError(f"data.mask_values={mask_values} must be 2 to 255 different numbers, as in [0,100,200]")
-            values = tuple(mask_values)
-        elif num_classes != "auto" and num_classes > 2:
-            values = tuple(range(num_classes))
+        values = _stated(num_classes, mask_values, mask_colours)
         void = _void(ignore_index, mask_colours is not None)
         if void is not None and void in (values if values is not None else (0,)):
             raise UserError(f"data.ignore_index={ignore_index} is the value of a class too; it must be one of its own")
@@ -195,6 +179,26 @@ def _listed(values: Iterable[int], is_colour: bool, space: str = "") -> str:
 
 def _shown(value: int, is_colour: bool) -> str:
     return f"[{value >> 16},{value >> 8 & 255},{value & 255}]" if is_colour else f"{value:g}"
+
+
+def _stated(
+    num_classes: int | Literal["auto"],
+    mask_values: Sequence[int] | None,
+    mask_colours: Sequence[Sequence[int]] | None,
+) -> tuple[int, ...] | None:
+    if num_classes != "auto" and not (isinstance(num_classes, int) and 1 <= num_classes <= VOID):
+        raise UserError(f"data.num_classes={num_classes} must be auto, or from 1 (binary) to {VOID}")
+    if mask_values is not None and mask_colours is not None:
+        raise UserError("data.mask_values and data.mask_colours are both set; keep the one that fits the files")
+    if mask_colours is not None:
+        if not _are_different(mask_colours) or not all(map(_is_colour, mask_colours)):
+            raise UserError(f"data.mask_colours={mask_colours} must be 2 to 255 colours, as in [[0,0,0],[255,0,0]]")
+        return tuple(map(_packed, mask_colours))
+    if mask_values is not None:
+        if not _are_different(mask_values) or not all(isinstance(value, int) for value in mask_values):
+            raise UserError(f"data.mask_values={mask_values} must be 2 to 255 different numbers, as in [0,100,200]")
+        return tuple(mask_values)
+    return tuple(range(num_classes)) if num_classes != "auto" and num_classes > 2 else None
 
 
 def _are_different(values: object) -> bool:

@@ -190,6 +190,7 @@ def is_empty(index: int) -> bool:
 
 
 def write_png(path: Path, pixels: cv2.typing.MatLike) -> None:
+    """Writes grey or BGR pixels."""
     path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
 
 
@@ -221,10 +222,10 @@ def write(root: str | Path, *, count: int = 500, size: int = 101, seed: int = 0)
     Raises:
         UserError: `root` is there and holds something, but no train.csv.
     """
-    return write_whole(Path(root), "train.csv", lambda folder: _fill(folder, count, size, seed))
+    return write_folder(Path(root), "train.csv", lambda folder: _fill(folder, count, size, seed))
 
 
-def write_whole(root: Path, mark: str, fill: Callable[[Path], None]) -> Path:
+def write_folder(root: Path, mark: str, fill: Callable[[Path], None]) -> Path:
     """Makes the folder `root` by `fill`, all or nothing; where it holds the file `mark`, it is left alone.
 
     Raises:

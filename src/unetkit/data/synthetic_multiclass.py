@@ -74,4 +74,4 @@ def write(root: str | Path, *, count: int = 500, size: int = 101, seed: int = 0)
                 synthetic.write_png(folder / part / f"{index:05d}.png", pixels)
         (folder / "classes.txt").write_text("\n".join(CLASSES) + "\n")
 
-    return synthetic.write_whole(Path(root), "classes.txt", fill)
+    return synthetic.write_folder(Path(root), "classes.txt", fill)
