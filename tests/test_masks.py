@@ -1,12 +1,12 @@
 """Mask files of every kind become class indices and void; what does not fit is shown with the key to type."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from conftest import Array, WriteImage
 from PIL import Image
 
@@ -196,7 +196,7 @@ class TestAdvice:
             with pytest.raises(UserError, match=re.escape(f"for these, set {typed}")) as caught:
                 read(path, **keys)
             assert "\n" not in str(caught.value)
-            keys = {key: yaml.safe_load(value) for key, value in re.findall(r"data\.(\w+)=(\S+)", typed)}
+            keys = {key: json.loads(value) for key, value in re.findall(r"data\.(\w+)=(\S+)", typed)}
         read(path, **keys)
 
     def test_it_lists_what_all_masks_hold(self, write_image: WriteImage, tmp_path: Path) -> None:

@@ -97,7 +97,8 @@ def summarise(
 def conclude(summary: Summary, run_dir: Path, trainer: L.Trainer) -> None:
     """Tell the scores, where the run lies, and what to type next."""
     shown = {k: v for k, v in summary.items() if k.startswith(("val/", "test/"))}
-    lines = [f"  {name:<22}{value:.4f}" for name, value in shown.items()]
+    width = max([20, *map(len, shown)]) + 2
+    lines = [f"  {name:<{width}}{value:.4f}" for name, value in shown.items()]
     last = summary["last_checkpoint"]
     where = os.path.relpath(run_dir)
     log.info("scores after %d epochs, %.0f s:\n%s", summary["epochs"], summary["seconds"], "\n".join(lines))
