@@ -79,6 +79,7 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_the_config_names_the_classes() -> None:
-    config = OmegaConf.load(CONF / "data" / "synthetic_multiclass.yaml")
+    config = OmegaConf.to_container(OmegaConf.load(CONF / "data" / "synthetic_multiclass.yaml"))
+    assert isinstance(config, dict)
     assert tuple(config["class_names"]) == CLASSES
     assert config["num_classes"] == len(CLASSES)

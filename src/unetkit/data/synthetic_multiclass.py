@@ -37,11 +37,11 @@ def section(seed: int, index: int, *, size: int = 101) -> tuple[Image, Image]:
     salt = synthetic.salt_mask(rng, y, x, below > 0.05) if has_salt else np.zeros(y.shape, np.bool_)
     inside = synthetic.inside_distance(salt)
     t, u = synthetic.deformed(rng, y, x, period, inside)
-    rock = 0.7 * synthetic.sediments(rng, t, u, y, x, period)
+    rock = 0.55 * synthetic.sediments(rng, t, u, y, x, period)
     low, high = _horizons(rng, t[below > 0])
     sand = (t > low) & (t < high) if has_sand else np.zeros_like(salt)
     thin = max(4 / size, 0.6 * period)
-    rock = np.where(sand, 1.5 * synthetic.strata(rng, t, u, thin, 0.4, 1.0), rock)
+    rock = np.where(sand, 1.6 * synthetic.strata(rng, t, u, thin, 0.4, 1.0), rock)
     if has_salt:
         rock = synthetic.insert_salt(rng, rock, y, x, inside, period)
     rock = rock * (below > 0) + has_water * 4 * synthetic.ricker(below, 0.6 * period)
