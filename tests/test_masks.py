@@ -171,6 +171,7 @@ class TestAdvice:
             ([0, 1, 2, 3], {"num_classes": 3}, "data.num_classes=4"),
             ([0, 1, 2, 9], {"ignore_index": 9}, "data.num_classes=3 data.ignore_index=9"),
             ([[0, 0, 0], [255, 0, 0]], {}, "data.mask_colours=[[0,0,0],[255,0,0]]"),
+            ([[0, 0, 0], [0, 0, 255]], {"ignore_index": 255}, "data.mask_colours=[[0,0,0],[0,0,255]]"),
             (
                 [[0, 0, 0], [0, 0, 9], [9, 0, 0]],
                 {"mask_colours": [[0, 0, 0], [9, 0, 0]], "ignore_index": [0, 0, 9]},

@@ -155,6 +155,8 @@ def best_median_worst(
 ) -> pictures.Image:
     """A sheet of the validation pairs with the best, median and worst IoU, of at most `looked_at`.
 
+    It is the share of right pixels in those where truth or prediction has any class but the background.
+
     Those that are empty in truth and prediction have nothing to show and are left out.
     """
     dataset = data.dataset("val")

@@ -149,11 +149,12 @@ def _advice(here: Sequence[int], found: Sequence[int], is_colour: bool, code: Ma
             f"holds {len(here)} {what}, and with other masks {len(found)}; a mask has one for each class: was it "
             "resized smoothly, or saved as JPEG?"
         )
-    void = "" if code.void is None else f" data.ignore_index={_shown(code.void, is_colour)}"
-    classes = [value for value in found if value != code.void]
-    if not is_colour and code.void is None and classes[-1] == 255 and len(classes) > 2:
+    stated = code.void if code.is_colour == is_colour else None
+    void = "" if stated is None else f" data.ignore_index={_shown(stated, is_colour)}"
+    classes = [value for value in found if value != stated]
+    if not is_colour and stated is None and classes[-1] == 255 and len(classes) > 2:
         classes, void = classes[:-1], " data.ignore_index=255 if 255 marks void pixels"
-    if len(classes) == 2 and code.values is None and classes[0] == 0 and classes[1] in BINARY_VALUES:
+    if not is_colour and code.values is None and len(classes) == 2 and classes[0] == 0 and classes[1] in BINARY_VALUES:
         typed = ""
     elif not is_colour and classes == list(range(len(classes))) and len(classes) > 2:
         typed = f" data.num_classes={len(classes)}"
