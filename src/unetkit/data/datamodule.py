@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from unetkit.data.augment import Augmentation
 from unetkit.data.dataset import EpochSampler, Item, PairDataset, collate
 from unetkit.data.files import read_image
-from unetkit.data.masks import MaskCode, read_mask
+from unetkit.data.masks import MaskCode, class_names_of, read_mask
 from unetkit.data.preprocessing import Preprocessing, find_value_range, mean_and_std, probe
 from unetkit.data.sources import Pair
 from unetkit.data.splits import Split, assign_split
@@ -258,20 +258,3 @@ class SegmentationDataModule(L.LightningDataModule):
         if expected not in ("auto", found) and not is_subset:
             raise UserError(f"data.{key}={expected}, but the files have {found}; set data.{key}=auto or {found}")
         return found if expected == "auto" else int(expected)
-
-
-def class_names_of(given: Sequence[str] | None, count: int) -> list[str]:
-    """The given names of `count` classes, or made-up ones.
-
-    Raises:
-        UserError: If there is not one name for each class.
-    """
-    if given is None:
-        return ["background", *(f"class {i}" for i in range(1, count))] if count > 2 else ["background", "foreground"]
-    names = [str(name) for name in given]
-    if len(set(names)) != len(names) or len(names) != count:
-        raise UserError(
-            f"data.class_names=[{','.join(names)}] must be {count} different names, one for each class from 0 "
-            "(the background) on"
-        )
-    return names

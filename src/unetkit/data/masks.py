@@ -115,6 +115,23 @@ def read_mask(pair: Pair, shape: tuple[int, int], code: MaskCode, others: Sequen
     return indices
 
 
+def class_names_of(given: Sequence[str] | None, count: int) -> list[str]:
+    """The given names of `count` classes, or made-up ones.
+
+    Raises:
+        UserError: If there is not one name for each class.
+    """
+    if given is None:
+        return ["background", *(f"class {i}" for i in range(1, count))] if count > 2 else ["background", "foreground"]
+    names = [str(name) for name in given]
+    if len(set(names)) != len(names) or len(names) != count:
+        raise UserError(
+            f"data.class_names=[{','.join(names)}] must be {count} different names, one for each class from 0 "
+            "(the background) on"
+        )
+    return names
+
+
 def _file_values(ref: FileRef, as_colour: bool) -> tuple[NDArray[Any], bool]:
     """The file's values (H, W), and whether they are colours."""
     indices = None if as_colour else read_palette_indices(ref)
