@@ -105,6 +105,38 @@ class PooledIoU(Metric):
         return ratio(self.overlap, self.union).mean()
 
 
+class ClassIoU(Metric):
+    """Intersection over union of each class, the background too, of all pixels together.
+
+    The background has its score because class 0 may be a class like any other, such as Cityscapes' road.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    overlap: Tensor
+    union: Tensor
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        zeros = torch.zeros(num_classes, dtype=torch.int64)
+        self.add_state("overlap", zeros, dist_reduce_fx="sum")
+        self.add_state("union", zeros.clone(), dist_reduce_fx="sum")
+
+    def update(self, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
+        """Add predicted and true class indices (B, H, W) with booleans (B, H, W) that tell what counts."""
+        predicted, true = prediction[valid].long(), target[valid].long()
+        both = true[predicted == true]
+        overlap, *each = (labels.bincount(minlength=self.num_classes) for labels in (both, predicted, true))
+        self.overlap += overlap
+        self.union += sum(each) - overlap
+
+    def compute(self) -> Tensor:
+        """The score of each class (num_classes,), in [0, 1]; 1 of a class that is neither there nor predicted."""
+        return ratio(self.overlap, self.union)
+
+
 class PredictedShare(Metric):
     """Share of the pixels that count which are predicted as foreground: 0 or 1 tells of a collapse."""
 

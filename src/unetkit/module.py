@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict
 
 import lightning as L
@@ -10,12 +10,12 @@ from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLR
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import ClasswiseWrapper, MeanMetric, MetricCollection
 
 from unetkit.data import VOID, Batch, Preprocessing
 from unetkit.errors import UserError
 from unetkit.losses import apply_loss
-from unetkit.metrics import segmentation_metrics
+from unetkit.metrics import ClassIoU, segmentation_metrics
 from unetkit.models import centre_crop, classify, predict_full_frame, probabilities
 
 
@@ -31,7 +31,7 @@ class SegmentationModule(L.LightningModule):
     """Trains a network that maps images (B, C, H, W) to logits (B, num_classes, H, W) on batches of `unetkit.data`.
 
     Logs `train/loss`, and at the end of each validation or test pass `loss`, `iou`, `iou_per_image`, `dice`,
-    `kaggle` and `predicted_share` under `val/` or `test/`.
+    `kaggle` and `predicted_share` under `val/` or `test/`; of three classes or more also `iou/NAME` of each.
 
     Args:
         network: Its logits may be smaller than the image, as with unpadded convolutions.
@@ -40,6 +40,7 @@ class SegmentationModule(L.LightningModule):
         schedule: Or None for a constant rate.
         preprocessing: Of the images.
         num_classes: Of the network's logits.
+        class_names: Of class 0, 1, ..., for the names of their scores; None for their numbers.
         threshold: Probability above which a pixel is foreground.
         mirror_border: Where unpadded convolutions take pixels away: mirror them (the paper's overlap-tile), so that
             the whole frame is learnt and scored; else only the centre is.
@@ -55,6 +56,7 @@ class SegmentationModule(L.LightningModule):
         *,
         preprocessing: Preprocessing,
         num_classes: int = 1,
+        class_names: Sequence[str] | None = None,
         threshold: float = 0.5,
         mirror_border: bool = True,
         artefact: Mapping[str, Any] | None = None,
@@ -70,6 +72,9 @@ class SegmentationModule(L.LightningModule):
         self.artefact = dict(artefact or {})
         self.monitored: float | None = None
         metrics = segmentation_metrics(num_classes)
+        if num_classes > 2:
+            names = list(class_names or map(str, range(num_classes)))
+            metrics.add_metrics({"classes": ClasswiseWrapper(ClassIoU(num_classes), names, "iou/")})
         self.scores = nn.ModuleDict({phase: metrics.clone(prefix=f"{phase}/") for phase in ("val", "test")})
         self.losses = nn.ModuleDict({phase: MeanMetric() for phase in ("val", "test")})
 

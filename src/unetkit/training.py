@@ -96,11 +96,12 @@ def build_module(cfg: DictConfig, data: SegmentationDataModule) -> SegmentationM
     Raises:
         UserError: If the network has another number of classes than the masks.
     """
-    allowed = (1, 2) if data.num_classes == 1 else (data.num_classes,)
+    is_binary = data.num_classes <= 2
+    allowed = (1, 2) if is_binary else (data.num_classes,)
     if cfg.model.num_classes not in allowed:
         raise UserError(
             f"model.num_classes={cfg.model.num_classes}, but the masks have "
-            f"{'two classes, which is 1 (sigmoid) or 2 (softmax)' if data.num_classes == 1 else data.num_classes}"
+            f"{'two classes, which is 1 (sigmoid) or 2 (softmax)' if is_binary else data.num_classes}"
         )
     loss = instantiate(cfg.loss, _convert_="all")
     if wants_weight(loss):
@@ -120,6 +121,7 @@ def build_module(cfg: DictConfig, data: SegmentationDataModule) -> SegmentationM
         schedule if schedule["scheduler"] is not None else None,
         preprocessing=data.preprocessing,
         num_classes=cfg.model.num_classes,
+        class_names=data.class_names,
         threshold=cfg.threshold,
         mirror_border=cfg.mirror_border,
         artefact=artefact,

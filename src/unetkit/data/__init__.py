@@ -2,7 +2,7 @@ from unetkit.data.augment import Augmentation, GridElastic
 from unetkit.data.datamodule import SegmentationDataModule
 from unetkit.data.dataset import VOID, Batch
 from unetkit.data.preprocessing import Preprocessing
-from unetkit.data.sources import folder_pairs, synthetic_pairs, tgs_salt_pairs
+from unetkit.data.sources import folder_pairs, synthetic_multiclass_pairs, synthetic_pairs, tgs_salt_pairs
 
 __all__ = [
     "VOID",
@@ -12,6 +12,7 @@ __all__ = [
     "Preprocessing",
     "SegmentationDataModule",
     "folder_pairs",
+    "synthetic_multiclass_pairs",
     "synthetic_pairs",
     "tgs_salt_pairs",
 ]
