@@ -70,18 +70,27 @@ def read(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: If the file is not there, or is not a checkpoint of `train.py`.
     """
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise UserError(f"checkpoint={path} does not exist or is no file; give the path of a .ckpt file")
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever bytes that are no checkpoint make the reader raise
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UserError(f"checkpoint={path} can't be read safely as a checkpoint ({reason})") from error
+    content = read_safely(path)
     card = content.get("unetkit") if isinstance(content, dict) else None
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise UserError(f"checkpoint={path} was not written by this version of unetkit's train.py")
     return dict(content)
+
+
+def read_safely(path: str | Path) -> Any:
+    """What a file of torch.save holds, read without running code from it.
+
+    Raises:
+        UserError: If the file is not there, or holds more than tensors and plain containers.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise UserError(f"checkpoint={path} does not exist or is no file; give the path of a checkpoint")
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever bytes that are no checkpoint make the reader raise
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UserError(f"checkpoint={path} can't be read safely as a checkpoint ({reason})") from error
 
 
 def build_network(model: dict[str, Any], path: str | Path) -> nn.Module:
