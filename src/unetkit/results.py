@@ -100,7 +100,7 @@ class MaskArray(Result):
 
     def append(self, probability: Tensor, mask: Mask) -> None:
         """Take the next rows."""
-        self.file.write((mask * mask_scale(probability)).tobytes())
+        self.file.write(mask * mask_scale(probability))
 
     def clear_mask(self) -> None:
         """Make the mask that was taken an empty one."""
@@ -118,7 +118,7 @@ class ProbabilityArray(Result):
 
     def append(self, probability: Tensor, mask: Mask) -> None:
         """Take the next rows."""
-        self.file.write(probability.permute(1, 2, 0).numpy().astype(np.float16).tobytes())
+        self.file.write(probability.permute(1, 2, 0).numpy().astype(np.float16, order="C"))
 
 
 class OverlayPicture(Result):
