@@ -14,7 +14,7 @@ from conftest import Array, WriteImage
 from torch import Tensor, nn
 
 from unetkit.data import Preprocessing
-from unetkit.data.files import FileRef, find_images
+from unetkit.data.files import FileRef, find_images, result_names
 from unetkit.data.rle import decode_rle
 from unetkit.errors import UserError
 from unetkit.inference import Ensemble, Predictor
@@ -203,6 +203,14 @@ def test_a_network_of_floats_needs_no_range(tmp_path: Path) -> None:
     np.testing.assert_array_equal((read_png(tmp_path / "masks/a.png") > 0)[certain], (amplitudes > 0)[certain])
 
 
+def test_auto_is_for_signed_amplitudes(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((20, 20), np.uint16))
+    done = predict(tmp_path / "a.npy", Wanted(tmp_path, value_range="auto"))
+    assert done.failed == [
+        f"{tmp_path / 'a.npy'} is uint16; value_range=auto is for amplitudes about zero, give [LOW,HIGH]"
+    ]
+
+
 def test_overlays_of_large_images_are_reduced(tmp_path: Path) -> None:
     image = np.repeat(np.arange(9000, dtype=np.uint16)[:, None] % 251, 5, 1).astype(np.uint8)
     result = OverlayPicture(tmp_path / "a.png", image, lambda pixels: pixels)
@@ -307,9 +315,19 @@ def test_seismic_data_without_a_range_is_refused_in_one_line(tmp_path: Path) -> 
         predict(tmp_path / "cube.sgy", Wanted(tmp_path, submission=Path("s.csv")))
 
 
-def test_names_of_results() -> None:
-    from unetkit.data.files import result_names
+def test_small_masks_of_sections_become_empty(tmp_path: Path) -> None:
+    cube = np.full((2, 20, 30), -1000, np.float32)
+    cube[1, 5, :10] = 1000
+    segyio.tools.from_array3D(str(tmp_path / "cube.sgy"), cube)
+    for min_area, kept in ((10, 10), (11, 0)):
+        predict(
+            tmp_path / "cube.sgy", Wanted(tmp_path / "out", ["masks"], min_area=min_area, value_range=(-1000, 1000))
+        )
+        with segyio.open(tmp_path / "out/masks/cube.sgy") as mask:
+            assert segyio.tools.cube(mask).sum() == kept
 
+
+def test_names_of_results() -> None:
     assert result_names([FileRef(Path("a/b/c.png"))]) == [PurePosixPath("c")]
     refs = [FileRef(Path("x.zip"), "p/a.png"), FileRef(Path("x.zip"), "p/q/a.tar.png")]
     assert result_names(refs) == [PurePosixPath("a"), PurePosixPath("q/a.tar")]

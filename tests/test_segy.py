@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import segyio
 
-from unetkit.data.segy import SegyFile, sections, segy_copy
+from unetkit.data.segy import SegyFile, check_header_bytes, sections, segy_copy
 from unetkit.errors import UserError
 
 CUBE = np.random.default_rng(0).normal(size=(3, 4, 25)).astype(np.float32)
@@ -41,6 +41,12 @@ def test_other_bytes_can_hold_the_numbers(cube: Path) -> None:
             file.header[i].update({segyio.TraceField.INLINE_3D: 0, segyio.TraceField.FieldRecord: 10 + i // 4})
     assert len(SegyFile(cube).sections) == 1
     assert len(SegyFile(cube, inline=9).sections) == 3
+
+
+@pytest.mark.parametrize(("inline", "crossline"), [(190, 193), (189, "x"), (0, 193)])
+def test_bytes_where_no_number_begins_are_refused(inline: int, crossline: int) -> None:
+    with pytest.raises(UserError, match=r"segy_bytes\.(in|cross)line=(190|x|0): no number begins there"):
+        check_header_bytes(inline, crossline)
 
 
 def test_a_copy_keeps_all_but_what_is_overwritten(cube: Path, tmp_path: Path) -> None:

@@ -58,7 +58,8 @@ def test_what_sees_less_than_a_quarter_of_the_overlap_is_seamless(shape: tuple[i
 
     def predict(window: Array) -> Tensor:
         x = torch.from_numpy(window)[None, None].float()
-        return network(pad(x))[0, :, : x.shape[2], : x.shape[3]]
+        y: Tensor = network(pad(x))[0, :, : x.shape[2], : x.shape[3]]
+        return y
 
     image = np.random.default_rng(1).normal(size=shape).astype(np.float32)
     with torch.no_grad():

@@ -11,19 +11,18 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unetkit.data.files import SEGY_SUFFIXES, FileRef, open_image, result_names
-from unetkit.data.segy import SegyFile, require_segyio, segy_copy
+from unetkit.data.segy import SegyFile, check_header_bytes, segy_copy
 from unetkit.errors import UserError
 from unetkit.inference import Ensemble
 from unetkit.models import classify
 from unetkit.results import (
+    SEGY_RESULTS,
     MaskArray,
     MaskPicture,
     OverlayPicture,
     ProbabilityArray,
     Result,
     RunLengths,
-    SegyMask,
-    SegyProbability,
     whole_file,
     write_submission,
 )
@@ -119,7 +118,7 @@ class FilePredictor:
     def _check(self, refs: list[FileRef]) -> None:
         volumes = any(is_segy(ref) for ref in refs)
         if volumes:
-            require_segyio()
+            check_header_bytes(*self.wanted.segy_bytes)
         if self.wanted.submission is not None and volumes:
             raise UserError(f"submission={self.wanted.submission} is made of images, but there are SEG-Y files")
         if self.wanted.submission is not None and self.ensemble.classes > 2:
@@ -159,6 +158,7 @@ class FilePredictor:
             self.done += 1
 
     def _segy(self, ref: FileRef, name: PurePosixPath) -> None:
+        """Predict a line or volume; its masks and probabilities are copies of it with other samples."""
         if ref.member:
             raise UserError(f"{ref} is in a zip, but SEG-Y is read from disk; unpack it")
         wanted = self.wanted
@@ -172,17 +172,13 @@ class FilePredictor:
                 copies[kind] = files.enter_context(segy_copy(ref.path, path, wanted.segy_bytes))
             for number, section in enumerate(tqdm(file.sections, unit="section", desc=str(name), leave=False), 1):
                 image = file.read(section)
-                results: list[Result] = []
-                if "masks" in copies:
-                    results.append(SegyMask(copies["masks"], section, *image.shape))
-                if "probabilities" in copies:
-                    results.append(SegyProbability(copies["probabilities"], section))
+                results: list[Result] = [SEGY_RESULTS[kind](copy, section) for kind, copy in copies.items()]
                 if "overlays" in wanted.write:
                     picture = name / f"{number:04}" if len(file.sections) > 1 else name
                     path = self._place(files, "overlays", f"{picture}.png")
                     results.append(OverlayPicture(path, image, ensemble.to_pixels))
                 self._fill(results, ensemble.rows(image))
-            tqdm.write(f"{ref}: {len(file.sections)} sections in {file.traces} traces of {file.samples} samples")
+            tqdm.write(f"{ref}: {file.traces} traces of {file.samples} samples, sections: {len(file.sections)}")
         self.done += 1
 
     def _scaled(self, ref: FileRef, image: Raster) -> Ensemble:
@@ -199,6 +195,8 @@ class FilePredictor:
                 f"{ref} is {image.dtype}, but the training images are 8-bit; say which values become 0 and 255 with "
                 "value_range=[LOW,HIGH], or value_range=auto for amplitudes about zero"
             )
+        if value_range == "auto" and image.dtype.kind == "u":
+            raise UserError(f"{ref} is {image.dtype}; value_range=auto is for amplitudes about zero, give [LOW,HIGH]")
         if value_range == "auto":
             value_range = amplitude_range(image)
             low, high = value_range

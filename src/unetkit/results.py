@@ -100,7 +100,7 @@ class MaskArray(Result):
 
     def append(self, probability: Tensor, mask: Mask) -> None:
         """Take the next rows."""
-        self.file.write(mask * mask_scale(probability))
+        self.file.write((mask * mask_scale(probability)).data)
 
     def clear_mask(self) -> None:
         """Make the mask that was taken an empty one."""
@@ -118,7 +118,7 @@ class ProbabilityArray(Result):
 
     def append(self, probability: Tensor, mask: Mask) -> None:
         """Take the next rows."""
-        self.file.write(probability.permute(1, 2, 0).numpy().astype(np.float16, order="C"))
+        self.file.write(probability.permute(1, 2, 0).numpy().astype(np.float16, order="C").data)
 
 
 class OverlayPicture(Result):
@@ -155,32 +155,38 @@ class OverlayPicture(Result):
         write_png(self.path, overlay(np.concatenate(self.pixels), np.concatenate(self.masks)))
 
 
-class SegyMask(MaskCanvas):
+class SegyMask(Result):
     """Class indices in place of a section's amplitudes."""
-
-    def __init__(self, file: SegyFile, section: slice, height: int, width: int) -> None:
-        super().__init__(height, width)
-        self.file, self.section = file, section
-
-    def finish(self) -> None:
-        """Write the section."""
-        self.file.write(self.section, self.mask)
-
-
-class SegyProbability(Result):
-    """Probabilities of the foreground in place of a section's amplitudes."""
 
     def __init__(self, file: SegyFile, section: slice) -> None:
         self.file, self.section = file, section
-        self.rows: list[NDArray[np.float32]] = []
+        self.rows: list[NDArray[Any]] = []
+
+    def append(self, probability: Tensor, mask: Mask) -> None:
+        """Take the next rows."""
+        self.rows.append(mask)
+
+    def clear_mask(self) -> None:
+        """Make the mask that was taken an empty one."""
+        self.rows = [np.zeros_like(mask) for mask in self.rows]
+
+    def finish(self) -> None:
+        """Write the section."""
+        self.file.write(self.section, np.concatenate(self.rows))
+
+
+class SegyProbability(SegyMask):
+    """Probabilities of the foreground in place of a section's amplitudes."""
 
     def append(self, probability: Tensor, mask: Mask) -> None:
         """Take the next rows."""
         self.rows.append(probability[0].numpy())
 
-    def finish(self) -> None:
-        """Write the section."""
-        self.file.write(self.section, np.concatenate(self.rows))
+    def clear_mask(self) -> None:
+        """A mask that is too small leaves the probabilities as they are."""
+
+
+SEGY_RESULTS = {"masks": SegyMask, "probabilities": SegyProbability}
 
 
 def write_submission(path: Path, table: dict[str, str]) -> None:

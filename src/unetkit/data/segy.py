@@ -90,6 +90,18 @@ def segy_copy(source: Path, target: Path, header_bytes: tuple[int, int]) -> Iter
         file.close()
 
 
+def check_header_bytes(inline: int, crossline: int) -> None:
+    """See that a number begins at these bytes, from 1, of a trace's header.
+
+    Raises:
+        UserError: If not, or if segyio is not installed.
+    """
+    known = {int(field) for field in require_segyio().TraceField.enums()}
+    for name, byte in (("inline", inline), ("crossline", crossline)):
+        if byte not in known:
+            raise UserError(f"segy_bytes.{name}={byte}: no number begins there in a trace's header, as at 9, 21 or 189")
+
+
 def require_segyio() -> Any:
     """The module segyio.
 
