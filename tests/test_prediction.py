@@ -258,7 +258,8 @@ def test_a_submission_for_kaggle(tmp_path: Path) -> None:
 def volume(path: Path, shape: tuple[int, int, int], sample_format: int = 1) -> Array:
     """Write a volume (inlines, crosslines, samples), of amplitudes that its format holds; gives them."""
     cube = RNG.choice(np.array([-1000, 1000], np.float32), shape)
-    segyio.tools.from_array3D(str(path), cube, format=sample_format, dt=2000)
+    stored = cube.astype(np.int16) if sample_format == 3 else cube
+    segyio.tools.from_array3D(str(path), stored, format=sample_format, dt=2000)
     with segyio.open(path, "r+") as file:
         file.text[0] = segyio.tools.create_text_header({1: "A SURVEY"})
         for i in range(file.tracecount):
@@ -331,3 +332,5 @@ def test_names_of_results() -> None:
     assert result_names([FileRef(Path("a/b/c.png"))]) == [PurePosixPath("c")]
     refs = [FileRef(Path("x.zip"), "p/a.png"), FileRef(Path("x.zip"), "p/q/a.tar.png")]
     assert result_names(refs) == [PurePosixPath("a"), PurePosixPath("q/a.tar")]
+    harmful = [FileRef(Path("x.zip"), name) for name in ("../../a.png", "/etc/b.png", "c/d.png")]
+    assert result_names(harmful) == [PurePosixPath("a"), PurePosixPath("etc/b"), PurePosixPath("c/d")]

@@ -114,10 +114,9 @@ def find_device(device: str | torch.device) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
         raise UserError(f"device={name} must be auto, cpu, cuda (or cuda:1, ...) or mps")
-    if name.startswith("cuda") and int(name.partition(":")[2] or 0) >= torch.cuda.device_count():
-        raise UserError(
-            f"device={name}, but torch sees {torch.cuda.device_count() or 'no'} CUDA device; use device=cpu"
-        )
+    seen = torch.cuda.device_count()
+    if name.startswith("cuda") and int(name.partition(":")[2] or 0) >= seen:
+        raise UserError(f"device={name}, but torch sees {seen or 'no'} CUDA device; use device=cpu")
     if name == "mps" and not torch.backends.mps.is_available():
         raise UserError("device=mps, but torch sees no such device; use device=cpu")
     return torch.device(name)

@@ -184,8 +184,10 @@ def matching(pattern: str) -> list[Path]:
 
 def result_names(refs: list[FileRef]) -> list[PurePosixPath]:
     """What to call the results of files: their paths below the folder that holds all of them, without suffix."""
-    folder = os.path.commonpath([ref.name.parent for ref in refs])
-    return [ref.name.relative_to(folder).with_suffix("") for ref in refs]
+    # A zip may name members "/a.png" or "../a.png", which must not lead out of the output folder.
+    paths = [PurePosixPath(*(part for part in ref.name.parts if part not in ("/", ".."))) for ref in refs]
+    folder = os.path.commonpath([path.parent for path in paths])
+    return [path.relative_to(folder).with_suffix("") for path in paths]
 
 
 def _known(refs: list[FileRef], suffixes: tuple[str, ...]) -> list[FileRef]:
