@@ -66,3 +66,21 @@ def test_what_sees_less_than_a_quarter_of_the_overlap_is_seamless(shape: tuple[i
         rows = list(blended_rows(image, predict, tile=40, overlap=20, stride=2, margin=0))
         whole = predict(image)
     torch.testing.assert_close(torch.cat(rows, 1), whole, rtol=0, atol=1e-5)
+
+
+def test_rows_come_as_soon_as_their_tiles_are_read() -> None:
+    class Watched:
+        """An image that remembers the last row that was asked for."""
+
+        shape, dtype, last = (400, 70), np.dtype(np.float32), 0
+
+        def __getitem__(self, window: tuple[slice, slice]) -> Array:
+            self.last = max(self.last, window[0].stop)
+            return np.zeros((400, 70), np.float32)[window]
+
+    image, top = Watched(), 0
+    for rows in blended_rows(image, lambda window: torch.from_numpy(window)[None], 32, 8, 4, margin=0):
+        assert image.last <= top + 32
+        assert rows.shape[0::2] == (1, 70)
+        top += rows.shape[1]
+    assert top == 400
