@@ -9,8 +9,9 @@ SOURCE = Path(__file__).parent.parent / "src" / "unetkit"
 LAYERS = (
     ("errors",),
     ("models", "losses", "metrics", "schedules", "pictures", "data"),
-    ("module", "inference", "loggers"),
-    ("callbacks", "checkpoint"),
+    ("tiling",),
+    ("module", "inference", "loggers", "results"),
+    ("callbacks", "checkpoint", "prediction"),
     ("records", "importing"),
     ("training",),
 )
