@@ -1,0 +1,80 @@
+"""What the transformer segmenters take from timm (extra `zoo`): blocks, weights; and positions for any size."""
+
+from collections.abc import Sequence
+from functools import partial
+from types import ModuleType
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unetkit.errors import UserError
+
+
+def import_timm() -> ModuleType:
+    """The timm library, imported when a network is built that needs it.
+
+    Raises:
+        UserError: If it is not installed.
+    """
+    try:
+        import timm
+    except ImportError as error:
+        raise UserError('this model needs timm: pip install -e ".[zoo]"') from error
+    return timm
+
+
+def transformer_blocks(width: int, depth: int, heads: int, *, dropout: float, drop_path: Sequence[float]) -> nn.Module:
+    """ViT's blocks (Dosovitskiy et al. 2021, equations 2 and 3), (B, N, width) to the same each, in a Sequential.
+
+    Each is x + MSA(LN(x)), then x + MLP(LN(x)) with 4 times the width inside.
+
+    Args:
+        width: Of a token.
+        depth: Number of blocks.
+        heads: Of the attention; they divide the width.
+        dropout: Probability of dropping a feature that a block adds.
+        drop_path: Probability of skipping each block's addition, block by block (stochastic depth).
+    """
+    block = partial(
+        import_timm().models.vision_transformer.Block,
+        norm_layer=partial(nn.LayerNorm, eps=1e-6),
+        proj_drop=dropout,
+        qkv_bias=True,
+    )
+    blocks = nn.Sequential(*(block(width, heads, drop_path=rate) for rate in drop_path[:depth]))
+    return blocks.apply(vit_initialisation)
+
+
+def vit_initialisation(module: nn.Module) -> None:
+    """Weights of linear layers from a normal of standard deviation 0.02, cut at 2; biases 0, as in DeiT."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def resized_positions(positions: Tensor, grid: int, rows: int, columns: int) -> Tensor:
+    """Positional embeddings (1, grid * grid, D), learnt for a square of tokens, as (1, rows * columns, D).
+
+    Bicubic (Dosovitskiy et al. 2021, section 3.2: 2-D interpolation); the identity where the size is the learnt one.
+    """
+    square = positions.transpose(1, 2).unflatten(2, (grid, grid))
+    resized = F.interpolate(square.float(), (rows, columns), mode="bicubic", align_corners=False)
+    return resized.flatten(2).transpose(1, 2).to(positions.dtype)
+
+
+def pretrained_vit(name: str, *, in_channels: int, image_size: int, drop_path: float = 0.0) -> nn.Module:
+    """A timm network with the weights that timm has for it, fitted to the image's channels and to the token grid.
+
+    Raises:
+        UserError: If they can't be had.
+    """
+    create = partial(import_timm().create_model, name, in_chans=in_channels, img_size=image_size, num_classes=0)
+    try:
+        network: nn.Module = create(pretrained=True, drop_path_rate=drop_path)
+    except Exception as error:  # whatever the network, the hub or a cut file make timm raise
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UserError(
+            f"model.encoder_weights=imagenet: timm can't download {name} ({reason}); connect to the network or use null"
+        ) from error
+    return network
