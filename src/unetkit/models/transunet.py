@@ -66,7 +66,10 @@ class TransUNet(nn.Module):
             check(name, value, is_positive(value), "a positive integer")
         eights = is_positive(resnet_width) and resnet_width % 8 == 0
         check("resnet_width", resnet_width, eights, "a positive multiple of 8")
-        for name, values, count in (("resnet_blocks", resnet_blocks, 3), ("decoder_channels", decoder_channels, LEVELS)):
+        for name, values, count in (
+            ("resnet_blocks", resnet_blocks, 3),
+            ("decoder_channels", decoder_channels, LEVELS),
+        ):
             fits = len(values) == count and all(map(is_positive, values))
             check(name, values, fits, f"{count} positive integers")
         check("heads", heads, width % heads == 0, f"a divisor of model.width={width}")
@@ -97,10 +100,9 @@ class TransUNet(nn.Module):
         """Logits (B, num_classes, H, W) of images (B, in_channels, H, W)."""
         height, width = x.shape[-2:]
         x = mirror_pad(x, *(missing_to_multiple(side, LEVELS - 1) for side in (height, width)))
-        conv, norm_relu, pool = self.resnet.stem
-        x = run(nn.Sequential(conv, norm_relu), self.num_checkpointed > 1, x)  # (B, w, H / 2, W / 2)
+        x = run(self.resnet.stem[:2], self.num_checkpointed > 1, x)  # convolution, norm: (B, w, H / 2, W / 2)
         skips = [x]
-        x = pool(x)  # (B, w, H / 4, W / 4)
+        x = self.resnet.stem[2](x)  # pooling: (B, w, H / 4, W / 4)
         for level, stage in enumerate(self.resnet.stages, start=2):
             x = run(stage, level < self.num_checkpointed, x)  # (B, 2**level w, H / 2**level, W / 2**level)
             skips.append(x)
@@ -148,7 +150,7 @@ class DecoderLevel(nn.Module):
 
 
 def resnet_v2(in_channels: int, width: int, blocks: Sequence[int]) -> nn.Module:
-    """timm's ResNet with weight-standardised convolutions and GroupNorm (Kolesnikov et al. 2020), up to 1/16.
+    """A timm ResNet with weight-standardised convolutions and GroupNorm (Kolesnikov et al. 2020), up to 1/16.
 
     The groups are of two features at the narrowest, 32 of them at the paper's width of 64.
     """

@@ -159,9 +159,9 @@ class AttentionBlock(nn.Module):
 class EfficientAttention(nn.Module):
     """Multi-head attention whose keys and values are a small picture of their map (section 2.2, equation 2).
 
-    softmax((Q K'^T + B) / sqrt(d)) V', where K' and V' are interpolated to reduced_size x reduced_size, so that the cost
-    grows with the number of pixels, not with its square. B is a bias for the relative position (section 2.3), here
-    the 2-D one that depends on no input, which the authors' code prefers.
+    softmax((Q K'^T + B) / sqrt(d)) V', where K' and V' are interpolated to reduced_size x reduced_size, so that the
+    cost grows with the number of pixels, not with its square. B is a bias for the relative position (section 2.3),
+    here the 2-D one that depends on no input, which the authors' code prefers.
 
     Args:
         channels: Of all of them; d is this by `heads`.
