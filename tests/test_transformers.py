@@ -19,10 +19,10 @@ from unetkit.models.vit import resized_positions
 from unetkit.training import train
 
 CONF = Path(__file__).parent.parent / "conf"
-SEGMENTER = {"width": 16, "depth": 2, "heads": 2, "grid": 4, "drop_path": 0.5}
-UTNET = {"channels": [4, 8, 8], "attention_blocks": [0, 1, 2], "heads": 2, "reduced_size": 4}
+SEGMENTER = {"width": 16, "depth": 1, "heads": 2, "grid": 4, "drop_path": 0.5}
+UTNET = {"channels": [4, 8, 8], "attention_blocks": [0, 1, 1], "heads": 2, "reduced_size": 4}
 TRANSUNET = {
-    "resnet_width": 8, "resnet_blocks": [1, 1, 1], "width": 16, "depth": 2, "heads": 2, "grid": 2,
+    "resnet_width": 8, "resnet_blocks": [1, 1, 1], "width": 16, "depth": 1, "heads": 2, "grid": 2,
     "decoder_channels": [8, 8, 8, 4, 4],
 }  # fmt: skip
 

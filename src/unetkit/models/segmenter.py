@@ -16,6 +16,7 @@ PRETRAINED = {
     (768, 12, 12): "vit_base_patch16_384",
     (1024, 24, 16): "vit_large_patch16_384",
 }
+SIZES = "width, depth, heads one of " + ", ".join(map(str, PRETRAINED))
 
 
 class Segmenter(nn.Module):
@@ -79,10 +80,9 @@ class Segmenter(nn.Module):
         else:
             check_choice("encoder_weights", encoder_weights, ("imagenet",))
             known = patch_size == 16 and (width, depth, heads) in PRETRAINED
-            check("encoder_weights", encoder_weights, known, f"null, but at patch_size=16 and one of {PRETRAINED}")
-            timm_name = PRETRAINED[width, depth, heads]
+            check("encoder_weights", encoder_weights, known, f"null, but at patch_size=16 and {SIZES}")
             self.encoder = pretrained_vit(
-                timm_name, in_channels=in_channels, image_size=grid * patch_size, drop_path=drop_path
+                PRETRAINED[width, depth, heads], in_channels, grid * patch_size, drop_path_rate=drop_path
             )
         self.decoder = MaskTransformer(width, decoder_depth, heads, num_classes, dropout)
 
@@ -119,7 +119,7 @@ class MaskTransformer(nn.Module):
         super().__init__()
         self.classes = nn.Parameter(torch.empty(1, num_classes, width))
         self.project = nn.Linear(width, width)
-        self.blocks = transformer_blocks(width, depth, heads, dropout=dropout, drop_path=[0.0] * depth)
+        self.blocks = transformer_blocks(width, depth, heads, dropout)
         self.norm = nn.LayerNorm(width)
         self.project_patches = nn.Linear(width, width, bias=False)
         self.project_classes = nn.Linear(width, width, bias=False)

@@ -66,10 +66,8 @@ class TransUNet(nn.Module):
             check(name, value, is_positive(value), "a positive integer")
         eights = is_positive(resnet_width) and resnet_width % 8 == 0
         check("resnet_width", resnet_width, eights, "a positive multiple of 8")
-        for name, values, count in (
-            ("resnet_blocks", resnet_blocks, 3),
-            ("decoder_channels", decoder_channels, LEVELS),
-        ):
+        lists = {"resnet_blocks": (resnet_blocks, 3), "decoder_channels": (decoder_channels, LEVELS)}
+        for name, (values, count) in lists.items():
             fits = len(values) == count and all(map(is_positive, values))
             check(name, values, fits, f"{count} positive integers")
         check("heads", heads, width % heads == 0, f"a divisor of model.width={width}")
@@ -81,7 +79,7 @@ class TransUNet(nn.Module):
         self.embed = nn.Conv2d(16 * resnet_width, width, kernel_size=1)  # E in equation 1, on patches of one cell
         self.positions = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, grid * grid, width), std=0.02))
         self.dropout = nn.Dropout(dropout)
-        self.blocks = transformer_blocks(width, depth, heads, dropout=dropout, drop_path=[0.0] * depth)
+        self.blocks = transformer_blocks(width, depth, heads, dropout)
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.bridge = conv_norm_relu(width, decoder_channels[0], kernel=3)
         skips = (8 * resnet_width, 4 * resnet_width, resnet_width, 0)
@@ -94,7 +92,7 @@ class TransUNet(nn.Module):
             check_choice("encoder_weights", encoder_weights, ("imagenet",))
             sizes = [resnet_width, list(resnet_blocks), width, depth, heads]
             check("encoder_weights", encoder_weights, sizes == list(PAPER.values()), f"null, but with {PAPER}")
-            self._load_encoder(pretrained_vit(PRETRAINED, in_channels=in_channels, image_size=16 * grid))
+            self._load_encoder(pretrained_vit(PRETRAINED, in_channels, 16 * grid))
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, num_classes, H, W) of images (B, in_channels, H, W)."""
@@ -109,7 +107,7 @@ class TransUNet(nn.Module):
         x = self._transform(skips.pop())  # (B, D, H / 16, W / 16)
         x = self.bridge(x)  # (B, decoder_channels[0], H / 16, W / 16)
         for level, block in zip((3, 2, 1, 0), self.decoder, strict=True):
-            skip = skips[level - 1 : level]  # none at full size
+            skip = skips[level - 1 : level]  # the one of this size; none at full size
             x = run(block, level < self.num_checkpointed, x, *skip)  # (B, ..., H / 2**level, W / 2**level)
         logits: Tensor = self.head(x)
         return centre_crop(logits, height, width)

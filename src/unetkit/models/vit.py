@@ -1,6 +1,5 @@
 """What the transformer segmenters take from timm (extra `zoo`): blocks, weights; and positions for any size."""
 
-from collections.abc import Sequence
 from functools import partial
 from types import ModuleType
 
@@ -23,7 +22,7 @@ def import_timm() -> ModuleType:
     return timm
 
 
-def transformer_blocks(width: int, depth: int, heads: int, *, dropout: float, drop_path: Sequence[float]) -> nn.Module:
+def transformer_blocks(width: int, depth: int, heads: int, dropout: float) -> nn.Module:
     """ViT's blocks (Dosovitskiy et al. 2021, equations 2 and 3), (B, N, width) to the same each, in a Sequential.
 
     Each is x + MSA(LN(x)), then x + MLP(LN(x)) with 4 times the width inside.
@@ -32,17 +31,12 @@ def transformer_blocks(width: int, depth: int, heads: int, *, dropout: float, dr
         width: Of a token.
         depth: Number of blocks.
         heads: Of the attention; they divide the width.
-        dropout: Probability of dropping a feature that a block adds.
-        drop_path: Probability of skipping each block's addition, block by block (stochastic depth).
+        dropout: Probability of dropping a feature within the MLP and of what a block adds.
     """
-    block = partial(
-        import_timm().models.vision_transformer.Block,
-        norm_layer=partial(nn.LayerNorm, eps=1e-6),
-        proj_drop=dropout,
-        qkv_bias=True,
-    )
-    blocks = nn.Sequential(*(block(width, heads, drop_path=rate) for rate in drop_path[:depth]))
-    return blocks.apply(vit_initialisation)
+    block = import_timm().models.vision_transformer.Block
+    norm = partial(nn.LayerNorm, eps=1e-6)
+    layers = [block(width, heads, qkv_bias=True, proj_drop=dropout, norm_layer=norm) for _ in range(depth)]
+    return nn.Sequential(*layers).apply(vit_initialisation)
 
 
 def vit_initialisation(module: nn.Module) -> None:
@@ -56,14 +50,14 @@ def vit_initialisation(module: nn.Module) -> None:
 def resized_positions(positions: Tensor, grid: int, rows: int, columns: int) -> Tensor:
     """Positional embeddings (1, grid * grid, D), learnt for a square of tokens, as (1, rows * columns, D).
 
-    Bicubic (Dosovitskiy et al. 2021, section 3.2: 2-D interpolation); the identity where the size is the learnt one.
+    Dosovitskiy et al. 2021, section 3.2: 2-D interpolation; bicubic as in DeiT. The identity at the learnt size.
     """
     square = positions.transpose(1, 2).unflatten(2, (grid, grid))
     resized = F.interpolate(square.float(), (rows, columns), mode="bicubic", align_corners=False)
     return resized.flatten(2).transpose(1, 2).to(positions.dtype)
 
 
-def pretrained_vit(name: str, *, in_channels: int, image_size: int, drop_path: float = 0.0) -> nn.Module:
+def pretrained_vit(name: str, in_channels: int, image_size: int, drop_path_rate: float = 0.0) -> nn.Module:
     """A timm network with the weights that timm has for it, fitted to the image's channels and to the token grid.
 
     Raises:
@@ -71,7 +65,7 @@ def pretrained_vit(name: str, *, in_channels: int, image_size: int, drop_path: f
     """
     create = partial(import_timm().create_model, name, in_chans=in_channels, img_size=image_size, num_classes=0)
     try:
-        network: nn.Module = create(pretrained=True, drop_path_rate=drop_path)
+        network: nn.Module = create(pretrained=True, drop_path_rate=drop_path_rate)
     except Exception as error:  # whatever the network, the hub or a cut file make timm raise
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UserError(
