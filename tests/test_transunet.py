@@ -31,7 +31,8 @@ def test_the_size_is_that_of_the_authors_network(papers: TransUNet) -> None:
 def test_maps_have_the_sizes_of_figure_1(papers: TransUNet) -> None:
     """224 pixels: skips at 1/2, 1/4, 1/8; 14 x 14 tokens; 512 features, then 256, 128, 64, 16."""
     shapes = []
-    parts = [papers.resnet.stem[1], *papers.resnet.stages, papers.blocks[-1], papers.bridge, *papers.decoder]
+    parts: list[nn.Module] = [papers.resnet.stem[1], *papers.resnet.stages, papers.blocks[-1]]
+    parts += [papers.bridge, *papers.decoder]
     for part in parts:
         part.register_forward_hook(lambda _, __, output: shapes.append(tuple(output.shape[1:])))
     papers(torch.empty(1, 3, 224, 224, device="meta"))

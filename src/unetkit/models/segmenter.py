@@ -95,7 +95,7 @@ class Segmenter(nn.Module):
             tokens = run(block, i < self.num_checkpointed, tokens)  # (B, 1 + N, D)
         tokens = self.encoder.norm(tokens)[:, 1:]  # z_L (B, N, D); the class token of ImageNet has served
         masks = self.decoder(tokens, self.num_checkpointed - len(self.encoder.blocks))  # (B, N, K)
-        masks = masks.transpose(1, 2).unflatten(2, (rows, columns))  # s_mask (B, K, H / P, W / P)
+        masks = torch.unflatten(masks.transpose(1, 2), 2, (rows, columns))  # s_mask (B, K, H / P, W / P)
         masks = F.interpolate(masks, x.shape[-2:], mode="bilinear", align_corners=False)  # (B, K, H, W)
         return centre_crop(masks, height, width)
 

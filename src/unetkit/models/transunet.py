@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -75,7 +76,7 @@ class TransUNet(nn.Module):
         self.num_checkpointed = checkpointed_levels(gradient_checkpointing, LEVELS)
         self.grid = grid
 
-        self.resnet = resnet_v2(in_channels, resnet_width, resnet_blocks)
+        self.resnet: Any = resnet_v2(in_channels, resnet_width, resnet_blocks)
         self.embed = nn.Conv2d(16 * resnet_width, width, kernel_size=1)  # E in equation 1, on patches of one cell
         self.positions = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, grid * grid, width), std=0.02))
         self.dropout = nn.Dropout(dropout)
@@ -119,8 +120,7 @@ class TransUNet(nn.Module):
         tokens = self.dropout(tokens + resized_positions(self.positions, self.grid, rows, columns))  # z_0
         for block in self.blocks:
             tokens = run(block, self.num_checkpointed == LEVELS, tokens)  # z_l (B, N, D)
-        tokens = self.norm(tokens)
-        return tokens.transpose(1, 2).unflatten(2, (rows, columns))
+        return torch.unflatten(self.norm(tokens).transpose(1, 2), 2, (rows, columns))
 
     def _load_encoder(self, source: nn.Module) -> None:
         """Take over a timm hybrid's weights; the decoder stays as it is."""

@@ -50,7 +50,7 @@ class UTNet(nn.Module):
         gradient_checkpointing: int | str = "none",
     ) -> None:
         super().__init__()
-        levels = len(channels)
+        channels, attention_blocks, levels = list(channels), list(attention_blocks), len(channels)
         counts = {"in_channels": in_channels, "num_classes": num_classes, "heads": heads}
         for name, value in (counts | {"reduced_size": reduced_size}).items():
             check(name, value, is_positive(value), "a positive integer")
@@ -70,9 +70,7 @@ class UTNet(nn.Module):
         )
         self.decoder = nn.ModuleList(
             AttentionUp(below, width, attention) if blocks else ConvolutionUp(below, width)
-            for below, width, blocks in zip(
-                channels[:0:-1], channels[-2::-1], list(attention_blocks)[-2::-1], strict=True
-            )
+            for below, width, blocks in zip(channels[:0:-1], channels[-2::-1], attention_blocks[-2::-1], strict=True)
         )
         self.head = nn.Conv2d(channels[0], num_classes, kernel_size=1)
 
@@ -98,8 +96,8 @@ class EncoderLevel(nn.Sequential):
     """A residual block, then attention blocks, or one more residual block: (B, c_in, H, W) to (B, c_out, H, W)."""
 
     def __init__(self, c_in: int, c_out: int, blocks: int, attention: tuple[int, int, float]) -> None:
-        rest = [AttentionBlock(c_out, *attention) for _ in range(blocks)] or [ResidualBlock(c_out, c_out)]
-        super().__init__(ResidualBlock(c_in, c_out), *rest)
+        attended: list[nn.Module] = [AttentionBlock(c_out, *attention) for _ in range(blocks)]
+        super().__init__(ResidualBlock(c_in, c_out), *(attended or [ResidualBlock(c_out, c_out)]))
 
 
 class AttentionUp(nn.Module):
@@ -183,7 +181,7 @@ class EfficientAttention(nn.Module):
         q, k, v = (self._split(x) for x in (query, self._reduce(key), self._reduce(value)))
         bias = self.position(height, width).to(q.dtype) * q.shape[-1] ** -0.5  # (heads, H W, reduced_size**2)
         found = F.scaled_dot_product_attention(q, k, v, bias, self.dropout.p if self.training else 0.0)
-        found = found.permute(0, 3, 1, 2).flatten(1, 2).unflatten(2, (height, width))  # (B, C, H, W)
+        found = torch.unflatten(found.permute(0, 3, 1, 2).flatten(1, 2), 2, (height, width))  # (B, C, H, W)
         out: Tensor = self.dropout(self.out(found))
         return out
 
@@ -193,7 +191,7 @@ class EfficientAttention(nn.Module):
 
     def _split(self, x: Tensor) -> Tensor:
         """(B, d * heads, H, W) to (B, heads, H * W, d)."""
-        return x.flatten(2).unflatten(1, (-1, self.heads)).permute(0, 2, 3, 1)
+        return torch.unflatten(x.flatten(2), 1, (-1, self.heads)).permute(0, 2, 3, 1)
 
 
 class RelativePosition(nn.Module):
@@ -227,7 +225,8 @@ class PointwiseLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix the features of each pixel."""
-        return x + self.layers(x)
+        mixed: Tensor = x + self.layers(x)
+        return mixed
 
 
 class ResidualBlock(nn.Module):

@@ -3,6 +3,7 @@
 from functools import partial
 from types import ModuleType
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -22,7 +23,7 @@ def import_timm() -> ModuleType:
     return timm
 
 
-def transformer_blocks(width: int, depth: int, heads: int, dropout: float) -> nn.Module:
+def transformer_blocks(width: int, depth: int, heads: int, dropout: float) -> nn.Sequential:
     """ViT's blocks (Dosovitskiy et al. 2021, equations 2 and 3), (B, N, width) to the same each, in a Sequential.
 
     Each is x + MSA(LN(x)), then x + MLP(LN(x)) with 4 times the width inside.
@@ -52,7 +53,7 @@ def resized_positions(positions: Tensor, grid: int, rows: int, columns: int) -> 
 
     Dosovitskiy et al. 2021, section 3.2: 2-D interpolation; bicubic as in DeiT. The identity at the learnt size.
     """
-    square = positions.transpose(1, 2).unflatten(2, (grid, grid))
+    square = torch.unflatten(positions.transpose(1, 2), 2, (grid, grid))
     resized = F.interpolate(square.float(), (rows, columns), mode="bicubic", align_corners=False)
     return resized.flatten(2).transpose(1, 2).to(positions.dtype)
 
