@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from unetkit.models import DumbNet, ResidualUNet, UNet
+from unetkit.models import DumbNet, ResidualUNet, Segmenter, TransUNet, UNet, UTNet
 
 CONF = Path(__file__).parent.parent / "conf"
 FILES = sorted(CONF.glob("*/*.yaml"))
@@ -25,6 +25,9 @@ PARAMETERS = {
     "dumbnet": 37_633,
     "residual_small": 113_435,
     "residual_base": 449_980,
+    "segmenter": 1_666_306,
+    "transunet": 1_443_265,
+    "utnet": 638_713,
 }
 
 
@@ -42,7 +45,7 @@ def test_every_choice_composes_and_resolves(file: Path) -> None:
 @pytest.mark.parametrize("name", [p.stem for p in sorted((CONF / "model").glob("*.yaml")) if p.stem != "unet"])
 def test_every_network_is_a_module_of_the_stated_size(name: str) -> None:
     network = instantiate(composed(f"model={name}").model)
-    assert isinstance(network, UNet | ResidualUNet | DumbNet)
+    assert isinstance(network, UNet | ResidualUNet | DumbNet | Segmenter | TransUNet | UTNet)
     assert sum(p.numel() for p in network.parameters()) == PARAMETERS[name]
     assert f"{PARAMETERS[name]:,}" in (CONF / "model" / f"{name}.yaml").read_text() or name == "unet_large"
 
