@@ -6,7 +6,7 @@ from unetkit.models.utnet import AttentionUp, EfficientAttention, RelativePositi
 
 
 def test_the_size_is_that_of_the_authors_network() -> None:
-    """As their code (github.com/yhygao/UTNet) has it, run with its defaults; the paper's table 1 says 9.53M."""
+    """As their code (github.com/yhygao/UTNet), run with its defaults, has it."""
     with torch.device("meta"):
         network = UTNet(1, 4, [32, 64, 128, 256, 512], attention_blocks=[0, 1, 1, 1, 1])
     sizes = [sum(p.numel() for p in level.parameters()) for level in (*network.encoder, *network.decoder, network.head)]
