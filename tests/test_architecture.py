@@ -9,8 +9,8 @@ SOURCE = Path(__file__).parent.parent / "src" / "unetkit"
 LAYERS = (
     ("errors",),
     ("models", "losses", "metrics", "schedules", "pictures", "data"),
-    ("module", "inference", "loggers"),
-    ("callbacks", "checkpoint"),
+    ("module", "inference", "loggers", "drawing"),
+    ("callbacks", "checkpoint", "export"),
     ("records",),
     ("training",),
 )
