@@ -22,7 +22,7 @@ def main(cfg: DictConfig) -> None:
         except InstantiationException as error:
             raise UserError(str(error.__cause__)) from error
         file = Path(cfg.output).expanduser()
-        drawing = draw_u(network, cfg.size, HydraConfig.get().runtime.choices.model)
+        drawing = draw_u(network, cfg.size, HydraConfig.get().runtime.choices["model"])
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(drawing)

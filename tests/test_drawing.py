@@ -98,7 +98,12 @@ def test_what_is_no_u_is_refused() -> None:
     ids=["drawn", "size", "channels"],
 )
 def test_the_script(arguments: list[str], said: str, tmp_path: Path) -> None:
-    command = [sys.executable, ROOT / "scripts" / "draw.py", *arguments, f"output={tmp_path / 'new' / 'u.svg'}"]
+    command: list[str | Path] = [
+        sys.executable,
+        ROOT / "scripts" / "draw.py",
+        *arguments,
+        f"output={tmp_path / 'new' / 'u.svg'}",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.stderr.startswith(said)
     assert len(done.stderr.splitlines()) == done.returncode == (1 if said else 0)

@@ -69,8 +69,8 @@ class Box:
 def draw_u(network: nn.Module, size: int = 256, title: str | None = None) -> str:
     """SVG of what the network does with an image of size x size.
 
-    A box stands for features: their number above it, their height, which is their width, below it where it changes; the box's
-    width grows with the root of the one, its height with the root of the other. All come from a real forward pass.
+    A box stands for features: above it their number, below it their size where that changes; its width grows with the
+    root of the one, its height with the root of the other. All figures come from a forward pass.
 
     Raises:
         UserError: If the network is not one of images that goes down and up again, or the size does not suit it.
@@ -195,7 +195,10 @@ def arrow(x1: float, y1: float, x2: float, y2: float, colour: str, width: float,
     length = math.hypot(x2 - x1, y2 - y1)
     dx, dy = (x2 - x1) / length, (y2 - y1) / length
     head = 3 * width
-    points = ((x2, y2), *((x2 - head * dx + s * head * dy / 1.6, y2 - head * dy - s * head * dx / 1.6) for s in (1, -1)))
+    points = (
+        (x2, y2),
+        *((x2 - head * dx + s * head * dy / 1.6, y2 - head * dy - s * head * dx / 1.6) for s in (1, -1)),
+    )
     dash = ' stroke-dasharray="6 4"' if dashed else ""
     return (
         f'<path d="M{x1:.1f} {y1:.1f}L{x2 - head * dx:.1f} {y2 - head * dy:.1f}" stroke="{colour}" '

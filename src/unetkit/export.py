@@ -111,8 +111,8 @@ def trace(predictor: Predictor) -> ExportedProgram:
     model = RawToProbabilities(network, preprocessing).eval()  # channels_last would make batch 1 a graph of its own
     dtype = torch.uint8 if preprocessing.value_range is None else torch.float32
     example = torch.zeros(2, preprocessing.channels, 67, 101, dtype=dtype)
-    free = dict.fromkeys(AXES, Dim.DYNAMIC)  # type: ignore[attr-defined]
-    with symbolic.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]  # no guards against sizes 0 and 1
+    free = dict.fromkeys(AXES, Dim.DYNAMIC)
+    with symbolic.patch(backed_size_oblivious=True):  # no guards against sizes 0 and 1
         return torch.export.export(model, (example,), dynamic_shapes=(free,), strict=False)
 
 

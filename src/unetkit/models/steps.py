@@ -1,6 +1,7 @@
 """What a U-shaped network does with an image, noted down while it does it."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,12 +47,10 @@ def steps_of(network: nn.Module, size: int) -> list[Step]:
     first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
     if first is None:
         raise UserError(f"model={type(network).__name__} has no 2-D convolution, so there is no U to draw")
-    x = torch.zeros(1, first.in_channels, size, size)
-    training = network.training
+    x = torch.zeros(1, first.in_channels, size, size, device="meta")  # shapes without numbers: any size at once
     notes = Notes(x)
     with torch.no_grad(), notes:
-        output: Tensor = network.eval()(x)
-    network.train(training)
+        output: Tensor = deepcopy(network).to("meta").eval()(x)
     steps = [*notes.steps, *notes.pointwise]
     if not notes.is_rising or steps[-1].level != 0:
         raise UserError(f"model={type(network).__name__} does not go down and up again, so there is no U to draw")
