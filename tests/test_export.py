@@ -45,7 +45,12 @@ def settled(network: nn.Module) -> nn.Module:
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As training writes it."""
     network = settled(UNet(1, 1, [4, 8], padding="reflect", upsampling="bilinear"))
-    model = {"_target_": "unetkit.models.UNet", "channels": [4, 8], "padding": "reflect", "upsampling": "bilinear"}
+    model: dict[str, object] = {
+        "_target_": "unetkit.models.UNet",
+        "channels": [4, 8],
+        "padding": "reflect",
+        "upsampling": "bilinear",
+    }
     model |= {"in_channels": 1, "num_classes": 1}
     card = describe(model, PLAIN, 0.6, {"name": "test", "class_names": ["rest", "salt"]})
     state = {f"network.{key}": value for key, value in network.state_dict().items()}

@@ -107,12 +107,12 @@ def facts_of(predictor: Predictor) -> dict[str, Any]:
 def trace(predictor: Predictor) -> ExportedProgram:
     """The graph of raw pixels to probabilities, for every batch, height and width."""
     preprocessing = predictor.preprocessing
-    network = deepcopy(predictor.network).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    network = deepcopy(predictor.network).to(memory_format=torch.contiguous_format)
     model = RawToProbabilities(network, preprocessing).eval()  # channels_last would make batch 1 a graph of its own
     dtype = torch.uint8 if preprocessing.value_range is None else torch.float32
     example = torch.zeros(2, preprocessing.channels, 67, 101, dtype=dtype)
     free = dict.fromkeys(AXES, Dim.DYNAMIC)
-    with symbolic.patch(backed_size_oblivious=True):  # no guards against sizes 0 and 1
+    with symbolic.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]  # no guards against sizes 0 and 1
         return torch.export.export(model, (example,), dynamic_shapes=(free,), strict=False)
 
 
