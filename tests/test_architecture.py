@@ -10,8 +10,8 @@ LAYERS = (
     ("errors",),
     ("models", "losses", "metrics", "schedules", "pictures", "data"),
     ("tiling",),
-    ("module", "inference", "loggers", "results"),
-    ("callbacks", "checkpoint", "prediction"),
+    ("module", "inference", "loggers", "results", "drawing"),
+    ("callbacks", "checkpoint", "prediction", "export"),
     ("records", "importing"),
     ("training",),
 )

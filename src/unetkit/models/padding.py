@@ -17,7 +17,7 @@ def mirrored_indices(size: int, before: int, after: int, device: torch.device) -
 
 def mirror_pad(x: Tensor, height: tuple[int, int], width: tuple[int, int]) -> Tensor:
     """Mirror-pad (B, C, H, W) by (before, after) rows and columns, wider than the image if need be."""
-    if height == (0, 0) and width == (0, 0):
+    if all(isinstance(pixels, int) and pixels == 0 for pixels in (*height, *width)):  # not of a size still unknown
         return x
     rows = mirrored_indices(x.shape[-2], *height, x.device)
     columns = mirrored_indices(x.shape[-1], *width, x.device)
