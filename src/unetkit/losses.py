@@ -61,7 +61,7 @@ def foreground(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Probabilities and one-hot truth (B, K, H, W) of the K classes that are not background."""
     if logits.shape[1] == 1:
         return logits.sigmoid(), (target == 1).float()[:, None]
-    classes = torch.arange(1, logits.shape[1], device=target.device).view(1, -1, 1, 1)
+    classes = torch.arange(1, logits.shape[1], device=target.device).view(-1, *[1] * (target.ndim - 1))
     return logits.softmax(1)[:, 1:], (target[:, None] == classes).float()
 
 

@@ -175,7 +175,7 @@ class SegmentationModule(L.LightningModule):
     def _logits_and_truth(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Logits (B, C, h, w), class indices and what counts (B, h, w), where h, w is what the network predicts."""
         logits = self(batch["image"])
-        target = centre_crop(batch["mask"], logits.shape[-2], logits.shape[-1])
+        target = centre_crop(batch["mask"], *logits.shape[2:])
         return logits, target, target != VOID
 
     def _evaluate(self, phase: str, batch: Batch) -> None:
