@@ -101,8 +101,9 @@ def test_two_runs_are_equal(tmp_path: Path, cache: Path) -> None:
         [],
         ["callbacks=ema", "optimizer=sgd", "scheduler=onecycle"],
         ["scheduler=plateau", "scheduler.scheduler.patience=0", "scheduler.scheduler.factor=0.5"],
+        ["deep_supervision=0.4", "model.channels=[4,6,8]"],
     ],
-    ids=["cosine", "onecycle and EMA", "plateau"],
+    ids=["cosine", "onecycle and EMA", "plateau", "deep supervision"],
 )
 def test_resuming_goes_on_exactly(tmp_path: Path, cache: Path, extra: list[str]) -> None:
     options = ["model.dropout=0.3", "trainer.max_epochs=4", *extra]
@@ -165,6 +166,13 @@ def test_the_checkpoint_is_plain_and_predicts(tmp_path: Path, cache: Path) -> No
         ["trainer.precision=16", "trainer.accumulate_grad_batches=2", "trainer.gradient_clip_val=0.5"],
         ["callbacks=[ema,early_stopping]", "channels_last=false", "augment=flip"],
         ["model=residual_small", "model.channels=[4,6,8,8]", "loss=bce_then_lovasz"],
+        [
+            "deep_supervision=0.4",
+            "model.channels=[4,4,8]",
+            "model.padding=valid",
+            "trainer.precision=16",
+            "callbacks=ema",
+        ],
         ["data.split=kfold", "data.fold=2", "data.num_workers=2", "data.crop_size=20"],
     ],
     ids=lambda options: options[0],
@@ -219,6 +227,9 @@ def test_a_collapse_is_said(
         (["model.norm=layer"], "model.norm=layer must be one of"),
         (["monitor=val/f1"], "monitor=val/f1 must be one of"),
         (["seed=-1"], "seed=-1"),
+        (["deep_supervision=-1"], "deep_supervision=-1"),
+        (["deep_supervision=0.4"], "two or more decoder levels"),
+        (["model.spatial_dims=3"], "model.spatial_dims=3 is for volumes"),
         (["threshold=5"], "threshold=5"),
         (["trainer.accumulate_grad_batches=0"], "accumulate_grad_batches=0"),
         (["data.count=0"], "data.count=0 must be at least 2"),

@@ -3,9 +3,11 @@
 import inspect
 import math
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any, TypedDict
 
 import lightning as L
+import torch
 from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -16,6 +18,7 @@ from unetkit.data import VOID, Batch, Preprocessing
 from unetkit.errors import UserError
 from unetkit.metrics import segmentation_metrics
 from unetkit.models import centre_crop, classify, predict_full_frame, probabilities
+from unetkit.models.deep_supervision import SideHeads
 
 
 class Schedule(TypedDict):
@@ -42,6 +45,8 @@ class SegmentationModule(L.LightningModule):
         threshold: Probability above which a pixel is foreground.
         mirror_border: Where unpadded convolutions take pixels away: mirror them (the paper's overlap-tile), so that
             the whole frame is learnt and scored; else only the centre is.
+        deep_supervision: Weight of the mean loss of the decoder's other levels; 0 is off. Their heads are trained and
+            saved with the module, beside the network.
         artefact: What to store in checkpoints beside the weights, plain containers only.
     """
 
@@ -56,6 +61,7 @@ class SegmentationModule(L.LightningModule):
         num_classes: int = 1,
         threshold: float = 0.5,
         mirror_border: bool = True,
+        deep_supervision: float = 0.0,
         artefact: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -66,6 +72,8 @@ class SegmentationModule(L.LightningModule):
         self.preprocessing = preprocessing
         self.threshold = threshold
         self.mirror_border = mirror_border
+        self.deep_supervision = deep_supervision
+        self.side_heads = SideHeads(network, num_classes) if deep_supervision else None
         self.artefact = dict(artefact or {})
         self.monitored: float | None = None
         metrics = segmentation_metrics(num_classes)
@@ -85,8 +93,10 @@ class SegmentationModule(L.LightningModule):
             self.loss.progress = done  # type: ignore[assignment]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of a batch."""
-        loss: Tensor = self.loss(*self._logits_and_truth(batch))
+        """The loss of a batch; `train/loss` is that of the network alone, which compares with `val/loss`."""
+        with nullcontext([]) if self.side_heads is None else self.side_heads.watch(self.network) as features:
+            logits, target, valid = self._logits_and_truth(batch)
+        loss: Tensor = self.loss(logits, target, valid)
         self.log(
             "train/loss",
             loss,
@@ -96,6 +106,9 @@ class SegmentationModule(L.LightningModule):
             sync_dist=True,
             batch_size=len(batch["image"]),
         )
+        if self.side_heads is not None:
+            sides = [self.loss(side, target, valid) for side in self.side_heads(features, logits)]
+            loss = loss + self.deep_supervision * torch.stack(sides).mean()
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -127,7 +140,7 @@ class SegmentationModule(L.LightningModule):
             raise UserError(f"optimizer or scheduler: {error}") from error
 
     def _optimizer_and_scheduler(self, steps: float) -> OptimizerLRScheduler:
-        optimizer = self.make_optimizer(parameter_groups(self.network))
+        optimizer = self.make_optimizer(parameter_groups(self.network, self.side_heads))
         if self.schedule is None:
             return optimizer
         make_scheduler = self.schedule["scheduler"]
@@ -199,10 +212,11 @@ class SegmentationModule(L.LightningModule):
         return loss, scores
 
 
-def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
+def parameter_groups(*networks: nn.Module | None) -> list[dict[str, Any]]:
     """Matrices and kernels, which decay, apart from vectors (biases, scales of norms), which don't."""
-    decaying = [p for p in network.parameters() if p.ndim > 1]
-    vectors = [p for p in network.parameters() if p.ndim <= 1]
+    parameters = [p for network in networks if network is not None for p in network.parameters()]
+    decaying = [p for p in parameters if p.ndim > 1]
+    vectors = [p for p in parameters if p.ndim <= 1]
     groups: list[dict[str, Any]] = [{"params": decaying}]
     if vectors:
         groups.append({"params": vectors, "weight_decay": 0.0})

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import time
 import warnings
 from collections.abc import Iterator
@@ -107,6 +108,7 @@ def build_module(cfg: DictConfig, data: SegmentationDataModule) -> SegmentationM
         "scheduler": schedule["scheduler"] and cfg.scheduler.scheduler._target_,
         "callbacks=ema": "ema" in cfg.callbacks,
         "data.split": data.split_digest,
+        "deep_supervision": cfg.deep_supervision or None,  # as checkpoints from before it have
     }
     artefact = checkpoint.describe(plain(cfg.model), data.preprocessing, cfg.threshold, data.describe(), recipe)
     module = SegmentationModule(
@@ -118,6 +120,7 @@ def build_module(cfg: DictConfig, data: SegmentationDataModule) -> SegmentationM
         num_classes=cfg.model.num_classes,
         threshold=cfg.threshold,
         mirror_border=cfg.mirror_border,
+        deep_supervision=cfg.deep_supervision,
         artefact=artefact,
     )
     return module.to(memory_format=torch.channels_last) if cfg.channels_last else module
@@ -201,6 +204,13 @@ def check_numbers(cfg: DictConfig) -> None:
         raise UserError(f"seed={cfg.seed} must be a whole number from 0 to 2**32 - 1")
     if not isinstance(cfg.trainer.accumulate_grad_batches, int) or cfg.trainer.accumulate_grad_batches < 1:
         raise UserError(f"trainer.accumulate_grad_batches={cfg.trainer.accumulate_grad_batches} must be at least 1")
+    if not isinstance(cfg.deep_supervision, int | float) or not 0 <= cfg.deep_supervision < math.inf:
+        raise UserError(f"deep_supervision={cfg.deep_supervision} must be a weight of at least 0; 0 is off")
+    if cfg.model.get("spatial_dims", 2) != 2:
+        raise UserError(
+            f"model.spatial_dims={cfg.model.spatial_dims} is for volumes, but train.py reads images; take "
+            "model.spatial_dims=2, or train unetkit.models.UNet on volumes of your own as tests/test_unet_3d.py does"
+        )
     if not 0 <= cfg.threshold < 1:
         raise UserError(f"threshold={cfg.threshold} must be a probability, at least 0 and below 1")
 
