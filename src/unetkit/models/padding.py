@@ -39,9 +39,8 @@ def missing_to_multiple(size: int, halvings: int, least: int = 2) -> tuple[int, 
 
 def centre_crop(x: Tensor, *size: int) -> Tensor:
     """The centre (..., *size) of x, as in (..., height, width) of (..., H, W)."""
-    for axis, part in enumerate(size, start=x.ndim - len(size)):
-        x = x.narrow(axis, (x.shape[axis] - part) // 2, part)  # of a length that export can follow, unlike a slice
-    return x
+    starts = [(whole - part) // 2 for whole, part in zip(x.shape[-len(size) :], size, strict=True)]
+    return x[(..., *(slice(start, start + part) for start, part in zip(starts, size, strict=True)))]
 
 
 def predict_full_frame(network: nn.Module, x: Tensor) -> Tensor:

@@ -129,7 +129,7 @@ class UNet(nn.Module):
         below = channels[-1]
         for skip, out in zip(channels[-2::-1], decoder_channels[::-1], strict=True):
             up = Upsample(below, skip, upsampling, align_corners, layers)
-            level = DecoderLevel(up, convs(skip + up.out_channels, skip, out, layers))
+            level = DecoderLevel(up, convs(skip + up.out_channels, skip, out, layers), padding)
             if attention == "gate":
                 level.gate = AttentionGate(skip, below, layers)
             elif attention == "scse":
@@ -207,17 +207,18 @@ class Upsample(nn.Sequential):
 
 
 class DecoderLevel(nn.Module):
-    """Upsample from below, crop the skip where it is larger, concatenate (skip, upsampled), convolve.
+    """Upsample from below, crop the skip to it if `valid`, concatenate (skip, upsampled), convolve.
 
     Attributes:
         gate: If set, weighs the skip.
         scse: If set, weighs what leaves the level.
     """
 
-    def __init__(self, up: Upsample, convs: nn.Module) -> None:
+    def __init__(self, up: Upsample, convs: nn.Module, padding: Padding) -> None:
         super().__init__()
         self.up = up
         self.convs = convs
+        self.is_cropping = padding == "valid"
         self.gate: AttentionGate | None = None
         self.scse: SCSE | None = None
         self.shrinkage = 2 + up.shrinkage
@@ -226,7 +227,10 @@ class DecoderLevel(nn.Module):
         """(B, c_below, H, W) and (B, c_skip, >= 2 H, >= 2 W) to (B, c_out, about 2 H, about 2 W)."""
         x = self.up(below)
         if self.gate is not None:
-            skip = self.gate(centre_crop(skip, *(2 * side for side in below.shape[2:])), below)
-        skip = centre_crop(skip, *x.shape[2:])
+            skip = self.gate(self._cropped(skip, [2 * side for side in below.shape[2:]]), below)
+        skip = self._cropped(skip, x.shape[2:])
         y: Tensor = self.convs(torch.cat([skip, x], dim=1))
         return y if self.scse is None else self.scse(y)
+
+    def _cropped(self, skip: Tensor, size: Sequence[int]) -> Tensor:
+        return centre_crop(skip, *size) if self.is_cropping else skip
