@@ -31,14 +31,14 @@ def module_of(network: nn.Module, weight: float, **options: Any) -> Segmentation
 def batch(size: int = 37) -> Batch:
     generator = torch.Generator().manual_seed(0)
     image = torch.randint(0, 256, (2, 1, size, size + 4), dtype=torch.uint8, generator=generator)
-    return {"image": image, "mask": (image[:, 0] > 128).to(torch.uint8), "index": torch.arange(2)}  # type: ignore[typeddict-item]
+    return {"image": image, "mask": (image[:, 0] > 128).to(torch.uint8), "index": torch.arange(2)}
 
 
 def step(module: SegmentationModule) -> tuple[Tensor, list[Tensor]]:
     """Loss and gradients of one training step."""
     module.log = lambda *_, **__: None  # type: ignore[method-assign]  # there is no trainer to log to
     loss = module.training_step(batch(), 0)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     return loss.detach(), [p.grad for p in module.parameters() if p.grad is not None]
 
 

@@ -264,6 +264,15 @@ def test_a_checkpoint_of_another_network_or_a_finished_one_is_refused(tmp_path: 
         run(tmp_path / "b", cache, f"checkpoint={path}")
 
 
+def test_a_checkpoint_older_than_an_option_goes_on(tmp_path: Path, cache: Path) -> None:
+    run(tmp_path / "a", cache)
+    path = tmp_path / "a" / "checkpoints" / "last.ckpt"
+    content = torch.load(path, weights_only=True)
+    del content["unetkit"]["model"]["attention"], content["unetkit"]["recipe"]["deep_supervision"]
+    torch.save(content, path)
+    assert run(tmp_path / "b", cache, f"checkpoint={path}", "trainer.max_epochs=3")["epochs"] == 3
+
+
 def test_a_run_that_stops_within_an_epoch_is_scored(tmp_path: Path, cache: Path) -> None:
     summary = run(tmp_path, cache, "trainer.max_steps=2")
     assert 0 <= summary["val/iou"] <= 1

@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypedDict
 
 import lightning as L
@@ -94,7 +94,10 @@ class SegmentationModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a batch; `train/loss` is that of the network alone, which compares with `val/loss`."""
-        with nullcontext([]) if self.side_heads is None else self.side_heads.watch(self.network) as features:
+        watched: AbstractContextManager[list[Tensor]] = nullcontext([])
+        if self.side_heads is not None:
+            watched = self.side_heads.watch(self.network)
+        with watched as features:
             logits, target, valid = self._logits_and_truth(batch)
         loss: Tensor = self.loss(logits, target, valid)
         self.log(

@@ -1,5 +1,6 @@
 """train(cfg): from a composed configuration to a run directory. The one place that instantiates."""
 
+import inspect
 import json
 import logging
 import math
@@ -243,9 +244,11 @@ def check_resumable(cfg: DictConfig, content: dict[str, Any] | None, module: Seg
         return
     stored, ours = content["unetkit"], module.artefact
     ignored = "gradient_checkpointing"  # changes no weight
+    # An option that is younger than the checkpoint had its default then.
+    defaults = {name: p.default for name, p in inspect.signature(type(module.network)).parameters.items()}
     for part, prefix in (("model", "model."), ("recipe", "")):
         for key in sorted(stored[part].keys() | ours[part].keys()):
-            then, now = stored[part].get(key), ours[part].get(key)
+            then, now = stored[part].get(key, defaults.get(key)), ours[part].get(key)
             if then != now and key != ignored:
                 raise UserError(
                     f"checkpoint={cfg.checkpoint} was trained with {prefix}{key}: {then}, this run has {now}; "

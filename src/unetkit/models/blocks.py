@@ -34,7 +34,7 @@ class Layers:
     ) -> nn.Conv2d | nn.Conv3d:
         """A convolution that keeps the size, or loses dilation * (kernel // 2) on each side if `valid`."""
         pad = 0 if self.padding == "valid" else dilation * (kernel // 2)
-        mode = self.padding if pad else "zeros"
+        mode = "zeros" if self.padding == "valid" or pad == 0 else self.padding
         kind = nn.Conv2d if self.dims == 2 else nn.Conv3d
         return kind(c_in, c_out, kernel, padding=pad, dilation=dilation, groups=groups, bias=bias, padding_mode=mode)
 

@@ -39,8 +39,11 @@ def missing_to_multiple(size: int, halvings: int, least: int = 2) -> tuple[int, 
 
 def centre_crop(x: Tensor, *size: int) -> Tensor:
     """The centre (..., *size) of x, as in (..., height, width) of (..., H, W)."""
-    starts = [(whole - part) // 2 for whole, part in zip(x.shape[-len(size) :], size, strict=True)]
-    return x[(..., *(slice(start, start + part) for start, part in zip(starts, size, strict=True)))]
+    window = [slice(None)] * (x.ndim - len(size))
+    for whole, part in zip(x.shape[-len(size) :], size, strict=True):
+        start = (whole - part) // 2
+        window.append(slice(start, start + part))
+    return x[tuple(window)]
 
 
 def predict_full_frame(network: nn.Module, x: Tensor) -> Tensor:
