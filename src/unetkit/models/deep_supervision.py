@@ -14,8 +14,8 @@ from unetkit.models.padding import centre_crop
 class SideHeads(nn.Module):
     """A 1x1 convolution to logits on each decoder level but the last, for training only.
 
-    Deeply-supervised nets (Lee et al. 2015, arXiv 1409.5185, equation 3); on upsampled logits, 3D DSN (Dou et al.
-    2016, arXiv 1607.00582, section 2.2). The heads are no part of the network and do not hold it.
+    Deeply-supervised nets (Lee et al. 2015, arXiv 1409.5185); on upsampled logits, 3D DSN (Dou et al.
+    2016, arXiv 1607.00582). The heads are no part of the network and do not hold it.
 
     Args:
         network: With `decoder`, a ModuleList, deepest level first, each twice the size of the one before, and
