@@ -102,8 +102,9 @@ def test_two_runs_are_equal(tmp_path: Path, cache: Path) -> None:
         [],
         ["callbacks=ema", "optimizer=sgd", "scheduler=onecycle"],
         ["scheduler=plateau", "scheduler.scheduler.patience=0", "scheduler.scheduler.factor=0.5"],
+        ["deep_supervision=0.4", "model.channels=[4,6,8]"],
     ],
-    ids=["cosine", "onecycle and EMA", "plateau"],
+    ids=["cosine", "onecycle and EMA", "plateau", "deep supervision"],
 )
 def test_resuming_goes_on_exactly(tmp_path: Path, cache: Path, extra: list[str]) -> None:
     options = ["model.dropout=0.3", "trainer.max_epochs=4", *extra]
@@ -225,6 +226,13 @@ def test_a_run_of_several_classes_leaves_void_out(tmp_path: Path, cache: Path) -
         ["loss=sum", "loss.weights.weighted_bce=0.5", "loss.weights.boundary=1"],
         ["loss=boundary", "data.num_workers=1"],
         ["data=synthetic_multiclass", "data.batch_size=6", "augment=strong", "model.padding=valid"],
+        [
+            "deep_supervision=0.4",
+            "model.channels=[4,4,8]",
+            "model.padding=valid",
+            "trainer.precision=16",
+            "callbacks=ema",
+        ],
         ["data.split=kfold", "data.fold=2", "data.num_workers=2", "data.crop_size=20"],
     ],
     ids=lambda options: options[0],
@@ -279,6 +287,9 @@ def test_a_collapse_is_said(
         (["model.norm=layer"], "model.norm=layer must be one of"),
         (["monitor=val/f1"], "monitor=val/f1 must be one of"),
         (["seed=-1"], "seed=-1"),
+        (["deep_supervision=-1"], "deep_supervision=-1"),
+        (["deep_supervision=0.4"], "two or more decoder levels"),
+        (["model.spatial_dims=3"], "model.spatial_dims=3 is for volumes"),
         (["threshold=5"], "threshold=5"),
         (["trainer.accumulate_grad_batches=0"], "accumulate_grad_batches=0"),
         (["data.count=0"], "data.count=0 must be at least 2"),
@@ -316,6 +327,15 @@ def test_a_checkpoint_of_another_network_or_a_finished_one_is_refused(tmp_path: 
             run(tmp_path / "b", cache, f"checkpoint={path}", change, "trainer.max_epochs=9")
     with pytest.raises(UserError, match="has done 2 epochs"):
         run(tmp_path / "b", cache, f"checkpoint={path}")
+
+
+def test_a_checkpoint_older_than_an_option_goes_on(tmp_path: Path, cache: Path) -> None:
+    run(tmp_path / "a", cache)
+    path = tmp_path / "a" / "checkpoints" / "last.ckpt"
+    content = torch.load(path, weights_only=True)
+    del content["unetkit"]["model"]["attention"], content["unetkit"]["recipe"]["deep_supervision"]
+    torch.save(content, path)
+    assert run(tmp_path / "b", cache, f"checkpoint={path}", "trainer.max_epochs=3")["epochs"] == 3
 
 
 def test_a_run_that_stops_within_an_epoch_is_scored(tmp_path: Path, cache: Path) -> None:

@@ -3,9 +3,11 @@
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypedDict
 
 import lightning as L
+import torch
 from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -17,6 +19,7 @@ from unetkit.errors import UserError
 from unetkit.losses import apply_loss
 from unetkit.metrics import ClassIoU, segmentation_metrics
 from unetkit.models import centre_crop, classify, predict_full_frame, probabilities
+from unetkit.models.deep_supervision import SideHeads
 
 
 class Schedule(TypedDict):
@@ -44,6 +47,8 @@ class SegmentationModule(L.LightningModule):
         threshold: Probability above which a pixel is foreground.
         mirror_border: Where unpadded convolutions take pixels away: mirror them (the paper's overlap-tile), so that
             the whole frame is learnt and scored; else only the centre is.
+        deep_supervision: Weight of the mean loss of the decoder's other levels; 0 is off. Their heads are trained and
+            saved with the module, beside the network.
         artefact: What to store in checkpoints beside the weights, plain containers only.
     """
 
@@ -59,6 +64,7 @@ class SegmentationModule(L.LightningModule):
         class_names: Sequence[str] | None = None,
         threshold: float = 0.5,
         mirror_border: bool = True,
+        deep_supervision: float = 0.0,
         artefact: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -69,6 +75,8 @@ class SegmentationModule(L.LightningModule):
         self.preprocessing = preprocessing
         self.threshold = threshold
         self.mirror_border = mirror_border
+        self.deep_supervision = deep_supervision
+        self.side_heads = SideHeads(network, num_classes) if deep_supervision else None
         self.artefact = dict(artefact or {})
         self.monitored: float | None = None
         metrics = segmentation_metrics(num_classes)
@@ -91,8 +99,13 @@ class SegmentationModule(L.LightningModule):
             self.loss.progress = done  # type: ignore[assignment]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of a batch."""
-        loss = self._loss(batch, *self._logits_and_truth(batch))
+        """The loss of a batch; `train/loss` is that of the network alone, which compares with `val/loss`."""
+        watched: AbstractContextManager[list[Tensor]] = nullcontext([])
+        if self.side_heads is not None:
+            watched = self.side_heads.watch(self.network)
+        with watched as features:
+            logits, target, valid = self._logits_and_truth(batch)
+        loss = self._loss(batch, logits, target, valid)
         self.log(
             "train/loss",
             loss,
@@ -102,6 +115,9 @@ class SegmentationModule(L.LightningModule):
             sync_dist=True,
             batch_size=len(batch["image"]),
         )
+        if self.side_heads is not None:
+            sides = [self._loss(batch, side, target, valid) for side in self.side_heads(features, logits)]
+            loss = loss + self.deep_supervision * torch.stack(sides).mean()
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -133,7 +149,7 @@ class SegmentationModule(L.LightningModule):
             raise UserError(f"optimizer or scheduler: {error}") from error
 
     def _optimizer_and_scheduler(self, steps: float) -> OptimizerLRScheduler:
-        optimizer = self.make_optimizer(parameter_groups(self.network))
+        optimizer = self.make_optimizer(parameter_groups(self.network, self.side_heads))
         if self.schedule is None:
             return optimizer
         make_scheduler = self.schedule["scheduler"]
@@ -181,13 +197,13 @@ class SegmentationModule(L.LightningModule):
     def _logits_and_truth(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Logits (B, C, h, w), class indices and what counts (B, h, w), where h, w is what the network predicts."""
         logits = self(batch["image"])
-        target = centre_crop(batch["mask"], logits.shape[-2], logits.shape[-1])
+        target = centre_crop(batch["mask"], *logits.shape[2:])
         return logits, target, target != VOID
 
     def _loss(self, batch: Batch, logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         weight = batch.get("weight")
         if weight is not None:
-            weight = centre_crop(weight, logits.shape[-2], logits.shape[-1])
+            weight = centre_crop(weight, *logits.shape[2:])
         return apply_loss(self.loss, logits, target, valid, weight)
 
     def _evaluate(self, phase: str, batch: Batch) -> None:
@@ -211,10 +227,11 @@ class SegmentationModule(L.LightningModule):
         return loss, scores
 
 
-def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
+def parameter_groups(*networks: nn.Module | None) -> list[dict[str, Any]]:
     """Matrices and kernels, which decay, apart from vectors (biases, scales of norms), which don't."""
-    decaying = [p for p in network.parameters() if p.ndim > 1]
-    vectors = [p for p in network.parameters() if p.ndim <= 1]
+    parameters = [p for network in networks if network is not None for p in network.parameters()]
+    decaying = [p for p in parameters if p.ndim > 1]
+    vectors = [p for p in parameters if p.ndim <= 1]
     groups: list[dict[str, Any]] = [{"params": decaying}]
     if vectors:
         groups.append({"params": vectors, "weight_decay": 0.0})

@@ -1,7 +1,9 @@
 """train(cfg): from a composed configuration to a run directory. The one place that instantiates."""
 
+import inspect
 import json
 import logging
+import math
 import time
 import warnings
 from collections.abc import Iterator
@@ -112,6 +114,7 @@ def build_module(cfg: DictConfig, data: SegmentationDataModule) -> SegmentationM
         "scheduler": schedule["scheduler"] and cfg.scheduler.scheduler._target_,
         "callbacks=ema": "ema" in cfg.callbacks,
         "data.split": data.split_digest,
+        "deep_supervision": cfg.deep_supervision or None,  # as checkpoints from before it have
     }
     artefact = checkpoint.describe(plain(cfg.model), data.preprocessing, cfg.threshold, data.describe(), recipe)
     module = SegmentationModule(
@@ -124,6 +127,7 @@ def build_module(cfg: DictConfig, data: SegmentationDataModule) -> SegmentationM
         class_names=data.class_names,
         threshold=cfg.threshold,
         mirror_border=cfg.mirror_border,
+        deep_supervision=cfg.deep_supervision,
         artefact=artefact,
     )
     return module.to(memory_format=torch.channels_last) if cfg.channels_last else module
@@ -207,6 +211,13 @@ def check_numbers(cfg: DictConfig) -> None:
         raise UserError(f"seed={cfg.seed} must be a whole number from 0 to 2**32 - 1")
     if not isinstance(cfg.trainer.accumulate_grad_batches, int) or cfg.trainer.accumulate_grad_batches < 1:
         raise UserError(f"trainer.accumulate_grad_batches={cfg.trainer.accumulate_grad_batches} must be at least 1")
+    if not isinstance(cfg.deep_supervision, int | float) or not 0 <= cfg.deep_supervision < math.inf:
+        raise UserError(f"deep_supervision={cfg.deep_supervision} must be a weight of at least 0; 0 is off")
+    if cfg.model.get("spatial_dims", 2) != 2:
+        raise UserError(
+            f"model.spatial_dims={cfg.model.spatial_dims} is for volumes, but train.py reads images; take "
+            "model.spatial_dims=2, or train unetkit.models.UNet on volumes of your own as tests/test_unet_3d.py does"
+        )
     if not 0 <= cfg.threshold < 1:
         raise UserError(f"threshold={cfg.threshold} must be a probability, at least 0 and below 1")
 
@@ -239,9 +250,11 @@ def check_resumable(cfg: DictConfig, content: dict[str, Any] | None, module: Seg
         return
     stored, ours = content["unetkit"], module.artefact
     ignored = "gradient_checkpointing"  # changes no weight
+    # An option that is younger than the checkpoint had its default then.
+    defaults = {name: p.default for name, p in inspect.signature(type(module.network)).parameters.items()}
     for part, prefix in (("model", "model."), ("recipe", "")):
         for key in sorted(stored[part].keys() | ours[part].keys()):
-            then, now = stored[part].get(key), ours[part].get(key)
+            then, now = stored[part].get(key, defaults.get(key)), ours[part].get(key)
             if then != now and key != ignored:
                 raise UserError(
                     f"checkpoint={cfg.checkpoint} was trained with {prefix}{key}: {then}, this run has {now}; "
