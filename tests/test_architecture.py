@@ -12,10 +12,12 @@ LAYERS = (
     ("module", "inference", "loggers"),
     ("callbacks", "checkpoint"),
     ("records",),
+    ("evaluation",),
+    ("report",),
     ("training",),
 )
 LIGHTNING = {"data/datamodule", "module", "loggers", "callbacks", "records", "training"}
-HYDRA = {"training", "records"}
+HYDRA = {"training", "records", "evaluation/images"}
 FILES = sorted(SOURCE.rglob("*.py"))
 
 

@@ -1,0 +1,106 @@
+"""Which labelled images a model is scored on: those that its run kept for validation, or others."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra.utils import instantiate
+from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
+
+from unetkit import data as sources
+from unetkit.data import SegmentationDataModule
+from unetkit.data.files import read_image
+from unetkit.errors import UserError
+
+PARTS = ("train", "val", "test", "all")
+
+
+class LabelledImages:
+    """Images and their masks, read one by one, so that memory does not grow with their number.
+
+    Attributes:
+        name: What they are, for people.
+        num_classes: Of the masks; 1 for binary ones.
+        classes: Names of the classes without the background.
+        ids: Their names.
+
+    Args:
+        data: Where they come from.
+        part: `train`, `val`, `test` or `all`.
+
+    Raises:
+        UserError: If files are missing or unreadable, or no image is in that part.
+    """
+
+    def __init__(self, data: SegmentationDataModule, part: str) -> None:
+        if part not in PARTS:
+            raise UserError(f"part={part} must be one of {', '.join(PARTS)}")
+        if len(data.find_pairs()) < 2:
+            raise UserError(f"{data.name} holds fewer than two labelled images; scores need more")
+        data.inspect()
+        self._data = data
+        self._chosen = [i for i, side in enumerate(data.split) if part in (side, "all")]
+        if not self._chosen:
+            raise UserError(f"part={part}: the data has no such images; it has {', '.join(sorted(set(data.split)))}")
+        self.name = data.name if part == "all" else f"{data.name}, {part} part"
+        self.num_classes = data.num_classes
+        self.classes = ("foreground",) if data.num_classes == 1 else _numbered(data.num_classes)
+        self.ids = [data.pairs[i].id for i in self._chosen]
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def __getitem__(self, item: int) -> tuple[str, NDArray[Any], NDArray[np.uint8]]:
+        """Name, image as read, and mask (H, W) of class indices."""
+        index = self._chosen[item]
+        return self.ids[item], read_image(self._data.pairs[index].image), self._data.masks[index]
+
+    def __iter__(self) -> Iterator[tuple[str, NDArray[Any], NDArray[np.uint8]]]:
+        return (self[item] for item in range(len(self)))
+
+
+def of_run(run: Path) -> SegmentationDataModule:
+    """The data of a run, in the parts that it was split into.
+
+    Raises:
+        UserError: If its configuration names anything but our own data, so that it can't run a stranger's code.
+    """
+    cfg = OmegaConf.load(run / "config.yaml").data
+    allowed = {f"{sources.__name__}.{name}" for name in sources.__all__}
+    for target in _targets(OmegaConf.to_container(cfg)):
+        if target not in allowed:
+            raise UserError(f"{run / 'config.yaml'} asks for {target}; if you trust it, give data= and data.root=")
+    cfg.split = str(run / "split.csv")
+    return of_config(cfg)
+
+
+def of_config(cfg: DictConfig) -> SegmentationDataModule:
+    """The data that a `data=` on the command line describes."""
+    data: SegmentationDataModule = instantiate(cfg, augmentation=None, _convert_="all")
+    return data
+
+
+def of_folder(root: str | Path, cache_dir: str | Path, mask_values: Sequence[int] | None) -> SegmentationDataModule:
+    """A folder or zip of images/ and masks/; `mask_values` as in `SegmentationDataModule`."""
+    return SegmentationDataModule(
+        name=str(root),
+        pairs=partial(sources.folder_pairs, root),
+        augmentation=None,  # type: ignore[arg-type]  # nothing is trained
+        cache_dir=cache_dir,
+        mask_values=mask_values,
+    )
+
+
+def _numbered(num_classes: int) -> tuple[str, ...]:
+    return tuple(f"class {label}" for label in range(1, num_classes))
+
+
+def _targets(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        yield from (str(node[key]) for key in node if key == "_target_")
+    if isinstance(node, dict | list):
+        for value in node.values() if isinstance(node, dict) else node:
+            yield from _targets(value)

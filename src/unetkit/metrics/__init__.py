@@ -1,0 +1,50 @@
+from unetkit.metrics.boundaries import boundary_iou, hausdorff95
+from unetkit.metrics.calibration import calibration_counts, calibration_error
+from unetkit.metrics.counts import (
+    Counts,
+    accuracy,
+    confusion,
+    confusion_matrix,
+    dice,
+    iou,
+    kaggle_score,
+    matthews,
+    pixel_accuracy,
+    precision,
+    ratio,
+    recall,
+    specificity,
+)
+from unetkit.metrics.curves import THRESHOLDS, average_precision, curve_counts, threshold_counts
+from unetkit.metrics.scores import Dice, ImageIoU, KaggleScore, PooledIoU, PredictedShare, Score, segmentation_metrics
+
+__all__ = [
+    "THRESHOLDS",
+    "Counts",
+    "Dice",
+    "ImageIoU",
+    "KaggleScore",
+    "PooledIoU",
+    "PredictedShare",
+    "Score",
+    "accuracy",
+    "average_precision",
+    "boundary_iou",
+    "calibration_counts",
+    "calibration_error",
+    "confusion",
+    "confusion_matrix",
+    "curve_counts",
+    "dice",
+    "hausdorff95",
+    "iou",
+    "kaggle_score",
+    "matthews",
+    "pixel_accuracy",
+    "precision",
+    "ratio",
+    "recall",
+    "segmentation_metrics",
+    "specificity",
+    "threshold_counts",
+]
