@@ -29,7 +29,10 @@ def main(cfg: DictConfig) -> None:
             print(f"  {score:<20}{value:.4f}  95 % interval {low:.4f} to {high:.4f}")
     for name, scores in summary["differences"].items():
         value, low, high, better, worse = scores["per_image/iou"].values()
-        print(f"{name} less {next(iter(summary['models']))}: per_image/iou {value:+.4f} ({low:+.4f} to {high:+.4f}), ", end="")
+        print(
+            f"{name} less {next(iter(summary['models']))}: per_image/iou {value:+.4f} ({low:+.4f} to {high:+.4f}), ",
+            end="",
+        )
         print(f"better on {better} images, worse on {worse}")
     print(f"{summary['images']} images; wrote report.html, scores.csv, summary.json and figures/ to {cfg.output}")
 
@@ -52,8 +55,7 @@ def evaluate(cfg: DictConfig) -> "Summary":
     for line in warnings:
         print(f"warning: {line}", file=sys.stderr)
     measured = [
-        measure(model.name, model.predictor, tqdm(images, model.name, unit="image"), images.classes)
-        for model in models
+        measure(model.name, model.predictor, tqdm(images, model.name, unit="image"), images.classes) for model in models
     ]
     draws = resamples(len(measured[0].ids), cfg.bootstrap, cfg.seed)
     summary = summarise(measured, draws)

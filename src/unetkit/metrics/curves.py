@@ -5,9 +5,8 @@ from torch import Tensor
 
 from unetkit.metrics.counts import Counts, precision, recall
 
-# Hundredths, and closer towards 0 and 1, where most pixels lie.
-ENDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005)
-THRESHOLDS = torch.tensor(sorted({0.0, *ENDS, *(k / 100 for k in range(1, 100)), *(round(1 - x, 4) for x in ENDS)}))
+# Hundredths, for people, and even steps of logits, since most pixels lie close to 0 and 1.
+THRESHOLDS = torch.cat([torch.arange(100) / 100, torch.arange(-16, 16.1, 0.125).sigmoid()]).unique()
 
 
 def curve_counts(probability: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -34,14 +33,16 @@ def threshold_counts(histogram: Tensor) -> Counts:
 def average_precision(histogram: Tensor) -> Tensor:
     """Area under precision against recall, in [0, 1], of histograms (..., T + 1, 2).
 
-    The sum over thresholds of (R_n - R_n-1) P_n, without interpolation, on the grid of `THRESHOLDS`; nan where no
-    pixel is of the class.
+    The sum of (R_n - R_n-1) P_n over `THRESHOLDS`, without interpolation, and over taking all pixels; nan where none
+    is of the class.
     """
     counts = threshold_counts(histogram)
-    # From the strictest threshold down; at none all pixels are taken, which the last of the grid may not reach.
-    p, r = precision(counts).flip(-1), recall(counts).flip(-1)
     total = histogram.sum(-2)
     share = total[..., 1:] / total.sum(-1, keepdim=True).clamp(min=1)
-    p, r = torch.cat([p, share], -1), torch.cat([r, torch.ones_like(share)], -1)
+    # From the strictest threshold down to none at all, where precision is the share of the class.
+    p, r = (
+        torch.cat([precision(counts).flip(-1), share], -1),
+        torch.cat([recall(counts).flip(-1), torch.ones_like(share)], -1),
+    )
     area = (r.diff(dim=-1, prepend=torch.zeros_like(share)) * p).sum(-1)
     return torch.where(total[..., 1] == 0, torch.nan, area)

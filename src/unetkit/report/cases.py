@@ -81,9 +81,7 @@ def draw(
     return cases
 
 
-def _predicted(
-    image: Image, truth: NDArray[np.uint8], prediction: Prediction, prefix: str
-) -> list[tuple[str, Image]]:
+def _predicted(image: Image, truth: NDArray[np.uint8], prediction: Prediction, prefix: str) -> list[tuple[str, Image]]:
     probability = prediction.probability
     if probability.ndim == 2:
         return [(f"{prefix}errors", errors(image, truth, prediction.mask)),

@@ -90,7 +90,12 @@ def reliability(models: Sequence[Measured], summary: Summary) -> Figure:
     axes.set(ylabel="share that is right" if several else "share that is foreground", ylim=(0, 1), xlim=(0, 1))
     axes.legend(loc="upper left")
     lowest = min(line.get_ydata().min() for line in below.lines)  # type: ignore[union-attr]
-    below.set(ylim=(10 ** np.floor(np.log10(lowest)), 1), yscale="log", ylabel="share of\npixels", xlabel="predicted probability")
+    below.set(
+        ylim=(10 ** np.floor(np.log10(lowest)), 1),
+        yscale="log",
+        ylabel="share of\npixels",
+        xlabel="predicted probability",
+    )
     return figure
 
 

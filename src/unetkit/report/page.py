@@ -29,7 +29,11 @@ SCORES = (
     ("per_image/accuracy", "accuracy", "share of all pixels that are right; high wherever foreground is rare"),
     ("per_image/mcc", "MCC", "correlation of mask and truth, from -1 to 1"),
     ("per_image/boundary_iou", "boundary IoU", "IoU of the bands within 2 % of the diagonal of the outlines"),
-    ("per_image/hausdorff95", "Hausdorff-95, px", "95 % of each outline lies closer than this to the other; low is good"),
+    (
+        "per_image/hausdorff95",
+        "Hausdorff-95, px",
+        "95 % of each outline lies closer than this to the other; low is good",
+    ),
     ("pooled/iou", "IoU", "large masks weigh more than small ones"),
     ("pooled/dice", "Dice (F1)", ""),
     ("pooled/precision", "precision", ""),
@@ -109,7 +113,13 @@ def _figures(measured: Sequence[Measured], summary: Summary, draws: Tensor) -> l
 def _environment() -> jinja2.Environment:
     loader = jinja2.PackageLoader("unetkit.report", "")
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters |= {"png": _png, "number": _number, "interval": _interval, "signed": _signed, "verdict": _verdict}
+    environment.filters |= {
+        "png": _png,
+        "number": _number,
+        "interval": _interval,
+        "signed": _signed,
+        "verdict": _verdict,
+    }
     return environment
 
 
