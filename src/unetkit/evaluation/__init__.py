@@ -1,7 +1,7 @@
 from unetkit.evaluation.bootstrap import Interval, bootstrap, difference, resamples
-from unetkit.evaluation.images import LabelledImages, of_config, of_folder, of_run
+from unetkit.evaluation.images import LabelledImages, check_images, find_images, of_folder
 from unetkit.evaluation.measure import Measured, Measures, measure, measure_image
-from unetkit.evaluation.models import Model, open_models
+from unetkit.evaluation.models import Model, choose_device, open_models
 from unetkit.evaluation.scores import LOWER_IS_BETTER, Statistic, per_image, statistics
 from unetkit.evaluation.summary import Summary, empty_masks, summarise, write_scores, write_summary
 
@@ -15,13 +15,14 @@ __all__ = [
     "Statistic",
     "Summary",
     "bootstrap",
+    "check_images",
+    "choose_device",
     "difference",
     "empty_masks",
+    "find_images",
     "measure",
     "measure_image",
-    "of_config",
     "of_folder",
-    "of_run",
     "open_models",
     "per_image",
     "resamples",

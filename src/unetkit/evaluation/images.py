@@ -14,6 +14,7 @@ from unetkit import data as sources
 from unetkit.data import SegmentationDataModule
 from unetkit.data.files import read_image
 from unetkit.errors import UserError
+from unetkit.evaluation.models import Model
 
 PARTS = ("train", "val", "test", "all")
 
@@ -60,6 +61,61 @@ class LabelledImages:
 
     def __iter__(self) -> Iterator[tuple[str, NDArray[Any], NDArray[np.uint8]]]:
         return (self[item] for item in range(len(self)))
+
+
+def find_images(
+    first: Model, data: DictConfig | None, folder: str | None, part: str | None, cache_dir: str | Path
+) -> LabelledImages:
+    """The images of `input=` or `data=`, or those that the first model's run kept for validation.
+
+    Args:
+        first: The model that rules over the others.
+        data: `data=` of the command line, if given.
+        folder: `input=` of the command line, if given.
+        part: `train`, `val`, `test` or `all`; None for `val` of the run's own data and `all` of others.
+        cache_dir: Where the decoded masks of `folder` are kept.
+
+    Raises:
+        UserError: If both or neither are given and the model lies in no run directory, or the data holds a mistake.
+    """
+    if folder is not None and data is not None:
+        raise UserError(f"input={folder} and data={data.name} both say what to score on; give one")
+    if folder is not None:
+        mask_values = list(range(first.num_classes)) if first.num_classes > 2 else None
+        try:
+            return LabelledImages(of_folder(folder, cache_dir, mask_values), part or "all")
+        except UserError as error:  # name the key that was typed
+            raise UserError(str(error).replace("data.root=", "input=")) from error
+    if data is not None:
+        return LabelledImages(of_config(data), part or "all")
+    if first.run is None:
+        raise UserError(
+            f"checkpoint={first.path} lies in no run directory (config.yaml, split.csv), so it is not known which "
+            "images it was not trained on; give input=FOLDER of images/ and masks/, or data= and data.root="
+        )
+    return LabelledImages(of_run(first.run), part or "val")
+
+
+def check_images(models: Sequence[Model], images: LabelledImages) -> list[str]:
+    """What to know before believing the scores of these models on these images.
+
+    Raises:
+        UserError: If the masks have another number of classes than a model predicts.
+    """
+    warnings = []
+    for model in models:
+        if max(model.num_classes, 2) != max(images.num_classes, 2):
+            raise UserError(
+                f"checkpoint={model.path} predicts {max(model.num_classes, 2)} classes, the masks of {images.name} "
+                f"have {max(images.num_classes, 2)}; see data.mask_values"
+            )
+        seen = len(model.trained_on() & set(images.ids))
+        if seen:
+            warnings.append(
+                f"{seen} of the {len(images)} images have the names of images that {model.name} was trained on: "
+                "its scores on them say little about new images."
+            )
+    return warnings
 
 
 def of_run(run: Path) -> SegmentationDataModule:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -55,7 +56,6 @@ def write_report(
     images: LabelledImages,
     summary: Summary,
     draws: Tensor,
-    warnings: Sequence[str],
 ) -> None:
     """Write `report.html` and `figures/*.svg` and `*.png` into a folder that exists.
 
@@ -66,7 +66,6 @@ def write_report(
         images: That they were scored on.
         summary: The scores.
         draws: The resamples that the summary was made with.
-        warnings: What a reader must know before believing the scores.
     """
     with mpl.rc_context(figures.STYLE):
         drawn = {name: save(figure, folder / "figures" / name) for name, figure in _figures(measured, summary, draws)}
@@ -78,10 +77,8 @@ def write_report(
         summary=summary,
         figures=drawn,
         cases=shown,
-        warnings=warnings,
         scores=SCORES,
         main=MAIN,
-        lower_is_better=LOWER_IS_BETTER,
         date=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
     )  # fmt: skip
     (folder / "report.html").write_text(page, encoding="utf-8")
@@ -135,17 +132,19 @@ def _data_uri(kind: str, content: bytes) -> str:
 
 
 def _number(score: Mapping[str, float]) -> str:
-    return f"{score['value']:.{3 if score['value'] < 10 else 1}f}"
+    """The value; a dash where it is not defined, as precision-recall's area is without foreground."""
+    return "-" if math.isnan(score["value"]) else f"{score['value']:.{3 if score['value'] < 10 else 1}f}"
 
 
 def _interval(score: Mapping[str, float]) -> str:
     digits = 3 if score["high"] < 10 else 1
-    return f"{score['low']:.{digits}f} to {score['high']:.{digits}f}"
+    return "" if math.isnan(score["value"]) else f"{score['low']:.{digits}f} to {score['high']:.{digits}f}"
 
 
 def _signed(score: Mapping[str, float]) -> str:
     digits = 3 if abs(score["value"]) < 10 else 1
-    return f"{score['value']:+.{digits}f} ({score['low']:+.{digits}f} to {score['high']:+.{digits}f})"
+    shown = f"{score['value']:+.{digits}f} ({score['low']:+.{digits}f} to {score['high']:+.{digits}f})"
+    return "-" if math.isnan(score["value"]) else shown
 
 
 def _verdict(score: Mapping[str, Any], name: str) -> str:
