@@ -115,7 +115,8 @@ class References(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
-        self.loaded += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "style")]
+        self.loaded += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data")]
+        self.text += " ".join(value or "" for name, value in attrs if name == "style")
 
     def handle_data(self, data: str) -> None:
         self.text += data

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,10 @@ def values(model: Measured, label: int | None = None) -> dict[str, float]:
     return {name: bootstrap(statistic, draws).value for name, statistic in statistics(model, label).items()}
 
 
+def mean_of(scores: Tensor, weights: Tensor) -> Tensor:
+    return weights @ scores / weights.sum(1)
+
+
 def coins(chance: float, images: int, seed: int) -> Masks:
     """Images of one pixel, foreground by chance: against full truths, each scores 1 or 0."""
     return rows(*[[int(x)] for x in np.random.default_rng(seed).random(images) < chance])
@@ -100,7 +105,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     held = 0
     for seed in range(300):
         scores = torch.from_numpy((rng.random(60) < 0.7).astype(float))
-        interval = bootstrap(lambda weights, s=scores: weights @ s / weights.sum(1), resamples(60, 300, seed))
+        interval = bootstrap(partial(mean_of, scores), resamples(60, 300, seed))
         held += interval.low <= 0.7 <= interval.high
     assert 0.9 <= held / 300 <= 0.98
 

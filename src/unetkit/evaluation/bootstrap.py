@@ -45,7 +45,7 @@ def _once(draws: Tensor) -> Tensor:
 
 
 def _drawn(statistic: Statistic, draws: Tensor) -> Tensor:
-    return torch.cat([statistic(block.double()) for block in draws.split(BLOCK)])
+    return torch.cat([statistic(block.double()) for block in torch.split(draws, BLOCK)])
 
 
 def _interval(value: Tensor, drawn: Tensor) -> Interval:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from unetkit.evaluation.measure import Measured
@@ -56,7 +55,8 @@ def statistics(measured: Measured, label: int | None = None) -> dict[str, Statis
             (`pooled/ece`), which then are those of all classes, the background included.
     """
     every = slice(None) if label is None else slice(label, label + 1)
-    confusion, curves = measured.measures.confusion, measured.measures.curves[:, every]
+    # Floating once, not in each block of resamples: sums of whole numbers stay exact below 2**53.
+    confusion, curves = measured.measures.confusion.double(), measured.measures.curves[:, every].double()
     found: dict[str, Statistic] = {}
     for name, scores in per_image(measured).items():
         found[f"per_image/{name}"] = _mean(scores[:, every].mean(1))
@@ -81,4 +81,4 @@ def _pooled(confusion: Tensor, formula: Callable[[Counts], Tensor], every: slice
 
 def _sums(weights: Tensor, values: Tensor) -> Tensor:
     """Sums (R, ...) of values (N, ...) over the images, each counted as often as (R, N) says."""
-    return torch.tensordot(weights, values.double(), dims=1)
+    return (weights @ values.flatten(1)).view(-1, *values.shape[1:])

@@ -6,7 +6,7 @@ from torch import Tensor
 from unetkit.metrics.counts import Counts, precision, recall
 
 # Hundredths, for people, and even steps of logits, since most pixels lie close to 0 and 1.
-THRESHOLDS = torch.cat([torch.arange(100) / 100, torch.arange(-16, 16.1, 0.125).sigmoid()]).unique()
+THRESHOLDS = torch.cat([torch.arange(100) / 100, torch.arange(-16, 16.1, 0.125).sigmoid()]).sort().values
 
 
 def curve_counts(probability: Tensor, target: Tensor, valid: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ def _largest(values: NDArray[Any]) -> NDArray[np.int64]:
 def draw(
     chosen: Sequence[tuple[str, int]], models: Sequence[Model], measured: Sequence[Measured], images: LabelledImages
 ) -> list[Case]:
-    """Predict the chosen images again and draw them: image, truth, and each model's errors and probabilities."""
+    """Predict the chosen images again and draw them: image, truth, and each model's errors and probability or classes."""
     places = {id: place for place, id in enumerate(images.ids)}
     scores = [per_image(model)["iou"].mean(1) for model in measured]
     cases = []
@@ -82,15 +82,11 @@ def draw(
 
 
 def _predicted(image: Image, truth: NDArray[np.uint8], prediction: Prediction, prefix: str) -> list[tuple[str, Image]]:
-    probability = prediction.probability
+    probability, wrong = prediction.probability, errors(image, truth, prediction.mask)
     if probability.ndim == 2:
-        return [(f"{prefix}errors", errors(image, truth, prediction.mask)),
-                (f"{prefix}probability", fitted(heatmap(probability)))]  # fmt: skip
-    return [
-        (f"{prefix}prediction", fitted(overlay(image, prediction.mask))),
-        (f"{prefix}errors", errors(image, truth, prediction.mask)),
-        (f"{prefix}probability of the likeliest", fitted(heatmap(probability.max(0)))),
-    ]
+        return [(f"{prefix}errors", wrong), (f"{prefix}probability", fitted(heatmap(probability)))]
+    drawn = (f"{prefix}prediction", fitted(overlay(image, prediction.mask)))
+    return [drawn, (f"{prefix}errors", wrong)]
 
 
 def errors(image: Image, truth: NDArray[np.uint8], mask: NDArray[np.uint8]) -> Image:
@@ -106,11 +102,15 @@ def errors(image: Image, truth: NDArray[np.uint8], mask: NDArray[np.uint8]) -> I
     right = (mask == truth) & (truth > 0)
     false, missed = (mask > 0) & (mask != truth) & valid, (mask == 0) & (truth > 0) & valid
     y, x = np.indices(picture.shape[:2])
-    patterns = (RIGHT, np.ones_like(x, bool)), (FALSE, (x + y) % 12 < 6), (MISSED, (x % 8 < 4) & (y % 8 < 4))
-    for region, (colour, pattern) in zip((right, false, missed), patterns, strict=True):
+    stripes, dots = (x + y) % 12 < 6, (x % 8 < 4) & (y % 8 < 4)
+    for region, colour, strength in (
+        (right, RIGHT, np.full(x.shape, 0.4)),
+        (false, FALSE, np.where(stripes, 0.9, 0.15)),
+        (missed, MISSED, np.where(dots, 0.9, 0.15)),
+    ):
         inside = cv2.resize(region.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-        for where, strength in ((inside & ~pattern, 0.15), (inside & pattern, 0.4 if colour is RIGHT else 0.9)):
-            picture[where] = (1 - strength) * picture[where] + strength * colour
+        alpha = strength[inside][:, None]
+        picture[inside] = (1 - alpha) * picture[inside] + alpha * colour
     return picture.round().astype(np.uint8)
 
 

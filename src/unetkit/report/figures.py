@@ -5,6 +5,7 @@ Models differ by colour (Okabe & Ito 2008, safe for the colour-blind), by line s
 
 from collections.abc import Mapping, Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from unetkit.metrics import THRESHOLDS, Counts, iou, precision, recall, threshol
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 LINES = ("-", "--", "-.", ":")
 MARKERS = "os^Dv*"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -41,7 +42,7 @@ def threshold_curve(models: Sequence[Measured], draws: Tensor) -> Figure:
     for index, model in enumerate(models):
         counts = threshold_counts(model.measures.curves[:, 0])
         scores = iou(counts).double()
-        drawn = torch.cat([block.double() @ scores for block in draws.split(100)]) / draws.shape[1]
+        drawn = torch.cat([block.double() @ scores for block in torch.split(draws, 100)]) / draws.shape[1]
         low, high = np.percentile(drawn.numpy(), [2.5, 97.5], axis=0)
         colour = COLOURS[index % len(COLOURS)]
         axes.fill_between(grid, low, high, color=colour, alpha=0.15, linewidth=0)
@@ -89,7 +90,7 @@ def reliability(models: Sequence[Measured], summary: Summary) -> Figure:
     several = len(models[0].classes) > 1
     axes.set(ylabel="share that is right" if several else "share that is foreground", ylim=(0, 1), xlim=(0, 1))
     axes.legend(loc="upper left")
-    lowest = min(line.get_ydata().min() for line in below.lines)  # type: ignore[union-attr]
+    lowest = min(line.get_ydata().min() for line in below.lines)
     below.set(
         ylim=(10 ** np.floor(np.log10(lowest)), 1),
         yscale="log",
@@ -155,7 +156,7 @@ def differences(summary: Summary, names: Mapping[str, str]) -> Figure:
         values = np.array([[scores[name][key] for key in ("value", "low", "high")] for name in names]).T
         rows = np.arange(len(names)) + shift
         error = [values[0] - values[1], values[2] - values[0]]
-        style = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % 6]}
+        style: dict[str, Any] = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % 6]}
         axes.errorbar(values[0], rows, xerr=error, linestyle="none", markersize=5, capsize=3, label=model, **style)
     axes.set_yticks(range(len(names)), list(names.values()))
     axes.invert_yaxis()
@@ -181,7 +182,7 @@ def _panels(count: int, width: float = WIDTH, height: float = HEIGHT) -> tuple[F
     return figure, list(panels[:count])
 
 
-def _style(index: int) -> dict[str, str]:
+def _style(index: int) -> dict[str, Any]:
     return {"color": COLOURS[index % len(COLOURS)], "linestyle": LINES[index % len(LINES)]}
 
 

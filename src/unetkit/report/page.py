@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from unetkit.evaluation import LOWER_IS_BETTER, LabelledImages, Measured, Model, Summary
-from unetkit.pictures import Image, to_rgb
+from unetkit.pictures import CLASS_COLOURS, Image, to_rgb
 from unetkit.report import cases, figures
 
 PAPER_DPI = 300
@@ -78,6 +78,7 @@ def write_report(
         figures=drawn,
         cases=shown,
         scores=SCORES,
+        colours=CLASS_COLOURS.tolist(),
         main=MAIN,
         date=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
     )  # fmt: skip
