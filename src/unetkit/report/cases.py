@@ -60,7 +60,7 @@ def _largest(values: NDArray[Any]) -> NDArray[np.int64]:
 def draw(
     chosen: Sequence[tuple[str, int]], models: Sequence[Model], measured: Sequence[Measured], images: LabelledImages
 ) -> list[Case]:
-    """Predict the chosen images again and draw them: image, truth, and each model's errors and probability or classes."""
+    """Predict the chosen images again and draw them: image, truth, each model's errors and probability or classes."""
     places = {id: place for place, id in enumerate(images.ids)}
     scores = [per_image(model)["iou"].mean(1) for model in measured]
     cases = []
