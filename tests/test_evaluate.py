@@ -195,6 +195,14 @@ def test_other_images(place: Path, trained: tuple[Path, RunSummary], tmp_path: P
     assert same["models"] == everything["models"]
 
 
+def test_a_run_that_scored_only_the_centre_is_named(trained: tuple[Path, RunSummary], tmp_path: Path) -> None:
+    shutil.copytree(trained[0], tmp_path / "centre")
+    config = tmp_path / "centre" / "config.yaml"
+    config.write_text(config.read_text().replace("mirror_border: true", "mirror_border: false"))
+    found = evaluate(f"checkpoint={tmp_path / 'centre'}", f"output={tmp_path}")
+    assert "centre was trained with mirror_border=false" in found["warnings"][0]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -205,6 +213,8 @@ def test_other_images(place: Path, trained: tuple[Path, RunSummary], tmp_path: P
         (["checkpoint={run}", "part=test"], "part=test: the data has no such images; it has train, val"),
         (["checkpoint={run}", "input=/nowhere"], "input=/nowhere does not exist"),
         (["checkpoint={run}", "input=x", "data=folder"], "input=x and data=folder both say"),
+        (["checkpoint={run}", "data=folder"], "data.root is not set"),
+        (["checkpoint={run}", "data=folder", "data.folds=0"], "data.folds=0 must be a whole number of at least 1"),
         (["checkpoint={run}", "bootstrap=3"], "bootstrap=3 must be a whole number of at least 100"),
         (["checkpoint={run}", "device=abacus"], "device=abacus must be auto"),
         (["checkpoint={run}", "output=/proc/none"], "output=/proc/none can't be written"),

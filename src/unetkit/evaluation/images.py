@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
@@ -115,6 +116,11 @@ def check_images(models: Sequence[Model], images: LabelledImages) -> list[str]:
                 f"{seen} of the {len(images)} images have the names of images that {model.name} was trained on: "
                 "its scores on them say little about new images."
             )
+        if model.run and not _config(model.run).get("mirror_border", True):
+            warnings.append(
+                f"{model.name} was trained with mirror_border=false and has scored the centre of images only; here "
+                "it is scored on all of them, their borders mirrored."
+            )
     return warnings
 
 
@@ -124,7 +130,7 @@ def of_run(run: Path) -> SegmentationDataModule:
     Raises:
         UserError: If its configuration names anything but our own data, so that it can't run a stranger's code.
     """
-    cfg = OmegaConf.load(run / "config.yaml").data
+    cfg = _config(run).data
     allowed = {f"{sources.__name__}.{name}" for name in sources.__all__}
     for target in _targets(OmegaConf.to_container(cfg)):
         if target not in allowed:
@@ -134,8 +140,17 @@ def of_run(run: Path) -> SegmentationDataModule:
 
 
 def of_config(cfg: DictConfig) -> SegmentationDataModule:
-    """The data that a `data=` on the command line describes."""
-    data: SegmentationDataModule = instantiate(cfg, augmentation=None, _convert_="all")
+    """The data that a `data=` on the command line describes.
+
+    Raises:
+        UserError: If a value is wrong.
+    """
+    try:
+        data: SegmentationDataModule = instantiate(cfg, augmentation=None, _convert_="all")
+    except InstantiationException as error:
+        if not isinstance(error.__cause__, UserError):
+            raise
+        raise UserError(str(error.__cause__)) from error
     return data
 
 
@@ -148,6 +163,12 @@ def of_folder(root: str | Path, cache_dir: str | Path, mask_values: Sequence[int
         cache_dir=cache_dir,
         mask_values=mask_values,
     )
+
+
+def _config(run: Path) -> DictConfig:
+    cfg = OmegaConf.load(run / "config.yaml")
+    assert isinstance(cfg, DictConfig)  # as train.py writes it
+    return cfg
 
 
 def _numbered(num_classes: int) -> tuple[str, ...]:
