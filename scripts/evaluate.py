@@ -11,14 +11,14 @@ from unetkit.errors import UserError, mistakes_in_one_line
 if TYPE_CHECKING:
     from unetkit.evaluation import Summary
 
-MAIN = ("per_image/iou", "per_image/dice", "per_image/kaggle", "pooled/iou")
-
 
 @hydra.main(config_path="../conf", config_name="evaluate", version_base="1.3")
 def main(cfg: DictConfig) -> None:
     """Write `scores.csv`, `summary.json`, `report.html` and `figures/`, and tell the main scores."""
     with mistakes_in_one_line():
         summary = evaluate(cfg)
+    from unetkit.report import MAIN  # loaded by now
+
     for name, model in summary["models"].items():
         print(name)
         for score in MAIN:

@@ -1,4 +1,4 @@
-from unetkit.report.page import write_report
+from unetkit.report.page import MAIN, write_report
 from unetkit.report.run import evaluate_models
 
-__all__ = ["evaluate_models", "write_report"]
+__all__ = ["MAIN", "evaluate_models", "write_report"]
