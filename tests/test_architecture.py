@@ -13,10 +13,12 @@ LAYERS = (
     ("module", "inference", "loggers", "results", "drawing"),
     ("callbacks", "checkpoint", "prediction", "export"),
     ("records", "importing"),
+    ("evaluation",),
+    ("report",),
     ("training",),
 )
 LIGHTNING = {"data/datamodule", "module", "loggers", "callbacks", "records", "training"}
-HYDRA = {"training", "records"}
+HYDRA = {"training", "records", "evaluation/images"}
 FILES = sorted(SOURCE.rglob("*.py"))
 
 
