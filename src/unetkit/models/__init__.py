@@ -4,10 +4,12 @@ from unetkit.models.padding import centre_crop, mirror_pad, predict_full_frame
 from unetkit.models.residual_unet import ResidualUNet
 from unetkit.models.summary import activation_bytes, layer_table
 from unetkit.models.unet import UNet
+from unetkit.models.zoo import SMPNetwork
 
 __all__ = [
     "DumbNet",
     "ResidualUNet",
+    "SMPNetwork",
     "UNet",
     "activation_bytes",
     "centre_crop",
