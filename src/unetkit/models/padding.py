@@ -30,7 +30,8 @@ def missing_to_multiple(size: int, halvings: int, least: int = 2) -> tuple[int, 
     Reflection and BatchNorm need 2 at the bottleneck.
     """
     multiple = 2**halvings
-    total = max(-size % multiple, (least * multiple if halvings else 1) - size)
+    # Written as a multiple, which the exporter can halve fast; of positive numbers, as ONNX divides towards zero.
+    total = multiple * max((size + multiple - 1) // multiple, least if halvings else 1) - size
     return total // 2, total - total // 2
 
 

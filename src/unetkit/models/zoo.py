@@ -114,8 +114,8 @@ class PyramidLevel(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C / 4, H, W)."""
         if torch.onnx.is_in_onnx_export():
-            averages = averaging(x.shape[-2], self.bins) @ x @ averaging(x.shape[-1], self.bins).T
-            pooled = self.pool[1](averages)
+            rows, columns = (averaging(side, self.bins, x.device) for side in x.shape[-2:])
+            pooled = self.pool[1](rows @ x @ columns.T)
         else:
             pooled = self.pool(x)
         return F.interpolate(pooled, size=x.shape[-2:], mode="bilinear", align_corners=True)
@@ -154,11 +154,11 @@ def encoder_statistics(encoder: str, weights: str, in_channels: int) -> Statisti
     return tuple(mean), tuple(std)
 
 
-def averaging(side: int, bins: int) -> Tensor:
+def averaging(side: int, bins: int, device: torch.device) -> Tensor:
     """The matrix (bins, side) by which adaptive average pooling averages an axis."""
-    index = torch.arange(bins)[:, None]
+    index = torch.arange(bins, device=device)[:, None]
     start, end = index * side // bins, ((index + 1) * side + bins - 1) // bins
-    pixel = torch.arange(side)
+    pixel = torch.arange(side, device=device)
     return ((pixel >= start) & (pixel < end)) / (end - start)
 
 
