@@ -110,11 +110,15 @@ def test_checkpointing_changes_nothing_but_memory(name: str, checkpointing: int 
     assert share < (0.6 if checkpointing == "all" else 0.95)
 
 
-def test_the_path_that_transformers_drop_is_dropped_again() -> None:
-    """Without the same draws in the second run, the equality above would fail: it holds with a path dropped."""
-    network = SMPNetwork(architecture="Segformer", encoder="mit_b0", gradient_checkpointing="all")
-    first, second = (one_step(network, autocast=False)[0], network(torch.zeros(2, 1, 50, 70)).square().mean())
-    assert first != second
+def test_the_second_run_drops_the_same_paths() -> None:
+    plain, frugal = build("segformer"), build("segformer", "model.gradient_checkpointing=all")
+    frugal.load_state_dict(plain.state_dict())
+    for module in (*plain.modules(), *frugal.modules()):
+        if hasattr(module, "drop_prob"):  # a tenth at most, so that a seed might drop none
+            module.drop_prob = 0.5  # type: ignore[assignment]
+    torch.testing.assert_close(one_step(frugal, autocast=False), one_step(plain, autocast=False), rtol=0, atol=0)
+    x = torch.randn(2, 1, 50, 70)
+    assert not torch.equal(plain(x), plain(x))
 
 
 @pytest.mark.parametrize(("side", "bins"), [(13, 6), (4, 6), (1, 3), (18, 2)])

@@ -24,14 +24,13 @@ def mirror_pad(x: Tensor, height: tuple[int, int], width: tuple[int, int]) -> Te
     return x.index_select(-2, rows).index_select(-1, columns)
 
 
-def missing_to_multiple(size: int, halvings: int, least: int = 2) -> tuple[int, int]:
-    """Pixels to add (before, after) an axis so that it can be halved so often, and is at least `least` long then.
+def missing_to_multiple(size: int, halvings: int) -> tuple[int, int]:
+    """Pixels to add (before, after) an axis so that it can be halved so often, and is at least 2 long then.
 
-    Reflection and BatchNorm need 2 at the bottleneck.
+    Reflection and BatchNorm need those 2 at the bottleneck.
     """
     multiple = 2**halvings
-    # Written as a multiple, which the exporter can halve fast; of positive numbers, as ONNX divides towards zero.
-    total = multiple * max((size + multiple - 1) // multiple, least if halvings else 1) - size
+    total = max(-size % multiple, (2 * multiple if halvings else 1) - size)
     return total // 2, total - total // 2
 
 

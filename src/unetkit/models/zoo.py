@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 from unetkit.errors import UserError
 from unetkit.models.arguments import check, check_choice, is_positive
 from unetkit.models.checkpointing import checkpointed_levels, recompute_in_place
-from unetkit.models.padding import centre_crop, mirror_pad, missing_to_multiple
+from unetkit.models.padding import mirror_pad
 
 log = logging.getLogger(__name__)
 
@@ -71,13 +71,13 @@ class SMPNetwork(nn.Module):
         if encoder_weights is not None:
             self.statistics = encoder_statistics(encoder, encoder_weights, in_channels)
         self.model = _build(architecture, encoder, encoder_weights, in_channels, num_classes)
-        self.num_downsamplings = int(self.model.encoder.output_stride).bit_length() - 1
+        self.stride = int(self.model.encoder.output_stride)
         self.least_features = LEAST_FEATURES.get(architecture, 2)
         _allow_single_images(self.model.decoder)
         if architecture == "PSPNet":
             psp = self.model.decoder.psp
             psp.blocks = nn.ModuleList(PyramidLevel(block.pool, block.pool_size) for block in psp.blocks)
-        side = self.least_features << self.num_downsamplings
+        side = self.least_features * self.stride
         with _mistakes_of(f"model.architecture={architecture} model.encoder={encoder}"):  # which may want a fixed size
             levels = blocks_by_size(self.model, torch.zeros(1, in_channels, side, side))
         for level in levels[: checkpointed_levels(gradient_checkpointing, len(levels))]:
@@ -89,11 +89,19 @@ class SMPNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, num_classes, H, W) of images (B, in_channels, H, W)."""
         height, width = x.shape[-2:]
-        rows, columns = (
-            missing_to_multiple(side, self.num_downsamplings, self.least_features) for side in (height, width)
-        )
+        rows, columns = self._missing(height), self._missing(width)
         logits: Tensor = self.model(mirror_pad(x, rows, columns))
-        return centre_crop(logits, height, width)
+        return logits[..., rows[0] : rows[0] + height, columns[0] : columns[0] + width]
+
+    def _missing(self, size: int) -> tuple[int, int]:
+        """Pixels to add (before, after) an axis, so that it is a multiple of the encoder's stride, and long enough.
+
+        The sum is written as a multiple, which the exporter can halve again and again in little time, and only
+        positive numbers are divided, as ONNX rounds towards zero.
+        """
+        multiples = max((size + self.stride - 1) // self.stride, self.least_features)
+        before = self.stride // 2 * multiples - (size + 1) // 2
+        return before, self.stride * multiples - size - before
 
 
 class PyramidLevel(nn.Module):
