@@ -30,12 +30,14 @@ SIDE, BATCH = 128, 2  # of the images that a network is timed on
 def main() -> None:
     """Run the measurement that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    questions = parser.add_subparsers(dest="question", required=True)
+    questions = parser.add_subparsers(required=True, metavar="{memory,networks}")
     question = questions.add_parser("memory", help="what each setting of gradient_checkpointing keeps and costs")
+    question.set_defaults(run=memory)
     question.add_argument("--size", type=int, default=256, help="side of the image, in pixels")
     question.add_argument("--channels", type=int, nargs="+", default=LARGE, help="of each level")
     question.add_argument("--rounds", type=int, default=5, help="paired rounds; the median is shown")
     question = questions.add_parser("networks", help="a table of the networks of conf/model; goes on where it stopped")
+    question.set_defaults(run=networks)
     question.add_argument("--models", nargs="+", default=every_network(), help="default: all")
     question.add_argument("--epochs", type=int, default=12, help="of training on data=synthetic")
     question.add_argument("--count", type=int, default=500, help="synthetic images, of which a fifth validates")
@@ -43,7 +45,7 @@ def main() -> None:
     question.add_argument("--output", type=Path, default=Path("benchmark"), help="folder of networks.md, networks.json")
     arguments = vars(parser.parse_args())
     with mistakes_in_one_line():
-        {"memory": memory, "networks": networks}[arguments.pop("question")](**arguments)
+        arguments.pop("run")(**arguments)
 
 
 def memory(size: int, channels: list[int], rounds: int) -> None:
@@ -134,7 +136,7 @@ def multiply_adds(network: nn.Module, x: Tensor) -> int:
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         network.eval()(x)
     network.train()
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // 2
 
 
 def relative_speed(network: nn.Module, x: Tensor, rounds: int) -> float:

@@ -39,7 +39,7 @@ def run(block: nn.Module, recompute: bool, *inputs: Tensor) -> Tensor:
 
 def recompute_in_place(block: nn.Module) -> None:
     """Let a library's block compute its activations again from now on; its class, place and keys stay."""
-    block.forward = partial(_recomputed, block, partial(_with_own_lists, block.forward))  # type: ignore[method-assign]
+    block.forward = partial(_recomputed, block, partial(_with_own_lists, block.forward))
 
 
 def _recomputed(block: nn.Module, forward: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
