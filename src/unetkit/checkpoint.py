@@ -152,7 +152,7 @@ def read_safely(path: str | Path) -> Any:
 
 
 def build_network(model: dict[str, Any], path: str | Path) -> nn.Module:
-    """The network that a checkpoint describes.
+    """The network that a checkpoint describes, with random weights: no pretrained ones are downloaded for it.
 
     Raises:
         UserError: If it names anything but one of our networks, so that it can't run a stranger's code.
@@ -162,5 +162,6 @@ def build_network(model: dict[str, Any], path: str | Path) -> nn.Module:
     network = getattr(models, name, None) if package == models.__name__ and name in models.__all__ else None
     if not (isinstance(network, type) and issubclass(network, nn.Module)):
         raise UserError(f"checkpoint={path} asks for {target}, which is not a network of {models.__name__}")
-    built: nn.Module = network(**{key: value for key, value in model.items() if key != "_target_"})
+    arguments = {key: None if key == "encoder_weights" else value for key, value in model.items() if key != "_target_"}
+    built: nn.Module = network(**arguments)
     return built

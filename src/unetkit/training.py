@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from omegaconf import DictConfig
+from torch import nn
 
 from unetkit import checkpoint
 from unetkit.callbacks import CollapseWarning, EpochSeed, Pictures, RunFigures
-from unetkit.data import SegmentationDataModule
+from unetkit.data import Preprocessing, SegmentationDataModule
 from unetkit.errors import UserError
 from unetkit.losses import wants_weight
 from unetkit.metrics import segmentation_metrics
@@ -58,7 +60,7 @@ def train(cfg: DictConfig) -> Summary:
     L.seed_everything(cfg.seed, verbose=False)
     with library_mistakes():
         data = prepare_data(cfg)
-        module = build_module(cfg, data)
+        module = build_module(cfg, data, resume_from)
         figures = RunFigures()
         trainer = build_trainer(cfg, run_dir, figures)
     check_resumable(cfg, resume_from, module)
@@ -92,8 +94,10 @@ def prepare_data(cfg: DictConfig) -> SegmentationDataModule:
     return data
 
 
-def build_module(cfg: DictConfig, data: SegmentationDataModule) -> SegmentationModule:
-    """The network with its loss and optimisation.
+def build_module(
+    cfg: DictConfig, data: SegmentationDataModule, resumed: dict[str, Any] | None = None
+) -> SegmentationModule:
+    """The network with its loss and optimisation; `resumed` is the checkpoint that it goes on from.
 
     Raises:
         UserError: If the network has another number of classes than the masks.
@@ -116,13 +120,14 @@ def build_module(cfg: DictConfig, data: SegmentationDataModule) -> SegmentationM
         "data.split": data.split_digest,
         "deep_supervision": cfg.deep_supervision or None,  # as checkpoints from before it have
     }
-    artefact = checkpoint.describe(plain(cfg.model), data.preprocessing, cfg.threshold, data.describe(), recipe)
+    network, preprocessing = build_network(cfg, data.preprocessing, resumed)
+    artefact = checkpoint.describe(plain(cfg.model), preprocessing, cfg.threshold, data.describe(), recipe)
     module = SegmentationModule(
-        instantiate(cfg.model, _convert_="all"),
+        network,
         loss,
         instantiate(cfg.optimizer, _convert_="all"),
         schedule if schedule["scheduler"] is not None else None,
-        preprocessing=data.preprocessing,
+        preprocessing=preprocessing,
         num_classes=cfg.model.num_classes,
         class_names=data.class_names,
         threshold=cfg.threshold,
@@ -131,6 +136,21 @@ def build_module(cfg: DictConfig, data: SegmentationDataModule) -> SegmentationM
         artefact=artefact,
     )
     return module.to(memory_format=torch.channels_last) if cfg.channels_last else module
+
+
+def build_network(
+    cfg: DictConfig, preprocessing: Preprocessing, resumed: dict[str, Any] | None
+) -> tuple[nn.Module, Preprocessing]:
+    """The network, and the preprocessing, with the statistics that the network's pretraining asks for, if any."""
+    if resumed is not None and cfg.model.get("encoder_weights") is not None:  # all is there, nothing to download
+        stored = resumed["unetkit"]["preprocessing"]
+        return checkpoint.build_network(plain(cfg.model), cfg.checkpoint), Preprocessing.from_dict(stored)
+    network: nn.Module = instantiate(cfg.model, _convert_="all")
+    statistics = getattr(network, "statistics", None)
+    if statistics is not None:
+        mean, std = statistics
+        preprocessing = replace(preprocessing, mean=mean, std=std)
+    return network, preprocessing
 
 
 def build_trainer(cfg: DictConfig, run_dir: Path, figures: RunFigures) -> L.Trainer:

@@ -7,10 +7,12 @@ from unetkit.models.summary import activation_bytes, layer_table
 from unetkit.models.transunet import TransUNet
 from unetkit.models.unet import UNet
 from unetkit.models.utnet import UTNet
+from unetkit.models.zoo import SMPNetwork
 
 __all__ = [
     "DumbNet",
     "ResidualUNet",
+    "SMPNetwork",
     "Segmenter",
     "TransUNet",
     "UNet",
