@@ -1,5 +1,6 @@
 """Any of our networks as the classic U: `python scripts/draw.py model=unet_paper size=572 output=unet_paper.svg`."""
 
+import sys
 from pathlib import Path
 
 import hydra
@@ -8,6 +9,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from unetkit.command_line import quoted_paths
 from unetkit.errors import UserError, mistakes_in_one_line
 
 
@@ -32,4 +34,5 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    sys.argv = quoted_paths(sys.argv)
     main()

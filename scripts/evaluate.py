@@ -1,11 +1,13 @@
 """Scores, figures and a report: `python scripts/evaluate.py checkpoint=runs/.../last.ckpt`, or `checkpoint=[A,B]`."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
 from omegaconf import DictConfig, ListConfig
 
+from unetkit.command_line import quoted_paths
 from unetkit.errors import UserError, mistakes_in_one_line
 
 if TYPE_CHECKING:
@@ -48,4 +50,5 @@ def evaluate(cfg: DictConfig) -> "Summary":
 
 
 if __name__ == "__main__":
+    sys.argv = quoted_paths(sys.argv)
     main()

@@ -1,10 +1,12 @@
 """A network for other programs: `python scripts/export.py checkpoint=runs/.../last.ckpt output=model.onnx`."""
 
+import sys
 from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
 
+from unetkit.command_line import quoted_paths
 from unetkit.errors import UserError, mistakes_in_one_line
 
 USE = {
@@ -38,4 +40,5 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    sys.argv = quoted_paths(sys.argv)
     main()

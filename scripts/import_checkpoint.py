@@ -1,10 +1,12 @@
 """Other projects' weights: `python scripts/import_checkpoint.py checkpoint=THEIRS.pth output=OURS.ckpt`."""
 
+import sys
 from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
 
+from unetkit.command_line import quoted_paths
 from unetkit.errors import UserError, mistakes_in_one_line
 
 
@@ -36,4 +38,5 @@ def convert(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    sys.argv = quoted_paths(sys.argv)
     main()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import hydra
 from omegaconf import DictConfig, ListConfig
 
+from unetkit.command_line import quoted_paths
 from unetkit.errors import UserError, mistakes_in_one_line
 
 if TYPE_CHECKING:
@@ -106,4 +107,5 @@ def read_value_range(given: str | ListConfig | None) -> str | tuple[float, float
 
 
 if __name__ == "__main__":
+    sys.argv = quoted_paths(sys.argv)
     main()

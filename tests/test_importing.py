@@ -190,7 +190,9 @@ def test_what_was_read_predicts_as_one_of_our_checkpoints(tmp_path: Path) -> Non
     assert predictor.preprocessing == Preprocessing(3, None, (0.1, 0.2, 0.3), (0.5, 0.5, 0.5))
     pixels = torch.randint(0, 256, (1, 3, 37, 50), dtype=torch.uint8)
     logits = imported.network.eval()(preprocessing.normalise(pixels))
-    torch.testing.assert_close(predictor.probabilities(pixels)[:, 0], logits.softmax(1)[:, 1])
+    torch.testing.assert_close(
+        predictor.probabilities(pixels.permute(0, 2, 3, 1).numpy())[:, 0], logits.softmax(1)[:, 1]
+    )
 
 
 def test_statistics_must_fit_the_channels(tmp_path: Path) -> None:

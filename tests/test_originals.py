@@ -74,7 +74,8 @@ def test_the_recreations_loss_on_its_training_images() -> None:
     def resized(name: str, flags: int) -> NDArray[np.float32]:
         image = cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), flags)
         assert image is not None
-        return np.asarray(Image.fromarray(image).resize((104, 104), Image.Resampling.BILINEAR), np.float32) / 255
+        small = Image.fromarray(image).resize((104, 104), Image.Resampling.BILINEAR)
+        return (np.asarray(small) / 255).astype(np.float32)
 
     total = 0.0
     for start in range(0, len(names), 40):

@@ -349,3 +349,25 @@ def test_one_cycle_is_not_stretched(tmp_path: Path, cache: Path) -> None:
     path = tmp_path / "a" / "checkpoints" / "last.ckpt"
     with pytest.raises(UserError, match="planned for 6 steps"):
         run(tmp_path / "b", cache, "scheduler=onecycle", f"checkpoint={path}", "trainer.max_epochs=4")
+
+
+def test_weights_of_another_run_start_a_new_one(tmp_path: Path, cache: Path) -> None:
+    first = run(tmp_path / "first", cache)
+    last = first["last_checkpoint"]
+    frozen = ["optimizer.lr=0", "trainer.max_epochs=1"]
+    summary = run(tmp_path / "second", cache, f"weights={last}", *frozen)
+    assert summary["epochs"] == 1
+    ours = weights(Path(summary["last_checkpoint"]))
+    for key, value in weights(Path(last)).items():
+        assert "running" in key or "tracked" in key or torch.equal(value, ours[key]), key
+    for options, said in (
+        ([f"weights={last}", f"checkpoint={last}"], "give one of them"),
+        ([f"weights={last}", "model.channels=[4,6]"], r"another network, with .*channels=.*choose the same model="),
+        (["weights=nowhere.ckpt"], "nowhere.ckpt does not exist"),
+    ):
+        with pytest.raises(UserError, match=said):
+            run(tmp_path / "third", cache, *frozen, *options)
+    content = torch.load(last, weights_only=True)
+    torch.save({key: content[key] for key in ("unetkit", "state_dict")}, tmp_path / "bare.ckpt")
+    with pytest.raises(UserError, match="start with weights="):
+        run(tmp_path / "third", cache, f"checkpoint={tmp_path / 'bare.ckpt'}")

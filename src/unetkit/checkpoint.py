@@ -70,10 +70,8 @@ def load(
     content = read(path)
     card = content["unetkit"]
     network = build_network(card["model"], path)
-    prefix = "network."
-    state = content["state_dict"]
     try:
-        network.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        network.load_state_dict(network_state(content))
     except RuntimeError as error:
         raise UserError(f"checkpoint={path} holds weights that do not fit its own network: {error}") from error
     network.to(place, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
@@ -101,6 +99,26 @@ def load_ensemble(paths: Sequence[str | Path], device: str | torch.device = "cpu
             )
     members = [load(path, device, **options) for path in paths]
     return Ensemble(members, sum(member.threshold for member in members) / len(members), classes[0])
+
+
+def load_weights(network: nn.Module, path: str | Path) -> None:
+    """Fill a network with the weights of a checkpoint.
+
+    Raises:
+        UserError: If the file is not there, is not such a checkpoint, or is of another network.
+    """
+    content = read(path)
+    try:
+        network.load_state_dict(network_state(content))
+    except RuntimeError as error:
+        model = ", ".join(f"{key}={value}" for key, value in content["unetkit"]["model"].items() if key != "_target_")
+        raise UserError(f"weights={path} are of another network, with {model}; choose the same model=") from error
+
+
+def network_state(content: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The network's part of what `read` gives."""
+    prefix = "network."
+    return {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}
 
 
 def find_device(device: str | torch.device) -> torch.device:

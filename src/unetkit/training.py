@@ -1,6 +1,5 @@
 """train(cfg): from a composed configuration to a run directory. The one place that instantiates."""
 
-import inspect
 import json
 import logging
 import math
@@ -39,6 +38,7 @@ from unetkit.records import (
     summarise,
     write_records,
 )
+from unetkit.resuming import check_resumable, read_resumed
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +64,8 @@ def train(cfg: DictConfig) -> Summary:
         figures = RunFigures()
         trainer = build_trainer(cfg, run_dir, figures)
     check_resumable(cfg, resume_from, module)
+    if cfg.weights is not None:
+        checkpoint.load_weights(module.network, cfg.weights)
     keep_old_metrics(run_dir)
     write_records(cfg, run_dir, data, trainer)
     announce(data, module)
@@ -240,46 +242,6 @@ def check_numbers(cfg: DictConfig) -> None:
         )
     if not 0 <= cfg.threshold < 1:
         raise UserError(f"threshold={cfg.threshold} must be a probability, at least 0 and below 1")
-
-
-def read_resumed(cfg: DictConfig) -> dict[str, Any] | None:
-    """The checkpoint to go on from, if one is given.
-
-    Raises:
-        UserError: If it can't be read, or has as many epochs as are asked for.
-    """
-    if cfg.checkpoint is None:
-        return None
-    content = checkpoint.read(cfg.checkpoint)
-    epochs = int(content["epoch"]) + 1
-    if cfg.trainer.max_epochs is not None and 0 <= cfg.trainer.max_epochs <= epochs:
-        raise UserError(
-            f"checkpoint={cfg.checkpoint} has done {epochs} epochs already; ask for more with trainer.max_epochs"
-        )
-    log.info("going on after epoch %d of %s", epochs - 1, cfg.checkpoint)
-    return content
-
-
-def check_resumable(cfg: DictConfig, content: dict[str, Any] | None, module: SegmentationModule) -> None:
-    """Check that a checkpoint to go on from is of this network, recipe and split.
-
-    Raises:
-        UserError: If something differs.
-    """
-    if content is None:
-        return
-    stored, ours = content["unetkit"], module.artefact
-    ignored = "gradient_checkpointing"  # changes no weight
-    # An option that is younger than the checkpoint had its default then.
-    defaults = {name: p.default for name, p in inspect.signature(type(module.network)).parameters.items()}
-    for part, prefix in (("model", "model."), ("recipe", "")):
-        for key in sorted(stored[part].keys() | ours[part].keys()):
-            then, now = stored[part].get(key, defaults.get(key)), ours[part].get(key)
-            if then != now and key != ignored:
-                raise UserError(
-                    f"checkpoint={cfg.checkpoint} was trained with {prefix}{key}: {then}, this run has {now}; "
-                    "resume with the same model, optimizer, scheduler, callbacks, data and seed"
-                )
 
 
 @contextmanager

@@ -7,7 +7,14 @@ from torch import Tensor, nn
 from unetkit.models.arguments import check, check_choice, is_positive
 from unetkit.models.checkpointing import checkpointed_levels, run
 from unetkit.models.padding import centre_crop, mirror_pad, missing_to_multiple
-from unetkit.models.vit import import_timm, pretrained_vit, resized_positions, transformer_blocks, vit_initialisation
+from unetkit.models.vit import (
+    import_timm,
+    pretrained_vit,
+    pretraining_statistics,
+    resized_positions,
+    transformer_blocks,
+    vit_initialisation,
+)
 
 # The paper's Table 1 at patch size 16: (width, depth, heads) and timm's name of the same encoder with its weights.
 PRETRAINED = {
@@ -36,8 +43,8 @@ class Segmenter(nn.Module):
             interpolate them.
         drop_path: Stochastic depth of the encoder's last block, rising from 0 at the first (section 4.2).
         dropout: Of the decoder's blocks.
-        encoder_weights: None, or `imagenet` for timm's weights of the paper's encoders; the images then must be
-            normalised as those were, by mean 0.5 and standard deviation 0.5.
+        encoder_weights: None, or `imagenet` for timm's weights of the paper's encoders; `statistics` are then those
+            that the images must be normalised with.
         gradient_checkpointing: Blocks whose activations are computed again in the backward pass instead of kept:
             `none`, `all`, or a number N for the first N, the encoder's before the decoder's.
 
@@ -70,7 +77,8 @@ class Segmenter(nn.Module):
         for name, rate in (("drop_path", drop_path), ("dropout", dropout)):
             check(name, rate, 0 <= rate < 1, "at least 0 and below 1")
         self.num_checkpointed = checkpointed_levels(gradient_checkpointing, depth + decoder_depth)
-        self.grid, self.halvings = grid, patch_size.bit_length() - 1
+        self.grid, self.num_downsamplings = grid, patch_size.bit_length() - 1
+        self.statistics = pretraining_statistics(in_channels) if encoder_weights else None
 
         if encoder_weights is None:
             self.encoder = import_timm().models.vision_transformer.VisionTransformer(
@@ -89,7 +97,7 @@ class Segmenter(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, num_classes, H, W) of images (B, in_channels, H, W)."""
         height, width = x.shape[-2:]
-        x = mirror_pad(x, *(missing_to_multiple(side, self.halvings) for side in (height, width)))
+        x = mirror_pad(x, *(missing_to_multiple(side, self.num_downsamplings) for side in (height, width)))
         tokens, rows, columns = self._embed(x)
         for i, block in enumerate(self.encoder.blocks):
             tokens = run(block, i < self.num_checkpointed, tokens)  # (B, 1 + N, D)

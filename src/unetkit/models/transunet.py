@@ -11,7 +11,13 @@ from unetkit.models.arguments import check, check_choice, is_positive
 from unetkit.models.checkpointing import checkpointed_levels, run
 from unetkit.models.padding import centre_crop, mirror_pad, missing_to_multiple
 from unetkit.models.residual_unet import conv_norm_relu
-from unetkit.models.vit import import_timm, pretrained_vit, resized_positions, transformer_blocks
+from unetkit.models.vit import (
+    import_timm,
+    pretrained_vit,
+    pretraining_statistics,
+    resized_positions,
+    transformer_blocks,
+)
 
 LEVELS = 5  # sizes from 1 to 1/16
 PRETRAINED = "vit_base_r50_s16_384"  # timm's name of R50 + ViT-B/16
@@ -36,8 +42,8 @@ class TransUNet(nn.Module):
         decoder_channels: Features of the map that the tokens become at 1/16, then of the cascaded upsampler at 1/8,
             1/4, 1/2 and 1.
         dropout: Of the tokens, and of what each transformer block adds.
-        encoder_weights: None, or `imagenet` for timm's weights of the paper's encoder; the images then must be
-            normalised as those were, by mean 0.5 and standard deviation 0.5.
+        encoder_weights: None, or `imagenet` for timm's weights of the paper's encoder; `statistics` are then those
+            that the images must be normalised with.
         gradient_checkpointing: Levels whose activations are computed again in the backward pass instead of kept:
             `none`, `all`, or a number N for the N shallowest of sizes 1, 1/2, 1/4, 1/8 and 1/16.
 
@@ -89,6 +95,8 @@ class TransUNet(nn.Module):
             for below, skip, out in zip(decoder_channels[:-1], skips, decoder_channels[1:], strict=True)
         )
         self.head = nn.Conv2d(decoder_channels[-1], num_classes, kernel_size=3, padding=1)
+        self.num_downsamplings = LEVELS - 1
+        self.statistics = pretraining_statistics(in_channels) if encoder_weights else None
         if encoder_weights is not None:
             check_choice("encoder_weights", encoder_weights, ("imagenet",))
             sizes = [resnet_width, list(resnet_blocks), width, depth, heads]

@@ -58,6 +58,11 @@ def resized_positions(positions: Tensor, grid: int, rows: int, columns: int) -> 
     return resized.flatten(2).transpose(1, 2).to(positions.dtype)
 
 
+def pretraining_statistics(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel, on [0, 1], that timm's `augreg` weights of ViT were trained with."""
+    return (0.5,) * channels, (0.5,) * channels
+
+
 def pretrained_vit(name: str, in_channels: int, image_size: int, drop_path_rate: float = 0.0) -> nn.Module:
     """A timm network with the weights that timm has for it, fitted to the image's channels and to the token grid.
 

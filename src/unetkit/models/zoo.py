@@ -72,6 +72,7 @@ class SMPNetwork(nn.Module):
             self.statistics = encoder_statistics(encoder, encoder_weights, in_channels)
         self.model = _build(architecture, encoder, encoder_weights, in_channels, num_classes)
         self.stride = int(self.model.encoder.output_stride)
+        self.num_downsamplings = self.stride.bit_length() - 1
         self.least_features = LEAST_FEATURES.get(architecture, 2)
         _allow_single_images(self.model.decoder)
         if architecture == "PSPNet":
