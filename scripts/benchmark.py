@@ -91,7 +91,7 @@ def networks(models: list[str], epochs: int, count: int, rounds: int, output: Pa
 
 def measure(name: str, settings: dict[str, int], folder: Path) -> dict[str, Any]:
     """What the table says of a network, or why it is left out."""
-    run = [f"trainer.max_epochs={settings['epochs']}", f"data.count={settings['count']}", f"run_dir={folder / 'run'}"]
+    run = [f"trainer.max_epochs={settings['epochs']}", f"data.count={settings['count']}", "trainer.precision=16"]
     try:
         network, x = network_and_image(name)
         return {
@@ -99,7 +99,7 @@ def measure(name: str, settings: dict[str, int], folder: Path) -> dict[str, Any]
             "multiply_adds": multiply_adds(network, x),
             "speed": relative_speed(network, x, settings["rounds"]),
             "kept_bytes": activation_bytes(network, x),
-            "val_iou": train(composed(name, *run))["val/iou"],
+            "val_iou": train(composed(name, *run, f"run_dir={folder / 'run'}"))["val/iou"],
         }
     except UserError as error:
         return {"skipped": str(error)}
@@ -177,11 +177,11 @@ def markdown(rows: dict[str, dict[str, Any]], settings: dict[str, int]) -> str:
     epochs, count, rounds = (settings[key] for key in ("epochs", "count", "rounds"))
     lines += [
         f"`python scripts/benchmark.py networks --epochs {epochs} --count {count} --rounds {rounds}`, "
-        f"{time.strftime('%Y-%m-%d')}, torch {torch.__version__}, {torch.get_num_threads()} CPU threads, fp32. "
+        f"{time.strftime('%Y-%m-%d')}, torch {torch.__version__}, {torch.get_num_threads()} CPU threads. "
         "Multiply-adds: half of torch's FlopCounterMode, one image. Training speed: images/s of forward, backward and "
-        f"AdamW on {BATCH} images, of `{REFERENCE}`'s in the same run, median of paired rounds. Kept: for the backward "
-        f"pass of one image. IoU: after {epochs} epochs on {count} images of data=synthetic, of which a fifth "
-        "validates, all else as in conf/train.yaml; one seed.",
+        f"AdamW on {BATCH} images in fp32, of `{REFERENCE}`'s in the same run, median of paired rounds. Kept: for the "
+        f"backward pass of one image. IoU: after {epochs} epochs on {count} images of data=synthetic, of which a fifth "
+        "validates, trainer.precision=16, all else as in conf/train.yaml; one seed.",
     ]
     return "\n".join(lines) + "\n"
 
