@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from unetkit.errors import UserError
 
@@ -111,6 +112,25 @@ def read_image(ref: FileRef) -> Array:
     if image.ndim == 3 and ref.name.suffix.lower() != ".npy":
         image = np.ascontiguousarray(image[..., 2::-1])  # BGR or BGRA of any dtype, which cv2.cvtColor does not take
     return image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
+
+
+def read_palette_indices(ref: FileRef) -> Array | None:
+    """The indices (H, W) uint8 of a palette PNG, whose colours `read_image` gives; None for any other file.
+
+    None too where the whole palette is grey: some programs save any grey image so, with indices that mean nothing.
+
+    Raises:
+        UserError: If the file can't be decoded.
+    """
+    try:
+        content = ref.read()
+        if not content.startswith(b"\x89PNG") or content[25:26] != b"\x03":  # colour type 3: indexed
+            return None
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            colours = np.reshape(image.getpalette() or [], (-1, 3))
+            return None if (colours == colours[:, :1]).all() else np.array(image)
+    except (*UNREADABLE, SyntaxError) as error:  # which Pillow raises of broken chunks
+        raise UserError(f"{ref} can't be read as an image ({error}); replace or remove it") from error
 
 
 def find_images(place: Path) -> list[FileRef]:
