@@ -9,7 +9,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "unetkit"
 LAYERS = (
     ("errors",),
     ("models", "losses", "metrics", "schedules", "pictures", "data"),
-    ("module", "inference", "loggers"),
+    ("module", "inference", "loggers", "doctor"),
     ("callbacks", "checkpoint"),
     ("records",),
     ("training",),
