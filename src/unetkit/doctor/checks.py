@@ -48,8 +48,12 @@ def check_files(looks: Sequence[Look]) -> list[Finding]:
 
 def check_images(looks: Sequence[Look]) -> list[Finding]:
     """Bit depths and channels that can't be mixed, images of one value, alpha."""
-    looks = [look for look in looks if look.image is not None]
-    depths, channels = _by(looks, "dtype"), _by(looks, "channels")
+    depths: dict[str, list[Look]] = defaultdict(list)
+    colours: dict[int, list[Look]] = defaultdict(list)
+    for look, image in _images(looks):
+        depths[image.dtype].append(look)
+        if image.channels > 1:
+            colours[image.channels].append(look)
     findings: list[Finding] = []
     if "uint8" in depths and len(depths) > 1:
         few = min(depths, key=lambda dtype: len(depths[dtype]))
@@ -60,7 +64,6 @@ def check_images(looks: Sequence[Look]) -> list[Finding]:
         shown = " and ".join(map(depth_name, depths))
         fix = "nothing to do if they share one scale of values; else convert them"
         findings += _of_looks(Severity.WARNING, f"kinds of numbers are mixed: {shown}", fix, looks)
-    colours = {count: group for count, group in channels.items() if count != 1}
     if len(colours) > 1:
         few_channels = min(colours, key=lambda count: len(colours[count]))
         shown = " and ".join(f"{count} ({len(group):,})" for count, group in colours.items())
@@ -68,18 +71,17 @@ def check_images(looks: Sequence[Look]) -> list[Finding]:
         findings += _of_looks(
             Severity.FAULT, f"numbers of channels can't be mixed: {shown}", fix, colours[few_channels]
         )
-    ranges = [look.image.value_range for look in looks if look.image]
     findings += _of_looks(
         Severity.WARNING,
         "{n} image{s} {are} of a single value",
         "nothing can be learnt from them: remove them, unless predictions will meet such images too",
-        (look for look, (low, high) in zip(looks, ranges, strict=True) if low == high),
+        (look for look, image in _images(looks) if image.value_range[0] == image.value_range[1]),
     )
     findings += _of_looks(
         Severity.NOTE,
         "{n} image{s} {have} an alpha channel",
         "it is dropped; nothing to do unless it matters",
-        (look for look in looks if look.image and look.image.has_alpha),
+        (look for look, image in _images(looks) if image.has_alpha),
     )
     return findings
 
@@ -111,11 +113,8 @@ def depth_name(dtype: str) -> str:
     return {"uint8": "8-bit", "uint16": "16-bit", "float32": "float", "float64": "float"}.get(dtype, dtype)
 
 
-def _by(looks: Iterable[Look], fact: str) -> dict[object, list[Look]]:
-    groups: dict[object, list[Look]] = defaultdict(list)
-    for look in looks:
-        groups[getattr(look.image, fact)].append(look)
-    return groups
+def _images(looks: Iterable[Look]) -> Iterator[tuple[Look, ImageFacts]]:
+    return ((look, look.image) for look in looks if look.image)
 
 
 def _both(looks: Iterable[Look]) -> Iterator[tuple[Look, ImageFacts, MaskFacts]]:

@@ -71,7 +71,7 @@ def diagnose(root: str | Path | None, mask_suffix: str = "", machine: Machine | 
 
 
 def _coverage(look: Look, plan: MaskPlan) -> float | None:
-    if look.image is None or look.mask is None or look.image.shape != look.mask.shape:
+    if look.image is None or look.mask is None or look.image.shape != look.mask.shape or not plan.fits(look.mask):
         return None
     pixels = plan.pixels(look.mask)
     return float(pixels[1:].sum() / max(pixels.sum(), 1))

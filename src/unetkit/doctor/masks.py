@@ -46,7 +46,7 @@ class MaskPlan:
     def classes(self, values: NDArray[Any], facts: MaskFacts) -> NDArray[np.uint8]:
         """Class indices of a mask's values, `VOID` for void and unknown ones; smooth masks are cut at half."""
         if facts.is_soft or (facts.is_jpeg and self.values is None):
-            return (values > facts.values.max() / 2).astype(np.uint8)
+            return np.asarray(values > facts.values.max() / 2, np.uint8)
         if self.is_colour and not facts.is_colour:
             values = values.astype(np.int64) * 0x10101
         indices = np.full(values.shape, VOID, np.uint8)
@@ -54,6 +54,11 @@ class MaskPlan:
         for index, value in enumerate(known):
             indices[values == value] = min(index, 1) if self.values is None else index
         return indices
+
+    def fits(self, facts: MaskFacts) -> bool:
+        """Whether all values mean something."""
+        unknown = facts.values[self.classes(facts.values, facts) == VOID]
+        return not np.setdiff1d(unknown, [] if self.void is None else [self.void]).size
 
     def pixels(self, facts: MaskFacts) -> NDArray[np.int64]:
         """Pixels of each class, void ones left out."""
@@ -116,9 +121,9 @@ def _odd(masks: dict[Look, MaskFacts], foreign: set[Look]) -> tuple[list[Finding
             {k for k, m in masks.items() if (m.values < 0).any() or (m.values != np.floor(m.values)).any()},
         ),
         (
-            "{n} mask{s} {have} hundreds of values, like a photograph or numbered objects",
-            "a mask has one value for each class; of numbered objects, save (mask > 0) * 255",
-            {k for k, m in masks.items() if m.has_too_many and not m.is_jpeg},
+            "{n} mask{s} {have} dozens of values, like a photograph",
+            "a mask has one value for each class: are these the right files?",
+            {k for k, m in masks.items() if not m.is_jpeg and _are_too_many(m.values.tolist())},
         ),
     )
     findings: list[Finding] = []
@@ -152,8 +157,7 @@ def _class_plan(values: Sequence[int]) -> MaskPlan:
         findings.append(Finding(Severity.WARNING, what, "if it is a class, list it in data.mask_values"))
     if len(classes) == 2 and classes[0] == 0 and classes[1] in BINARY_VALUES:
         return MaskPlan(None, void, False, f"{_listed(classes)} and void 255", keys, tuple(findings))
-    counts_up = classes == list(range(len(classes)))
-    if len(classes) > MOST_CLASSES and not counts_up:
+    if _are_too_many(classes):
         what = f"the masks hold {len(classes)} values together, too many for classes"
         findings.append(Finding(Severity.FAULT, what, "save one value for each class; was something resized smoothly?"))
     elif len(classes) > MANY_CLASSES:
@@ -164,6 +168,11 @@ def _class_plan(values: Sequence[int]) -> MaskPlan:
     keys["mask_values"] = (classes, f"the values in the masks, of class 0 to {len(classes) - 1}")
     kind = f"{_listed(classes)}: {len(classes)} classes" + (" and void 255" if void else "")
     return MaskPlan(tuple(classes), void, False, kind, keys, tuple(findings))
+
+
+def _are_too_many(values: Sequence[int]) -> bool:
+    """For classes; those that count up from 0 may be numbers of objects, which is told apart."""
+    return len(values) > MOST_CLASSES and list(values) != list(range(len(values)))
 
 
 def _colour_plan(values: Sequence[int], masks: dict[Look, MaskFacts]) -> MaskPlan:

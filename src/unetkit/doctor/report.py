@@ -1,7 +1,9 @@
 """The diagnosis in words, and in pictures."""
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,6 +19,7 @@ from unetkit.errors import UserError
 from unetkit.pictures import CELL, overlay, sheet, to_rgb
 
 BINS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0)  # of coverage, upper ends
+WIDTH = 100  # characters of a line
 BAR = 30  # characters
 ACROSS = 4  # pairs in a row of the sheet
 SUSPICIOUS = 8  # rows of the sheet for findings, at most
@@ -85,7 +88,8 @@ def _histogram(diagnosis: Diagnosis) -> Iterable[str]:
 
 def _told(finding: Finding) -> Iterable[str]:
     names = f": {some(finding.names)}" if finding.names else ""
-    return [f"  - {finding.what}{names}", f"      {finding.fix}"]
+    yield textwrap.fill(finding.what + names, WIDTH, initial_indent="  - ", subsequent_indent="    ")
+    yield textwrap.fill(finding.fix, WIDTH, initial_indent="      ", subsequent_indent="      ")
 
 
 def _verdict(diagnosis: Diagnosis) -> str:
@@ -120,6 +124,8 @@ def _pictures(look: Look, diagnosis: Diagnosis) -> tuple[Picture, Picture]:
         image = nothing
     if look.mask is None:
         return image, nothing
+    if look.pair.mask and (look.mask.is_soft or not diagnosis.plan.fits(look.mask)):
+        return image, _shrunk(_to_uint8(read_image(look.pair.mask)), cv2.INTER_AREA)  # the file itself tells more
     classes = _shrunk(_classes(look, diagnosis), cv2.INTER_NEAREST)
     fits = look.image is not None and look.image.shape == look.mask.shape
     return image, overlay(image if fits else np.zeros((*classes.shape, 3), np.uint8), classes)
@@ -132,7 +138,7 @@ def _classes(look: Look, diagnosis: Diagnosis) -> Picture:
     return diagnosis.plan.classes(mask_values(look.pair.mask)[0], look.mask)
 
 
-def _to_uint8(image: NDArray[np.generic]) -> Picture:
+def _to_uint8(image: NDArray[Any]) -> Picture:
     if image.dtype != np.uint8:
         low, high = np.quantile(image, (0.001, 0.999))
         image = ((image.astype(np.float64) - low) * (255 / max(high - low, 1e-12))).clip(0, 255)

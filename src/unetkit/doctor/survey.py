@@ -62,11 +62,6 @@ class MaskFacts:
     digest: bytes
     code_differs: bool = False
 
-    @property
-    def has_too_many(self) -> bool:
-        """Whether there are more values than are kept."""
-        return len(self.values) >= MOST_VALUES
-
 
 @dataclass(frozen=True, eq=False)
 class Look:
@@ -207,7 +202,7 @@ def _is_soft(mask: NDArray[Any], values: NDArray[Any]) -> bool:
     margin = (values[-1] - values[0]) / 32
     between = ((mask > values[0] + margin) & (mask < values[-1] - margin)).astype(np.uint8)
     inside = cv2.erode(between, np.ones((5, 5), np.uint8))
-    return values[-1] >= 1 and between.mean() < 0.5 and inside.sum() <= 0.02 * between.sum()
+    return bool(values[-1] >= 1 and between.mean() < 0.5 and inside.sum() <= 0.02 * between.sum())
 
 
 def _digest(array: NDArray[Any]) -> bytes:
