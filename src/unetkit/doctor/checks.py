@@ -91,7 +91,11 @@ def check_amounts(coverage: dict[str, float], plan: MaskPlan) -> list[Finding]:
     findings: list[Finding] = []
     if len(coverage) < 2:
         what = f"{len(coverage)} whole pair of image and mask" if coverage else "no whole pair of image and mask"
-        findings.append(Finding(Severity.FAULT, what, "two at least are needed, one to train on and one to validate"))
+        findings.append(
+            Finding(
+                Severity.FAULT, what, "at least two are needed, to train and to validate: cut a large one into tiles"
+            )
+        )
     elif len(coverage) < FEW:
         fix = "large images make up for it with data.crop_size; else label more: 20 to 50 are a start"
         findings.append(Finding(Severity.WARNING, f"only {len(coverage)} pairs", fix))

@@ -10,7 +10,7 @@ from unetkit.doctor.duplicates import duplicates, is_sequence, is_sorted_by_numb
 from unetkit.doctor.findings import Finding, Severity, worst_first
 from unetkit.doctor.layout import Layout, find_layout
 from unetkit.doctor.masks import MaskPlan, plan_masks
-from unetkit.doctor.proposal import Machine, propose
+from unetkit.doctor.proposal import Machine, check_memory, propose
 from unetkit.doctor.survey import Look, survey
 
 MANY = 200  # pairs from which on there is a progress bar
@@ -53,6 +53,7 @@ def diagnose(root: str | Path | None, mask_suffix: str = "", machine: Machine | 
     Raises:
         UserError: If there is nothing to read.
     """
+    machine = machine or Machine.here()
     layout = find_layout(root, mask_suffix)
     looks = tuple(survey(tqdm(layout.pairs, unit="pair", disable=len(layout.pairs) < MANY)))
     plan = plan_masks(looks)
@@ -65,8 +66,9 @@ def diagnose(root: str | Path | None, mask_suffix: str = "", machine: Machine | 
         *check_amounts(coverage, plan),
         *duplicates(looks),
         *_about_order(looks),
+        *check_memory(looks, machine),
     ]
-    experiment = propose(layout, looks, plan, coverage, machine or Machine.here()) if coverage else None
+    experiment = propose(layout, looks, plan, coverage, machine) if coverage else None
     return Diagnosis(layout, looks, plan, coverage, tuple(worst_first(findings)), experiment)
 
 

@@ -15,6 +15,7 @@ from unetkit.doctor.survey import Look, MaskFacts
 BINARY_VALUES = (1, 255, 65535)
 MOST_CLASSES = 40  # more values than these are no classes, unless they count 0, 1, 2, ...
 MANY_CLASSES = 20  # from which numbers may be those of objects
+MOST_OBJECTS = 200
 VOID_COLOUR = 0xE0E0C0  # of PASCAL VOC
 
 
@@ -171,8 +172,8 @@ def _class_plan(values: Sequence[int]) -> MaskPlan:
 
 
 def _are_too_many(values: Sequence[int]) -> bool:
-    """For classes; those that count up from 0 may be numbers of objects, which is told apart."""
-    return len(values) > MOST_CLASSES and list(values) != list(range(len(values)))
+    """For classes; those that count up from 0 may be numbers of objects, if they aren't a photograph's 256."""
+    return len(values) > MOST_CLASSES and not (list(values) == list(range(len(values))) and len(values) < MOST_OBJECTS)
 
 
 def _colour_plan(values: Sequence[int], masks: dict[Look, MaskFacts]) -> MaskPlan:

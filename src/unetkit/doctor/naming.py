@@ -49,7 +49,7 @@ def match(
         (image_by_id[id].name.name for id in lonely_images if id not in renamed),
     )
     findings += of_files(
-        Severity.FAULT,
+        Severity.WARNING if codes else Severity.FAULT,  # TGS Salt's reader leaves them out
         f"{{n}} mask{{s}}{where} {{have}} no image",
         "add the images, or remove the masks" + (f" (their names must end in {suffix})" if suffix else ""),
         (mask_by_id[id].name.name for id in lonely_masks if id not in renamed.values()),

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from unetkit.doctor.duplicates import is_sequence, is_sorted_by_number
+from unetkit.doctor.findings import Finding, Severity, of_files
 from unetkit.doctor.layout import Layout
 from unetkit.doctor.masks import MaskPlan
 from unetkit.doctor.survey import Look
@@ -94,6 +95,21 @@ def propose(layout: Layout, looks: Sequence[Look], plan: MaskPlan, coverage: dic
             *(["  precision: 16  # mixed: faster on a GPU, and half the memory"] if machine.is_gpu else []),
             "",
         ]
+    )
+
+
+def check_memory(looks: Sequence[Look], machine: Machine) -> list[Finding]:
+    """Images so large that validation, which sees them whole, may not fit."""
+    width = LARGE[0] if machine.is_gpu else SMALL[0]
+    # At full size the network holds about four arrays of its first level's features, fp32.
+    need = {look: 4 * 4 * width * look.image.shape[0] * look.image.shape[1] for look in looks if look.image}
+    large = [look for look, size in need.items() if size > machine.memory]
+    return of_files(
+        Severity.WARNING,
+        f"{{n}} image{{s}} may not fit into the {machine.memory / 2**30:.0f} GiB of memory when validated whole",
+        "cut images and masks into tiles of at most 2048 px",
+        (look.pair.id for look in large),
+        (look.pair.id for look in large),
     )
 
 

@@ -17,7 +17,7 @@ from unetkit.errors import UserError
 
 THUMB = 16  # side of the averaged image by which near duplicates are found
 MOST_VALUES = 300  # distinct values of a mask that are kept
-SOFT_VALUES = 5  # distinct values from which on a mask may be a smoothed one
+SOFT_VALUES = 3  # values between the ends from which on a mask may be a smoothed one
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,12 +197,13 @@ def _counted(mask: NDArray[Any], is_colour: bool, is_jpeg: bool, code_differs: b
 
 def _is_soft(mask: NDArray[Any], values: NDArray[Any]) -> bool:
     """Whether there are many values, and those between the ends only along outlines, as smooth resizing leaves them."""
-    if len(values) < SOFT_VALUES:
-        return False
     margin = (values[-1] - values[0]) / 32
-    between = ((mask > values[0] + margin) & (mask < values[-1] - margin)).astype(np.uint8)
+    low, high = values[0] + margin, values[-1] - margin
+    if values[-1] < 1 or np.count_nonzero((values > low) & (values < high)) < SOFT_VALUES:
+        return False
+    between = ((mask > low) & (mask < high)).astype(np.uint8)
     inside = cv2.erode(between, np.ones((5, 5), np.uint8))
-    return bool(values[-1] >= 1 and between.mean() < 0.5 and inside.sum() <= 0.02 * between.sum())
+    return bool(between.mean() < 0.5 and inside.sum() <= 0.02 * between.sum())
 
 
 def _digest(array: NDArray[Any]) -> bytes:
