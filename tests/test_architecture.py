@@ -7,15 +7,18 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "unetkit"
 LAYERS = (
-    ("errors",),
+    ("errors", "command_line"),
     ("models", "losses", "metrics", "schedules", "pictures", "data"),
-    ("module", "inference", "loggers", "doctor"),
-    ("callbacks", "checkpoint"),
-    ("records",),
+    ("tiling",),
+    ("module", "inference", "loggers", "results", "drawing", "doctor"),
+    ("callbacks", "checkpoint", "prediction", "export"),
+    ("records", "importing", "resuming"),
+    ("evaluation",),
+    ("report",),
     ("training",),
 )
 LIGHTNING = {"data/datamodule", "module", "loggers", "callbacks", "records", "training"}
-HYDRA = {"training", "records"}
+HYDRA = {"training", "records", "resuming", "evaluation/images"}
 FILES = sorted(SOURCE.rglob("*.py"))
 
 
