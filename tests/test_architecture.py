@@ -10,7 +10,7 @@ LAYERS = (
     ("errors", "command_line"),
     ("models", "losses", "metrics", "schedules", "pictures", "data"),
     ("tiling",),
-    ("module", "inference", "loggers", "results", "drawing"),
+    ("module", "inference", "loggers", "results", "drawing", "doctor"),
     ("callbacks", "checkpoint", "prediction", "export"),
     ("records", "importing", "resuming"),
     ("evaluation",),
