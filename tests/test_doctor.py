@@ -243,9 +243,9 @@ def test_a_wrong_folder_is_one_line(clean: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="nothing is there"):
         diagnose(tmp_path / "empty", machine=CPU)
-    with pytest.raises(UserError, match=f"try data.root={clean}"):
+    with pytest.raises(UserError, match=rf"try data.root={clean}"):
         diagnose(tmp_path, machine=CPU)
-    with pytest.raises(UserError, match="data.root is not set"):
+    with pytest.raises(UserError, match=r"data\.root is not set"):
         diagnose(None, machine=CPU)
     with pytest.raises(UserError, match="does not exist"):
         diagnose(tmp_path / "nowhere", machine=CPU)
