@@ -141,7 +141,7 @@ def fit(folds: Sequence[Measured]) -> PostProcessing:
     Of equal ones, the smallest area, and the threshold nearest to 0.5.
     """
     scores = torch.stack([torch.cat([kaggle_grid(fold, area) for fold in folds]).mean(0) for area in AREAS])
-    best = int((scores - 1e-6 * (CANDIDATES - 0.5).abs()).argmax())
+    best = int((scores.double() - 1e-6 * (CANDIDATES - 0.5).abs()).argmax())
     return PostProcessing(round(CANDIDATES[best % len(CANDIDATES)].item(), 2), AREAS[best // len(CANDIDATES)])
 
 
