@@ -1,11 +1,13 @@
 """What is wrong with your images, before training: `python scripts/doctor.py data.root=my_data`."""
 
+import shlex
 import sys
 from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
 
+from unetkit.command_line import quoted_paths
 from unetkit.errors import mistakes_in_one_line
 
 
@@ -23,7 +25,7 @@ def examine(cfg: DictConfig) -> int:
     from unetkit.pictures import write_png
 
     diagnosis = diagnose(cfg.data.root, cfg.data.mask_suffix)
-    output = Path(cfg.output)
+    output = Path(cfg.output).expanduser()
     text = report(diagnosis)
     write_png(output / "contact_sheet.png", contact_sheet(diagnosis))
     (output / "report.txt").write_text(text + "\n")
@@ -33,9 +35,10 @@ def examine(cfg: DictConfig) -> int:
         name = write_experiment(diagnosis.experiment, output)
         when = "train with" if not diagnosis.faults else "then train with"
         print(f"a proposed configuration, with reasons: {output}/experiment/{name}.yaml; {when}:")
-        print(f"python train.py --config-dir {output} experiment={name}")
+        print(f"python train.py --config-dir {shlex.quote(str(output))} experiment={name}")
     return diagnosis.faults
 
 
 if __name__ == "__main__":
+    sys.argv = quoted_paths(sys.argv)
     main()
