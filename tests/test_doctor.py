@@ -244,6 +244,10 @@ def test_a_wrong_folder_is_one_line(clean: Path, tmp_path: Path) -> None:
         diagnose(tmp_path / "empty", machine=CPU)
     with pytest.raises(UserError, match=f"try data.root={clean}"):
         diagnose(tmp_path, machine=CPU)
+    for name, image in pairs(2)[0].items():
+        save(tmp_path / "yolo" / "images" / "train" / f"{name}.png", image)
+    with pytest.raises(UserError, match=r"1 folder within images/ is not read .images/train"):
+        diagnose(tmp_path / "yolo", machine=CPU)
     with pytest.raises(UserError, match="root is not set"):
         diagnose(None, machine=CPU)
     with pytest.raises(UserError, match="does not exist"):
@@ -296,6 +300,18 @@ def test_colours_and_palettes(tmp_path: Path) -> None:
     diagnosis = diagnose(tmp_path / "palette", machine=CPU)
     assert diagnosis.plan.code.values == (0, 1, 2)
     assert diagnosis.findings == ()
+
+
+def test_numbered_objects_are_told_from_classes(tmp_path: Path) -> None:
+    images, masks = pairs(24)
+    for i, mask in enumerate(masks.values()):
+        mask[:] = 0
+        for k in range(20 + i):
+            mask[k % 6 * 6 : k % 6 * 6 + 4, k // 6 * 6 : k // 6 * 6 + 4] = k + 1
+    diagnosis = diagnose(save_pairs(tmp_path, images, masks), machine=CPU)
+    assert "(mask > 0)" in the(diagnosis, "44 values: classes, or numbers of objects?").fix
+    masks = {id: np.full((H, W), 7, np.uint8) for id in masks}
+    assert "single value 7" in found(diagnose(save_pairs(tmp_path, images, masks), machine=CPU), Severity.FAULT)[0].what
 
 
 def test_a_slip_of_the_pen_is_named(clean: Path) -> None:

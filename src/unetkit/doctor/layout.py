@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from unetkit.data.files import SUFFIXES, FileRef, find_folder
 from unetkit.data.sources import Pair, existing_root
-from unetkit.doctor.findings import Finding, Severity, of_files
+from unetkit.doctor.findings import Finding, Severity, of_files, some
 from unetkit.doctor.naming import ENOUGH, common_suffix, mask_suffix_of, match
 from unetkit.errors import UserError
 
@@ -65,7 +65,7 @@ def find_layout(root: str | Path | None, mask_suffix: str = "") -> Layout:
     else:
         parts = _parts(place, findings)
     if not any(part.images for part in parts):
-        raise UserError(_nothing_in(place))
+        raise UserError(_nothing_in(place, findings))
     suffix = mask_suffix or mask_suffix_of(_stems(p.images for p in parts), _stems(p.masks for p in parts))
     if suffix != mask_suffix:
         findings += [
@@ -181,8 +181,11 @@ def _left_out(folder: Path) -> list[Finding]:
     ]
 
 
-def _nothing_in(root: Path) -> str:
+def _nothing_in(root: Path, findings: list[Finding]) -> str:
     """One line that says what is there instead."""
+    unread = next((f for f in findings if f.names and f.severity == Severity.WARNING), None)
+    if unread is not None:
+        return f"data.root={root} holds no image that is read: {unread.what} ({some(unread.names)}); {unread.fix}"
     for folder in (Path(top) for top, _, _ in os.walk(root)):
         if len(folder.relative_to(root).parts) <= 3 and folder != root and _find(folder, IMAGE_FOLDERS, []):
             return f"data.root={root} holds no images/, but {folder} does: try data.root={folder}"
@@ -203,7 +206,7 @@ def _subfolders(container: Path) -> list[str]:
     if container.is_dir():
         return [p.name for p in _entries(container) if p.is_dir()]
     if not zipfile.is_zipfile(container):
-        raise UserError(f"{container} is not a whole zip file; download or make it again")
+        raise UserError(f"{container} is neither a folder nor a whole zip file; give the folder that holds images/")
     with zipfile.ZipFile(container) as archive:
         members = [PurePosixPath(name) for name in archive.namelist() if "__MACOSX" not in name]
     return sorted({member.parent.name for member in members if member.parent.name})

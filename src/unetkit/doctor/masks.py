@@ -111,7 +111,7 @@ def _odd(masks: dict[Look, MaskFacts], foreign: set[Look]) -> tuple[list[Finding
         ),
         (
             "{n} mask{s} {have} dozens of values, like a photograph",
-            "a mask has one value for each class: are these the right files?",
+            "a mask has one value for each class: are these the right files? were they resized smoothly?",
             {k for k, m in masks.items() if not m.is_jpeg and _are_too_many(m.values.tolist())},
         ),
     )
@@ -125,7 +125,7 @@ def _odd(masks: dict[Look, MaskFacts], foreign: set[Look]) -> tuple[list[Finding
 
 
 def _binary_plan(values: Sequence[int]) -> MaskPlan:
-    shown = "/".join(map(str, values)) or "none"
+    shown = "/".join(map(str, values)) or "none that fits"
     mixed = [v for v in values if v in BINARY_VALUES]
     findings = []
     if len(mixed) > 1:
@@ -152,17 +152,19 @@ def _class_plan(values: Sequence[int]) -> MaskPlan:
     elif len(classes) > MANY_CLASSES:
         what = f"the masks hold {len(classes)} values: classes, or numbers of objects?"
         findings.append(Finding(Severity.WARNING, what, "of numbered objects, save (mask > 0) * 255"))
-    if len(classes) > MOST_CLASSES:
-        return MaskPlan(MaskCode(tuple(classes[:VOID]), void), f"{len(classes)} values", keys, tuple(findings))
+    if len(classes) == 1:
+        what = f"all masks hold the single value {classes[0]}"
+        findings.append(Finding(Severity.FAULT, what, "the background must be 0, or another value of its own"))
     if len(classes) == 2 or classes != list(range(len(classes))):
         keys["mask_values"] = (classes, f"the values in the masks, of class 0 to {len(classes) - 1}")
     kind = f"{_listed(classes)}: {len(classes)} classes" + (" and void 255" if void else "")
-    return MaskPlan(MaskCode(tuple(classes), void), kind, keys, tuple(findings))
+    return MaskPlan(MaskCode(tuple(classes[:VOID]), void), kind, keys, tuple(findings))
 
 
 def _are_too_many(values: Sequence[int]) -> bool:
-    """For classes; those that count up from 0 may be numbers of objects, if they aren't a photograph's 256."""
-    return len(values) > MOST_CLASSES and not (list(values) == list(range(len(values))) and len(values) < MOST_OBJECTS)
+    """For classes; those that nearly count up may be numbered objects, unless they are a photograph's 256."""
+    is_dense = len(values) > values[-1] / 2 and len(values) < MOST_OBJECTS if values else False
+    return len(values) > MOST_CLASSES and not is_dense
 
 
 def _colour_plan(values: Sequence[int], masks: dict[Look, MaskFacts]) -> MaskPlan:

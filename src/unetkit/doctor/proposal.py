@@ -133,8 +133,8 @@ def _data_lines(layout: Layout, looks: Sequence[Look], plan: MaskPlan, channels:
     if layout.mask_suffix:
         lines.append(Line("mask_suffix", layout.mask_suffix, "what masks' names have after the images'"))
     grey_as_rgb = any(look.image and look.image.stored > look.image.channels for look in looks) and channels == 1
-    reason = "grey" + (", though stored as RGB: all channels are equal" if grey_as_rgb else "")
-    lines.append(Line("channels", channels, reason if channels == 1 else f"channels of the images: {channels}"))
+    grey = "grey" + (", though stored as RGB: all channels are equal" if grey_as_rgb else "")
+    lines.append(Line("channels", channels, {1: grey, 3: "RGB"}.get(channels, "as the images have")))
     reason = "binary: one logit, a sigmoid" if plan.num_classes == 1 else f"in the masks: {plan.kind}"
     lines.append(Line("num_classes", plan.num_classes, reason))
     lines += [Line(key, value, reason) for key, (value, reason) in plan.keys.items()]

@@ -58,17 +58,13 @@ def _facts(diagnosis: Diagnosis) -> Iterable[str]:
     by_split = f" ({', '.join(f'{name} {count:,}' for name, count in splits.items())})" if splits else ""
     stored = Counter(image.stored for image in images)
     grey = all(image.channels == 1 for image in images) and any(image.stored > 1 for image in images)
-    mask_depths = Counter(
-        "colour" if look.mask.is_colour else depth_name(look.mask.dtype)
-        for look in looks
-        if look.mask and look.pair.mask
-    )
+    mask_depths = Counter(_mask_kind(look) for look in looks if look.mask)
     facts = {
         "pairs": f"{len(diagnosis.coverage):,} whole ones of {len(looks):,} images{by_split}",
         "sizes": _sizes([image.shape for image in images]),
         "channels": _counted({_channel_name(n): c for n, c in stored.items()}) + (", all equal: grey" if grey else ""),
         "depth": _counted(Counter(depth_name(image.dtype) for image in images)),
-        "masks": f"{diagnosis.plan.kind}; {_counted(mask_depths) or 'run-length codes'}",
+        "masks": f"{diagnosis.plan.kind}; {_counted(mask_depths)}" if mask_depths else "none",
     }
     return [f"  {name:<10}{value}" for name, value in facts.items()]
 
@@ -167,10 +163,17 @@ def _sizes(shapes: Sequence[tuple[int, int]]) -> str:
 
 
 def _counted(counts: dict[str, int]) -> str:
-    if len(counts) == 1:
-        return next(iter(counts))
+    if len(counts) < 2:
+        return next(iter(counts), "-")
     return ", ".join(f"{name} ({count:,})" for name, count in sorted(counts.items(), key=lambda item: -item[1]))
 
 
 def _channel_name(channels: int) -> str:
     return {1: "grey", 3: "RGB"}.get(channels, f"{channels} channels")
+
+
+def _mask_kind(look: Look) -> str:
+    assert look.mask is not None
+    if look.pair.mask is None:
+        return "run-length codes"
+    return "colour" if look.mask.is_colour else depth_name(look.mask.dtype)

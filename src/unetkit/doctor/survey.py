@@ -178,14 +178,14 @@ def _counted(mask: NDArray[Any], is_colour: bool, is_jpeg: bool, code_differs: b
 
 
 def _is_soft(mask: NDArray[Any], values: NDArray[Any]) -> bool:
-    """Whether there are many values, and those between the ends only along outlines, as smooth resizing leaves them."""
-    margin = (values[-1] - values[0]) / 32
+    """Whether there are many values, those between the ends only where these meet, as from smooth resizing."""
+    margin = (values[-1] - values[0]) / 16
     low, high = values[0] + margin, values[-1] - margin
     if values[-1] < 1 or np.count_nonzero((values > low) & (values < high)) < SOFT_VALUES:
         return False
-    between = ((mask > low) & (mask < high)).astype(np.uint8)
-    inside = cv2.erode(between, np.ones((5, 5), np.uint8))
-    return bool(between.mean() < 0.5 and inside.sum() <= 0.02 * between.sum())
+    near_low, near_high = (cv2.dilate(end.astype(np.uint8), np.ones((9, 9))) > 0 for end in (mask <= low, mask >= high))
+    between = (mask > low) & (mask < high)
+    return bool(between.mean() < 0.5 and (near_low & near_high)[between].mean() > 0.8)
 
 
 def _digest(array: NDArray[Any]) -> bytes:
