@@ -44,6 +44,8 @@ def predict_all(cfg: DictConfig) -> list[str]:
     )
     if cfg.threshold is not None:
         ensemble.threshold = cfg.threshold
+    if cfg.min_area is not None:
+        ensemble.min_area = cfg.min_area
     predictor = FilePredictor(ensemble, wanted)
     try:
         predictor.run(find_images(Path(cfg.input).expanduser()))
@@ -79,9 +81,11 @@ def read_wanted(cfg: DictConfig) -> "Wanted":
         raise UserError(f"write={cfg.write} must be a list of {', '.join(KINDS)}, as in write=[masks,overlays]")
     if cfg.mask_format not in MASK_FORMATS:
         raise UserError(f"mask_format={cfg.mask_format} must be one of {', '.join(MASK_FORMATS)}")
-    for key, least in (("tile", 1), ("overlap", 0), ("batch_size", 1), ("min_area", 0)):
+    for key, least in (("tile", 1), ("overlap", 0), ("batch_size", 1)):
         if not isinstance(cfg[key], int) or cfg[key] < least:
             raise UserError(f"{key}={cfg[key]} must be an integer of at least {least}")
+    if cfg.min_area is not None and not (isinstance(cfg.min_area, int) and cfg.min_area >= 0):
+        raise UserError(f"min_area={cfg.min_area} must be an integer of at least 0")
     if cfg.threshold is not None and not (isinstance(cfg.threshold, int | float) and 0 <= cfg.threshold <= 1):
         raise UserError(f"threshold={cfg.threshold} must lie between 0 and 1")
     return Wanted(
@@ -89,7 +93,6 @@ def read_wanted(cfg: DictConfig) -> "Wanted":
         write,
         cfg.mask_format,
         Path(cfg.submission).expanduser() if cfg.submission else None,
-        cfg.min_area,
         cfg.batch_size,
         read_value_range(cfg.value_range),
         (cfg.segy_bytes.inline, cfg.segy_bytes.crossline),

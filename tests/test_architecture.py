@@ -16,9 +16,10 @@ LAYERS = (
     ("evaluation",),
     ("report",),
     ("training",),
+    ("cross_validation",),
 )
 LIGHTNING = {"data/datamodule", "module", "loggers", "callbacks", "records", "training"}
-HYDRA = {"training", "records", "resuming", "evaluation/images"}
+HYDRA = {"training", "records", "resuming", "evaluation/images", "cross_validation"}
 FILES = sorted(SOURCE.rglob("*.py"))
 
 

@@ -242,13 +242,13 @@ def test_a_wrong_folder_is_one_line(clean: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="nothing is there"):
         diagnose(tmp_path / "empty", machine=CPU)
-    with pytest.raises(UserError, match=f"try data.root={clean}"):
+    with pytest.raises(UserError, match=rf"try data.root={clean}"):
         diagnose(tmp_path, machine=CPU)
     for name, image in pairs(2)[0].items():
         save(tmp_path / "yolo" / "images" / "train" / f"{name}.png", image)
     with pytest.raises(UserError, match=r"1 folder within images/ is not read .images/train"):
         diagnose(tmp_path / "yolo", machine=CPU)
-    with pytest.raises(UserError, match="root is not set"):
+    with pytest.raises(UserError, match=r"data\.root is not set"):
         diagnose(None, machine=CPU)
     with pytest.raises(UserError, match="does not exist"):
         diagnose(tmp_path / "nowhere", machine=CPU)

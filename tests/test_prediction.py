@@ -3,6 +3,7 @@
 import csv
 import os
 import zipfile
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import cv2
@@ -45,8 +46,8 @@ def bright(classes: int = 1, value_range: tuple[float, float] | None = None, til
     return Ensemble([predictor], classes=max(classes, 2))
 
 
-def predict(place: Path, wanted: Wanted, ensemble: Ensemble | None = None) -> FilePredictor:
-    predictor = FilePredictor(ensemble or bright(), wanted)
+def predict(place: Path, wanted: Wanted, ensemble: Ensemble | None = None, min_area: int = 0) -> FilePredictor:
+    predictor = FilePredictor(replace(ensemble or bright(), min_area=min_area), wanted)
     predictor.run(find_images(place))
     return predictor
 
@@ -87,8 +88,8 @@ def test_every_kind_of_result(shape: tuple[int, int], suffix: str, write_image: 
 @pytest.mark.parametrize("min_area", [0, 10_000_000])
 def test_masks_that_grow_on_disk_equal_pictures(min_area: int, write_image: WriteImage, tmp_path: Path) -> None:
     path = write_image(tmp_path / "a.npy", image_of((150, 91)))
-    predict(path, Wanted(tmp_path / "png", min_area=min_area))
-    predict(path, Wanted(tmp_path / "npy", mask_format="npy", min_area=min_area))
+    predict(path, Wanted(tmp_path / "png"), min_area=min_area)
+    predict(path, Wanted(tmp_path / "npy", mask_format="npy"), min_area=min_area)
     mask = np.load(tmp_path / "npy/masks/a.npy")
     np.testing.assert_array_equal(mask, read_png(tmp_path / "png/masks/a.png"))
     assert mask.any() == (min_area == 0)
@@ -99,7 +100,7 @@ def test_masks_below_the_least_area_become_empty(write_image: WriteImage, tmp_pa
         image = np.zeros((20, 20), np.uint8)
         image[3, :count] = 255
         write_image(tmp_path / "in" / f"{count}.png", image)
-    predict(tmp_path / "in", Wanted(tmp_path, ["masks"], submission=tmp_path / "s.csv", min_area=5))
+    predict(tmp_path / "in", Wanted(tmp_path, ["masks"], submission=tmp_path / "s.csv"), min_area=5)
     assert [read_png(tmp_path / "masks" / f"{count}.png").any() for count in (4, 5)] == [False, True]
     assert (tmp_path / "s.csv").read_text() == "id,rle_mask\n4,\n5,4 1 24 1 44 1 64 1 84 1\n"
 
@@ -321,9 +322,8 @@ def test_small_masks_of_sections_become_empty(tmp_path: Path) -> None:
     cube[1, 5, :10] = 1000
     segyio.tools.from_array3D(str(tmp_path / "cube.sgy"), cube)
     for min_area, kept in ((10, 10), (11, 0)):
-        predict(
-            tmp_path / "cube.sgy", Wanted(tmp_path / "out", ["masks"], min_area=min_area, value_range=(-1000, 1000))
-        )
+        wanted = Wanted(tmp_path / "out", ["masks"], value_range=(-1000, 1000))
+        predict(tmp_path / "cube.sgy", wanted, min_area=min_area)
         with segyio.open(tmp_path / "out/masks/cube.sgy") as mask:
             assert segyio.tools.cube(mask).sum() == kept
 

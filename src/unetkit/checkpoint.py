@@ -90,7 +90,8 @@ def load_ensemble(paths: Sequence[str | Path], device: str | torch.device = "cpu
     Raises:
         UserError: As `load`, or if the networks don't tell the same classes apart.
     """
-    classes = [max(read(path)["unetkit"]["model"]["num_classes"], 2) for path in paths]  # one logit tells two apart
+    cards = [read(path)["unetkit"] for path in paths]
+    classes = [max(card["model"]["num_classes"], 2) for card in cards]  # one logit tells two apart
     for path, count in zip(paths, classes, strict=True):
         if count != classes[0]:
             raise UserError(
@@ -98,7 +99,9 @@ def load_ensemble(paths: Sequence[str | Path], device: str | torch.device = "cpu
                 "average only networks of the same classes"
             )
     members = [load(path, device, **options) for path in paths]
-    return Ensemble(members, sum(member.threshold for member in members) / len(members), classes[0])
+    threshold = sum(member.threshold for member in members) / len(members)
+    min_area = round(sum(card.get("min_area", 0) for card in cards) / len(cards))
+    return Ensemble(members, threshold, classes[0], min_area)
 
 
 def load_weights(network: nn.Module, path: str | Path) -> None:

@@ -122,11 +122,13 @@ class Ensemble:
         members: With the same classes; tile and overlap are the first one's.
         threshold: Probability above which a pixel is foreground.
         classes: That are told apart, background included.
+        min_area: Pixels below which `scripts/predict.py` makes a mask empty, as cross-validation found it best.
     """
 
     members: Sequence[Predictor]
     threshold: float = 0.5
     classes: int = 2
+    min_area: int = 0
 
     def __call__(self, image: Array) -> Prediction:
         """Predict an image (H, W) or (H, W, C).

@@ -43,7 +43,6 @@ class Wanted:
         write: Some of `masks`, `probabilities`, `overlays`.
         mask_format: `png`, or `npy` that is written row by row.
         submission: Kaggle's CSV of all masks.
-        min_area: Masks of fewer pixels become empty.
         batch_size: Most small images of one size that are predicted at once.
         value_range: Of 16-bit and float images, the values that become 0 and 255; `auto` finds them for each file
             (`amplitude_range`); None leaves them as in training.
@@ -54,7 +53,6 @@ class Wanted:
     write: Sequence[str] = ("masks", "overlays")
     mask_format: str = "png"
     submission: Path | None = None
-    min_area: int = 0
     batch_size: int = 32
     value_range: tuple[float, float] | str | None = None
     segy_bytes: tuple[int, int] = (189, 193)
@@ -212,7 +210,7 @@ class FilePredictor:
             for result in results:
                 result.append(probability, mask)
         for result in results:
-            if area < self.wanted.min_area:
+            if area < self.ensemble.min_area:
                 result.clear_mask()
             result.finish()
 
