@@ -1,12 +1,14 @@
 """What is wrong with your images, before training: `python scripts/doctor.py data.root=my_data`."""
 
+import shlex
 import sys
 from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
 
-from unetkit.errors import mistakes_in_one_line
+from unetkit.command_line import quoted_paths
+from unetkit.errors import UserError, mistakes_in_one_line
 
 
 @hydra.main(config_path="../conf", config_name="doctor", version_base="1.3")
@@ -23,19 +25,25 @@ def examine(cfg: DictConfig) -> int:
     from unetkit.pictures import write_png
 
     diagnosis = diagnose(cfg.data.root, cfg.data.mask_suffix)
-    output = Path(cfg.output)
+    output = Path(cfg.output).expanduser()
     text = report(diagnosis)
-    write_png(output / "contact_sheet.png", contact_sheet(diagnosis))
-    (output / "report.txt").write_text(text + "\n")
+    name = None
+    try:
+        write_png(output / "contact_sheet.png", contact_sheet(diagnosis))
+        (output / "report.txt").write_text(text + "\n", encoding="utf-8")
+        if diagnosis.experiment is not None:
+            name = write_experiment(diagnosis.experiment, output)
+    except OSError as error:
+        raise UserError(f"output={cfg.output} can't be written ({error}); give another folder") from error
     print(text)
     print(f"wrote {output}/report.txt and {output}/contact_sheet.png: look at it")
-    if diagnosis.experiment is not None:
-        name = write_experiment(diagnosis.experiment, output)
+    if name is not None:
         when = "train with" if not diagnosis.faults else "then train with"
         print(f"a proposed configuration, with reasons: {output}/experiment/{name}.yaml; {when}:")
-        print(f"python train.py --config-dir {output} experiment={name}")
+        print(f"python train.py --config-dir {shlex.quote(str(output))} experiment={name}")
     return diagnosis.faults
 
 
 if __name__ == "__main__":
+    sys.argv = quoted_paths(sys.argv)
     main()

@@ -181,8 +181,7 @@ def test_a_clean_folder_raises_no_alarm(clean: Path) -> None:
     diagnosis = diagnose(clean, machine=CPU)
     assert diagnosis.findings == ()
     assert len(diagnosis.coverage) == 24
-    share = np.mean(cv2.imread(str(clean / "masks" / "p00.png"), 0) > 0)
-    assert diagnosis.coverage["p00"] == pytest.approx(share)
+    assert diagnosis.coverage["p00"] == pytest.approx(np.mean(pairs(24)[1]["p00"] > 0))
     assert "Nothing wrong was found" in report(diagnosis)
 
 
@@ -204,7 +203,7 @@ def test_how_masks_are_named(tmp_path: Path, image_name: str, mask_name: str, su
     diagnosis = diagnose(tmp_path, machine=CPU)
     assert diagnosis.layout.mask_suffix == suffix
     assert len(diagnosis.coverage) == 24
-    assert [fault in finding.what for finding in found(diagnosis, Severity.FAULT)] == [True] * (fault is not None)
+    assert [(fault or "-") in finding.what for finding in found(diagnosis, Severity.FAULT)] == [True] * bool(fault)
     if suffix:
         assert composed(diagnosis, tmp_path / "out").data.mask_suffix == suffix
 
@@ -245,6 +244,10 @@ def test_a_wrong_folder_is_one_line(clean: Path, tmp_path: Path) -> None:
         diagnose(tmp_path / "empty", machine=CPU)
     with pytest.raises(UserError, match=rf"try data.root={clean}"):
         diagnose(tmp_path, machine=CPU)
+    for name, image in pairs(2)[0].items():
+        save(tmp_path / "yolo" / "images" / "train" / f"{name}.png", image)
+    with pytest.raises(UserError, match=r"1 folder within images/ is not read .images/train"):
+        diagnose(tmp_path / "yolo", machine=CPU)
     with pytest.raises(UserError, match=r"data\.root is not set"):
         diagnose(None, machine=CPU)
     with pytest.raises(UserError, match="does not exist"):
@@ -268,8 +271,8 @@ def class_masks(values: list[int], dtype: type[np.generic] = np.uint8) -> dict[s
         ([0, 65535], {"num_classes": 1}),
         ([0, 200], {"num_classes": 1, "mask_values": [0, 200]}),
         ([0, 1, 255], {"num_classes": 1, "ignore_index": 255}),
-        ([0, 1, 2], {"num_classes": 3, "mask_values": [0, 1, 2]}),
-        ([0, 1, 2, 3, 4, 5, 6, 255], {"num_classes": 7, "mask_values": [0, 1, 2, 3, 4, 5, 6], "ignore_index": 255}),
+        ([0, 1, 2], {"num_classes": 3}),
+        ([0, 1, 2, 3, 4, 5, 6, 255], {"num_classes": 7, "ignore_index": 255}),
         ([0, 50, 100, 150, 200, 250], {"num_classes": 6, "mask_values": [0, 50, 100, 150, 200, 250]}),
     ],
 )
@@ -277,8 +280,7 @@ def test_the_values_in_masks_give_the_keys(tmp_path: Path, values: list[int], ke
     masks = class_masks(values, np.uint16 if max(values) > 255 else np.uint8)
     diagnosis = diagnose(save_pairs(tmp_path, pairs(24)[0], masks), machine=CPU)
     assert diagnosis.faults == 0
-    assert diagnosis.experiment is not None
-    proposed = OmegaConf.create(diagnosis.experiment).data
+    proposed = composed(diagnosis, tmp_path / "out").data
     for key in ("num_classes", "mask_values", "ignore_index"):
         assert proposed.get(key) == keys.get(key)
 
@@ -288,8 +290,7 @@ def test_colours_and_palettes(tmp_path: Path) -> None:
     red, blue = [0, 0, 255], [255, 0, 0]  # in OpenCV's order
     palette = {id: np.array([[0, 0, 0], red, blue], np.uint8)[m] for id, m in class_masks([0, 1, 2]).items()}
     diagnosis = diagnose(save_pairs(tmp_path / "colours", images, palette), machine=CPU)
-    assert diagnosis.experiment is not None
-    assert OmegaConf.create(diagnosis.experiment).data.mask_colours == [[0, 0, 0], [0, 0, 255], [255, 0, 0]]
+    assert composed(diagnosis, tmp_path / "out").data.mask_colours == [[0, 0, 0], [0, 0, 255], [255, 0, 0]]
     save_pairs(tmp_path / "palette", images, {})
     (tmp_path / "palette" / "masks").mkdir()
     for id, mask in class_masks([0, 1, 2]).items():
@@ -297,8 +298,20 @@ def test_colours_and_palettes(tmp_path: Path) -> None:
         picture.putpalette([0, 0, 0, 255, 0, 0, 0, 0, 255])
         picture.save(tmp_path / "palette" / "masks" / f"{id}.png")
     diagnosis = diagnose(tmp_path / "palette", machine=CPU)
-    assert diagnosis.plan.values == (0, 1, 2)
+    assert diagnosis.plan.code.values == (0, 1, 2)
     assert diagnosis.findings == ()
+
+
+def test_numbered_objects_are_told_from_classes(tmp_path: Path) -> None:
+    images, masks = pairs(24)
+    for i, mask in enumerate(masks.values()):
+        mask[:] = 0
+        for k in range(20 + i):
+            mask[k % 6 * 6 : k % 6 * 6 + 4, k // 6 * 6 : k // 6 * 6 + 4] = k + 1
+    diagnosis = diagnose(save_pairs(tmp_path, images, masks), machine=CPU)
+    assert "(mask > 0)" in the(diagnosis, "44 values: classes, or numbers of objects?").fix
+    masks = {id: np.full((H, W), 7, np.uint8) for id in masks}
+    assert "single value 7" in found(diagnose(save_pairs(tmp_path, images, masks), machine=CPU), Severity.FAULT)[0].what
 
 
 def test_a_slip_of_the_pen_is_named(clean: Path) -> None:
@@ -351,14 +364,14 @@ def test_tgs_salt_as_from_kaggle(clean: Path, tmp_path: Path) -> None:
 
 
 def test_the_proposed_batch_is_as_large_as_memory_allows(tmp_path: Path) -> None:
-    root = save_pairs(tmp_path, *pairs(40, size=(40, 500)))
+    root = save_pairs(tmp_path, *pairs(40, size=(40, 400)))
     free = diagnose(root, machine=GPU)
     cfg = composed(free, tmp_path / "free")
     assert (cfg.data.crop_size, cfg.data.batch_size, cfg.trainer.precision) == (256, 8, 16)
     assert cfg.model.channels[0] == 64
     assert cfg.data.channels == 3
     network = instantiate(cfg.model)
-    one = activation_bytes(network, torch.zeros(1, 3, 256, 256))
+    one = activation_bytes(network, torch.zeros(1, 3, 64, 64)) * 4**2
     weights = sum(p.numel() for p in network.parameters())
     tight = diagnose(root, machine=Machine("a small GPU", True, 2 * (16 * weights + 5 * one // 2)))
     assert composed(tight, tmp_path / "tight").data.batch_size == 2  # of two and a half that fit

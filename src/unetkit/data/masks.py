@@ -97,7 +97,7 @@ def read_mask(pair: Pair, shape: tuple[int, int], code: MaskCode, others: Sequen
     """
     if pair.mask is None:
         return _decode_code(pair, shape)
-    values, is_colour = _file_values(pair.mask, code.is_colour)
+    values, is_colour = file_values(pair.mask, code.is_colour)
     if values.shape != shape:
         raise UserError(f"{pair.mask} is {values.shape[0]}x{values.shape[1]}, its image {shape[0]}x{shape[1]}")
     if pair.mask.name.suffix.lower() in (".jpg", ".jpeg"):
@@ -132,7 +132,7 @@ def class_names_of(given: Sequence[str] | None, count: int) -> list[str]:
     return names
 
 
-def _file_values(ref: FileRef, as_colour: bool) -> tuple[NDArray[Any], bool]:
+def file_values(ref: FileRef, as_colour: bool) -> tuple[NDArray[Any], bool]:
     """The file's values (H, W), and whether they are colours."""
     indices = None if as_colour else read_palette_indices(ref)
     if indices is not None:
@@ -153,7 +153,7 @@ def _values_of(pairs: Sequence[Pair], is_colour: bool, code: MaskCode) -> set[in
     found: set[int] = set()
     for pair in pairs[:: max(len(pairs) // LOOKED_THROUGH, 1)]:
         with suppress(UserError):
-            values, kind = _file_values(pair.mask, code.is_colour) if pair.mask else (np.zeros(0), not is_colour)
+            values, kind = file_values(pair.mask, code.is_colour) if pair.mask else (np.zeros(0), not is_colour)
             found |= set(np.unique(values).tolist()) if kind == is_colour else set()
     return found
 

@@ -89,14 +89,10 @@ def check_images(looks: Sequence[Look]) -> list[Finding]:
 def check_amounts(coverage: dict[str, float], plan: MaskPlan) -> list[Finding]:
     """Too few pairs, masks that are all empty or full, foreground that may be background."""
     findings: list[Finding] = []
-    if len(coverage) < 2:
-        what = f"{len(coverage)} whole pair of image and mask" if coverage else "no whole pair of image and mask"
-        findings.append(
-            Finding(
-                Severity.FAULT, what, "at least two are needed, to train and to validate: cut a large one into tiles"
-            )
-        )
-    elif len(coverage) < FEW:
+    if len(coverage) == 1:
+        fix = "two are needed at least, to train and to validate: cut a large image into tiles"
+        findings.append(Finding(Severity.FAULT, "there is only one whole pair of image and mask", fix))
+    elif 0 < len(coverage) < FEW:
         fix = "large images make up for it with data.crop_size; else label more: 20 to 50 are a start"
         findings.append(Finding(Severity.WARNING, f"only {len(coverage)} pairs", fix))
     shares = np.array(list(coverage.values()))

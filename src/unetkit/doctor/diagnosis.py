@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from unetkit.doctor.checks import check_amounts, check_files, check_images
@@ -24,7 +26,8 @@ class Diagnosis:
         layout: Where files lie.
         looks: What was seen of each image and its mask.
         plan: How masks are read.
-        coverage: Share of foreground of each whole pair, by id; void pixels left out.
+        pixels: Of each class in the mask of each whole pair, by id; void ones left out.
+        coverage: Share of foreground of the same.
         findings: Worst first.
         experiment: The proposed configuration, or None where there is no pair to go by.
     """
@@ -32,6 +35,7 @@ class Diagnosis:
     layout: Layout
     looks: tuple[Look, ...]
     plan: MaskPlan
+    pixels: dict[str, NDArray[np.int64]]
     coverage: dict[str, float]
     findings: tuple[Finding, ...]
     experiment: str | None
@@ -57,7 +61,8 @@ def diagnose(root: str | Path | None, mask_suffix: str = "", machine: Machine | 
     layout = find_layout(root, mask_suffix)
     looks = tuple(survey(tqdm(layout.pairs, unit="pair", disable=len(layout.pairs) < MANY)))
     plan = plan_masks(looks)
-    coverage = {look.pair.id: share for look in looks if (share := _coverage(look, plan)) is not None}
+    pixels = {look.pair.id: counts for look in looks if (counts := _pixels(look, plan)) is not None}
+    coverage = {id: float(counts[1:].sum() / max(counts.sum(), 1)) for id, counts in pixels.items()}
     findings = [
         *layout.findings,
         *check_files(looks),
@@ -68,15 +73,14 @@ def diagnose(root: str | Path | None, mask_suffix: str = "", machine: Machine | 
         *_about_order(looks),
         *check_memory(looks, machine),
     ]
-    experiment = propose(layout, looks, plan, coverage, machine) if coverage else None
-    return Diagnosis(layout, looks, plan, coverage, tuple(worst_first(findings)), experiment)
+    experiment = propose(layout, looks, plan, pixels, machine) if pixels else None
+    return Diagnosis(layout, looks, plan, pixels, coverage, tuple(worst_first(findings)), experiment)
 
 
-def _coverage(look: Look, plan: MaskPlan) -> float | None:
-    if look.image is None or look.mask is None or look.image.shape != look.mask.shape or not plan.fits(look.mask):
+def _pixels(look: Look, plan: MaskPlan) -> NDArray[np.int64] | None:
+    if look.image is None or look.mask is None or look.image.shape != look.mask.shape:
         return None
-    pixels = plan.pixels(look.mask)
-    return float(pixels[1:].sum() / max(pixels.sum(), 1))
+    return plan.pixels(look.mask)
 
 
 def _about_order(looks: tuple[Look, ...]) -> list[Finding]:

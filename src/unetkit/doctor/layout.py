@@ -1,15 +1,16 @@
 """Where a user's images and masks are, however they are laid out, and which belong together."""
 
 import csv
-import os
+import shlex
 import zipfile
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from unetkit.data.files import SUFFIXES, FileRef, find_folder
 from unetkit.data.sources import Pair, existing_root
-from unetkit.doctor.findings import Finding, Severity, of_files
+from unetkit.doctor.findings import Finding, Severity, of_files, some
 from unetkit.doctor.naming import ENOUGH, common_suffix, mask_suffix_of, match
 from unetkit.errors import UserError
 
@@ -65,8 +66,10 @@ def find_layout(root: str | Path | None, mask_suffix: str = "") -> Layout:
     else:
         parts = _parts(place, findings)
     if not any(part.images for part in parts):
-        raise UserError(_nothing_in(place))
-    suffix = mask_suffix or mask_suffix_of(_stems(p.images for p in parts), _stems(p.masks for p in parts))
+        raise UserError(_nothing_in(place, findings))
+    suffix = mask_suffix
+    if not suffix and not codes:  # whose reader takes no suffix
+        suffix = mask_suffix_of(_stems(p.images for p in parts), _stems(p.masks for p in parts))
     if suffix != mask_suffix:
         findings += [
             Finding(
@@ -100,7 +103,7 @@ def _parts(root: Path, findings: list[Finding]) -> list[Part]:
             else:
                 parts[split] = part
                 if place.stem != split:
-                    fix = f"rename it: mv {place} {place.with_name(split + place.suffix)}"
+                    fix = _rename_to(place, split + place.suffix)
                     findings += [Finding(Severity.FAULT, f"{place.name} is called {split} here", fix, (place.name,))]
     if parts and "train" not in parts:
         what = f"{' and '.join(parts)} hold masks, but there is no train/"
@@ -125,7 +128,7 @@ def _find(container: Path, names: tuple[str, ...], findings: list[Finding]) -> l
     if name is None:
         return None
     if name != names[0]:
-        fix = f"rename it: mv {container / name} {container / names[0]}" if container.is_dir() else "rename it"
+        fix = _rename_to(container / name, names[0]) if container.is_dir() else "rename it within the zip"
         what = f"the folder {name}/ must be called {names[0]}/"
         findings += [Finding(Severity.FAULT, what, fix, (f"{container.name}/{name}",))]
     refs = find_folder(container, name) or []
@@ -143,9 +146,10 @@ def _loose(root: Path, masks: list[FileRef], findings: list[Finding]) -> Part:
     images = [ref for ref in refs if ref not in mixed]
     if mixed:
         what = f"images and masks (those that end in {suffix}) lie in one folder"
-        fix = f"cd {root}; mkdir images masks; mv *{suffix}.* masks/; mv *.* images/"
+        fix = f"cd {shlex.quote(str(root))}; mkdir images masks; mv *{suffix}.* masks/; mv *.* images/"
     else:
-        what, fix = "images lie in the folder itself, not in images/", f"cd {root}; mkdir images; mv *.* images/"
+        what = "images lie in the folder itself, not in images/"
+        fix = f"cd {shlex.quote(str(root))}; mkdir images; mv *.* images/"
     if refs:
         findings += [Finding(Severity.FAULT, what, fix, tuple(ref.name.name for ref in refs))]
     return Part(None, images, masks or mixed)
@@ -181,11 +185,19 @@ def _left_out(folder: Path) -> list[Finding]:
     ]
 
 
-def _nothing_in(root: Path) -> str:
+def _rename_to(place: Path, name: str) -> str:
+    return f"rename it: mv {shlex.quote(str(place))} {shlex.quote(str(place.with_name(name)))}"
+
+
+def _nothing_in(root: Path, findings: list[Finding]) -> str:
     """One line that says what is there instead."""
-    for folder in (Path(top) for top, _, _ in os.walk(root)):
-        if len(folder.relative_to(root).parts) <= 3 and folder != root and _find(folder, IMAGE_FOLDERS, []):
-            return f"data.root={root} holds no images/, but {folder} does: try data.root={folder}"
+    unread = next((f for f in findings if f.names and f.severity == Severity.WARNING), None)
+    if unread is not None:
+        return f"data.root={root} holds no image that is read: {unread.what} ({some(unread.names)}); {unread.fix}"
+    for folder in (*root.glob("*/"), *root.glob("*/*/")):
+        with suppress(OSError):  # one that may not be opened
+            if _find(folder, IMAGE_FOLDERS, []):
+                return f"data.root={root} holds no images/, but {folder} does: try data.root={folder}"
     inside = [p.name + "/" * p.is_dir() for p in _entries(root)][:6]
     found = f"only {', '.join(inside)}" if inside else "nothing"
     return (
@@ -203,7 +215,7 @@ def _subfolders(container: Path) -> list[str]:
     if container.is_dir():
         return [p.name for p in _entries(container) if p.is_dir()]
     if not zipfile.is_zipfile(container):
-        raise UserError(f"{container} is not a whole zip file; download or make it again")
+        raise UserError(f"{container} is neither a folder nor a whole zip file; give the folder that holds images/")
     with zipfile.ZipFile(container) as archive:
         members = [PurePosixPath(name) for name in archive.namelist() if "__MACOSX" not in name]
     return sorted({member.parent.name for member in members if member.parent.name})

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unetkit.data.dataset import VOID
+from unetkit.data.masks import BINARY_VALUES, MaskCode
 from unetkit.doctor.findings import Finding, Severity, of_files
 from unetkit.doctor.survey import Look, MaskFacts
 
-BINARY_VALUES = (1, 255, 65535)
 MOST_CLASSES = 40  # more values than these are no classes, unless they count 0, 1, 2, ...
 MANY_CLASSES = 20  # from which numbers may be those of objects
 MOST_OBJECTS = 200
@@ -24,17 +24,13 @@ class MaskPlan:
     """How masks are to be read.
 
     Attributes:
-        values: Of class 0, 1, ...; None for binary masks of 0 and one of 1, 255 and 65535.
-        void: The value that counts nowhere, or None.
-        is_colour: Whether values are colours 0xRRGGBB.
-        kind: In words.
+        code: What values stand for.
+        kind: The same in words.
         keys: To be set under `data`, with the reason for each.
         findings: What does not fit.
     """
 
-    values: tuple[int, ...] | None
-    void: int | None
-    is_colour: bool
+    code: MaskCode
     kind: str
     keys: dict[str, tuple[Any, str]] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
@@ -42,31 +38,23 @@ class MaskPlan:
     @property
     def num_classes(self) -> int:
         """1 for binary masks."""
-        return 1 if self.values is None or len(self.values) == 2 else len(self.values)
+        return self.code.num_classes
 
-    def classes(self, values: NDArray[Any], facts: MaskFacts) -> NDArray[np.uint8]:
-        """Class indices of a mask's values, `VOID` for void and unknown ones; smooth masks are cut at half."""
-        if facts.is_soft or (facts.is_jpeg and self.values is None):
+    def classes(self, values: NDArray[Any], facts: MaskFacts) -> NDArray[np.uint8] | None:
+        """Class indices of a mask's values, `VOID` where void; None if it has others. Soft ones are cut at half."""
+        if facts.is_soft or (facts.is_jpeg and self.code.values is None):
             return np.asarray(values > facts.values.max() / 2, np.uint8)
-        if self.is_colour and not facts.is_colour:
-            values = values.astype(np.int64) * 0x10101
-        indices = np.full(values.shape, VOID, np.uint8)
-        known = self.values if self.values is not None else (0, *(v for v in BINARY_VALUES if v != self.void))
-        for index, value in enumerate(known):
-            indices[values == value] = min(index, 1) if self.values is None else index
-        return indices
+        if facts.is_jpeg:
+            values = self.code.nearest(values)
+        return self.code.indices(values.astype(np.int64) * 0x10101 if self.code.is_colour > facts.is_colour else values)
 
-    def fits(self, facts: MaskFacts) -> bool:
-        """Whether all values mean something."""
-        unknown = facts.values[self.classes(facts.values, facts) == VOID]
-        return not np.setdiff1d(unknown, [] if self.void is None else [self.void]).size
-
-    def pixels(self, facts: MaskFacts) -> NDArray[np.int64]:
-        """Pixels of each class, void ones left out."""
+    def pixels(self, facts: MaskFacts) -> NDArray[np.int64] | None:
+        """Pixels of each class, void ones left out; None if the mask has other values."""
         classes = self.classes(facts.values, facts)
+        if classes is None:
+            return None
         shown = classes < VOID
-        counts = np.bincount(classes[shown], facts.counts[shown], max(self.num_classes, 2))
-        return counts.astype(np.int64)
+        return np.bincount(classes[shown], facts.counts[shown], max(self.num_classes, 2)).astype(np.int64)
 
 
 def plan_masks(looks: Sequence[Look]) -> MaskPlan:
@@ -94,7 +82,7 @@ def plan_masks(looks: Sequence[Look]) -> MaskPlan:
         mixes = any(np.count_nonzero(mask.values) > 1 for mask in used.values() if not mask.is_jpeg)
         plan = _binary_plan(values) if not mixes and set(values) <= {0, *BINARY_VALUES} else _class_plan(values)
     findings += [*plan.findings, *_rare(union, len(used), plan, used)]
-    return MaskPlan(plan.values, plan.void, plan.is_colour, plan.kind, plan.keys, tuple(findings))
+    return MaskPlan(plan.code, plan.kind, plan.keys, tuple(findings))
 
 
 def _odd(masks: dict[Look, MaskFacts], foreign: set[Look]) -> tuple[list[Finding], set[Look]]:
@@ -123,7 +111,7 @@ def _odd(masks: dict[Look, MaskFacts], foreign: set[Look]) -> tuple[list[Finding
         ),
         (
             "{n} mask{s} {have} dozens of values, like a photograph",
-            "a mask has one value for each class: are these the right files?",
+            "a mask has one value for each class: are these the right files? were they resized smoothly?",
             {k for k, m in masks.items() if not m.is_jpeg and _are_too_many(m.values.tolist())},
         ),
     )
@@ -137,7 +125,7 @@ def _odd(masks: dict[Look, MaskFacts], foreign: set[Look]) -> tuple[list[Finding
 
 
 def _binary_plan(values: Sequence[int]) -> MaskPlan:
-    shown = "/".join(map(str, values)) or "none"
+    shown = "/".join(map(str, values)) or "none that fits"
     mixed = [v for v in values if v in BINARY_VALUES]
     findings = []
     if len(mixed) > 1:
@@ -145,7 +133,7 @@ def _binary_plan(values: Sequence[int]) -> MaskPlan:
         findings = [
             Finding(Severity.NOTE, what, "nothing to do, it is read alike; if they mean different things, say so")
         ]
-    return MaskPlan(None, None, False, f"{shown}, binary", {}, tuple(findings))
+    return MaskPlan(MaskCode(), f"{shown}, binary", {}, tuple(findings))
 
 
 def _class_plan(values: Sequence[int]) -> MaskPlan:
@@ -157,23 +145,26 @@ def _class_plan(values: Sequence[int]) -> MaskPlan:
         what = f"255 stands beside the classes {_listed(classes)}: taken as void, pixels that count nowhere"
         findings.append(Finding(Severity.WARNING, what, "if it is a class, list it in data.mask_values"))
     if len(classes) == 2 and classes[0] == 0 and classes[1] in BINARY_VALUES:
-        return MaskPlan(None, void, False, f"{_listed(classes)} and void 255", keys, tuple(findings))
+        return MaskPlan(MaskCode(None, void), f"{_listed(classes)} and void 255", keys, tuple(findings))
     if _are_too_many(classes):
         what = f"the masks hold {len(classes)} values together, too many for classes"
         findings.append(Finding(Severity.FAULT, what, "save one value for each class; was something resized smoothly?"))
     elif len(classes) > MANY_CLASSES:
         what = f"the masks hold {len(classes)} values: classes, or numbers of objects?"
         findings.append(Finding(Severity.WARNING, what, "of numbered objects, save (mask > 0) * 255"))
-    if len(classes) > MOST_CLASSES:
-        return MaskPlan(tuple(classes[:VOID]), void, False, f"{len(classes)} values", keys, tuple(findings))
-    keys["mask_values"] = (classes, f"the values in the masks, of class 0 to {len(classes) - 1}")
+    if len(classes) == 1:
+        what = f"all masks hold the single value {classes[0]}"
+        findings.append(Finding(Severity.FAULT, what, "the background must be 0, or another value of its own"))
+    if len(classes) == 2 or classes != list(range(len(classes))):
+        keys["mask_values"] = (classes, f"the values in the masks, of class 0 to {len(classes) - 1}")
     kind = f"{_listed(classes)}: {len(classes)} classes" + (" and void 255" if void else "")
-    return MaskPlan(tuple(classes), void, False, kind, keys, tuple(findings))
+    return MaskPlan(MaskCode(tuple(classes[:VOID]), void), kind, keys, tuple(findings))
 
 
 def _are_too_many(values: Sequence[int]) -> bool:
-    """For classes; those that count up from 0 may be numbers of objects, if they aren't a photograph's 256."""
-    return len(values) > MOST_CLASSES and not (list(values) == list(range(len(values))) and len(values) < MOST_OBJECTS)
+    """For classes; those that nearly count up may be numbered objects, unless they are a photograph's 256."""
+    is_dense = len(values) > values[-1] / 2 and len(values) < MOST_OBJECTS if values else False
+    return len(values) > MOST_CLASSES and not is_dense
 
 
 def _colour_plan(values: Sequence[int], masks: dict[Look, MaskFacts]) -> MaskPlan:
@@ -188,23 +179,23 @@ def _colour_plan(values: Sequence[int], masks: dict[Look, MaskFacts]) -> MaskPla
         finding = Finding(
             Severity.FAULT, what, "save one colour for each class, as PNG; was something resized smoothly?"
         )
-        return MaskPlan(tuple(classes[:VOID]), void, True, f"{len(classes)} colours", {}, (finding,))
+        return MaskPlan(MaskCode(tuple(classes[:VOID]), void, True), f"{len(classes)} colours", {}, (finding,))
     colours = [_rgb(value) for value in classes]
     keys: dict[str, tuple[Any, str]] = {"mask_colours": (colours, "the colours in the masks, background first")}
     if void is not None:
         keys["ignore_index"] = (_rgb(void), "PASCAL VOC's colour of pixels that count nowhere")
     kind = f"{len(classes)} colours, " + " ".join(map(str, colours[:6])) + (" ..." if len(colours) > 6 else "")
-    return MaskPlan(tuple(classes), void, True, kind, keys)
+    return MaskPlan(MaskCode(tuple(classes), void, True), kind, keys)
 
 
 def _rare(union: Counter[int], count: int, plan: MaskPlan, masks: dict[Look, MaskFacts]) -> list[Finding]:
     """Values that so few masks have that they may be slips."""
     findings = []
-    for value in plan.values or ():
-        if union[value] <= count / 50 and len(plan.values or ()) <= MOST_CLASSES:
+    for value in plan.code.values or ():
+        if union[value] <= count / 50 and len(plan.code.values or ()) <= MOST_CLASSES:
             # JPEG masks hold any value near their own, so only others are named
             having = [look for look, mask in masks.items() if value in mask.values and not mask.is_jpeg]
-            shown = _rgb(value) if plan.is_colour else value
+            shown = _rgb(value) if plan.code.is_colour else value
             findings += of_files(
                 Severity.WARNING,
                 f"the mask value {shown} stands in only {{n}} mask{{s}} of {count:,}",

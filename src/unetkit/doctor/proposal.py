@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from unetkit.doctor.duplicates import is_sequence, is_sorted_by_number
 from unetkit.doctor.findings import Finding, Severity, of_files
@@ -29,6 +30,9 @@ RARE = 0.03  # share of the foreground, or of the rarest class, below which the 
 SPARE = 0.5  # share of the free memory that activations may take; their gradients and the rest take as much again
 ELASTIC = 3 / 101  # displacement in sides of the image
 PROBE = 64  # side of the image on which memory is measured
+
+
+Pixels = dict[str, NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -59,16 +63,16 @@ class Line:
         return f"{self.key}: {json.dumps(self.value)}  # {self.reason}"
 
 
-def propose(layout: Layout, looks: Sequence[Look], plan: MaskPlan, coverage: dict[str, float], machine: Machine) -> str:
+def propose(layout: Layout, looks: Sequence[Look], plan: MaskPlan, pixels: Pixels, machine: Machine) -> str:
     """The text of the experiment."""
-    usable = [look for look in looks if look.pair.id in coverage]
+    usable = [look for look in looks if look.pair.id in pixels]
     size = _size(usable)
     count = _training_images(usable)
     channels = max(look.image.channels for look in usable if look.image)
     network = (LARGE if machine.is_gpu else SMALL)[: _levels(size)]
     batch, batch_reason = _batch_size(channels, plan.num_classes, network, size, count, machine)
     group = "unet_large" if machine.is_gpu else "unet_small"
-    loss, loss_reason = _loss(usable, plan)
+    loss, loss_reason = _loss(np.sum(list(pixels.values()), axis=0), plan)
     return "\n".join(
         [
             "# @package _global_",
@@ -129,9 +133,9 @@ def _data_lines(layout: Layout, looks: Sequence[Look], plan: MaskPlan, channels:
     if layout.mask_suffix:
         lines.append(Line("mask_suffix", layout.mask_suffix, "what masks' names have after the images'"))
     grey_as_rgb = any(look.image and look.image.stored > look.image.channels for look in looks) and channels == 1
-    reason = "grey" + (", though stored as RGB: all channels are equal" if grey_as_rgb else "")
-    lines.append(Line("channels", channels, reason if channels == 1 else f"channels of the images: {channels}"))
-    reason = "binary: one logit, a sigmoid" if plan.num_classes == 1 else "a logit each, a softmax"
+    grey = "grey" + (", though stored as RGB: all channels are equal" if grey_as_rgb else "")
+    lines.append(Line("channels", channels, {1: grey, 3: "RGB"}.get(channels, "as the images have")))
+    reason = "binary: one logit, a sigmoid" if plan.num_classes == 1 else f"in the masks: {plan.kind}"
     lines.append(Line("num_classes", plan.num_classes, reason))
     lines += [Line(key, value, reason) for key, (value, reason) in plan.keys.items()]
     shapes = {look.image.shape for look in looks if look.image}
@@ -196,8 +200,7 @@ def _norm(batch: int) -> list[str]:
     return ["  norm: group  # BatchNorm's averages are too rough in so small batches"] if batch < 4 else []
 
 
-def _loss(looks: Sequence[Look], plan: MaskPlan) -> tuple[str, str]:
-    pixels = sum((plan.pixels(look.mask) for look in looks if look.mask), np.zeros(max(plan.num_classes, 2), np.int64))
+def _loss(pixels: NDArray[np.int64], plan: MaskPlan) -> tuple[str, str]:
     shares = pixels / max(pixels.sum(), 1)
     share, what = float(shares[1:].sum()), "foreground"
     if plan.num_classes > 1:

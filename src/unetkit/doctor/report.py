@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unetkit.data.files import read_image
+from unetkit.data.masks import file_values
 from unetkit.data.rle import decode_rle
 from unetkit.doctor.checks import depth_name, size_name
 from unetkit.doctor.diagnosis import Diagnosis
 from unetkit.doctor.findings import Finding, Severity, some
-from unetkit.doctor.survey import Look, mask_values
+from unetkit.doctor.survey import Look
 from unetkit.errors import UserError
 from unetkit.pictures import CELL, overlay, sheet, to_rgb
 
@@ -57,13 +58,13 @@ def _facts(diagnosis: Diagnosis) -> Iterable[str]:
     by_split = f" ({', '.join(f'{name} {count:,}' for name, count in splits.items())})" if splits else ""
     stored = Counter(image.stored for image in images)
     grey = all(image.channels == 1 for image in images) and any(image.stored > 1 for image in images)
-    mask_depths = Counter(depth_name(look.mask.dtype) for look in looks if look.mask and look.pair.mask)
+    mask_depths = Counter(_mask_kind(look) for look in looks if look.mask)
     facts = {
         "pairs": f"{len(diagnosis.coverage):,} whole ones of {len(looks):,} images{by_split}",
         "sizes": _sizes([image.shape for image in images]),
         "channels": _counted({_channel_name(n): c for n, c in stored.items()}) + (", all equal: grey" if grey else ""),
         "depth": _counted(Counter(depth_name(image.dtype) for image in images)),
-        "masks": f"{diagnosis.plan.kind}; {_counted(mask_depths) or 'run-length codes'}",
+        "masks": f"{diagnosis.plan.kind}; {_counted(mask_depths)}" if mask_depths else "none",
     }
     return [f"  {name:<10}{value}" for name, value in facts.items()]
 
@@ -80,7 +81,7 @@ def _histogram(diagnosis: Diagnosis) -> Iterable[str]:
         yield f"    {name:<8}{'#' * round(BAR * count / counts.max()):<{BAR}} {count:>6,} {count / len(shares):>5.0%}"
     plan = diagnosis.plan
     if plan.num_classes > 1:
-        pixels = np.array([plan.pixels(look.mask) for look in diagnosis.looks if look.mask])
+        pixels = np.array(list(diagnosis.pixels.values()))
         yield "  classes   (share of all pixels, masks that have it)"
         for index, row in enumerate(pixels.T[:12]):
             yield f"    {index:<8}{row.sum() / pixels.sum():>6.1%} {np.count_nonzero(row):>8,}"
@@ -124,18 +125,16 @@ def _pictures(look: Look, diagnosis: Diagnosis) -> tuple[Picture, Picture]:
         image = nothing
     if look.mask is None:
         return image, nothing
-    if look.pair.mask and (look.mask.is_soft or not diagnosis.plan.fits(look.mask)):
-        return image, _shrunk(_to_uint8(read_image(look.pair.mask)), cv2.INTER_AREA)  # the file itself tells more
-    classes = _shrunk(_classes(look, diagnosis), cv2.INTER_NEAREST)
+    if look.pair.mask is None:
+        classes = decode_rle(look.pair.rle or "", *look.mask.shape)
+    else:
+        found = diagnosis.plan.classes(file_values(look.pair.mask, as_colour=False)[0], look.mask)
+        if found is None or look.mask.is_soft:  # the file itself tells more
+            return image, _shrunk(_to_uint8(read_image(look.pair.mask)), cv2.INTER_AREA)
+        classes = found
+    classes = _shrunk(classes, cv2.INTER_NEAREST)
     fits = look.image is not None and look.image.shape == look.mask.shape
     return image, overlay(image if fits else np.zeros((*classes.shape, 3), np.uint8), classes)
-
-
-def _classes(look: Look, diagnosis: Diagnosis) -> Picture:
-    assert look.mask is not None
-    if look.pair.mask is None:
-        return decode_rle(look.pair.rle or "", *look.mask.shape)
-    return diagnosis.plan.classes(mask_values(look.pair.mask)[0], look.mask)
 
 
 def _to_uint8(image: NDArray[Any]) -> Picture:
@@ -164,10 +163,17 @@ def _sizes(shapes: Sequence[tuple[int, int]]) -> str:
 
 
 def _counted(counts: dict[str, int]) -> str:
-    if len(counts) == 1:
-        return next(iter(counts))
+    if len(counts) < 2:
+        return next(iter(counts), "-")
     return ", ".join(f"{name} ({count:,})" for name, count in sorted(counts.items(), key=lambda item: -item[1]))
 
 
 def _channel_name(channels: int) -> str:
     return {1: "grey", 3: "RGB"}.get(channels, f"{channels} channels")
+
+
+def _mask_kind(look: Look) -> str:
+    assert look.mask is not None
+    if look.pair.mask is None:
+        return "run-length codes"
+    return "colour" if look.mask.is_colour else depth_name(look.mask.dtype)

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from unetkit.data.files import UNREADABLE, FileRef, read_image, read_palette_indices
+from unetkit.data.files import UNREADABLE, FileRef, read_image
+from unetkit.data.masks import file_values
 from unetkit.data.preprocessing import probe
 from unetkit.data.rle import decode_rle
 from unetkit.data.sources import Pair
@@ -136,28 +137,9 @@ def mask_facts(pair: Pair, shape: tuple[int, int] | None) -> MaskFacts | None:
             raise UserError(f"a wrong line in train.csv, {error}") from error
     if pair.mask is None:
         return None if code is None else _counted(code, False, False)
-    values, is_colour = mask_values(pair.mask)
+    values, is_colour = file_values(_load(pair.mask), as_colour=False)
     differs = code is not None and (code.shape != values.shape or bool(((values > 0) != (code > 0)).any()))
     return _counted(values, is_colour, pair.mask.name.suffix.lower() in (".jpg", ".jpeg"), differs)
-
-
-def mask_values(ref: FileRef) -> tuple[NDArray[Any], bool]:
-    """The values (H, W) of a mask file, palette indices too, and whether they are colours, as 0xRRGGBB.
-
-    Raises:
-        UserError: If it can't be read, or has channels that are no colours.
-    """
-    loaded = _load(ref)
-    indices = read_palette_indices(loaded)
-    mask = read_image(loaded) if indices is None else indices
-    if mask.ndim == 2:
-        return mask, False
-    if not (mask != mask[..., :1]).any():
-        return mask[..., 0], False
-    if mask.shape[2] != 3 or mask.dtype != np.uint8:
-        raise UserError(f"{ref} holds {mask.shape[2]} channels of {mask.dtype}; save masks as 8-bit class values")
-    red, green, blue = np.moveaxis(mask.astype(np.int32), 2, 0)
-    return (red << 16) | (green << 8) | blue, True
 
 
 def _told(ref: FileRef, error: UserError) -> tuple[str, str, str]:
@@ -196,14 +178,14 @@ def _counted(mask: NDArray[Any], is_colour: bool, is_jpeg: bool, code_differs: b
 
 
 def _is_soft(mask: NDArray[Any], values: NDArray[Any]) -> bool:
-    """Whether there are many values, and those between the ends only along outlines, as smooth resizing leaves them."""
-    margin = (values[-1] - values[0]) / 32
+    """Whether there are many values, those between the ends only where these meet, as from smooth resizing."""
+    margin = (values[-1] - values[0]) / 16
     low, high = values[0] + margin, values[-1] - margin
     if values[-1] < 1 or np.count_nonzero((values > low) & (values < high)) < SOFT_VALUES:
         return False
-    between = ((mask > low) & (mask < high)).astype(np.uint8)
-    inside = cv2.erode(between, np.ones((5, 5), np.uint8))
-    return bool(between.mean() < 0.5 and inside.sum() <= 0.02 * between.sum())
+    near_low, near_high = (cv2.dilate(end.astype(np.uint8), np.ones((9, 9))) > 0 for end in (mask <= low, mask >= high))
+    between = (mask > low) & (mask < high)
+    return bool(between.mean() < 0.5 and (near_low & near_high)[between].mean() > 0.8)
 
 
 def _digest(array: NDArray[Any]) -> bytes:
