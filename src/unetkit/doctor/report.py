@@ -46,7 +46,7 @@ def contact_sheet(diagnosis: Diagnosis) -> Picture:
     rows, captions = [], []
     for caption, ids in _choose(diagnosis):
         rows.append([picture for id in ids for picture in _pictures(looks[id], diagnosis)])
-        shares = [f"{id} {100 * diagnosis.coverage[id]:.2g}%" if id in diagnosis.coverage else id for id in ids]
+        shares = [f"{id} {diagnosis.coverage[id]:.2%}" if id in diagnosis.coverage else id for id in ids]
         captions.append(f"{caption}: {', '.join(shares)}")
     return sheet(rows, ["image", "mask"] * ACROSS, captions)
 
