@@ -11,7 +11,7 @@ LAYERS = (
     ("models", "losses", "metrics", "schedules", "pictures", "data"),
     ("module", "inference", "loggers"),
     ("callbacks", "checkpoint"),
-    ("records",),
+    ("records", "demo"),
     ("training",),
 )
 LIGHTNING = {"data/datamodule", "module", "loggers", "callbacks", "records", "training"}

@@ -1,0 +1,155 @@
+"""What a checkpoint says of an image, as HTML that holds its pictures itself, so that the page serves no file."""
+
+import base64
+import html
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from unetkit.demo.images import to_display
+from unetkit.errors import UserError
+from unetkit.inference import Predictor
+from unetkit.models import classify
+from unetkit.pictures import CLASS_COLOURS, Image, encode_png, heatmap, overlay, to_rgb
+
+
+@dataclass(frozen=True)
+class Model:
+    """A checkpoint on the page.
+
+    Attributes:
+        name: What to call it.
+        predictor: Of the checkpoint.
+    """
+
+    name: str
+    predictor: Predictor
+
+    @property
+    def title(self) -> str:
+        """Name and kind, as HTML."""
+        preprocessing = self.predictor.preprocessing
+        parameters = sum(weights.numel() for weights in self.predictor.network.parameters())
+        kind = f"{type(self.predictor.network).__name__}, {parameters:,} parameters"
+        depth = "8-bit" if preprocessing.value_range is None else "16-bit or float"
+        channels = f"{preprocessing.channels} channel{'s' * (preprocessing.channels > 1)}"
+        return f"{_text(self.name)}<br><small>{kind}; {depth} images of {channels}</small>"
+
+    @cached_property
+    def is_binary(self) -> bool:
+        """Whether it tells one foreground apart, whose threshold can be moved."""
+        dtype = np.uint8 if self.predictor.preprocessing.value_range is None else np.float32
+        return self.predictor(np.zeros((64, 64), dtype)).probability.ndim == 2
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one network says of one image: kept by the session, so that moving the threshold predicts nothing anew.
+
+    Attributes:
+        name: Of the image.
+        picture: The image as it is shown, (h, w, 3), where large ones are reduced.
+        probability: Of the foreground (H, W), or of the likeliest of several classes.
+        mask: Class indices (H, W), or None where the threshold decides.
+        classes: That the network tells apart beside the background.
+        figures: Those of image and probability, as HTML.
+        seconds: That the prediction took.
+    """
+
+    name: str
+    picture: Image
+    probability: NDArray[np.float32]
+    mask: NDArray[np.uint8] | None
+    classes: int
+    figures: str
+    seconds: float
+
+    def mask_at(self, threshold: float) -> NDArray[np.uint8]:
+        """Class indices (H, W)."""
+        if self.mask is not None:
+            return self.mask
+        return classify(torch.from_numpy(self.probability)[None, None], threshold)[0].numpy()
+
+
+def predict(model: Model, name: str, image: NDArray[Any]) -> Result:
+    """Predict an image as read.
+
+    Raises:
+        UserError: If it is not of the kind that the network was trained on.
+    """
+    pixels = model.predictor.preprocessing.to_uint8(image, name)
+    start = time.perf_counter()
+    prediction = model.predictor(image)
+    seconds = time.perf_counter() - start
+    probability, mask = prediction.probability, None
+    classes, of_what = 1, "Probability of foreground"
+    if probability.ndim == 3:
+        classes, of_what = len(probability) - 1, "Probability of the likeliest class"
+        probability, mask = probability.max(0), prediction.mask
+    picture = to_rgb(to_display(pixels, cv2.INTER_AREA))
+    colours = heatmap(to_display(probability, cv2.INTER_AREA))
+    scale = f'{of_what} <span style="white-space: nowrap">0<span class="scale"></span>1</span>'
+    figures = _figure("image", picture, "Image") + _figure("probability", colours, scale)
+    return Result(name, picture, probability, mask, classes, figures, seconds)
+
+
+def show(result: Result | None, threshold: float) -> str:
+    """The pictures and figures of a result, as HTML; images are part of it, so that no file is served."""
+    if result is None:
+        return ""
+    mask = result.mask_at(threshold)
+    small = to_display(mask, cv2.INTER_NEAREST)
+    binary = result.mask is None
+    black_and_colours = small * np.uint8(255) if binary else _in_colours(small)
+    figures = result.figures + _figure("mask", black_and_colours, "Mask")
+    figures += _figure("overlay", overlay(result.picture, small), "Overlay")
+    counts = np.bincount(mask.ravel(), minlength=result.classes + 1)
+    shares = "".join(
+        f'<span class="swatch" style="background: rgb{tuple(_colour(label).tolist())}"></span>'
+        f"{'foreground' if binary else f'class {label}'} {counts[label] / mask.size:.1%}"
+        for label in range(1, result.classes + 1)
+    )
+    content = encode_png(mask * np.uint8(255) if binary else mask)
+    holds = "0 and 255" if binary else "class indices"
+    return (
+        f'<div class="pictures">{figures}</div>'
+        f'<p class="facts">{_text(result.name)} · {mask.shape[1]:,} x {mask.shape[0]:,} pixels · '
+        f"{result.seconds:.2f} s {shares}</p>"
+        f'<a class="lg secondary button" download="{_text(Path(result.name).stem)}_mask.png" '
+        f'href="{_data_url(content)}">Download mask (PNG, {holds})</a>'
+    )
+
+
+def problem(error: UserError, path: Path | None = None) -> str:
+    """A user's mistake as HTML, without the folder that the upload went to."""
+    line = str(error).replace(str(path), path.name) if path else str(error)
+    return f'<div class="problem" role="alert">{_text(line)}</div>'
+
+
+def _colour(label: int) -> NDArray[np.uint8]:
+    return CLASS_COLOURS[(label - 1) % len(CLASS_COLOURS)]
+
+
+def _in_colours(mask: NDArray[np.uint8]) -> Image:
+    table = np.array([[0, 0, 0], *(_colour(label) for label in range(1, 256))], np.uint8)
+    return table[mask]
+
+
+def _figure(kind: str, picture: NDArray[np.uint8], caption: str) -> str:
+    image = f'<img class="{kind}" alt="{kind}" src="{_data_url(encode_png(picture))}">'
+    return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
+
+
+def _data_url(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _text(line: str) -> str:
+    return html.escape(line).replace("{", "&#123;")  # which Gradio would take for a template
