@@ -43,7 +43,8 @@ def serve(cfg: DictConfig) -> None:
         examples = demo.folder_examples(cfg.examples, preprocessing, cfg.max_pixels)
     if not demo.is_loopback(cfg.host):
         print(f"warning: host={cfg.host}: whoever reaches this machine can use the page", file=sys.stderr)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that uploads are deleted then, too
+    for number in (signal.SIGINT, signal.SIGTERM):  # each ends it in order, and deletes the uploads
+        signal.signal(number, signal.default_int_handler)
     with (
         suppress(KeyboardInterrupt),
         demo.served(models, examples, cfg.max_pixels, cfg.max_upload_mib, cfg.host, cfg.port) as url,

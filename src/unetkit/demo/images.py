@@ -22,6 +22,7 @@ from unetkit.pictures import Image, to_rgb
 log = logging.getLogger(__name__)
 
 EXAMPLES = 6
+SEED, SECTIONS = 48, ((9, True), (6, True), (4, True), (15, True), (29, True), (2, False))  # number, salt; for variety
 SMALL, LARGE = 400, 800  # sides in pixels that pictures on the page are enlarged, or reduced, to
 
 
@@ -43,15 +44,14 @@ class Example:
 def synthetic_examples(preprocessing: Preprocessing) -> list[Example]:
     """Seismic sections with and without salt, in the range of values that the network was trained on."""
 
-    def read(index: int) -> NDArray[Any]:
-        grey, _ = section(47, index, salt=index != EXAMPLES - 1)
+    def read(index: int, salt: bool) -> NDArray[Any]:
+        grey, _ = section(SEED, index, salt=salt)
         if preprocessing.value_range is None:
             return grey
         low, high = preprocessing.value_range
         return (low + grey / 255 * (high - low)).astype(np.float32)
 
-    names = {index: f"section_{index + 1}.png" for index in range(EXAMPLES)}
-    return [_example(name, partial(read, index), preprocessing) for index, name in names.items()]
+    return [_example(f"section_{index}", partial(read, index, salt), preprocessing) for index, salt in SECTIONS]
 
 
 def folder_examples(folder: str, preprocessing: Preprocessing, max_pixels: int) -> list[Example]:
@@ -83,11 +83,14 @@ def read_limited(ref: FileRef, max_pixels: int) -> NDArray[Any]:
     """As `read_image`, but an image of too many pixels is refused by its header, before memory holds it.
 
     Raises:
-        UserError: If it is too large or can't be read.
+        UserError: If it is too large or can't be read; names the file without its folder.
     """
-    _check_pixels(ref, _header_size(ref.path), max_pixels)
-    image = read_image(ref)
-    _check_pixels(ref, image.shape[:2], max_pixels)
+    try:
+        _check_pixels(ref, _header_size(ref.path), max_pixels)
+        image = read_image(ref)
+        _check_pixels(ref, image.shape[:2], max_pixels)
+    except UserError as error:  # the folder of an upload tells nobody anything
+        raise UserError(str(error).replace(str(ref), ref.name.name)) from error
     return image
 
 

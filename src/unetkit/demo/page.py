@@ -5,28 +5,37 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from unetkit.data.files import SUFFIXES, FileRef
-from unetkit.demo.images import Example, read_limited
-from unetkit.demo.results import Model, predict, problem, show
+from unetkit.demo.images import EXAMPLES, Example, read_limited
+from unetkit.demo.results import Model, Result, respond, show
 from unetkit.errors import UserError
 
-HIDDEN: dict[str, Any] = {"api_visibility": "private"}  # of the page alone, no interface for programs
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}  # for the page alone, no interface for programs
+QUIET: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
 SESSIONS = 8  # whose last results are kept in memory
 STYLE = """
+.gradio-container {max-width: 1280px !important}
+h1, h2 {margin: 0}
+.notice:not(:has(.problem)) {display: none}
+h2 {font-size: 16px; overflow-wrap: anywhere}
+h2 small {font-weight: normal; color: var(--body-text-color-subdued)}
 .pictures {display: grid; gap: 12px;  /* four in a row, or two where there is less than 880px */
   grid-template-columns: repeat(auto-fit, minmax(clamp(22%, (880px - 100%) * 999, 45%), 1fr))}
 .pictures figure {margin: 0}
 .pictures img {width: 100%; max-height: 75vh; object-fit: contain; border-radius: 4px}
-.pictures figcaption, .facts {font-size: 14px; color: var(--body-text-color-subdued)}
-.scale {display: inline-block; width: 96px; height: 10px; margin: 0 4px; border-radius: 2px;
+.pictures figcaption {margin-top: 2px}
+.scale {display: inline-block; width: 72px; height: 10px; margin: 0 5px; border-radius: 2px;
   background: linear-gradient(to right, #440154, #3b528b, #21918c, #5ec962, #fde725)}
-.swatch {display: inline-block; width: 12px; height: 12px; margin: 0 5px 0 14px; border-radius: 2px}
-.facts {margin: 10px 0}
+.facts {display: flex; flex-wrap: wrap; align-items: center; gap: 8px 20px; margin-top: 14px}
+.swatch {display: inline-block; width: 12px; height: 12px; margin-right: 6px; border-radius: 2px}
+.download {padding: 6px 14px; border-radius: 6px; text-decoration: none !important;
+  background: var(--button-secondary-background-fill); color: var(--button-secondary-text-color) !important}
+.download:hover {background: var(--button-secondary-background-fill-hover)}
 .problem {padding: 10px 14px; border-left: 4px solid #d55e00; background: var(--background-fill-secondary)}
-.path {overflow-wrap: anywhere}
 """
 
 
@@ -34,64 +43,45 @@ def build(models: Sequence[Model], examples: Sequence[Example], max_pixels: int)
     """The page, a `gradio.Blocks`: an image, and for each model a threshold and its results."""
     import gradio as gr
 
-    def analyse(name: str, image: Any, thresholds: Sequence[float]) -> list[Any]:
-        """Results and HTML, in turn, of each model."""
-        shown: list[Any] = []
-        for model, threshold in zip(models, thresholds, strict=True):
-            try:
-                result = predict(model, name, image)
-                shown += [result, show(result, threshold)]
-            except UserError as error:
-                shown += [None, problem(error)]
-        return shown
-
     def uploaded(path: str, *thresholds: float) -> list[Any]:
         ref = FileRef(Path(path))
-        try:
-            shown = analyse(ref.name.name, read_limited(ref, max_pixels), thresholds)
-            return [None, "", *shown]
-        except UserError as error:
-            return [None, problem(error, ref.path), *[None, ""] * len(models)]
+        return [None, *respond(models, ref.name.name, partial(read_limited, ref, max_pixels), thresholds)]
 
     def chosen(event: gr.SelectData, *thresholds: float) -> list[Any]:
-        example = examples[event.index]
-        return ["", *analyse(example.name, example.read(), thresholds)]
+        return respond(models, examples[event.index].name, examples[event.index].read, thresholds)
 
-    def first(*thresholds: float) -> list[Any]:
-        return analyse(examples[0].name, examples[0].read(), thresholds)
+    def moved(result: Result | None, threshold: float) -> Any:
+        return gr.skip() if result is None else show(result, threshold)
 
-    with gr.Blocks(title="unetkit demo", analytics_enabled=False, delete_cache=(600, 3600)) as page:
-        gr.HTML("<h1>unetkit demo</h1>")
+    with gr.Blocks(title="unetkit demo", analytics_enabled=False, delete_cache=(600, 3600), fill_width=True) as page:
+        gr.HTML("<h1>unetkit demo</h1>Drop an image, or click an example, then move the threshold.")
         with gr.Row():
-            upload = gr.File(label="Your image", file_types=list(SUFFIXES), height=150, scale=2)
-            thumbnails = [(example.thumbnail, example.name) for example in examples]
+            upload = gr.File(show_label=False, file_types=list(SUFFIXES), height=150, scale=2)
             gallery = gr.Gallery(
-                thumbnails,
-                label="Examples",
-                columns=len(examples),
+                [example.thumbnail for example in examples],
+                show_label=False,
+                columns=EXAMPLES,
                 height=150,
-                scale=3,
+                scale=5,
                 allow_preview=False,
                 interactive=False,
                 buttons=[],
             )
-        notice = gr.HTML()
-        sliders, outputs = [], []
+        outputs, sliders = [gr.HTML(elem_classes="notice")], []
         with gr.Row():
             for model in models:
                 with gr.Column(min_width=360):
-                    gr.HTML(f'<h2 class="path">{model.title}</h2>')
+                    gr.HTML(f"<h2>{model.title}</h2>")
                     start = model.predictor.threshold
                     slider = gr.Slider(0, 1, start, step=0.01, label="Threshold", visible=model.is_binary)
                     state, pictures = gr.State(), gr.HTML()
-                    slider.input(
-                        show, [state, slider], pictures, trigger_mode="always_last", show_progress="hidden", **HIDDEN
-                    )
-                    sliders.append(slider)
-                    outputs += [state, pictures]
-        upload.upload(uploaded, [upload, *sliders], [upload, notice, *outputs], **HIDDEN)
-        gallery.select(chosen, sliders, [notice, *outputs], **HIDDEN)
-        page.load(first, sliders, outputs, **HIDDEN)
+                slider.change(moved, [state, slider], pictures, trigger_mode="always_last", **QUIET)
+                sliders.append(slider)
+                outputs += [state, pictures]
+        upload.upload(uploaded, [upload, *sliders], [upload, *outputs], **PRIVATE)
+        gallery.select(chosen, sliders, outputs, **PRIVATE)
+        first = partial(respond, models, examples[0].name, examples[0].read)
+        page.load(lambda *thresholds: first(thresholds), sliders, outputs, **PRIVATE)
     return page
 
 
@@ -128,9 +118,11 @@ def served(
                 quiet=True,
             )
         except OSError as error:
-            raise UserError(f"host={host} port={port}: {error}; stop what uses the port, or choose another") from error
+            raise UserError(
+                f"host={host} port={port} can't be listened at; if another program uses the port, choose another one"
+            ) from error
         try:
-            yield f"http://{host}:{port}"
+            yield str(page.local_url)
         finally:
             page.close(verbose=False)
 

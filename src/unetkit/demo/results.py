@@ -3,6 +3,7 @@
 import base64
 import html
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -89,21 +90,19 @@ def predict(model: Model, name: str, image: NDArray[Any]) -> Result:
     prediction = model.predictor(image)
     seconds = time.perf_counter() - start
     probability, mask = prediction.probability, None
-    classes, of_what = 1, "Probability of foreground"
+    classes, of_what = 1, "Probability"
     if probability.ndim == 3:
         classes, of_what = len(probability) - 1, "Probability of the likeliest class"
         probability, mask = probability.max(0), prediction.mask
     picture = to_rgb(to_display(pixels, cv2.INTER_AREA))
     colours = heatmap(to_display(probability, cv2.INTER_AREA))
-    scale = f'{of_what} <span style="white-space: nowrap">0<span class="scale"></span>1</span>'
+    scale = f'{of_what}, 0<span class="scale"></span>1'
     figures = _figure("image", picture, "Image") + _figure("probability", colours, scale)
     return Result(name, picture, probability, mask, classes, figures, seconds)
 
 
-def show(result: Result | None, threshold: float) -> str:
-    """The pictures and figures of a result, as HTML; images are part of it, so that no file is served."""
-    if result is None:
-        return ""
+def show(result: Result, threshold: float) -> str:
+    """The pictures and figures of a result, as HTML."""
     mask = result.mask_at(threshold)
     small = to_display(mask, cv2.INTER_NEAREST)
     binary = result.mask is None
@@ -111,26 +110,45 @@ def show(result: Result | None, threshold: float) -> str:
     figures = result.figures + _figure("mask", black_and_colours, "Mask")
     figures += _figure("overlay", overlay(result.picture, small), "Overlay")
     counts = np.bincount(mask.ravel(), minlength=result.classes + 1)
-    shares = "".join(
-        f'<span class="swatch" style="background: rgb{tuple(_colour(label).tolist())}"></span>'
-        f"{'foreground' if binary else f'class {label}'} {counts[label] / mask.size:.1%}"
-        for label in range(1, result.classes + 1)
-    )
+    facts = [
+        _text(result.name),
+        f"{mask.shape[1]:,} x {mask.shape[0]:,} pixels",
+        f"{result.seconds:.2f} s",
+        *(
+            f'<span class="swatch" style="background: rgb{tuple(_colour(label).tolist())}"></span>'
+            f"{'foreground' if binary else f'class {label}'} {counts[label] / mask.size:.1%}"
+            for label in range(1, result.classes + 1)
+        ),
+    ]
     content = encode_png(mask * np.uint8(255) if binary else mask)
-    holds = "0 and 255" if binary else "class indices"
-    return (
-        f'<div class="pictures">{figures}</div>'
-        f'<p class="facts">{_text(result.name)} · {mask.shape[1]:,} x {mask.shape[0]:,} pixels · '
-        f"{result.seconds:.2f} s {shares}</p>"
-        f'<a class="lg secondary button" download="{_text(Path(result.name).stem)}_mask.png" '
-        f'href="{_data_url(content)}">Download mask (PNG, {holds})</a>'
+    download = (
+        f'<a class="download" download="{_text(Path(result.name).stem)}_mask.png" href="{_data_url(content)}">'
+        f"Download mask (PNG, {'0 and 255' if binary else 'class indices'})</a>"
     )
+    line = "".join(f"<span>{fact}</span>" for fact in facts)
+    return f'<div class="pictures">{figures}</div><div class="facts">{line}{download}</div>'
 
 
-def problem(error: UserError, path: Path | None = None) -> str:
-    """A user's mistake as HTML, without the folder that the upload went to."""
-    line = str(error).replace(str(path), path.name) if path else str(error)
-    return f'<div class="problem" role="alert">{_text(line)}</div>'
+def respond(
+    models: Sequence[Model], name: str, read: Callable[[], NDArray[Any]], thresholds: Sequence[float]
+) -> list[Any]:
+    """What became of an image: a notice as HTML, then of each model the result, or None, and its HTML."""
+    try:
+        image = read()
+    except UserError as error:
+        return [_problem(error), *[None, ""] * len(models)]
+    shown: list[Any] = [""]
+    for model, threshold in zip(models, thresholds, strict=True):
+        try:
+            result = predict(model, name, image)
+            shown += [result, show(result, threshold)]
+        except UserError as error:
+            shown += [None, _problem(error)]
+    return shown
+
+
+def _problem(error: UserError) -> str:
+    return f'<div class="problem" role="alert">{_text(str(error))}</div>'
 
 
 def _colour(label: int) -> NDArray[np.uint8]:
