@@ -5,6 +5,7 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
+from unetkit.command_line import quoted_paths
 from unetkit.errors import UserError
 
 mistakes: list[UserError] = []
@@ -23,5 +24,6 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    sys.argv = quoted_paths(sys.argv)
     main()
     sys.exit(1 if mistakes else 0)

@@ -1,26 +1,51 @@
-"""Measurements: `python scripts/benchmark.py memory`."""
+"""Measurements: `python scripts/benchmark.py memory`, `python scripts/benchmark.py networks`."""
 
 import argparse
 import gc
+import json
 import statistics
 import time
+from pathlib import Path
+from typing import Any
 
 import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
 
-from unetkit.models import UNet, activation_bytes
+from unetkit.errors import UserError, mistakes_in_one_line
+from unetkit.models import UNet, activation_bytes, mirror_pad
+from unetkit.training import library_mistakes, train
 
+CONF = Path(__file__).parent.parent / "conf"
 LARGE = (64, 128, 256, 512, 1024)
+REFERENCE = "unet_milesial"
+SIDE, BATCH = 128, 2  # of the images that a network is timed on
 
 
 def main() -> None:
     """Run the measurement that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("question", choices=["memory"])
-    parser.add_argument("--size", type=int, default=256, help="side of the image, in pixels")
-    parser.add_argument("--channels", type=int, nargs="+", default=LARGE, help="of each level")
-    parser.add_argument("--rounds", type=int, default=5, help="paired rounds; the median is shown")
-    arguments = parser.parse_args()
-    memory(arguments.size, arguments.channels, arguments.rounds)
+    questions = parser.add_subparsers(required=True, metavar="{memory,networks}")
+    question = questions.add_parser("memory", help="what each setting of gradient_checkpointing keeps and costs")
+    question.set_defaults(run=memory)
+    question.add_argument("--size", type=int, default=256, help="side of the image, in pixels")
+    question.add_argument("--channels", type=int, nargs="+", default=LARGE, help="of each level")
+    question.add_argument("--rounds", type=int, default=5, help="paired rounds; the median is shown")
+    question = questions.add_parser("networks", help="a table of the networks of conf/model; goes on where it stopped")
+    question.set_defaults(run=networks)
+    question.add_argument("--models", nargs="+", default=every_network(), help="default: all")
+    question.add_argument("--epochs", type=int, default=12, help="of training on data=synthetic")
+    question.add_argument("--count", type=int, default=500, help="synthetic images, of which a fifth validates")
+    question.add_argument("--rounds", type=int, default=5, help="paired rounds; the median is shown")
+    question.add_argument("--output", type=Path, default=Path("benchmark"), help="folder of networks.md, networks.json")
+    arguments = vars(parser.parse_args())
+    with mistakes_in_one_line():
+        arguments.pop("run")(**arguments)
 
 
 def memory(size: int, channels: list[int], rounds: int) -> None:
@@ -40,12 +65,125 @@ def memory(size: int, channels: list[int], rounds: int) -> None:
         print(f"{s!s:<24}{kept[s] / 2**20:>10.1f}{kept[s] / kept['none']:>10.0%}{ratio:>13.2f}x")
 
 
-def step(network: UNet, x: torch.Tensor) -> float:
-    """Seconds of a forward and a backward pass."""
+def networks(models: list[str], epochs: int, count: int, rounds: int, output: Path) -> None:
+    """A row for each network in Markdown and JSON; those already in the folder, at these settings, are not run again.
+
+    Raises:
+        UserError: If there is no such network.
+    """
+    if unknown := set(models) - set(every_network()):
+        raise UserError(f"--models {' '.join(unknown)} must be among {' '.join(every_network())}")
+    settings = {"epochs": epochs, "count": count, "rounds": rounds}
+    rows = {}
+    for name in (bar := tqdm(models, unit="network")):
+        bar.set_postfix_str(name)
+        file = output / name / "row.json"
+        stored = json.loads(file.read_text()) if file.exists() else {}
+        if stored.get("settings") != settings:
+            stored = {"settings": settings, "row": measure(name, settings, output / name)}
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(stored, indent=2) + "\n")
+        rows[name] = stored["row"]
+    (output / "networks.json").write_text(json.dumps({"settings": settings, "networks": rows}, indent=2) + "\n")
+    (output / "networks.md").write_text(markdown(rows, settings))
+    print(f"wrote {output / 'networks.md'} and {output / 'networks.json'}")
+
+
+def measure(name: str, settings: dict[str, int], folder: Path) -> dict[str, Any]:
+    """What the table says of a network, or why it is left out."""
+    run = [f"trainer.max_epochs={settings['epochs']}", f"data.count={settings['count']}", "trainer.precision=16"]
+    try:
+        network, x = network_and_image(name)
+        return {
+            "parameters": sum(p.numel() for p in network.parameters()),
+            "multiply_adds": multiply_adds(network, x),
+            "speed": relative_speed(network, x, settings["rounds"]),
+            "kept_bytes": activation_bytes(network, x),
+            "val_iou": train(composed(name, *run, f"run_dir={folder / 'run'}"))["val/iou"],
+        }
+    except UserError as error:
+        return {"skipped": str(error)}
+
+
+def every_network() -> list[str]:
+    """The names of conf/model, but for `unet`, which is the space that others are points of."""
+    return sorted(file.stem for file in (CONF / "model").glob("*.yaml") if file.stem != "unet")
+
+
+def composed(name: str, *overrides: str) -> DictConfig:
+    """The configuration of a run."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", [f"model={name}", "run_dir=unused", *overrides])
+
+
+def network_and_image(name: str) -> tuple[nn.Module, Tensor]:
+    """A network and an image (1, in_channels, SIDE, SIDE), mirrored by what unpadded convolutions lose.
+
+    Raises:
+        UserError: If it needs an extra that is not installed, or volumes.
+    """
+    cfg = composed(name)
+    if cfg.model.get("spatial_dims", 2) != 2:
+        raise UserError(f"model={name} is for volumes, the table is of images")
+    with library_mistakes():
+        network: nn.Module = instantiate(cfg.model, _convert_="all")
+    margin = (int(getattr(network, "margin", 0)),) * 2
+    return network, mirror_pad(torch.randn(1, cfg.model.in_channels, SIDE, SIDE), margin, margin)
+
+
+def multiply_adds(network: nn.Module, x: Tensor) -> int:
+    """Of convolutions and matrix products in a forward pass; attention as such products, which are all counted."""
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        network.eval()(x)
+    network.train()
+    return int(counter.get_total_flops()) // 2
+
+
+def relative_speed(network: nn.Module, x: Tensor, rounds: int) -> float:
+    """Training images per second, those of the reference being 1: the median of paired rounds, after one to warm up."""
+    reference, y = network_and_image(REFERENCE)
+    x, y = x.repeat(BATCH, 1, 1, 1), y.repeat(BATCH, 1, 1, 1)
+    optimizers = {n: torch.optim.AdamW(n.parameters()) for n in (network, reference)}
+    ratios = [
+        step(reference, y, optimizers[reference]) / step(network, x, optimizers[network]) for _ in range(rounds + 1)
+    ]
+    network.zero_grad(set_to_none=True)
+    return statistics.median(ratios[1:])
+
+
+def step(network: nn.Module, x: Tensor, optimizer: torch.optim.Optimizer | None = None) -> float:
+    """Seconds of a forward and a backward pass, and of the optimiser's step if one is given."""
     gc.collect()
     started = time.perf_counter()
     network(x).square().mean().backward()
+    if optimizer is not None:
+        optimizer.step()
+        optimizer.zero_grad()
     return time.perf_counter() - started
+
+
+def markdown(rows: dict[str, dict[str, Any]], settings: dict[str, int]) -> str:
+    """The table, and below it how it was measured."""
+    lines = [
+        f"| network | parameters | multiply-adds at {SIDE}x{SIDE} | training speed | kept, MiB | validation IoU |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for name, row in rows.items():
+        if "skipped" not in row:
+            figures = (f"{row['parameters']:,}", f"{row['multiply_adds'] / 1e9:.2f} G", f"{row['speed']:.2f}")
+            kept = f"{row['kept_bytes'] / 2**20:.1f}"
+            lines.append(f"| `{name}` | {' | '.join(figures)} | {kept} | {row['val_iou']:.3f} |")
+    lines += ["", *(f"`{name}` is left out: {row['skipped']}." for name, row in rows.items() if "skipped" in row)]
+    epochs, count, rounds = (settings[key] for key in ("epochs", "count", "rounds"))
+    lines += [
+        f"`python scripts/benchmark.py networks --epochs {epochs} --count {count} --rounds {rounds}`, "
+        f"{time.strftime('%Y-%m-%d')}, torch {torch.__version__}, {torch.get_num_threads()} CPU threads. "
+        "Multiply-adds: half of torch's FlopCounterMode, one image. Training speed: images/s of forward, backward and "
+        f"AdamW on {BATCH} images in fp32, of `{REFERENCE}`'s in the same run, median of paired rounds. Kept: for the "
+        f"backward pass of one image. IoU: after {epochs} epochs on {count} images of data=synthetic, of which a fifth "
+        "validates, trainer.precision=16, all else as in conf/train.yaml; one seed.",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

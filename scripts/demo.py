@@ -9,6 +9,7 @@ from contextlib import suppress
 import hydra
 from omegaconf import DictConfig, ListConfig
 
+from unetkit.command_line import quoted_paths
 from unetkit.errors import UserError, mistakes_in_one_line
 
 
@@ -28,14 +29,10 @@ def serve(cfg: DictConfig) -> None:
             raise UserError(f"{key}={cfg[key]} must be a whole number above 0" + " and below 65536" * (key == "port"))
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(cfg.max_pixels)  # read once, when cv2 is imported
 
-    import torch
-
-    import unetkit
     from unetkit import demo
 
-    device = cfg.device if cfg.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     paths = cfg.checkpoint if isinstance(cfg.checkpoint, ListConfig) else [cfg.checkpoint]
-    models = [demo.Model(str(path), unetkit.load(path, device)) for path in paths]
+    models = [demo.Model.load(str(path), cfg.device) for path in paths]
     preprocessing = models[0].predictor.preprocessing
     if cfg.examples is None:
         examples = demo.synthetic_examples(preprocessing)
@@ -55,4 +52,5 @@ def serve(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    sys.argv = quoted_paths(sys.argv)
     main()

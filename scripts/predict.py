@@ -2,58 +2,113 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
-from omegaconf import DictConfig
-from tqdm import tqdm
+from omegaconf import DictConfig, ListConfig
 
+from unetkit.command_line import quoted_paths
 from unetkit.errors import UserError, mistakes_in_one_line
+
+if TYPE_CHECKING:
+    from unetkit.prediction import Wanted
 
 
 @hydra.main(config_path="../conf", config_name="predict", version_base="1.3")
 def main(cfg: DictConfig) -> None:
-    """Write a mask and an overlay for each image; files that can't be read are named at the end."""
-    with mistakes_in_one_line():
-        failed = predict_all(cfg)
+    """Write masks and what else is wanted; files that can't be read are named at the end."""
+    try:
+        with mistakes_in_one_line():
+            failed = predict_all(cfg)
+    except KeyboardInterrupt:
+        sys.exit(f"stopped; the files in {cfg.output} are whole")
     for line in failed:
         print(f"left out: {line}", file=sys.stderr)
     sys.exit(1 if failed else 0)
 
 
 def predict_all(cfg: DictConfig) -> list[str]:
-    """Predict every image and give the errors of those that could not be."""
+    """Predict every file and give the errors of those that could not be."""
     import torch
 
-    import unetkit
-    from unetkit.data.files import find_images, read_image
-    from unetkit.pictures import overlay, write_png
+    from unetkit.checkpoint import load_ensemble
+    from unetkit.data.files import find_images
+    from unetkit.prediction import FilePredictor
 
     for key in ("checkpoint", "input"):
-        if cfg[key] is None:
+        if not cfg[key]:
             raise UserError(f"{key}= is missing; give checkpoint=FILE.ckpt and input=FILE_OR_FOLDER")
-    if str(cfg.device).partition(":")[0] not in ("auto", "cpu", "cuda", "mps"):
-        raise UserError(f"device={cfg.device} must be auto, cpu, cuda (or cuda:1, ...) or mps")
-    if str(cfg.device).startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"device={cfg.device}, but torch sees no CUDA device; use device=cpu")
-    device = cfg.device if cfg.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    predictor = unetkit.load(cfg.checkpoint, device, flip=cfg.flip)
-    images = find_images(Path(cfg.input).expanduser())
-    output = Path(cfg.output)
-    failed = []
-    for ref in tqdm(images, unit="image", disable=len(images) < 2):
-        try:
-            image = read_image(ref)
-            prediction = predictor(image)
-        except UserError as error:
-            failed.append(f"{ref}: {error}")
-            continue
-        prepared = predictor.preprocessing.to_uint8(image)
-        scale = 255 if prediction.probability.ndim == 2 else 1
-        write_png(output / "masks" / f"{ref.name.stem}.png", prediction.mask * scale)
-        write_png(output / "overlays" / f"{ref.name.stem}.png", overlay(prepared, prediction.mask))
-    print(f"wrote {len(images) - len(failed)} masks to {output}/masks, overlays to {output}/overlays")
-    return failed
+    wanted = read_wanted(cfg)
+    ensemble = load_ensemble(
+        find_checkpoints(cfg.checkpoint), cfg.device, tta=cfg.tta, tile=cfg.tile, overlap=cfg.overlap
+    )
+    if cfg.threshold is not None:
+        ensemble.threshold = cfg.threshold
+    if cfg.min_area is not None:
+        ensemble.min_area = cfg.min_area
+    predictor = FilePredictor(ensemble, wanted)
+    try:
+        predictor.run(find_images(Path(cfg.input).expanduser()))
+    except torch.OutOfMemoryError as error:
+        raise UserError(f"device={cfg.device} is out of memory; give a smaller tile= than {cfg.tile}") from error
+    except OSError as error:
+        raise UserError(f"output={cfg.output} can't be written ({error})") from error
+    written = [f"{predictor.done} {kind} to {wanted.output / kind}" for kind in wanted.write]
+    written += [f"{len(predictor.codes)} rows to {wanted.submission}"] if wanted.submission else []
+    print("wrote " + ", ".join(written))
+    return predictor.failed
+
+
+def find_checkpoints(given: str | ListConfig) -> list[Path]:
+    """The paths of checkpoints, of which each may be a pattern."""
+    from unetkit.data.files import matching
+
+    paths: list[Path] = []
+    for item in [given] if isinstance(given, str) else given:
+        found = matching(str(Path(item).expanduser()))
+        if not found:
+            raise UserError(f"checkpoint={item} matches no file")
+        paths += found
+    return paths
+
+
+def read_wanted(cfg: DictConfig) -> "Wanted":
+    """What to make of the images, with every key checked."""
+    from unetkit.prediction import KINDS, MASK_FORMATS, Wanted
+
+    write = [cfg.write] if isinstance(cfg.write, str) else list(cfg.write)
+    if not set(write) <= set(KINDS) or not (write or cfg.submission):
+        raise UserError(f"write={cfg.write} must be a list of {', '.join(KINDS)}, as in write=[masks,overlays]")
+    if cfg.mask_format not in MASK_FORMATS:
+        raise UserError(f"mask_format={cfg.mask_format} must be one of {', '.join(MASK_FORMATS)}")
+    for key, least in (("tile", 1), ("overlap", 0), ("batch_size", 1)):
+        if not isinstance(cfg[key], int) or cfg[key] < least:
+            raise UserError(f"{key}={cfg[key]} must be an integer of at least {least}")
+    if cfg.min_area is not None and not (isinstance(cfg.min_area, int) and cfg.min_area >= 0):
+        raise UserError(f"min_area={cfg.min_area} must be an integer of at least 0")
+    if cfg.threshold is not None and not (isinstance(cfg.threshold, int | float) and 0 <= cfg.threshold <= 1):
+        raise UserError(f"threshold={cfg.threshold} must lie between 0 and 1")
+    return Wanted(
+        Path(cfg.output).expanduser(),
+        write,
+        cfg.mask_format,
+        Path(cfg.submission).expanduser() if cfg.submission else None,
+        cfg.batch_size,
+        read_value_range(cfg.value_range),
+        (cfg.segy_bytes.inline, cfg.segy_bytes.crossline),
+    )
+
+
+def read_value_range(given: str | ListConfig | None) -> str | tuple[float, float] | None:
+    """None, `auto` or two numbers."""
+    if given is None or given == "auto":
+        return None if given is None else "auto"
+    numbers = isinstance(given, ListConfig) and len(given) == 2 and all(isinstance(x, int | float) for x in given)
+    if not numbers or not given[0] < given[1]:
+        raise UserError(f"value_range={given} must be auto, or two rising numbers, as in value_range=[-3000,3000]")
+    return float(given[0]), float(given[1])
 
 
 if __name__ == "__main__":
+    sys.argv = quoted_paths(sys.argv)
     main()

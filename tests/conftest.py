@@ -1,5 +1,6 @@
 """Files that several tests write."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # pytest's workers share the cores
 
 Array = NDArray[Any]
 WriteImage = Callable[[Path, Array], Path]

@@ -7,15 +7,19 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "unetkit"
 LAYERS = (
-    ("errors",),
+    ("errors", "command_line"),
     ("models", "losses", "metrics", "schedules", "pictures", "data"),
-    ("module", "inference", "loggers"),
-    ("callbacks", "checkpoint"),
-    ("records", "demo"),
+    ("tiling",),
+    ("module", "inference", "loggers", "results", "drawing", "doctor"),
+    ("callbacks", "checkpoint", "prediction", "export"),
+    ("records", "importing", "resuming", "demo"),
+    ("evaluation",),
+    ("report",),
     ("training",),
+    ("cross_validation",),
 )
 LIGHTNING = {"data/datamodule", "module", "loggers", "callbacks", "records", "training"}
-HYDRA = {"training", "records"}
+HYDRA = {"training", "records", "resuming", "evaluation/images", "cross_validation"}
 FILES = sorted(SOURCE.rglob("*.py"))
 
 

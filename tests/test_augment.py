@@ -74,6 +74,16 @@ def test_draws_depend_on_seed_epoch_and_index_alone(name: str) -> None:
         assert len({ahead[0, index][0].tobytes() for index in range(8)}) > 1
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_void_stays_void_and_none_is_made(name: str) -> None:
+    """Between class 1 and void (255) an interpolation would invent classes; a border would invent void."""
+    augmentation = configured(name, "seed=3")
+    void = np.where(blobs(48, 48) == 1, 255, 1).astype(np.uint8)
+    for index in range(20):
+        assert set(np.unique(augmentation(noise(48, 48, 1), void, 0, index)[1])) <= {1, 255}
+        assert (augmentation(noise(48, 48, 1), np.ones_like(void), 0, index)[1] == 1).all()
+
+
 def test_none_changes_nothing() -> None:
     image, mask = noise(32, 32, 3), blobs(32, 32)
     new_image, new_mask = configured("none")(image, mask, 0, 0)

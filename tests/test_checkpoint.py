@@ -65,3 +65,39 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:
     path = saved(tmp_path / "misfit.ckpt", model={**MODEL, "channels": [4, 6]})
     with pytest.raises(UserError, match="do not fit its own network"):
         unetkit.load(path)
+
+
+def test_checkpoints_of_folds_are_averaged(tmp_path: Path) -> None:
+    paths = [saved(tmp_path / "a.ckpt", threshold=0.4), saved(tmp_path / "b.ckpt", threshold=0.6)]
+    image = np.random.default_rng(0).integers(0, 255, (33, 20), np.uint8)
+    ensemble = unetkit.load_ensemble(paths, tta="flip")
+    members = [unetkit.load(path, tta="flip")(image).probability for path in paths]
+    np.testing.assert_allclose(ensemble(image).probability, (members[0] + members[1]) / 2, atol=1e-6)
+    assert ensemble.threshold == pytest.approx(0.5)
+    assert (ensemble.classes, [member.tta for member in ensemble.members]) == (2, ["flip", "flip"])
+
+
+def test_only_networks_of_the_same_classes_are_averaged(tmp_path: Path) -> None:
+    paths = [saved(tmp_path / "a.ckpt"), saved(tmp_path / "b.ckpt", model={**MODEL, "num_classes": 4})]
+    with pytest.raises(UserError, match=r"b\.ckpt tells 4 classes apart, but .*a\.ckpt 2; average only"):
+        unetkit.load_ensemble(paths)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"device": "tpu"}, "device=tpu must be auto, cpu, cuda"),
+        ({"device": "cuda:99"}, "device=cuda:99, but torch sees"),
+        ({"tta": "rotate"}, "tta=rotate must be one of none, flip, d4"),
+        ({"tile": 64, "overlap": 64}, "overlap=64 must be at least 0 and smaller than tile=64"),
+    ],
+)
+def test_what_can_not_be_is_said(options: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=said):
+        unetkit.load(saved(tmp_path / "a.ckpt"), **options)
+
+
+def test_auto_takes_what_there_is(tmp_path: Path) -> None:
+    wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    predictor = unetkit.load(saved(tmp_path / "a.ckpt"), "auto")
+    assert next(predictor.network.parameters()).device.type == wanted

@@ -1,5 +1,6 @@
 """From files to batches: what is found, split, decoded once, and served."""
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -236,12 +237,103 @@ class TestKinds:
         module = make(root, mask_values=[0, 100, 200])
         assert module.num_classes == 3
         assert set(np.unique(module.masks[0])) == {0, 1, 2}
-        with pytest.raises(UserError, match=r"data\.mask_values=\[0,1,2\]"):
+        with pytest.raises(UserError, match=r"data\.mask_values=\[0,100,200\]"):
             make(root)
         with pytest.raises(
             UserError, match=r"data\.num_classes=1, but the files have 3; set data\.num_classes=auto or 3"
         ):
             make(root, mask_values=[0, 100, 200], num_classes=1)
+
+
+class TestClasses:
+    """Masks of a few classes with void pixels."""
+
+    NAMES = ("rock", "salt", "water")
+
+    @pytest.fixture
+    def root(self, write_image: WriteImage, tmp_path: Path) -> Path:
+        """Six masks of 8 x 10 pixels; the first is void, of the others the first i rows; the rest is 0 and 2."""
+        root = write_set(write_image, tmp_path / "void", random_images(8, 10, count=6))
+        for i, path in enumerate(sorted((root / "masks").iterdir())):
+            mask = np.zeros((8, 10), np.uint8)
+            mask[:, 6:] = 2
+            mask[: i or 8] = 255
+            write_image(path, mask)
+        return root
+
+    def test_void_pixels_are_left_out_of_what_is_told(self, root: Path, make: Make) -> None:
+        module = make(root, num_classes=3, ignore_index=255, class_names=self.NAMES)
+        np.testing.assert_allclose(module.coverage, [np.nan, *[0.4] * 5])
+        told = module.describe()
+        assert told["foreground"] == pytest.approx(0.4)
+        assert told["empty_masks"] == 0
+        assert told["class_names"] == list(self.NAMES)
+        assert told["class_shares"] == {"rock": 0.6, "salt": 0.0, "water": 0.4}
+        assert json.loads(json.dumps(told)) == told
+
+    def test_a_void_mask_is_not_an_empty_one(self, root: Path, make: Make, write_image: WriteImage) -> None:
+        write_image(root / "masks" / "01.png", np.zeros((8, 10), np.uint8))
+        assert make(root, num_classes=3, ignore_index=255).describe()["empty_masks"] == round(1 / 6, 4)
+
+    @pytest.mark.parametrize("split", ["fraction", "kfold"])
+    def test_masks_are_spread_by_what_counts(
+        self, split: str, make: Make, write_image: WriteImage, tmp_path: Path
+    ) -> None:
+        """Half of the masks are half full; void alone tells the others apart, and must not."""
+        root = write_set(write_image, tmp_path / "spread", random_images(8, 10, count=20))
+        plain = make(root, split=split, val_fraction=0.5, folds=2)
+        for path in sorted((root / "masks").iterdir())[::2]:
+            mask = np.zeros((8, 10), np.uint8)
+            mask[:4] = 1
+            mask[:, : int(path.stem) % 7] = 9
+            write_image(path, mask)
+        assert make(root, split=split, val_fraction=0.5, folds=2, ignore_index=9).split == plain.split
+
+    def test_batches_hold_classes_and_void(self, root: Path, make: Make) -> None:
+        module = make(root, num_classes=3, ignore_index=255, crop_size=7, batch_size=1)
+        for batch in batches_of(module.train_dataloader()):
+            assert set(batch["mask"].flatten().tolist()) <= {0, 2, VOID}
+        for batch in batches_of(module.val_dataloader()):
+            rows = batch["index"].item() or 8
+            assert (batch["mask"][0, :rows] == VOID).all()
+            assert (batch["mask"][0, rows:] != VOID).all()
+
+    def test_another_void_value_is_read_anew(self, root: Path, make: Make) -> None:
+        module = make(root, mask_values=[0, 255], ignore_index=2)
+        assert module.num_classes == 1
+        foreground, background = 10 * np.array([8, 1, 2, 3, 4, 5]), 6 * np.array([0, 7, 6, 5, 4, 3])
+        np.testing.assert_allclose(module.coverage, foreground / (foreground + background))
+        with pytest.raises(UserError, match=r"holds the values 0, 2, 255; .* set data\.mask_values=\[0,2\]"):
+            make(root)
+
+    def test_masks_without_a_pixel_that_counts_are_refused(
+        self, make: Make, write_image: WriteImage, tmp_path: Path
+    ) -> None:
+        root = write_set(write_image, tmp_path, random_images(8, 9))
+        for path in (root / "masks").iterdir():
+            write_image(path, np.full((8, 9), 255, np.uint8))
+        with pytest.raises(UserError, match=r"every pixel of every mask is void; does data\.ignore_index"):
+            make(root, ignore_index=255)
+
+    @pytest.mark.parametrize(
+        ("keys", "names"),
+        [
+            ({"num_classes": 3, "ignore_index": 255}, ["background", "class 1", "class 2"]),
+            ({"mask_values": [0, 2], "ignore_index": 255}, ["background", "foreground"]),
+            ({"mask_values": [0, 2], "ignore_index": 255, "num_classes": 2}, ["background", "foreground"]),
+        ],
+    )
+    def test_classes_without_names_get_some(
+        self, keys: dict[str, Any], names: list[str], root: Path, make: Make
+    ) -> None:
+        module = make(root, **keys)
+        assert module.class_names == names
+        assert module.num_classes == keys.get("num_classes", 1)
+
+    @pytest.mark.parametrize("names", [["a", "b"], ["a", "b", "b"], ["a", "b", "c", "d"]])
+    def test_each_class_has_a_name_of_its_own(self, names: list[str], root: Path, make: Make) -> None:
+        with pytest.raises(UserError, match=r"data\.class_names=\[a,b.*\] must be 3 different names"):
+            make(root, num_classes=3, ignore_index=255, class_names=names)
 
 
 class TestGivenParts:
@@ -279,7 +371,7 @@ class TestGivenParts:
 
 
 class TestMistakes:
-    @pytest.mark.parametrize(("key", "value", "found"), [("channels", 1, 3), ("channels", 4, 3), ("num_classes", 3, 1)])
+    @pytest.mark.parametrize(("key", "value", "found"), [("channels", 1, 3), ("channels", 4, 3)])
     def test_a_contradiction_to_the_files_is_named(
         self, key: str, value: int, found: int, make: Make, write_image: WriteImage, tmp_path: Path
     ) -> None:

@@ -103,3 +103,20 @@ def test_help_does_not_wait_for_torch() -> None:
     code = "import sys, train; assert not {'torch', 'lightning', 'albumentations'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
     assert "model: " in door("train.py", "--help").stdout
+
+
+def test_the_table_of_networks_goes_on_where_it_stopped(run_dir: Path, tmp_path: Path) -> None:
+    options = ["--models", "dumbnet", "--epochs", "1", "--count", "8", "--rounds", "1", "--output", str(tmp_path)]
+    done = door("scripts/benchmark.py", "networks", *options)
+    assert done.returncode == 0, done.stderr
+    assert f"wrote {tmp_path / 'networks.md'}" in done.stdout
+    row = json.loads((tmp_path / "networks.json").read_text())["networks"]["dumbnet"]
+    down, conv, head = 9 * 64 * 64**2, 9 * 64 * 64 * 128**2, 64 * 128**2  # of 128x128 pixels, the first at stride 2
+    assert (row["parameters"], row["multiply_adds"]) == (37_633, down + conv + head)
+    assert 0 <= row["val_iou"] <= 1
+    assert row["speed"] > 1
+    assert "| `dumbnet` | 37,633 | 0.61 G |" in (tmp_path / "networks.md").read_text()
+    (tmp_path / "dumbnet" / "run" / "summary.json").unlink()
+    again = door("scripts/benchmark.py", "networks", *options)
+    assert again.returncode == 0
+    assert not (tmp_path / "dumbnet" / "run" / "summary.json").exists()  # the row was there already

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import Array, WriteImage
 
-from unetkit.data.files import FileRef, find_folder, find_images, read_image
+from unetkit.data.files import FileRef, find_folder, find_images, open_image, read_image
 from unetkit.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -181,11 +181,50 @@ def test_images_to_predict_come_from_a_file_a_folder_or_a_zip(write_image: Write
         np.testing.assert_array_equal(read_image(ref), GREY)
 
 
-def test_an_input_without_images_is_named(tmp_path: Path) -> None:
+def test_images_to_predict_come_from_a_pattern(write_image: WriteImage, tmp_path: Path) -> None:
+    for name in ("x/a.png", "x/b.tif", "x/c.txt.png", "y/[1].png", "y/z/d.sgy"):
+        write_image(tmp_path / name.replace(".sgy", ".png"), GREY).rename(tmp_path / name)
+
+    def found(pattern: str) -> list[str]:
+        return [ref.path.relative_to(tmp_path).as_posix() for ref in find_images(tmp_path / pattern)]
+
+    assert found("x/*") == ["x/a.png", "x/b.tif", "x/c.txt.png"]
+    assert found("?/a*.png") == ["x/a.png"]
+    assert found("**/[ad].*") == ["x/a.png", "y/z/d.sgy"]
+    assert found("y/[1].png") == ["y/[1].png"]
+
+
+@pytest.mark.parametrize("place", [".", "*.png", "notes.zip"])
+def test_an_input_without_images_is_named(place: str, tmp_path: Path) -> None:
+    zipped(tmp_path / "notes.zip", ("notes.txt", b""))
     with pytest.raises(UserError, match="holds no image"):
-        find_images(tmp_path)
+        find_images(tmp_path / place)
+
+
+def test_an_input_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere does not exist; give"):
         find_images(tmp_path / "nowhere")
+    (tmp_path / "broken.zip").write_bytes(b"PK")
+    with pytest.raises(UserError, match=r"broken\.zip is not a whole zip file"):
+        find_images(tmp_path / "broken.zip")
+
+
+def test_images_whose_results_would_overwrite_each_other_are_named(write_image: WriteImage, tmp_path: Path) -> None:
+    for name in ("a.png", "a.tif"):
+        write_image(tmp_path / name, GREY)
+    with pytest.raises(UserError, match=r"a\.tif and a\.png would give masks of one name; rename one"):
+        find_images(tmp_path)
+
+
+@pytest.mark.parametrize("image", [GREY, GREY > 99, FLOATS, RGB, np.asfortranarray(FLOATS)])
+def test_windows_of_a_npy_are_read_as_asked_for(image: Array, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", image)
+    opened = open_image(FileRef(tmp_path / "a.npy"))
+    assert opened.shape == image.shape
+    for window in ((slice(2, 5), slice(1, 4)), (slice(None), slice(None)), (slice(1, 6, 2), slice(None))):
+        part = opened[window]
+        assert part.dtype == opened.dtype == (np.uint8 if image.dtype == np.bool_ else image.dtype)
+        np.testing.assert_array_equal(part, image[window])
 
 
 def test_a_stack_is_not_read_as_its_first_page(tmp_path: Path) -> None:

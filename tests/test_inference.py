@@ -1,4 +1,4 @@
-from itertools import pairwise
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 from unetkit.data import Preprocessing
 from unetkit.errors import UserError
-from unetkit.inference import Predictor, blending_weight, tile_corners
+from unetkit.inference import Ensemble, Predictor
 from unetkit.models import UNet, classify, probabilities
 
+RNG = np.random.default_rng(0)
 PLAIN = Preprocessing(1, None, (0.5,), (0.25,))
 
 
@@ -44,33 +45,58 @@ def test_flip_averages_both_views() -> None:
     image = np.array([[0, 100, 200, 255]], np.uint8)
     plain = Predictor(Shift(), PLAIN)
     flipped = plain(image[:, ::-1].copy()).probability[:, ::-1]
-    averaged = Predictor(Shift(), PLAIN, flip=True)(image).probability
+    averaged = Predictor(Shift(), PLAIN, tta="flip")(image).probability
     np.testing.assert_allclose(averaged, (plain(image).probability + flipped) / 2, rtol=1e-6)
 
 
-def test_tiles_agree_with_the_whole_where_nothing_is_seen_across() -> None:
-    network = nn.Conv2d(1, 1, 1)
-    image = np.random.default_rng(1).integers(0, 255, (70, 131)).astype(np.uint8)
+def test_eight_views_make_a_prediction_turn_with_its_image() -> None:
+    image = RNG.integers(0, 255, (12, 20)).astype(np.uint8)
+    predictor = Predictor(Shift(), PLAIN, tta="d4")
+    upright = predictor(image).probability
+    for turns, mirrored in ((1, False), (2, True), (3, True)):
+        turned = np.rot90(image, turns)[:, :: -1 if mirrored else 1].copy()
+        expected = np.rot90(upright, turns)[:, :: -1 if mirrored else 1]
+        np.testing.assert_allclose(predictor(turned).probability, expected, atol=1e-6)
+    assert np.abs(Predictor(Shift(), PLAIN)(image).probability - upright).max() > 0.1
+
+
+@pytest.mark.parametrize("shape", [(96, 96), (70, 131), (101, 40)])
+@pytest.mark.parametrize("network", [UNet(1, 1, [4, 8]), UNet(1, 3, [4, 8], norm="none", upsampling="bilinear")])
+def test_tiles_equal_the_whole_for_a_network_that_sees_little(network: UNet, shape: tuple[int, int]) -> None:
+    image = RNG.integers(0, 255, shape).astype(np.uint8)
     whole = Predictor(network, PLAIN)(image)
-    tiled = Predictor(network, PLAIN, tile=32, overlap=8)(image)
-    np.testing.assert_allclose(tiled.probability, whole.probability, atol=1e-6)
+    tiled = Predictor(network, PLAIN, tile=64, overlap=44)(image)  # it sees 10 pixels around, 11 are not used
+    np.testing.assert_allclose(tiled.probability, whole.probability, atol=1e-5)
 
 
-@pytest.mark.parametrize(("height", "width"), [(32, 32), (33, 100), (20, 65)])
-def test_tiles_cover_every_pixel_and_overlap(height: int, width: int) -> None:
-    covered = np.zeros((height, width), int)
-    for top, left in tile_corners(height, width, 32, 8):
-        assert 0 <= top <= max(height - 32, 0)
-        covered[top : top + 32, left : left + 32] += 1
-    assert covered.min() >= 1
-    columns = sorted({left for _, left in tile_corners(height, width, 32, 8)})
-    assert all(b - a <= 24 for a, b in pairwise(columns))
+@pytest.mark.parametrize("shape", [(90, 90), (75, 131)])
+def test_tiles_of_an_unpadded_network_take_their_margin_from_the_image(shape: tuple[int, int]) -> None:
+    network = UNet(1, 1, [4, 8, 8], padding="valid")
+    image = RNG.integers(0, 255, shape).astype(np.uint8)
+    whole = Predictor(network, PLAIN)(image)
+    tiled = Predictor(network, PLAIN, tile=36, overlap=16)(image)  # 4 unused: the network's own padding
+    np.testing.assert_allclose(tiled.probability, whole.probability, atol=1e-5)
 
 
-def test_blending_never_gives_a_pixel_up() -> None:
-    weight = blending_weight(9, 12, 3)
-    assert weight.min() > 0
-    assert weight[4, 6] == 1
+def test_an_ensemble_averages_probabilities_each_with_its_own_preprocessing() -> None:
+    image = RNG.integers(0, 255, (70, 90, 3)).astype(np.uint8)
+    members = [
+        Predictor(UNet(1, 1, [4, 8, 8], padding="valid"), PLAIN),
+        Predictor(UNet(3, 1, [4, 8]), Preprocessing(3, None, (0.4,) * 3, (0.2,) * 3)),
+    ]
+    ensemble = Ensemble(members, threshold=0.4)
+    mean = (members[0](image).probability + members[1](image).probability) / 2
+    prediction = ensemble(image)
+    np.testing.assert_allclose(prediction.probability, mean, atol=1e-5)
+    np.testing.assert_array_equal(prediction.mask, prediction.probability > 0.4)
+    tiled = Ensemble([replace(member, tile=64, overlap=44) for member in members])(image)
+    np.testing.assert_allclose(tiled.probability, mean, atol=1e-5)
+
+
+def test_floats_can_be_scaled_for_a_network_of_8_bit_images() -> None:
+    amplitudes = np.array([[-2000.0, -1000.0, 0.0, 1000.0]], np.float32)
+    ensemble = Ensemble([Predictor(Shift(), PLAIN)]).with_value_range((-1000, 1000))
+    assert ensemble.prepare(amplitudes)[0].ravel().tolist() == [0, 0, 128, 255]
 
 
 def test_other_kinds_of_images_are_refused() -> None:

@@ -68,6 +68,8 @@ def test_wandb_offline_holds_scores_rate_config_and_pictures(tmp_path: Path, mon
     assert config["model"]["channels"] == [4, 8]  # type: ignore[index]
     assert len({key.split("/")[1] for key in history if key.startswith("predictions/")}) == 4
     assert '"truth"' in json.dumps(history["predictions/0/all_masks"])
+    labels = config["_wandb"]["mask/class_labels"]  # type: ignore[index]
+    assert '{"0": "background", "1": "foreground", "255": "void"}' in json.dumps(labels)
     media = file.parent / "files" / "media" / "images"
     images = [cv2.imread(str(path)) for path in (media / "predictions").glob("*.png")]
     assert len(images) == 2 * 4  # in each of two epochs

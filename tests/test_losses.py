@@ -20,7 +20,6 @@ from unetkit.losses import (
     GeneralizedDiceLoss,
     HausdorffLoss,
     JaccardLoss,
-    LovaszHingeLoss,
     LovaszLoss,
     MCCLoss,
     Staged,
@@ -149,7 +148,7 @@ def test_lovasz_is_the_extension_of_the_jaccard_loss(truth: list[int]) -> None:
 def test_symmetric_lovasz_has_a_gradient_on_empty_and_full_masks(value: int) -> None:
     target = torch.full((2, 6, 6), value)
     logits = torch.randn(2, 1, 6, 6, dtype=torch.float16, requires_grad=True)
-    LovaszHingeLoss()(logits, target, everything(target)).backward()
+    LovaszLoss()(logits, target, everything(target)).backward()
     assert logits.grad is not None
     assert logits.grad.isfinite().all()
     assert (logits.grad.sum() > 0) == (value == 0)
@@ -159,8 +158,8 @@ def test_lovasz_leaves_void_out() -> None:
     target = torch.randint(0, 2, (2, 5, 5))
     target[:, 3:] = 255
     logits = torch.randn(2, 1, 5, 5)
-    whole = LovaszHingeLoss()(logits, target, target != 255)
-    part = LovaszHingeLoss()(logits[..., :3, :], target[:, :3], everything(target[:, :3]))
+    whole = LovaszLoss()(logits, target, target != 255)
+    part = LovaszLoss()(logits[..., :3, :], target[:, :3], everything(target[:, :3]))
     torch.testing.assert_close(whole, part)
 
 

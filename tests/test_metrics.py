@@ -5,7 +5,16 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.classification import BinaryF1Score, BinaryJaccardIndex
 
-from unetkit.metrics import Dice, ImageIoU, KaggleScore, PooledIoU, PredictedShare, Score, segmentation_metrics
+from unetkit.metrics import (
+    ClassIoU,
+    Dice,
+    ImageIoU,
+    KaggleScore,
+    PooledIoU,
+    PredictedShare,
+    Score,
+    segmentation_metrics,
+)
 
 EMPTY, ONE, TWO, FULL = [0, 0, 0, 0], [1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1]
 
@@ -88,6 +97,22 @@ def test_many_classes_are_averaged_without_the_background() -> None:
     prediction, target = masks([0, 1, 2, 2]), masks([0, 1, 1, 2])
     assert scored(ImageIoU(3), prediction, target) == pytest.approx((1 / 2 + 1 / 2) / 2)
     assert scored(PooledIoU(3), prediction, target) == pytest.approx((1 / 2 + 1 / 2) / 2)
+
+
+def test_each_class_has_its_score_and_the_background_too() -> None:
+    prediction, target = masks([0, 1, 1, 2], [3, 0, 1, 1]), masks([0, 1, 2, 2], [255, 0, 0, 1])
+    metric = ClassIoU(5)
+    for i in range(2):
+        metric.update(prediction[i : i + 1], target[i : i + 1], target[i : i + 1] < 255)
+    assert metric.compute().tolist() == pytest.approx([2 / 3, 2 / 4, 1 / 2, 1, 1])  # 3 and 4 are nowhere that counts
+
+
+def test_the_classes_but_the_background_make_the_pooled_mean() -> None:
+    torch.manual_seed(2)
+    prediction, target = torch.randint(0, 4, (3, 9, 9)), torch.randint(0, 4, (3, 9, 9))
+    metric = ClassIoU(4)
+    metric.update(prediction, target, target < 255)
+    assert metric.compute()[1:].mean() == pytest.approx(scored(PooledIoU(4), prediction, target))
 
 
 def test_the_collection_names_all_scores() -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from unetkit.pictures import CELL, CLASS_COLOURS, heatmap, overlay, sheet, to_rgb, write_png
+from unetkit.pictures import CELL, CLASS_COLOURS, GAP, LINE, heatmap, overlay, sheet, to_rgb, write_png
 
 
 def test_an_overlay_tints_the_foreground_alone() -> None:
@@ -33,6 +33,25 @@ def test_a_sheet_holds_pictures_of_any_size() -> None:
     picture = sheet(rows, ["a", "b"], ["first", "second"])
     assert picture.shape[1] >= 2 * CELL
     assert sheet([], ["a"], []).ndim == 3  # nothing to show is no error
+
+
+def test_a_legend_shows_the_colour_and_name_of_each_class_that_is_tinted() -> None:
+    names = ["rock", *(f"a class with the name {i}" for i in range(1, 11))]
+    rows = [[np.zeros((9, 9), np.uint8)] * 4]
+    plain, with_legend = sheet(rows, ["a"], ["b"], names[:2]), sheet(rows, ["a"], ["b"], names)
+    np.testing.assert_array_equal(plain, sheet(rows, ["a"], ["b"]))  # of one class there is nothing to tell apart
+    np.testing.assert_array_equal(with_legend[-len(plain) :], plain)
+    above = with_legend[: -len(plain)]
+    assert above.shape[0] > 2 * LINE  # ten names need several lines
+    shown = [(above == colour).all(2).sum() for colour in CLASS_COLOURS[:11]]
+    assert shown == [(LINE - GAP) ** 2] * 10 + [0]
+
+
+def test_every_class_has_a_colour_of_its_own() -> None:
+    assert len(CLASS_COLOURS) == 254
+    assert len(np.unique(CLASS_COLOURS, axis=0)) == 254
+    of_voc = CLASS_COLOURS[:20].astype(int)
+    assert np.abs(of_voc[:, None] - of_voc).max(2)[np.triu_indices(20, 1)].min() > 30
 
 
 def test_pngs_keep_colours(tmp_path: Path) -> None:

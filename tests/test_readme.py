@@ -31,6 +31,7 @@ def test_every_training_command_composes(command: str) -> None:
 @pytest.mark.parametrize("group", [p.name for p in sorted((ROOT / "conf").iterdir()) if p.is_dir()])
 def test_the_table_names_every_choice(group: str) -> None:
     row = next(line for line in README.splitlines() if line.startswith(f"| `{group}`"))
+    row += README[README.index("## Networks") :].split("\n## ")[0] if group == "model" else ""
     hidden = {"base", "unet"} if group in ("data", "model") else set()
     for choice in {p.stem for p in (ROOT / "conf" / group).glob("*.yaml")} - hidden:
         assert f"`{choice}`" in row, choice

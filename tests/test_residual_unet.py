@@ -3,7 +3,7 @@ import torch
 
 from unetkit.errors import UserError
 from unetkit.models import ResidualUNet
-from unetkit.models.residual_unet import SCSE, ResidualBlock
+from unetkit.models.blocks import SCSE, ResidualBlock
 
 
 @pytest.mark.parametrize(("height", "width"), [(101, 101), (97, 131), (3, 8)])

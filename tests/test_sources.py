@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from conftest import Array, WriteImage, WritePairs
 
-from unetkit.data.files import FileRef, read_image
+from unetkit.data.files import read_image
+from unetkit.data.masks import MaskCode, read_mask
 from unetkit.data.rle import encode_rle
-from unetkit.data.sources import Pair, folder_pairs, read_mask, synthetic_pairs, tgs_salt_pairs
+from unetkit.data.sources import Pair, folder_pairs, synthetic_multiclass_pairs, synthetic_pairs, tgs_salt_pairs
 from unetkit.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -34,9 +35,9 @@ def zip_folder(folder: Path, archive: Path) -> Path:
     return archive
 
 
-def mask_of(pair: Pair, values: list[int] | None = None) -> Array:
+def mask_of(pair: Pair) -> Array:
     height, width = read_image(pair.image).shape[:2]
-    return read_mask(pair, (height, width), values)
+    return read_mask(pair, (height, width), MaskCode())
 
 
 def ids(pairs: list[Pair]) -> list[str]:
@@ -183,82 +184,16 @@ class TestFolder:
             folder_pairs(tmp_path)
 
 
-class TestMasks:
-    """Of an image of 6 x 5 pixels."""
-
-    def read(self, path: Path, values: list[int] | None = None) -> Array:
-        return read_mask(Pair("a", FileRef(path), FileRef(path)), (6, 5), values)
-
-    @pytest.mark.parametrize(
-        ("name", "foreground", "dtype"),
-        [
-            ("m.png", 1, np.uint8),
-            ("m.png", 255, np.uint8),
-            ("m.png", 1, np.uint16),
-            ("m.png", 255, np.uint16),
-            ("m.png", 65535, np.uint16),
-            ("m.tif", 1, np.float32),
-            ("m.npy", 1, np.bool_),
-            ("m.npy", 255, np.int64),
-            ("m.bmp", 255, np.uint8),
-            ("m.jpg", 255, np.uint8),
-        ],
-    )
-    @pytest.mark.parametrize("kind", ["mixed", "empty", "full"])
-    def test_binary_masks_read_as_0_and_1(
-        self, name: str, foreground: int, dtype: type, kind: str, write_image: WriteImage, tmp_path: Path
-    ) -> None:
-        expected = BINARY[{"mixed": "a", "empty": "b", "full": "c"}[kind]]
-        mask = self.read(write_image(tmp_path / name, (expected * foreground).astype(dtype)))
-        assert mask.dtype == np.uint8
-        np.testing.assert_array_equal(mask, expected)
-
-    @pytest.mark.parametrize("values", [[0, 100, 200], [200, 0, 100], [0, 1, 2], [0, 255]])
-    @pytest.mark.parametrize("name", ["m.png", "m.npy"])
-    def test_stated_values_become_indices(
-        self, name: str, values: list[int], write_image: WriteImage, tmp_path: Path
-    ) -> None:
-        indices = RNG.integers(0, len(values), (6, 5))
-        path = write_image(tmp_path / name, np.array(values, np.uint8)[indices])
-        np.testing.assert_array_equal(self.read(path, values), indices)
-
-    def test_blurred_classes_of_a_jpeg_go_to_the_nearest_value(self, write_image: WriteImage, tmp_path: Path) -> None:
-        indices = np.repeat([[0], [0], [1], [1], [2], [2]], 5, 1)
-        path = write_image(tmp_path / "m.jpg", np.array([0, 100, 200], np.uint8)[indices])
-        np.testing.assert_array_equal(self.read(path, [0, 100, 200]), indices)
-
-    def test_equal_colours_count_as_one_channel(self, write_image: WriteImage, tmp_path: Path) -> None:
-        mask = np.repeat(BINARY["a"][..., None] * np.uint8(255), 3, 2)
-        np.testing.assert_array_equal(self.read(write_image(tmp_path / "m.png", mask)), BINARY["a"])
-
-    def test_colours_are_refused(self, write_image: WriteImage, tmp_path: Path) -> None:
-        path = write_image(tmp_path / "m.png", RNG.integers(0, 256, (6, 5, 3), np.uint8))
-        with pytest.raises(UserError, match=r"m\.png is a colour image; save the mask as one channel"):
-            self.read(path)
-
-    @pytest.mark.parametrize("present", [[0, 7], [0, 1, 2], [0, 100, 200], [0, 1, 255], [1, 255]])
-    def test_unknown_values_are_shown_with_the_fix(
-        self, present: list[int], write_image: WriteImage, tmp_path: Path
-    ) -> None:
-        path = write_image(tmp_path / "m.png", np.resize(np.array(present, np.uint8), (6, 5)))
-        shown = ", ".join(map(str, present))
-        with pytest.raises(UserError, match=rf"m\.png holds the values {shown}; .*data\.mask_values=\["):
-            self.read(path)
-
-    def test_a_value_missing_from_the_stated_ones_is_shown(self, write_image: WriteImage, tmp_path: Path) -> None:
-        path = write_image(tmp_path / "m.png", np.resize(np.array([0, 50, 100], np.uint8), (6, 5)))
-        with pytest.raises(UserError, match=r"values 0, 50, 100; data\.mask_values=\[0, 100\] must list all"):
-            self.read(path, [0, 100])
-
-    def test_another_size_than_the_image_is_refused(self, write_image: WriteImage, tmp_path: Path) -> None:
-        path = write_image(tmp_path / "m.png", np.zeros((5, 6), np.uint8))
-        with pytest.raises(UserError, match=r"m\.png is 5x6, its image 6x5"):
-            self.read(path)
-
-
 def test_synthetic_pairs_are_written_once_and_read_like_tgs(tmp_path: Path) -> None:
     pairs = synthetic_pairs(tmp_path, count=3, size=32, seed=1)
     assert len(pairs) == 3
     assert {mask_of(pair).shape for pair in pairs} == {(32, 32)}
     assert synthetic_pairs(tmp_path, count=3, size=32, seed=1) == pairs
     assert synthetic_pairs(tmp_path, count=3, size=32, seed=2)[0].image.path.parent != pairs[0].image.path.parent
+
+
+def test_synthetic_pairs_of_four_classes_are_written_once(tmp_path: Path) -> None:
+    pairs = synthetic_multiclass_pairs(tmp_path, count=3, size=32, seed=1)
+    assert ids(pairs) == ["00000", "00001", "00002"]
+    assert {read_mask(pair, (32, 32), MaskCode.of_keys(4)).shape for pair in pairs} == {(32, 32)}
+    assert synthetic_multiclass_pairs(tmp_path, count=3, size=32, seed=1) == pairs

@@ -17,7 +17,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 import unetkit
-from unetkit.data import synthetic_pairs
+from unetkit.data import synthetic_multiclass_pairs, synthetic_pairs
+from unetkit.data.files import FileRef, read_image
 from unetkit.errors import UserError
 from unetkit.records import Summary
 from unetkit.training import build_module, choose_precision, prepare_data, train
@@ -101,8 +102,9 @@ def test_two_runs_are_equal(tmp_path: Path, cache: Path) -> None:
         [],
         ["callbacks=ema", "optimizer=sgd", "scheduler=onecycle"],
         ["scheduler=plateau", "scheduler.scheduler.patience=0", "scheduler.scheduler.factor=0.5"],
+        ["deep_supervision=0.4", "model.channels=[4,6,8]"],
     ],
-    ids=["cosine", "onecycle and EMA", "plateau"],
+    ids=["cosine", "onecycle and EMA", "plateau", "deep supervision"],
 )
 def test_resuming_goes_on_exactly(tmp_path: Path, cache: Path, extra: list[str]) -> None:
     options = ["model.dropout=0.3", "trainer.max_epochs=4", *extra]
@@ -154,6 +156,61 @@ def test_the_checkpoint_is_plain_and_predicts(tmp_path: Path, cache: Path) -> No
     assert np.array_equal(prediction.mask, prediction.probability > 0.3)
 
 
+def test_two_logits_of_binary_masks_are_a_softmax_with_a_threshold(tmp_path: Path, cache: Path) -> None:
+    summary = run(tmp_path, cache, "data.num_classes=2", "threshold=0.3")
+    assert not [name for name in summary if name.startswith("val/iou/")]
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    assert weights(path)["network.head.weight"].shape[0] == 2
+    predictor = unetkit.load(path)
+    image = read_image(synthetic_pairs(cache, 24, 36, 0)[0].image)
+    prediction = predictor(image)
+    pixels = torch.from_numpy(predictor.preprocessing.to_uint8(image)).permute(2, 0, 1)[None]
+    with torch.inference_mode():
+        logits = predictor.network(predictor.preprocessing.normalise(pixels))
+    np.testing.assert_allclose(prediction.probability, logits.softmax(1)[0, 1], atol=1e-6)
+    np.testing.assert_array_equal(prediction.mask, prediction.probability > 0.3)
+
+
+def test_a_run_of_several_classes_leaves_void_out(tmp_path: Path, cache: Path) -> None:
+    """Loss and scores are those computed by hand from the pixels that count, which the void ones are no part of."""
+    names, root = ["rock", "salt", "water", "sand"], tmp_path / "data"
+    for pair in synthetic_multiclass_pairs(cache, 12, 36, 0):
+        assert pair.mask is not None
+        mask = read_image(pair.mask)
+        mask[:, : int(pair.id) + 5] = 255  # more void in each
+        for part, pixels in (("images", read_image(pair.image)), ("masks", mask)):
+            (root / part).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(root / part / f"{pair.id}.png"), pixels)
+    options = [f"data.root={root}", "data.num_classes=4", f"data.class_names=[{','.join(names)}]", "data.batch_size=4"]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        fixed = ["data=folder", f"run_dir={tmp_path}", f"data.cache_dir={cache}", "model.channels=[4,8]", *QUIET]
+        cfg = compose("train", [*fixed, *options, "trainer.max_epochs=2", "data.ignore_index=255"])
+    summary = train(cfg)
+    card = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["unetkit"]
+    assert card["data"]["class_names"] == names
+
+    predictor = unetkit.load(tmp_path / "checkpoints" / "last.ckpt")
+    validating = [line.split(",")[0] for line in (tmp_path / "split.csv").read_text().split() if line.endswith("val")]
+    overlap, union, losses = np.zeros(4), np.zeros(4), []
+    for name in validating:
+        prediction = predictor(read_image(FileRef(root / "images" / f"{name}.png")))
+        truth = read_image(FileRef(root / "masks" / f"{name}.png"))
+        counts = truth != 255
+        true, mask, probability = truth[counts], prediction.mask[counts], prediction.probability[:, counts]
+        classes = np.arange(4)[:, None]
+        overlap += ((mask == classes) & (true == classes)).sum(1)
+        union += ((mask == classes) | (true == classes)).sum(1)
+        p, t = probability[1:], true == classes[1:]
+        dice = (2 * (p * t).sum(1) + 1) / (p.sum(1) + t.sum(1) + 1)
+        losses.append(1 - dice.mean() - np.log(probability[true, np.arange(len(true))]).mean())
+    expected = np.divide(overlap, union, out=np.ones(4), where=union > 0)
+    for name, iou in zip(names, expected, strict=True):
+        assert summary[f"val/iou/{name}"] == pytest.approx(iou, abs=1e-5)
+    assert summary["val/iou"] == pytest.approx(expected[1:].mean(), abs=1e-5)
+    assert summary["val/loss"] == pytest.approx(np.mean(losses), abs=1e-4)
+    assert {f"val/iou/{name}" for name in names} <= rows(tmp_path)[-1].keys()
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -168,6 +225,14 @@ def test_the_checkpoint_is_plain_and_predicts(tmp_path: Path, cache: Path) -> No
         ["loss=weighted_bce", "data.crop_size=24", "model.padding=valid", "mirror_border=false", "data.size=60"],
         ["loss=sum", "loss.weights.weighted_bce=0.5", "loss.weights.boundary=1"],
         ["loss=boundary", "data.num_workers=1"],
+        ["data=synthetic_multiclass", "data.batch_size=6", "augment=strong", "model.padding=valid"],
+        [
+            "deep_supervision=0.4",
+            "model.channels=[4,4,8]",
+            "model.padding=valid",
+            "trainer.precision=16",
+            "callbacks=ema",
+        ],
         ["data.split=kfold", "data.fold=2", "data.num_workers=2", "data.crop_size=20"],
     ],
     ids=lambda options: options[0],
@@ -222,12 +287,17 @@ def test_a_collapse_is_said(
         (["model.norm=layer"], "model.norm=layer must be one of"),
         (["monitor=val/f1"], "monitor=val/f1 must be one of"),
         (["seed=-1"], "seed=-1"),
+        (["deep_supervision=-1"], "deep_supervision=-1"),
+        (["deep_supervision=0.4"], "two or more decoder levels"),
+        (["model.spatial_dims=3"], "model.spatial_dims=3 is for volumes"),
         (["threshold=5"], "threshold=5"),
         (["trainer.accumulate_grad_batches=0"], "accumulate_grad_batches=0"),
         (["data.count=0"], "data.count=0 must be at least 2"),
         (["data.batch_size=many"], "data.batch_size=many"),
         (["data.crop_size=0"], "data.crop_size=0"),
         (["data.mask_values=[0,0]"], "data.mask_values"),
+        (["data.num_classes=3"], "holds the values 0, 65535; data.num_classes=3 stands for 0 to 2"),
+        (["data.class_names=[salt]"], "data.class_names=.salt. must be 2 different names"),
         (["trainer.max_epochs=-1"], "a run without end has no schedule"),
         (["optimizer.lr=-1"], "Invalid learning rate"),
         (["loss=sum"], "all loss.weights are 0; set some, as in loss.weights.bce=1"),
@@ -259,6 +329,15 @@ def test_a_checkpoint_of_another_network_or_a_finished_one_is_refused(tmp_path: 
         run(tmp_path / "b", cache, f"checkpoint={path}")
 
 
+def test_a_checkpoint_older_than_an_option_goes_on(tmp_path: Path, cache: Path) -> None:
+    run(tmp_path / "a", cache)
+    path = tmp_path / "a" / "checkpoints" / "last.ckpt"
+    content = torch.load(path, weights_only=True)
+    del content["unetkit"]["model"]["attention"], content["unetkit"]["recipe"]["deep_supervision"]
+    torch.save(content, path)
+    assert run(tmp_path / "b", cache, f"checkpoint={path}", "trainer.max_epochs=3")["epochs"] == 3
+
+
 def test_a_run_that_stops_within_an_epoch_is_scored(tmp_path: Path, cache: Path) -> None:
     summary = run(tmp_path, cache, "trainer.max_steps=2")
     assert 0 <= summary["val/iou"] <= 1
@@ -270,3 +349,25 @@ def test_one_cycle_is_not_stretched(tmp_path: Path, cache: Path) -> None:
     path = tmp_path / "a" / "checkpoints" / "last.ckpt"
     with pytest.raises(UserError, match="planned for 6 steps"):
         run(tmp_path / "b", cache, "scheduler=onecycle", f"checkpoint={path}", "trainer.max_epochs=4")
+
+
+def test_weights_of_another_run_start_a_new_one(tmp_path: Path, cache: Path) -> None:
+    first = run(tmp_path / "first", cache)
+    last = first["last_checkpoint"]
+    frozen = ["optimizer.lr=0", "trainer.max_epochs=1"]
+    summary = run(tmp_path / "second", cache, f"weights={last}", *frozen)
+    assert summary["epochs"] == 1
+    ours = weights(Path(summary["last_checkpoint"]))
+    for key, value in weights(Path(last)).items():
+        assert "running" in key or "tracked" in key or torch.equal(value, ours[key]), key
+    for options, said in (
+        ([f"weights={last}", f"checkpoint={last}"], "give one of them"),
+        ([f"weights={last}", "model.channels=[4,6]"], r"another network, with .*channels=.*choose the same model="),
+        (["weights=nowhere.ckpt"], "nowhere.ckpt does not exist"),
+    ):
+        with pytest.raises(UserError, match=said):
+            run(tmp_path / "third", cache, *frozen, *options)
+    content = torch.load(last, weights_only=True)
+    torch.save({key: content[key] for key in ("unetkit", "state_dict")}, tmp_path / "bare.ckpt")
+    with pytest.raises(UserError, match="start with weights="):
+        run(tmp_path / "third", cache, f"checkpoint={tmp_path / 'bare.ckpt'}")

@@ -3,15 +3,15 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from unetkit.checkpoint import load
+    from unetkit.checkpoint import load, load_ensemble
 
-__all__ = ["load"]
+__all__ = ["load", "load_ensemble"]
 
 
 def __getattr__(name: str) -> Any:
     # Imported on demand: torch takes seconds, which `train.py --help` should not.
-    if name == "load":
-        from unetkit.checkpoint import load
+    if name in __all__:
+        from unetkit import checkpoint
 
-        return load
+        return getattr(checkpoint, name)
     raise AttributeError(f"module 'unetkit' has no attribute {name!r}")

@@ -3,8 +3,9 @@
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import lightning as L
 import numpy as np
@@ -19,6 +20,7 @@ from unetkit.inference import Prediction, Predictor
 from unetkit.module import SegmentationModule
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class EpochSeed(L.Callback):
@@ -126,7 +128,8 @@ class Pictures(L.Callback):
             pair = dataset[item]
             prediction = predictor.predict_prepared(pair["image"])
             for logger in loggers:
-                log_prediction(logger, f"predictions/{item}", pair, prediction, trainer.global_step)
+                names = _data(trainer).class_names
+                log_prediction(logger, f"predictions/{item}", pair, prediction, trainer.global_step, names)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw the best, median and worst predictions."""
@@ -144,13 +147,15 @@ def training_pairs(data: SegmentationDataModule, rows: int = 8, epochs: int = 4)
         versions = [plain[item], *(augmented[Draw(epoch, item)] for epoch in range(epochs))]
         drawn.append([pictures.overlay(pair["image"], pair["mask"]) for pair in versions])
     headings = ["as it is", *(f"epoch {epoch}" for epoch in range(epochs))]
-    return pictures.sheet(drawn, headings, [data.pairs[plain.indices[item]].id for item in items])
+    return pictures.sheet(drawn, headings, [data.pairs[plain.indices[item]].id for item in items], data.class_names)
 
 
 def best_median_worst(
     predictor: Predictor, data: SegmentationDataModule, each: int = 3, looked_at: int = 500
 ) -> pictures.Image:
     """A sheet of the validation pairs with the best, median and worst IoU, of at most `looked_at`.
+
+    It is the share of right pixels in those where truth or prediction has any class but the background.
 
     Those that are empty in truth and prediction have nothing to show and are left out.
     """
@@ -164,10 +169,8 @@ def best_median_worst(
             right = (mask == truth) & (truth > 0) & valid
             ranking.append((right.sum() / (union & valid).sum(), item))
     ranking.sort(reverse=True)
-    middle = max((len(ranking) - each) // 2, 0)
-    groups = {"best": ranking[:each], "median": ranking[middle : middle + each], "worst": ranking[-each:]}
     rows, captions = [], []
-    for group, members in groups.items():
+    for group, members in zip(("best", "median", "worst"), three_groups(ranking, each), strict=True):
         for iou, item in members:
             pair = dataset[item]
             image, prediction = pair["image"], predictor.predict_prepared(pair["image"])
@@ -175,14 +178,28 @@ def best_median_worst(
             drawn = [pictures.overlay(image, pair["mask"]), pictures.overlay(image, prediction.mask)]
             rows.append([pictures.to_rgb(image), *drawn, pictures.heatmap(probability)])
             captions.append(f"{group}: IoU {iou:.3f}, {data.pairs[pair['index']].id}")
-    return pictures.sheet(rows, ("image", "truth", "prediction", "probability"), captions)
+    last = "probability" if data.num_classes <= 2 else "confidence"  # the probability of the predicted class
+    return pictures.sheet(rows, ("image", "truth", "prediction", last), captions, data.class_names)
 
 
-def log_prediction(logger: Logger, key: str, pair: Item, prediction: Prediction, step: int) -> None:
+def three_groups(ranking: Sequence[T], each: int) -> tuple[Sequence[T], Sequence[T], Sequence[T]]:
+    """First, middle and last members, at most `each`; nobody twice where there are few."""
+    first = min(each, -(-len(ranking) // 3))
+    last = min(each, (len(ranking) - first + 1) // 2)
+    between = ranking[first : len(ranking) - last]
+    start = (len(between) - min(each, len(between))) // 2
+    return ranking[:first], between[start : start + each], ranking[len(ranking) - last :]
+
+
+def log_prediction(
+    logger: Logger, key: str, pair: Item, prediction: Prediction, step: int, class_names: Sequence[str]
+) -> None:
     """Send image, truth and prediction to W&B (as mask overlays) or TensorBoard (drawn)."""
     image, truth = pair["image"], pair["mask"]
     if isinstance(logger, WandbLogger):
-        masks = {"truth": {"mask_data": truth}, "prediction": {"mask_data": prediction.mask}}
+        labels = {**dict(enumerate(class_names)), VOID: "void"}
+        drawn_masks = {"truth": truth, "prediction": prediction.mask}
+        masks = {name: {"mask_data": mask, "class_labels": labels} for name, mask in drawn_masks.items()}
         logger.log_image(key, [pictures.to_rgb(image)], step=step, masks=[masks])
     elif isinstance(logger, TensorBoardLogger):
         drawn = [

@@ -1,5 +1,7 @@
 """The self-describing checkpoint: weights, network, preprocessing and threshold, in plain containers."""
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from torch import nn
 from unetkit import models
 from unetkit.data import Preprocessing
 from unetkit.errors import UserError
-from unetkit.inference import Predictor
+from unetkit.inference import TTA, Ensemble, Predictor
 
 FORMAT = 1
 
@@ -40,28 +42,105 @@ def describe(
     }
 
 
-def load(path: str | Path, device: str | torch.device = "cpu", *, flip: bool = False) -> Predictor:
+def load(
+    path: str | Path,
+    device: str | torch.device = "cpu",
+    *,
+    tta: str = "none",
+    tile: int = 1024,
+    overlap: int = 128,
+) -> Predictor:
     """The network of a checkpoint, ready to predict images as read from files.
 
     Args:
         path: A checkpoint of `train.py`.
-        device: Where to predict.
-        flip: Average with the prediction of the mirrored image.
+        device: Where to predict; `auto` takes a GPU where there is one.
+        tta: Views whose predictions are averaged: `none`, `flip` (the mirror image too) or `d4` (all eight).
+        tile: Side in pixels above which an image is predicted in tiles.
+        overlap: Pixels that neighbouring tiles share and blend over.
 
     Raises:
-        UserError: If the file is not there, or is not such a checkpoint.
+        UserError: If the file is not there or is not such a checkpoint, or an argument is outside the above.
     """
+    if tta not in TTA:
+        raise UserError(f"tta={tta} must be one of {', '.join(TTA)}")
+    if not 0 <= overlap < tile:
+        raise UserError(f"overlap={overlap} must be at least 0 and smaller than tile={tile}")
+    place = find_device(device)
     content = read(path)
     card = content["unetkit"]
     network = build_network(card["model"], path)
-    prefix = "network."
-    state = content["state_dict"]
     try:
-        network.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        network.load_state_dict(network_state(content))
     except RuntimeError as error:
         raise UserError(f"checkpoint={path} holds weights that do not fit its own network: {error}") from error
-    network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return Predictor(network, Preprocessing.from_dict(card["preprocessing"]), card["threshold"], flip=flip)
+    network.to(place, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    preprocessing = Preprocessing.from_dict(card["preprocessing"])
+    return Predictor(network, preprocessing, card["threshold"], tta, tile, overlap)
+
+
+def load_ensemble(paths: Sequence[str | Path], device: str | torch.device = "cpu", **options: Any) -> Ensemble:
+    """The networks of checkpoints, such as those of all folds; their probabilities are averaged.
+
+    Args:
+        paths: Checkpoints of `train.py`, at least one.
+        device: Where to predict.
+        options: Further arguments of `load`.
+
+    Raises:
+        UserError: As `load`, or if the networks don't tell the same classes apart.
+    """
+    cards = [read(path)["unetkit"] for path in paths]
+    classes = [max(card["model"]["num_classes"], 2) for card in cards]  # one logit tells two apart
+    for path, count in zip(paths, classes, strict=True):
+        if count != classes[0]:
+            raise UserError(
+                f"checkpoint={path} tells {count} classes apart, but {paths[0]} {classes[0]}; "
+                "average only networks of the same classes"
+            )
+    members = [load(path, device, **options) for path in paths]
+    threshold = sum(member.threshold for member in members) / len(members)
+    min_area = round(sum(card.get("min_area", 0) for card in cards) / len(cards))
+    return Ensemble(members, threshold, classes[0], min_area)
+
+
+def load_weights(network: nn.Module, path: str | Path) -> None:
+    """Fill a network with the weights of a checkpoint.
+
+    Raises:
+        UserError: If the file is not there, is not such a checkpoint, or is of another network.
+    """
+    content = read(path)
+    try:
+        network.load_state_dict(network_state(content))
+    except RuntimeError as error:
+        model = ", ".join(f"{key}={value}" for key, value in content["unetkit"]["model"].items() if key != "_target_")
+        raise UserError(f"weights={path} are of another network, with {model}; choose the same model=") from error
+
+
+def network_state(content: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The network's part of what `read` gives."""
+    prefix = "network."
+    return {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}
+
+
+def find_device(device: str | torch.device) -> torch.device:
+    """The device of that name; `auto` is CUDA, else Apple's MPS, else the CPU.
+
+    Raises:
+        UserError: If there is no such device.
+    """
+    name = str(device)
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
+        raise UserError(f"device={name} must be auto, cpu, cuda (or cuda:1, ...) or mps")
+    seen = torch.cuda.device_count()
+    if name.startswith("cuda") and int(name.partition(":")[2] or 0) >= seen:
+        raise UserError(f"device={name}, but torch sees {seen or 'no'} CUDA device; use device=cpu")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise UserError("device=mps, but torch sees no such device; use device=cpu")
+    return torch.device(name)
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -70,22 +149,31 @@ def read(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: If the file is not there, or is not a checkpoint of `train.py`.
     """
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise UserError(f"checkpoint={path} does not exist or is no file; give the path of a .ckpt file")
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever bytes that are no checkpoint make the reader raise
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UserError(f"checkpoint={path} can't be read safely as a checkpoint ({reason})") from error
+    content = read_safely(path)
     card = content.get("unetkit") if isinstance(content, dict) else None
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise UserError(f"checkpoint={path} was not written by this version of unetkit's train.py")
     return dict(content)
 
 
+def read_safely(path: str | Path) -> Any:
+    """What a file of torch.save holds, read without running code from it.
+
+    Raises:
+        UserError: If the file is not there, or holds more than tensors and plain containers.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise UserError(f"checkpoint={path} does not exist or is no file; give the path of a checkpoint")
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever bytes that are no checkpoint make the reader raise
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UserError(f"checkpoint={path} can't be read safely as a checkpoint ({reason})") from error
+
+
 def build_network(model: dict[str, Any], path: str | Path) -> nn.Module:
-    """The network that a checkpoint describes.
+    """The network that a checkpoint describes, with random weights: no pretrained ones are downloaded for it.
 
     Raises:
         UserError: If it names anything but one of our networks, so that it can't run a stranger's code.
@@ -95,5 +183,6 @@ def build_network(model: dict[str, Any], path: str | Path) -> nn.Module:
     network = getattr(models, name, None) if package == models.__name__ and name in models.__all__ else None
     if not (isinstance(network, type) and issubclass(network, nn.Module)):
         raise UserError(f"checkpoint={path} asks for {target}, which is not a network of {models.__name__}")
-    built: nn.Module = network(**{key: value for key, value in model.items() if key != "_target_"})
+    arguments = {key: None if key == "encoder_weights" else value for key, value in model.items() if key != "_target_"}
+    built: nn.Module = network(**arguments)
     return built

@@ -2,21 +2,24 @@
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypedDict
 
 import lightning as L
+import torch
 from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import ClasswiseWrapper, MeanMetric, MetricCollection
 
 from unetkit.data import VOID, Batch, Preprocessing
 from unetkit.errors import UserError
 from unetkit.losses import apply_loss
-from unetkit.metrics import segmentation_metrics
+from unetkit.metrics import ClassIoU, segmentation_metrics
 from unetkit.models import centre_crop, classify, predict_full_frame, probabilities
+from unetkit.models.deep_supervision import SideHeads
 
 
 class Schedule(TypedDict):
@@ -31,7 +34,7 @@ class SegmentationModule(L.LightningModule):
     """Trains a network that maps images (B, C, H, W) to logits (B, num_classes, H, W) on batches of `unetkit.data`.
 
     Logs `train/loss`, and at the end of each validation or test pass `loss`, `iou`, `iou_per_image`, `dice`,
-    `kaggle` and `predicted_share` under `val/` or `test/`.
+    `kaggle` and `predicted_share` under `val/` or `test/`; of three classes or more also `iou/NAME` of each.
 
     Args:
         network: Its logits may be smaller than the image, as with unpadded convolutions.
@@ -40,9 +43,12 @@ class SegmentationModule(L.LightningModule):
         schedule: Or None for a constant rate.
         preprocessing: Of the images.
         num_classes: Of the network's logits.
+        class_names: Of class 0, 1, ..., for the names of their scores; None for their numbers.
         threshold: Probability above which a pixel is foreground.
         mirror_border: Where unpadded convolutions take pixels away: mirror them (the paper's overlap-tile), so that
             the whole frame is learnt and scored; else only the centre is.
+        deep_supervision: Weight of the mean loss of the decoder's other levels; 0 is off. Their heads are trained and
+            saved with the module, beside the network.
         artefact: What to store in checkpoints beside the weights, plain containers only.
     """
 
@@ -55,8 +61,10 @@ class SegmentationModule(L.LightningModule):
         *,
         preprocessing: Preprocessing,
         num_classes: int = 1,
+        class_names: Sequence[str] | None = None,
         threshold: float = 0.5,
         mirror_border: bool = True,
+        deep_supervision: float = 0.0,
         artefact: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -67,9 +75,14 @@ class SegmentationModule(L.LightningModule):
         self.preprocessing = preprocessing
         self.threshold = threshold
         self.mirror_border = mirror_border
+        self.deep_supervision = deep_supervision
+        self.side_heads = SideHeads(network, num_classes) if deep_supervision else None
         self.artefact = dict(artefact or {})
         self.monitored: float | None = None
         metrics = segmentation_metrics(num_classes)
+        if num_classes > 2:
+            names = list(class_names or map(str, range(num_classes)))
+            metrics.add_metrics({"classes": ClasswiseWrapper(ClassIoU(num_classes), names, "iou/")})
         self.scores = nn.ModuleDict({phase: metrics.clone(prefix=f"{phase}/") for phase in ("val", "test")})
         self.losses = nn.ModuleDict({phase: MeanMetric() for phase in ("val", "test")})
 
@@ -86,8 +99,13 @@ class SegmentationModule(L.LightningModule):
             self.loss.progress = done  # type: ignore[assignment]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of a batch."""
-        loss = self._loss(batch, *self._logits_and_truth(batch))
+        """The loss of a batch; `train/loss` is that of the network alone, which compares with `val/loss`."""
+        watched: AbstractContextManager[list[Tensor]] = nullcontext([])
+        if self.side_heads is not None:
+            watched = self.side_heads.watch(self.network)
+        with watched as features:
+            logits, target, valid = self._logits_and_truth(batch)
+        loss = self._loss(batch, logits, target, valid)
         self.log(
             "train/loss",
             loss,
@@ -97,6 +115,9 @@ class SegmentationModule(L.LightningModule):
             sync_dist=True,
             batch_size=len(batch["image"]),
         )
+        if self.side_heads is not None:
+            sides = [self._loss(batch, side, target, valid) for side in self.side_heads(features, logits)]
+            loss = loss + self.deep_supervision * torch.stack(sides).mean()
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -128,7 +149,7 @@ class SegmentationModule(L.LightningModule):
             raise UserError(f"optimizer or scheduler: {error}") from error
 
     def _optimizer_and_scheduler(self, steps: float) -> OptimizerLRScheduler:
-        optimizer = self.make_optimizer(parameter_groups(self.network))
+        optimizer = self.make_optimizer(parameter_groups(self.network, self.side_heads))
         if self.schedule is None:
             return optimizer
         make_scheduler = self.schedule["scheduler"]
@@ -176,13 +197,13 @@ class SegmentationModule(L.LightningModule):
     def _logits_and_truth(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Logits (B, C, h, w), class indices and what counts (B, h, w), where h, w is what the network predicts."""
         logits = self(batch["image"])
-        target = centre_crop(batch["mask"], logits.shape[-2], logits.shape[-1])
+        target = centre_crop(batch["mask"], *logits.shape[2:])
         return logits, target, target != VOID
 
     def _loss(self, batch: Batch, logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         weight = batch.get("weight")
         if weight is not None:
-            weight = centre_crop(weight, logits.shape[-2], logits.shape[-1])
+            weight = centre_crop(weight, *logits.shape[2:])
         return apply_loss(self.loss, logits, target, valid, weight)
 
     def _evaluate(self, phase: str, batch: Batch) -> None:
@@ -206,10 +227,11 @@ class SegmentationModule(L.LightningModule):
         return loss, scores
 
 
-def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
+def parameter_groups(*networks: nn.Module | None) -> list[dict[str, Any]]:
     """Matrices and kernels, which decay, apart from vectors (biases, scales of norms), which don't."""
-    decaying = [p for p in network.parameters() if p.ndim > 1]
-    vectors = [p for p in network.parameters() if p.ndim <= 1]
+    parameters = [p for network in networks if network is not None for p in network.parameters()]
+    decaying = [p for p in parameters if p.ndim > 1]
+    vectors = [p for p in parameters if p.ndim <= 1]
     groups: list[dict[str, Any]] = [{"params": decaying}]
     if vectors:
         groups.append({"params": vectors, "weight_decay": 0.0})

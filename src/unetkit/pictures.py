@@ -10,11 +10,21 @@ from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
 
-# Colour-blind safe (Okabe & Ito 2008), RGB, by class; more classes go round again.
-CLASS_COLOURS = np.array([[230, 159, 0], [86, 180, 233], [0, 158, 115], [240, 228, 66], [204, 121, 167]], np.uint8)
+# Colour-blind safe (Okabe & Ito 2008), RGB.
+OKABE_ITO = [[230, 159, 0], [86, 180, 233], [0, 158, 115], [240, 228, 66], [204, 121, 167], [213, 94, 0], [0, 114, 178]]
+
+
+def voc_colour(label: int) -> list[int]:
+    """PASCAL VOC's colour of a class: the label's bits, dealt to red, green and blue from the highest on."""
+    return [sum((label >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(3)) for channel in range(3)]
+
+
+# RGB of class 1, 2, ..., 254, all different.
+CLASS_COLOURS = np.array([*OKABE_ITO, *map(voc_colour, range(len(OKABE_ITO) + 1, 255))], np.uint8)
 CELL = 160  # pixels of a picture on a sheet
 GAP = 4
 LINE = 16  # pixels of a line of text
+FONT = cv2.FONT_HERSHEY_SIMPLEX, 0.38
 
 
 def to_rgb(image: Image) -> Image:
@@ -28,7 +38,7 @@ def overlay(image: Image, mask: Image) -> Image:
     picture = to_rgb(image).copy()
     for label in np.unique(mask[(mask > 0) & (mask < 255)]):
         region = (mask == label).astype(np.uint8)
-        colour = CLASS_COLOURS[(int(label) - 1) % len(CLASS_COLOURS)]
+        colour = CLASS_COLOURS[int(label) - 1]
         inside = region > 0
         picture[inside] = (0.65 * picture[inside] + 0.35 * colour).astype(np.uint8)
         contours, _ = cv2.findContours(region, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
@@ -42,8 +52,13 @@ def heatmap(probability: NDArray[np.float32]) -> Image:
     return np.asarray(cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def sheet(rows: Sequence[Sequence[Image]], headings: Sequence[str], captions: Sequence[str]) -> Image:
-    """Pictures in rows and columns on white, with a heading over each column and a caption under each row."""
+def sheet(
+    rows: Sequence[Sequence[Image]], headings: Sequence[str], captions: Sequence[str], class_names: Sequence[str] = ()
+) -> Image:
+    """Pictures in rows and columns on white, with a heading over each column and a caption under each row.
+
+    Of three classes or more, a legend of those that `overlay` tints stands above.
+    """
     columns = max(map(len, rows), default=len(headings))
     width, row_height = columns * (CELL + GAP) + GAP, CELL + LINE + GAP
     canvas = np.full((LINE + GAP + len(rows) * row_height, width, 3), 255, np.uint8)
@@ -56,7 +71,21 @@ def sheet(rows: Sequence[Sequence[Image]], headings: Sequence[str], captions: Se
             fitted = _fit(picture)
             canvas[top : top + fitted.shape[0], left : left + fitted.shape[1]] = fitted
         _write(canvas, caption, GAP, top + CELL + LINE - 4)
-    return canvas
+    return np.concatenate([legend(class_names[1:], width), canvas]) if len(class_names) > 2 else canvas
+
+
+def legend(names: Sequence[str], width: int) -> Image:
+    """The colours of class 1, 2, ... with their names, in as many lines as `width` takes."""
+    left, lines = GAP, [np.full((LINE + GAP, width, 3), 255, np.uint8)]
+    for name, colour in zip(names, CLASS_COLOURS, strict=False):
+        space = LINE + 2 * GAP + cv2.getTextSize(name, *FONT, 1)[0][0]
+        if left > GAP and left + space > width:
+            left = GAP
+            lines.append(np.full_like(lines[0], 255))
+        lines[-1][GAP:LINE, left : left + LINE - GAP] = colour
+        _write(lines[-1], name, left + LINE, LINE - 3)
+        left += space + LINE
+    return np.concatenate(lines)
 
 
 def write_png(path: Path, picture: NDArray[Any]) -> None:
@@ -81,4 +110,4 @@ def _fit(picture: Image) -> Image:
 
 
 def _write(canvas: Image, text: str, left: int, baseline: int) -> None:
-    cv2.putText(canvas, text, (left, baseline), cv2.FONT_HERSHEY_SIMPLEX, 0.38, (0, 0, 0), 1, cv2.LINE_AA)
+    cv2.putText(canvas, text, (left, baseline), *FONT, (0, 0, 0), 1, cv2.LINE_AA)

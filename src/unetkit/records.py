@@ -44,6 +44,12 @@ def announce(data: SegmentationDataModule, module: SegmentationModule) -> None:
         *(facts[key] for key in ("name", "train", "val", "test")),
         100 * facts["empty_masks"],
     )
+    if data.num_classes > 2:
+        shares = facts["class_shares"].items()
+        log.info("classes: %s", ", ".join(f"{name} {share:.1%}" for name, share in shares))
+        absent = [name for name, share in shares if share == 0]
+        if absent:
+            log.warning("in no mask: %s; is data.num_classes right? Such a class scores 1", ", ".join(absent))
     first = data.dataset("train", augment=True)[0]["image"]  # as large as it is trained on
     pixels = torch.from_numpy(first.transpose(2, 0, 1).copy())[None]
     log.info(layer_table(module.network, module.preprocessing.normalise(pixels)))
@@ -91,7 +97,8 @@ def summarise(
 def conclude(summary: Summary, run_dir: Path, trainer: L.Trainer) -> None:
     """Tell the scores, where the run lies, and what to type next."""
     shown = {k: v for k, v in summary.items() if k.startswith(("val/", "test/"))}
-    lines = [f"  {name:<22}{value:.4f}" for name, value in shown.items()]
+    width = max([20, *map(len, shown)]) + 2
+    lines = [f"  {name:<{width}}{value:.4f}" for name, value in shown.items()]
     last = summary["last_checkpoint"]
     where = os.path.relpath(run_dir)
     log.info("scores after %d epochs, %.0f s:\n%s", summary["epochs"], summary["seconds"], "\n".join(lines))

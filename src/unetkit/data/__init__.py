@@ -1,8 +1,13 @@
-from unetkit.data.augment import Augmentation, GridElastic
-from unetkit.data.datamodule import SegmentationDataModule
-from unetkit.data.dataset import VOID, Batch
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from unetkit.data.preprocessing import Preprocessing
-from unetkit.data.sources import folder_pairs, synthetic_pairs, tgs_salt_pairs
+from unetkit.data.sources import folder_pairs, synthetic_multiclass_pairs, synthetic_pairs, tgs_salt_pairs
+
+if TYPE_CHECKING:
+    from unetkit.data.augment import Augmentation, GridElastic
+    from unetkit.data.datamodule import SegmentationDataModule
+    from unetkit.data.dataset import VOID, Batch
 
 __all__ = [
     "VOID",
@@ -12,6 +17,22 @@ __all__ = [
     "Preprocessing",
     "SegmentationDataModule",
     "folder_pairs",
+    "synthetic_multiclass_pairs",
     "synthetic_pairs",
     "tgs_salt_pairs",
 ]
+
+# Imported on demand: Lightning and albumentations take seconds, which predicting should not.
+_ON_DEMAND = {
+    "VOID": "dataset",
+    "Augmentation": "augment",
+    "Batch": "dataset",
+    "GridElastic": "augment",
+    "SegmentationDataModule": "datamodule",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ON_DEMAND:
+        return getattr(import_module(f"unetkit.data.{_ON_DEMAND[name]}"), name)
+    raise AttributeError(f"module 'unetkit.data' has no attribute {name!r}")

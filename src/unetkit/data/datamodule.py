@@ -8,14 +8,16 @@ from typing import Any, Literal
 import lightning as L
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from unetkit.data.augment import Augmentation
 from unetkit.data.borders import BorderWeights, balancing_weights, border_map
 from unetkit.data.dataset import VOID, EpochSampler, Item, PairDataset, collate
 from unetkit.data.files import read_image
+from unetkit.data.masks import MaskCode, class_names_of, read_mask
 from unetkit.data.preprocessing import Preprocessing, find_value_range, mean_and_std, probe
-from unetkit.data.sources import Pair, read_mask
+from unetkit.data.sources import Pair
 from unetkit.data.splits import Split, assign_split
 from unetkit.data.store import ArrayStore, cached_arrays, cached_json
 from unetkit.errors import UserError
@@ -36,9 +38,13 @@ class SegmentationDataModule(L.LightningDataModule):
         val_fraction: Share of validation pairs, for `split="fraction"`.
         folds: Number of folds, for `kfold` and `contiguous`.
         fold: The validation fold, from 0.
-        mask_values: Values in the mask files that stand for class 0, 1, ...; None for binary masks.
+        mask_values: Values in the mask files that stand for class 0, 1, ...; None for binary masks, or for 0 to
+            `num_classes` - 1 where these are more than 2.
+        mask_colours: Colours (R, G, B) in the mask files that stand for class 0, 1, ..., instead of values.
+        ignore_index: The value (or colour) in the mask files of void pixels, which count nowhere; None without.
+        class_names: Of class 0, 1, ...; None for `background`, `foreground` or `class 1`, ...
         channels: Expected of the images, or `auto`.
-        num_classes: Expected (1 = binary), or `auto`.
+        num_classes: Of the masks (1 = binary; 2 = binary too, through a softmax), or `auto`.
         crop_size: Side of the squares to train on, in pixels, where images are larger; None for whole images.
         border_weight: `w0` and `sigma` (pixels) of the U-Net paper's weight map, for `weigh_borders`.
         batch_size: Images in a batch.
@@ -60,6 +66,9 @@ class SegmentationDataModule(L.LightningDataModule):
         folds: int = 5,
         fold: int = 0,
         mask_values: Sequence[int] | None = None,
+        mask_colours: Sequence[Sequence[int]] | None = None,
+        ignore_index: int | Sequence[int] | None = None,
+        class_names: Sequence[str] | None = None,
         channels: int | Literal["auto"] = "auto",
         num_classes: int | Literal["auto"] = "auto",
         crop_size: int | None = None,
@@ -75,8 +84,6 @@ class SegmentationDataModule(L.LightningDataModule):
                 raise UserError(f"data.{key}={value} must be a whole number of at least 1")
         if num_workers != "auto" and not (isinstance(num_workers, int) and num_workers >= 0):
             raise UserError(f"data.num_workers={num_workers} must be auto or a whole number of at least 0")
-        if mask_values is not None and not _are_class_values(mask_values):
-            raise UserError(f"data.mask_values={mask_values} must be 2 to 255 different numbers, as in [0,100,200]")
         self.name = name
         self.find_pairs = pairs
         self.augmentation = augmentation
@@ -88,7 +95,8 @@ class SegmentationDataModule(L.LightningDataModule):
             "seed": seed,
         }
         self.split_method = split
-        self.mask_values = list(mask_values) if mask_values is not None else None
+        self.mask_code = MaskCode.of_keys(num_classes, mask_values, mask_colours, ignore_index)
+        self.given_names = class_names
         self.expected = {"channels": channels, "num_classes": num_classes}
         self.crop_size = crop_size
         self.border_weight = border_weight
@@ -100,7 +108,8 @@ class SegmentationDataModule(L.LightningDataModule):
     def inspect(self) -> None:
         """Find pairs, channels, value range and classes, read the masks, and split.
 
-        Sets `pairs`, `split`, `masks`, `coverage` (share of foreground of each mask), `channels`, `num_classes`.
+        Sets `pairs`, `split`, `masks`, `pixels` (of each mask and class), `coverage` (share of foreground of each
+        mask, nan where all is void), `channels`, `num_classes` and `class_names`. Void pixels are left out of all.
 
         Raises:
             UserError: If files are missing, unreadable or contradict the configuration.
@@ -117,12 +126,17 @@ class SegmentationDataModule(L.LightningDataModule):
             "probes",
         )
         self.masks = self._decode_masks()
-        self.coverage = np.array([np.mean(self.masks[i] != 0) for i in range(len(self.pairs))])
+        self.pixels = self._count_pixels()
+        if not self.pixels.any():
+            raise UserError("every pixel of every mask is void; does data.ignore_index mark the right value?")
+        with np.errstate(invalid="ignore"):
+            self.coverage = self.pixels[:, 1:].sum(1) / self.pixels.sum(1)
         self.split = self._split()
         train = [self._probes[i] for i in self._indices("train")]
         self._value_range = find_value_range(train)
         self.channels = self._agree("channels", max(p["channels"] for p in train))
-        self.num_classes = self._agree("num_classes", self._count_classes())
+        self.num_classes = self._agree("num_classes", self.mask_code.num_classes)
+        self.class_names = class_names_of(self.given_names, max(self.num_classes, 2))
 
     def decode(self, channels: int) -> None:
         """Decode all images to uint8 for a network of so many channels, and take the training images' statistics.
@@ -200,8 +214,16 @@ class SegmentationDataModule(L.LightningDataModule):
             **({"split": self.split_method, **self.split_options} if self._is_split_by_us else {"split": "folders"}),
             **{part: self.split.count(part) for part in ("train", "val", "test")},
             "empty_masks": round(float(np.mean(self.coverage == 0)), 4),
-            "foreground": round(float(self.coverage.mean()), 4),
+            "foreground": round(float(np.nanmean(self.coverage)), 4),
+            "class_names": self.class_names,
+            "class_shares": dict(zip(self.class_names, self.class_shares, strict=True)),
         }
+
+    @property
+    def class_shares(self) -> list[float]:
+        """The share of each class in the pixels that count, of all masks."""
+        pixels = self.pixels.sum(0)
+        return [round(float(share), 4) for share in pixels / pixels.sum()]
 
     def _loader(self, dataset: PairDataset, *, shuffle: bool) -> DataLoader[Item]:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -229,9 +251,18 @@ class SegmentationDataModule(L.LightningDataModule):
     def _decode_masks(self) -> ArrayStore:
         def masks() -> Any:
             for pair, found in zip(self.pairs, self._probes, strict=True):
-                yield read_mask(pair, tuple(found["shape"]), self.mask_values)
+                yield read_mask(pair, tuple(found["shape"]), self.mask_code, self.pairs)
 
-        return cached_arrays(self.cache_dir, [*self._key, self.mask_values], masks, len(self.pairs), "masks")
+        return cached_arrays(self.cache_dir, [*self._key, *self.mask_code.key], masks, len(self.pairs), "masks")
+
+    def _count_pixels(self) -> NDArray[np.int64]:
+        classes = max(self.mask_code.num_classes, 2)
+
+        def counted() -> list[list[int]]:
+            masks = (self.masks[i].ravel() for i in range(len(self.pairs)))
+            return [np.bincount(mask, minlength=classes)[:classes].tolist() for mask in masks]
+
+        return np.array(cached_json(self.cache_dir, [*self._key, *self.mask_code.key], counted, "pixels"), np.int64)
 
     def _split(self) -> Split:
         """By folders where there are train/ and val/, else as the options say; a CSV rules over all."""
@@ -246,15 +277,9 @@ class SegmentationDataModule(L.LightningDataModule):
                 given[i] = side
         return [str(side) for side in given]
 
-    def _count_classes(self) -> int:
-        return 1 if self.mask_values is None or len(self.mask_values) == 2 else len(self.mask_values)
-
     def _agree(self, key: str, found: int) -> int:
         expected = self.expected[key]
-        if expected not in ("auto", found) and not (key == "channels" and found == 1):
+        is_subset = found == 1 and (key == "channels" or expected == 2)  # grey as RGB; two logits for binary masks
+        if expected not in ("auto", found) and not is_subset:
             raise UserError(f"data.{key}={expected}, but the files have {found}; set data.{key}=auto or {found}")
         return found if expected == "auto" else int(expected)
-
-
-def _are_class_values(values: object) -> bool:
-    return isinstance(values, Sequence) and len(set(values)) == len(values) and 2 <= len(values) <= VOID

@@ -1,6 +1,8 @@
 """Files on disk, loose or in a zip: finding them and decoding them."""
 
+import glob
 import io
+import os
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -11,10 +13,12 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from unetkit.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".npy")
+SEGY_SUFFIXES = (".sgy", ".segy")
 # What a broken file, or a broken or encrypted member of a zip, raises.
 UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, cv2.error)
 
@@ -57,7 +61,7 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
         raise UserError(f"{path} is not a whole zip file ({error}); download it again") from error
 
 
-def find_folder(container: Path, folder: str) -> list[FileRef] | None:
+def find_folder(container: Path, folder: str, suffixes: tuple[str, ...] = SUFFIXES) -> list[FileRef] | None:
     """Sorted files with a known suffix of `folder` in a directory or zip; None where there is no such folder.
 
     A zip may hold the folder at any depth, as archives of a parent folder do.
@@ -77,7 +81,7 @@ def find_folder(container: Path, folder: str) -> list[FileRef] | None:
         refs = found or None
     else:
         refs = None
-    return None if refs is None else _known(refs)
+    return None if refs is None else _known(refs, suffixes)
 
 
 def read_image(ref: FileRef) -> Array:
@@ -102,10 +106,8 @@ def read_image(ref: FileRef) -> Array:
         raise UserError(f"{ref} can't be read as an image ({error}); replace or remove it") from error
     if image is None:
         raise UserError(f"{ref} can't be read as an image; replace or remove it")
-    if image.ndim not in (2, 3) or image.size == 0 or image.dtype.kind not in "buif":
-        raise UserError(f"{ref} holds {image.dtype} of shape {image.shape}; (H, W) or (H, W, C) numbers are wanted")
-    if image.dtype.kind == "f" and not np.isfinite(image).all():
-        raise UserError(f"{ref} holds NaN or infinite values; replace them with numbers")
+    _check(image, str(ref))
+    _check_finite(image, str(ref))
     if image.dtype == np.bool_:
         image = image.astype(np.uint8)
     if image.ndim == 3 and ref.name.suffix.lower() != ".npy":
@@ -113,30 +115,111 @@ def read_image(ref: FileRef) -> Array:
     return image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
 
 
-def find_images(place: Path) -> list[FileRef]:
-    """The images to predict: a single file, or those of a folder or zip (of its images/ if it has one), by name.
+def read_palette_indices(ref: FileRef) -> Array | None:
+    """The indices (H, W) uint8 of a palette PNG, whose colours `read_image` gives; None for any other file.
+
+    None too where the whole palette is grey: some programs save any grey image so, with indices that mean nothing.
 
     Raises:
-        UserError: If there is nothing there, or nothing of a known kind.
+        UserError: If the file can't be decoded.
     """
-    if not place.exists():
-        raise UserError(f"input={place} does not exist; give an image, or a folder or zip of images")
-    if place.is_dir():
-        refs = [FileRef(path) for path in place.iterdir()]
-    elif zipfile.is_zipfile(place):
-        refs = [FileRef(place, name) for name in _open_zip(place).namelist() if "__MACOSX" not in name]
+    try:
+        content = ref.read()
+        if not content.startswith(b"\x89PNG") or content[25:26] != b"\x03":  # colour type 3: indexed
+            return None
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            colours = np.reshape(image.getpalette() or [], (-1, 3))
+            return None if (colours == colours[:, :1]).all() else np.array(image)
+    except (*UNREADABLE, SyntaxError) as error:  # which Pillow raises of broken chunks
+        raise UserError(f"{ref} can't be read as an image ({error}); replace or remove it") from error
+
+
+class NpyImage:
+    """A .npy file of which only the windows that are asked for are read, so that memory does not hold it whole.
+
+    Raises:
+        UserError: Where it is opened, as `read_image`; values that are no numbers are found in their window.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            array = self._open()
+        except UNREADABLE as error:
+            raise UserError(f"{path} can't be read as an image ({error}); replace or remove it") from error
+        _check(array, str(path))
+        self.shape: tuple[int, ...] = array.shape
+        self.dtype = np.dtype(np.uint8) if array.dtype == np.bool_ else array.dtype
+
+    def __getitem__(self, window: tuple[slice, slice]) -> Array:
+        part = np.array(self._open()[window], self.dtype)  # opened anew, as pages of an open map stay in memory
+        _check_finite(part, str(self.path))
+        return part
+
+    def _open(self) -> Array:
+        return np.lib.format.open_memmap(self.path, mode="r")
+
+
+def open_image(ref: FileRef) -> "NpyImage | Array":
+    """As `read_image`, but of a .npy file that lies in a folder only what is asked for is read."""
+    return read_image(ref) if ref.member or ref.name.suffix.lower() != ".npy" else NpyImage(ref.path)
+
+
+def find_images(place: Path) -> list[FileRef]:
+    """What to predict, by name: a file, those that a pattern matches, or those of a folder or zip.
+
+    Of a folder or zip that has a folder `images`, those in there; else all of the zip, or those directly in the folder.
+
+    Raises:
+        UserError: If there is nothing there, nothing of a known kind, or results would get the same name.
+    """
+    kinds = SUFFIXES + SEGY_SUFFIXES
+    if not place.exists() and glob.has_magic(str(place)):
+        refs = _known([FileRef(path) for path in matching(str(place))], kinds)
+    elif not place.exists():
+        raise UserError(f"input={place} does not exist; give an image, or a folder, pattern or zip of images")
+    elif place.is_dir():
+        refs = find_folder(place, "images", kinds) or _known([FileRef(path) for path in place.iterdir()], kinds)
+    elif zipfile.is_zipfile(place) or place.suffix.lower() == ".zip":
+        members = [FileRef(place, name) for name in _open_zip(place).namelist() if "__MACOSX" not in name]
+        refs = find_folder(place, "images", kinds) or _known(members, kinds)
     else:
         return [FileRef(place)]
-    images = find_folder(place, "images") or _known(refs)
-    if not images:
-        raise UserError(f"input={place} holds no image ({', '.join(SUFFIXES)})")
-    names = {ref.name.stem: ref for ref in images}
-    twice = next((ref for ref in images if names[ref.name.stem] != ref), None)
-    if twice is not None:
-        raise UserError(f"{twice} and {names[twice.name.stem]} would give masks of one name; rename one")
-    return images
+    if not refs:
+        raise UserError(f"input={place} holds no image ({', '.join(kinds)})")
+    named: dict[PurePosixPath, FileRef] = {}
+    for ref, name in zip(refs, result_names(refs), strict=True):
+        if name in named:
+            raise UserError(f"{ref} and {named[name].name.name} would give masks of one name; rename one")
+        named[name] = ref
+    return refs
 
 
-def _known(refs: list[FileRef]) -> list[FileRef]:
-    known = [ref for ref in refs if ref.name.suffix.lower() in SUFFIXES and not ref.name.name.startswith(".")]
+def matching(pattern: str) -> list[Path]:
+    """The sorted paths that a pattern with `*`, `?`, `[...]` or `**` matches; itself, if there is such a file."""
+    if Path(pattern).exists() or not glob.has_magic(pattern):
+        return [Path(pattern)]
+    return sorted(map(Path, glob.glob(pattern, recursive=True)))  # noqa: PTH207  # Path.glob refuses absolute ones
+
+
+def result_names(refs: list[FileRef]) -> list[PurePosixPath]:
+    """What to call the results of files: their paths below the folder that holds all of them, without suffix."""
+    # A zip may name members "/a.png" or "../a.png", which must not lead out of the output folder.
+    paths = [PurePosixPath(*(part for part in ref.name.parts if part not in ("/", ".."))) for ref in refs]
+    folder = os.path.commonpath([path.parent for path in paths])
+    return [path.relative_to(folder).with_suffix("") for path in paths]
+
+
+def _known(refs: list[FileRef], suffixes: tuple[str, ...]) -> list[FileRef]:
+    known = [ref for ref in refs if ref.name.suffix.lower() in suffixes and not ref.name.name.startswith(".")]
     return sorted(known, key=lambda ref: ref.name)
+
+
+def _check(image: Array, name: str) -> None:
+    if image.ndim not in (2, 3) or image.size == 0 or image.dtype.kind not in "buif":
+        raise UserError(f"{name} holds {image.dtype} of shape {image.shape}; (H, W) or (H, W, C) numbers are wanted")
+
+
+def _check_finite(image: Array, name: str) -> None:
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        raise UserError(f"{name} holds NaN or infinite values; replace them with numbers")

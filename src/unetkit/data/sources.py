@@ -1,21 +1,15 @@
 """Where pairs of image and mask come from: one function a data set, each giving a list of `Pair`."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from unetkit.data import synthetic
-from unetkit.data.files import FileRef, find_folder, read_image
-from unetkit.data.rle import decode_rle
+from unetkit.data import synthetic, synthetic_multiclass
+from unetkit.data.files import FileRef, find_folder
 from unetkit.errors import UserError
 
 SPLITS = ("train", "val", "test")
-BINARY_VALUES = (1, 255, 65535)
 
 
 @dataclass(frozen=True)
@@ -90,11 +84,22 @@ def folder_pairs(root: str | Path | None, mask_suffix: str = "") -> list[Pair]:
 
 def synthetic_pairs(root: str | Path, count: int, size: int, seed: int) -> list[Pair]:
     """The embedded data set: seismic sections made by `unetkit.data.synthetic`, read like TGS Salt."""
+    folder = _embedded(root, f"synthetic-v{synthetic.VERSION}", synthetic.write, count, size, seed)
+    return tgs_salt_pairs(folder)
+
+
+def synthetic_multiclass_pairs(root: str | Path, count: int, size: int, seed: int) -> list[Pair]:
+    """The embedded data set of four classes, made by `unetkit.data.synthetic_multiclass`."""
+    name = f"synthetic-multiclass-v{synthetic_multiclass.VERSION}"
+    return folder_pairs(_embedded(root, name, synthetic_multiclass.write, count, size, seed))
+
+
+def _embedded(root: str | Path, name: str, write: Callable[..., Path], count: int, size: int, seed: int) -> Path:
     if not isinstance(count, int) or count < 2:
         raise UserError(f"data.count={count} must be at least 2, one section to train on and one to validate")
-    folder = Path(root).expanduser() / f"synthetic-v{synthetic.VERSION}-{count}x{size}-seed{seed}"
+    folder = Path(root).expanduser() / f"{name}-{count}x{size}-seed{seed}"
     try:
-        return tgs_salt_pairs(synthetic.write(folder, count=count, size=size, seed=seed))
+        return write(folder, count=count, size=size, seed=seed)
     except OSError as error:
         raise UserError(f"data.root={root} can't be written ({error}); give another folder") from error
 
@@ -113,54 +118,6 @@ def existing_root(root: str | Path | None, advice: str) -> Path:
     return path
 
 
-def read_mask(pair: Pair, shape: tuple[int, int], values: Sequence[int] | None) -> NDArray[np.uint8]:
-    """The mask (H, W) as class indices.
-
-    Without `values`, a mask is binary and holds 0 and one of 1, 255 and 65535. With them, index i stands for
-    `values[i]`. JPEG masks, whose values are blurred, are read to the nearest value.
-
-    Raises:
-        UserError: If the mask holds other values, or is not of the image's shape, or contradicts its code.
-    """
-    if pair.mask is None:
-        return _decode_code(pair, shape)
-    mask = read_image(pair.mask)
-    if mask.ndim == 3:
-        if (mask != mask[..., :1]).any():
-            raise UserError(f"{pair.mask} is a colour image; save the mask as one channel of class values")
-        mask = mask[..., 0]
-    if mask.shape != shape:
-        raise UserError(f"{pair.mask} is {mask.shape[0]}x{mask.shape[1]}, its image {shape[0]}x{shape[1]}")
-    indices = _class_indices(mask, pair.mask, values)
-    if pair.rle is not None and (_decode_code(pair, shape) != indices).any():
-        raise UserError(f"{pair.mask} and the run-length code of {pair.id} in train.csv differ; remove the wrong one")
-    return indices
-
-
-def _class_indices(mask: NDArray[Any], ref: FileRef, values: Sequence[int] | None) -> NDArray[np.uint8]:
-    classes = np.asarray(values if values is not None else (0, *BINARY_VALUES))
-    if ref.name.suffix.lower() in (".jpg", ".jpeg"):
-        if values is None and 0 < mask.max() < 128:
-            raise UserError(f"{ref} is a JPEG whose values end at {mask.max()}, not 255; save masks as PNG")
-        classes = classes if values is not None else np.asarray([0, 255])
-        mask = classes[np.abs(mask[..., None].astype(np.int64) - classes).argmin(-1)]
-    found = np.unique(mask)
-    is_mixed = values is None and np.count_nonzero(found) > 1  # such as 1 and 255, which often is "do not care"
-    if is_mixed or np.setdiff1d(found, classes).size:
-        shown = ", ".join(map(str, found[:12])) + (", ..." if found.size > 12 else "")
-        wanted = (
-            "a binary mask holds 0 and one of 1, 255 and 65535; for other classes list their values, as in "
-            "data.mask_values=[0,1,2]"
-            if values is None
-            else f"data.mask_values={list(values)} must list all of them"
-        )
-        raise UserError(f"{ref} holds the values {shown}; {wanted}")
-    indices = np.zeros(mask.shape, np.uint8)
-    for index, value in enumerate(classes):
-        indices[mask == value] = index if values is not None else value > 0
-    return indices
-
-
 def _given_parts(root: Path) -> dict[str, Path]:
     parts: dict[str, Path] = {}
     for split in SPLITS:
@@ -172,13 +129,6 @@ def _given_parts(root: Path) -> dict[str, Path]:
     if parts and "train" not in parts:
         raise UserError(f"data.root={root} has {' and '.join(parts)}, but no train/ that holds images/ and masks/")
     return parts
-
-
-def _decode_code(pair: Pair, shape: tuple[int, int]) -> NDArray[np.uint8]:
-    try:
-        return decode_rle(pair.rle or "", *shape)
-    except UserError as error:
-        raise UserError(f"{pair.id} in train.csv: {error}") from error
 
 
 def _by_id(refs: list[FileRef] | None, suffix: str = "") -> dict[str, FileRef]:

@@ -8,13 +8,14 @@ and the share of empty masks were matched by eye and by histogram to the TGS Sal
 (Kaggle, 2018), whose layout on disk `write` reproduces. No TGS pixel is used.
 
 Units: lengths and coordinates are shares of the tile's side, y downwards and x to the right, both in
-[-0.5, 0.5]. Amplitudes are in standard deviations of the layers until `_to_grey`.
+[-0.5, 0.5]. Amplitudes are in standard deviations of the layers until `to_grey`.
 """
 
 import csv
 import hashlib
 import secrets
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -33,7 +34,7 @@ EMPTY_SHARE = 0.39  # TGS: 1562 of the 4000 training masks are empty
 GREY_MEAN, GREY_STD = 123.0, 37.0  # TGS: a tile's mean, and the standard deviation of its layers
 
 
-def _smooth(rng: Generator, size: int, cells: int) -> Field:
+def smooth(rng: Generator, size: int, cells: int) -> Field:
     """Smooth Gaussian noise (size, size) of about unit variance, with `cells` bumps along a side."""
     coarse = rng.standard_normal((cells + 1, cells + 1))
     return np.asarray(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC), np.float64)
@@ -44,18 +45,18 @@ def _step(z: Field) -> Field:
     return 0.5 + 0.5 * np.tanh(z)
 
 
-def _ricker(distance: Field, period: float) -> Field:
+def ricker(distance: Field, period: float) -> Field:
     """Ricker wavelet with peak 1 at 0 and peak frequency 1 / `period` (Ricker, Geophysics 18(1), 1953)."""
     a = (np.pi * distance / period) ** 2
     return np.asarray((1 - 2 * a) * np.exp(-a))
 
 
-def _rotate(y: Field, x: Field, angle: float) -> tuple[Field, Field]:
+def rotate(y: Field, x: Field, angle: float) -> tuple[Field, Field]:
     """Depth across, and position along, layers that dip by `angle` in radians."""
     return y * np.cos(angle) + x * np.sin(angle), x * np.cos(angle) - y * np.sin(angle)
 
 
-def _strata(rng: Generator, t: Field, u: Field, period: float, reach: float, bedding: float = 0.0) -> Field:
+def strata(rng: Generator, t: Field, u: Field, period: float, reach: float, bedding: float = 0.0) -> Field:
     """Band-limited reflections (H, W) of unit variance.
 
     Args:
@@ -68,7 +69,7 @@ def _strata(rng: Generator, t: Field, u: Field, period: float, reach: float, bed
     """
     size = t.shape[0]
     one = np.ones(1)
-    wavelet = _ricker(np.arange(-np.ceil(period * size), np.ceil(period * size) + 1), period * size)
+    wavelet = ricker(np.arange(-np.ceil(period * size), np.ceil(period * size) + 1), period * size)
     along = cv2.getGaussianKernel(2 * round(reach * size) + 1, 0.4 * reach * size)
     noise = rng.standard_normal((2 * size, 2 * size), dtype=np.float32)
     sheet = cv2.sepFilter2D(noise, cv2.CV_32F, along / np.linalg.norm(along), one)
@@ -79,22 +80,22 @@ def _strata(rng: Generator, t: Field, u: Field, period: float, reach: float, bed
     return np.asarray(tile / tile.std())
 
 
-def _salt_mask(rng: Generator, y: Field, x: Field, ground: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def salt_mask(rng: Generator, y: Field, x: Field, ground: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """A salt body (H, W) in `ground`: all behind a bent, ragged front, about 2 % to 98 % of the tile."""
     size = y.shape[0]
-    across, along = _rotate(y, x, rng.vonmises(0, 0.3))
+    across, along = rotate(y, x, rng.vonmises(0, 0.3))
     front = across - rng.normal(1.0, 1.5) * (along - rng.uniform(-0.3, 0.3)) ** 2
     if rng.random() < 0.3:  # a sheet or a finger: the salt ends again behind its front
         front = np.minimum(front, rng.uniform(0.3, 0.8) - front)
-    front += rng.uniform(0.02, 0.15) * _smooth(rng, size, 3)
-    front += rng.uniform(0.002, 0.03) * _smooth(rng, size, 12)
+    front += rng.uniform(0.02, 0.15) * smooth(rng, size, 3)
+    front += rng.uniform(0.002, 0.03) * smooth(rng, size, 12)
     if rng.random() < 0.15:  # TGS's interpreters sometimes end a body at a straight vertical line
         front = np.minimum(front, 0.3 * (rng.choice([-1, 1]) * x + rng.uniform(-0.2, 0.3)))
     coverage = np.clip(rng.beta(0.6, 0.85), 0.02, 0.98 * ground.mean())
     return np.asarray(ground & (front >= np.quantile(front[ground], 1 - coverage / ground.mean())))
 
 
-def _inside_distance(mask: NDArray[np.bool_]) -> Field:
+def inside_distance(mask: NDArray[np.bool_]) -> Field:
     """Distance (H, W) to the body's outline, positive inside; the tile's own border is no outline."""
     inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
     outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
@@ -102,46 +103,51 @@ def _inside_distance(mask: NDArray[np.bool_]) -> Field:
     return np.asarray(np.clip(pixels / mask.shape[0], -2, 2))
 
 
-def _sediments(rng: Generator, y: Field, x: Field, period: float, inside: Field) -> Field:
-    """Layered rock (H, W): tilted, folded, faulted, dragged along by salt, and in part chaotic."""
+def deformed(rng: Generator, y: Field, x: Field, period: float, inside: Field) -> tuple[Field, Field]:
+    """Depth across and position along the layers (H, W): tilted, folded, faulted, dragged along by salt."""
     size = y.shape[0]
     steep = rng.random() < 0.45
-    t, u = _rotate(y, x, rng.uniform(-1.4, 1.4) if steep else rng.normal(0, 0.2))
+    t, u = rotate(y, x, rng.uniform(-1.4, 1.4) if steep else rng.normal(0, 0.2))
     t += rng.normal(0.1, 0.1) * np.exp(np.minimum(inside, 0) / 0.25)  # drag, fading away from the salt
-    t += rng.uniform(0, 0.06) * _smooth(rng, size, 2) + rng.uniform(0, 0.009) * _smooth(rng, size, 12)
+    t += rng.uniform(0, 0.06) * smooth(rng, size, 2) + rng.uniform(0, 0.009) * smooth(rng, size, 12)
     for _ in range(rng.choice([0, 0, 1, 2])):
-        fault, _along = _rotate(x, y, rng.normal(0, 0.5))
+        fault, _along = rotate(x, y, rng.normal(0, 0.5))
         t += rng.normal(0, 0.8) * period * _step((fault - rng.uniform(-0.5, 0.5)) / (0.01 + 0.15 * period))
-    layers = _strata(rng, t, u, period, rng.uniform(0.04, 0.4), rng.uniform(0, 1.2))
-    return _disturb(rng, layers, y, x, period)
+    return t, u
 
 
-def _disturb(rng: Generator, layers: Field, y: Field, x: Field, period: float) -> Field:
+def sediments(rng: Generator, t: Field, u: Field, y: Field, x: Field, period: float) -> Field:
+    """Layered rock (H, W) at the depths `t` and positions `u`, in part chaotic."""
+    layers = strata(rng, t, u, period, rng.uniform(0.04, 0.4), rng.uniform(0, 1.2))
+    return disturb(rng, layers, y, x, period)
+
+
+def disturb(rng: Generator, layers: Field, y: Field, x: Field, period: float) -> Field:
     """Mixes short crossing events into the layers (H, W), mostly in one soft zone, and varies the gain."""
     size = y.shape[0]
-    t, u = _rotate(y, x, rng.uniform(-1.1, 1.1))
-    chaos = _strata(rng, t, u, period * rng.uniform(0.7, 1.5), rng.uniform(0.03, 0.15))
-    zone = _step(3 * (_smooth(rng, size, 2) - rng.uniform(0, 3)))
+    t, u = rotate(y, x, rng.uniform(-1.1, 1.1))
+    chaos = strata(rng, t, u, period * rng.uniform(0.7, 1.5), rng.uniform(0.03, 0.15))
+    zone = _step(3 * (smooth(rng, size, 2) - rng.uniform(0, 3)))
     share = np.clip(rng.uniform(0, 0.35) + zone * rng.uniform(0, 1), 0, 1)
-    gain = np.exp(0.35 * _smooth(rng, size, 4)) * (1 - zone * rng.uniform(0, 0.7))
+    gain = np.exp(0.35 * smooth(rng, size, 4)) * (1 - zone * rng.uniform(0, 0.7))
     return ((1 - share) * layers + share * chaos) * gain
 
 
-def _insert_salt(rng: Generator, rock: Field, y: Field, x: Field, inside: Field, period: float) -> Field:
+def insert_salt(rng: Generator, rock: Field, y: Field, x: Field, inside: Field, period: float) -> Field:
     """Replaces `rock` (H, W) where `inside` > 0 by weak steep chaos, and adds the outline's reflection."""
-    t, u = _rotate(y, x, rng.normal(np.pi / 2, 0.6))
-    texture = _strata(rng, t, u, max(period, 0.1) * rng.uniform(0.7, 1.7), rng.uniform(0.06, 0.3))
+    t, u = rotate(y, x, rng.normal(np.pi / 2, 0.6))
+    texture = strata(rng, t, u, max(period, 0.1) * rng.uniform(0.7, 1.7), rng.uniform(0.06, 0.3))
     texture *= rng.lognormal(-1.6, 0.6)
     salt = _step(inside / (0.3 * period))
     down, right = np.gradient(inside)
     facing = down / (np.hypot(down, right) + 1e-6)  # 1 on top of the salt, 0 on its flanks, -1 at its base
     strength = min(4.5, rng.lognormal(1.0, 0.5)) * rng.choice([1, 1, 1, -1]) * np.clip(0.5 + facing, -0.8, 1)
-    strength *= 0.8 + 0.5 * _smooth(rng, y.shape[0], 8)
-    outline = _ricker(inside - rng.uniform(-0.15, 0.35) * period, 0.8 * min(period, 0.3))
+    strength *= 0.8 + 0.5 * smooth(rng, y.shape[0], 8)
+    outline = ricker(inside - rng.uniform(-0.15, 0.35) * period, 0.8 * min(period, 0.3))
     return np.asarray(rock * (1 - salt) + texture * salt + strength * outline)
 
 
-def _to_grey(rng: Generator, rock: Field) -> Image:
+def to_grey(rng: Generator, rock: Field) -> Image:
     """Adds noise and maps amplitudes (H, W) to grey levels in 0..255."""
     grain = cv2.GaussianBlur(rng.standard_normal(rock.shape), (0, 0), rng.uniform(0.5, 1.2))
     noisy = rock + min(0.4, rng.lognormal(-1.8, 0.8)) * grain
@@ -165,16 +171,17 @@ def section(seed: int, index: int, *, size: int = 101, salt: bool) -> tuple[Imag
     x, y = np.meshgrid(*2 * [np.linspace(-0.5, 0.5, size)])
     has_sea = rng.random() < 0.08
     period = max(4 / size, min(rng.lognormal(-1.9, 0.6), 0.12 if has_sea else 0.4))  # at least 4 pixels
-    sea_floor = rng.uniform(-0.45, -0.1) + rng.normal(0, 0.1) * x + 0.02 * _smooth(rng, size, 4)[0]
+    sea_floor = rng.uniform(-0.45, -0.1) + rng.normal(0, 0.1) * x + 0.02 * smooth(rng, size, 4)[0]
     below = y - sea_floor if has_sea else np.ones_like(y)
-    mask = _salt_mask(rng, y, x, below > 0.05) if salt else np.zeros(y.shape, np.bool_)
-    inside = _inside_distance(mask)
-    rock = _sediments(rng, y, x, period, inside)
+    mask = salt_mask(rng, y, x, below > 0.05) if salt else np.zeros(y.shape, np.bool_)
+    inside = inside_distance(mask)
+    t, u = deformed(rng, y, x, period, inside)
+    rock = sediments(rng, t, u, y, x, period)
     if salt:
-        rock = _insert_salt(rng, rock, y, x, inside, period)
+        rock = insert_salt(rng, rock, y, x, inside, period)
     if has_sea:  # still water over a bright, flat floor
-        rock = rock * (below > 0) + 4 * _ricker(below, 0.6 * period)
-    return _to_grey(rng, rock), mask.astype(np.uint8)
+        rock = rock * (below > 0) + 4 * ricker(below, 0.6 * period)
+    return to_grey(rng, rock), mask.astype(np.uint8)
 
 
 def is_empty(index: int) -> bool:
@@ -182,7 +189,8 @@ def is_empty(index: int) -> bool:
     return round(EMPTY_SHARE * (index + 1)) > round(EMPTY_SHARE * index)
 
 
-def _write_png(path: Path, pixels: cv2.typing.MatLike) -> None:
+def write_png(path: Path, pixels: cv2.typing.MatLike) -> None:
+    """Writes grey or BGR pixels."""
     path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
 
 
@@ -200,8 +208,8 @@ def _fill(folder: Path, count: int, size: int, seed: int) -> None:
     for index in range(count):
         name = hashlib.sha256(f"{seed}-{index}".encode()).hexdigest()[:10]
         image, mask = section(seed, index, size=size, salt=not is_empty(index))
-        _write_png(folder / "images" / f"{name}.png", cv2.cvtColor(image, cv2.COLOR_GRAY2BGR))
-        _write_png(folder / "masks" / f"{name}.png", mask.astype(np.uint16) * 65535)
+        write_png(folder / "images" / f"{name}.png", cv2.cvtColor(image, cv2.COLOR_GRAY2BGR))
+        write_png(folder / "masks" / f"{name}.png", mask.astype(np.uint16) * 65535)
         runs.append((name, encode_rle(mask)))
         depths.append((name, int(np.random.default_rng([seed, index, 1]).integers(50, 951))))  # feet
     _write_table(folder / "depths.csv", ("id", "z"), depths)
@@ -214,18 +222,26 @@ def write(root: str | Path, *, count: int = 500, size: int = 101, seed: int = 0)
     Raises:
         UserError: `root` is there and holds something, but no train.csv.
     """
-    root = Path(root)
-    if (root / "train.csv").exists():
+    return write_folder(Path(root), "train.csv", lambda folder: _fill(folder, count, size, seed))
+
+
+def write_folder(root: Path, mark: str, fill: Callable[[Path], None]) -> Path:
+    """Makes the folder `root` by `fill`, all or nothing; where it holds the file `mark`, it is left alone.
+
+    Raises:
+        UserError: `root` is there and holds something, but no such file.
+    """
+    if (root / mark).exists():
         return root
     if root.exists() and any(root.iterdir()):
-        raise UserError(f"{root} is not empty and has no train.csv; move it away or choose another folder")
+        raise UserError(f"{root} is not empty and has no {mark}; move it away or choose another folder")
     draft = root.with_name(f".{root.name}.{secrets.token_hex(4)}")
     draft.mkdir(parents=True)
     try:
-        _fill(draft, count, size, seed)
+        fill(draft)
         draft.replace(root)
     except OSError:
-        if not (root / "train.csv").exists():  # else another process was first
+        if not (root / mark).exists():  # else another process was first
             raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)

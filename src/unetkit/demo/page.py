@@ -16,6 +16,7 @@ from unetkit.errors import UserError
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}  # for the page alone, no interface for programs
 QUIET: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
+IN_TURN: dict[str, Any] = {**PRIVATE, "concurrency_id": "predict", "concurrency_limit": 1}  # the last image asked wins
 SESSIONS = 8  # whose last results are kept in memory
 STYLE = """
 .gradio-container {max-width: 1280px !important}
@@ -67,7 +68,8 @@ def build(models: Sequence[Model], examples: Sequence[Example], max_pixels: int)
                 interactive=False,
                 buttons=[],
             )
-        outputs, sliders = [gr.HTML(elem_classes="notice")], []
+        outputs: list[Any] = [gr.HTML(elem_classes="notice")]
+        sliders = []
         with gr.Row():
             for model in models:
                 with gr.Column(min_width=360):
@@ -78,10 +80,10 @@ def build(models: Sequence[Model], examples: Sequence[Example], max_pixels: int)
                 slider.change(moved, [state, slider], pictures, trigger_mode="always_last", **QUIET)
                 sliders.append(slider)
                 outputs += [state, pictures]
-        upload.upload(uploaded, [upload, *sliders], [upload, *outputs], **PRIVATE)
-        gallery.select(chosen, sliders, outputs, **PRIVATE)
+        upload.upload(uploaded, [upload, *sliders], [upload, *outputs], **IN_TURN)
+        gallery.select(chosen, sliders, outputs, **IN_TURN)
         first = partial(respond, models, examples[0].name, examples[0].read)
-        page.load(lambda *thresholds: first(thresholds), sliders, outputs, **PRIVATE)
+        page.load(lambda *thresholds: first(thresholds), sliders, outputs, **IN_TURN)
     return page
 
 

@@ -7,18 +7,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from unetkit import checkpoint
 from unetkit.demo.images import to_display
 from unetkit.errors import UserError
 from unetkit.inference import Predictor
 from unetkit.models import classify
 from unetkit.pictures import CLASS_COLOURS, Image, encode_png, heatmap, overlay, to_rgb
+
+COLOURS = np.concatenate([np.zeros((1, 3), np.uint8), CLASS_COLOURS])  # by class, the background black
 
 
 @dataclass(frozen=True)
@@ -28,10 +31,22 @@ class Model:
     Attributes:
         name: What to call it.
         predictor: Of the checkpoint.
+        class_names: Of class 0, 1, ..., as the checkpoint says them; others are called by their number.
     """
 
     name: str
     predictor: Predictor
+    class_names: Sequence[str] = ()
+
+    @classmethod
+    def load(cls, path: str, device: str) -> Self:
+        """That of a checkpoint of `train.py`.
+
+        Raises:
+            UserError: As `unetkit.load`.
+        """
+        predictor = checkpoint.load(path, device)
+        return cls(path, predictor, checkpoint.read(path)["unetkit"]["data"].get("class_names", ()))
 
     @property
     def title(self) -> str:
@@ -59,18 +74,18 @@ class Result:
         picture: The image as it is shown, (h, w, 3), where large ones are reduced.
         probability: Of the foreground (H, W), or of the likeliest of several classes.
         mask: Class indices (H, W), or None where the threshold decides.
-        classes: That the network tells apart beside the background.
         figures: Those of image and probability, as HTML.
         seconds: That the prediction took.
+        class_names: Of class 0, 1, ...
     """
 
     name: str
     picture: Image
     probability: NDArray[np.float32]
     mask: NDArray[np.uint8] | None
-    classes: int
     figures: str
     seconds: float
+    class_names: Sequence[str]
 
     def mask_at(self, threshold: float) -> NDArray[np.uint8]:
         """Class indices (H, W)."""
@@ -90,15 +105,15 @@ def predict(model: Model, name: str, image: NDArray[Any]) -> Result:
     prediction = model.predictor(image)
     seconds = time.perf_counter() - start
     probability, mask = prediction.probability, None
-    classes, of_what = 1, "Probability"
+    of_what = "Probability"
     if probability.ndim == 3:
-        classes, of_what = len(probability) - 1, "Probability of the likeliest class"
+        of_what = "Probability of the likeliest class"
         probability, mask = probability.max(0), prediction.mask
     picture = to_rgb(to_display(pixels, cv2.INTER_AREA))
     colours = heatmap(to_display(probability, cv2.INTER_AREA))
     scale = f'{of_what}, 0<span class="scale"></span>1'
     figures = _figure("image", picture, "Image") + _figure("probability", colours, scale)
-    return Result(name, picture, probability, mask, classes, figures, seconds)
+    return Result(name, picture, probability, mask, figures, seconds, model.class_names)
 
 
 def show(result: Result, threshold: float) -> str:
@@ -106,18 +121,21 @@ def show(result: Result, threshold: float) -> str:
     mask = result.mask_at(threshold)
     small = to_display(mask, cv2.INTER_NEAREST)
     binary = result.mask is None
-    black_and_colours = small * np.uint8(255) if binary else _in_colours(small)
+    black_and_colours = small * np.uint8(255) if binary else COLOURS[small]
     figures = result.figures + _figure("mask", black_and_colours, "Mask")
     figures += _figure("overlay", overlay(result.picture, small), "Overlay")
-    counts = np.bincount(mask.ravel(), minlength=result.classes + 1)
+    counts = np.bincount(mask.ravel(), minlength=2)
+    names = result.class_names or (("background", "foreground") if binary else ())
+    names = [*names, *(f"class {label}" for label in range(len(names), len(counts)))]
     facts = [
         _text(result.name),
         f"{mask.shape[1]:,} x {mask.shape[0]:,} pixels",
         f"{result.seconds:.2f} s",
         *(
-            f'<span class="swatch" style="background: rgb{tuple(_colour(label).tolist())}"></span>'
-            f"{'foreground' if binary else f'class {label}'} {counts[label] / mask.size:.1%}"
-            for label in range(1, result.classes + 1)
+            f'<span class="swatch" style="background: rgb{tuple(CLASS_COLOURS[label - 1].tolist())}"></span>'
+            f"{_text(name)} {counts[label] / mask.size:.1%}"
+            for label, name in enumerate(names[: len(counts)])
+            if label and (binary or counts[label])
         ),
     ]
     content = encode_png(mask * np.uint8(255) if binary else mask)
@@ -149,15 +167,6 @@ def respond(
 
 def _problem(error: UserError) -> str:
     return f'<div class="problem" role="alert">{_text(str(error))}</div>'
-
-
-def _colour(label: int) -> NDArray[np.uint8]:
-    return CLASS_COLOURS[(label - 1) % len(CLASS_COLOURS)]
-
-
-def _in_colours(mask: NDArray[np.uint8]) -> Image:
-    table = np.array([[0, 0, 0], *(_colour(label) for label in range(1, 256))], np.uint8)
-    return table[mask]
 
 
 def _figure(kind: str, picture: NDArray[np.uint8], caption: str) -> str:

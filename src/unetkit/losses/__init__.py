@@ -20,8 +20,6 @@ from unetkit.losses.regions import (
 )
 from unetkit.losses.shapes import BoundaryLoss, ClDiceLoss, HausdorffLoss
 
-LovaszHingeLoss = LovaszLoss  # its name while it took one logit only; old configurations have it
-
 __all__ = [
     "BoundaryLoss",
     "ClDiceLoss",
@@ -33,7 +31,6 @@ __all__ = [
     "GeneralizedDiceLoss",
     "HausdorffLoss",
     "JaccardLoss",
-    "LovaszHingeLoss",
     "LovaszLoss",
     "MCCLoss",
     "Staged",

@@ -1,8 +1,9 @@
 """Gradient checkpointing: computing activations again in the backward pass instead of keeping them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,13 +33,26 @@ def run(block: nn.Module, recompute: bool, *inputs: Tensor) -> Tensor:
 
     The second run leaves BatchNorm's running statistics alone, so that they move once a step.
     """
-    if not recompute or not torch.is_grad_enabled():
-        output: Tensor = block(*inputs)
-    elif torch.compiler.is_compiling():  # which moves buffers once by itself, and takes no contexts
-        output = checkpoint(block, *inputs, use_reentrant=False)
-    else:
-        output = checkpoint(block, *inputs, use_reentrant=False, context_fn=partial(_first_and_second_run, block))
+    output: Tensor = _recomputed(block, block, *inputs) if recompute else block(*inputs)
     return output
+
+
+def recompute_in_place(block: nn.Module) -> None:
+    """Let a library's block compute its activations again from now on; its class, place and keys stay."""
+    block.forward = partial(_recomputed, block, partial(_with_own_lists, block.forward))
+
+
+def _recomputed(block: nn.Module, forward: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return forward(*inputs, **named)
+    if not torch.compiler.is_compiling():  # which moves buffers once by itself, and takes no contexts
+        named["context_fn"] = partial(_first_and_second_run, block)
+    return checkpoint(forward, *inputs, use_reentrant=False, **named)
+
+
+def _with_own_lists(forward: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
+    """Some blocks, as timm's HRNet, write into the list they are given, which the second run needs as it was."""
+    return forward(*(list(x) if isinstance(x, list) else x for x in inputs), **named)
 
 
 def _first_and_second_run(

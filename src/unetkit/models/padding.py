@@ -15,29 +15,35 @@ def mirrored_indices(size: int, before: int, after: int, device: torch.device) -
     return torch.minimum(positions, (period - positions).remainder(period))
 
 
-def mirror_pad(x: Tensor, height: tuple[int, int], width: tuple[int, int]) -> Tensor:
-    """Mirror-pad (B, C, H, W) by (before, after) rows and columns, wider than the image if need be."""
-    if height == (0, 0) and width == (0, 0):
+def mirror_pad(x: Tensor, *amounts: tuple[int, int]) -> Tensor:
+    """Mirror-pad (B, C, H, W) by (before, after) rows, then columns, wider than the image if need be.
+
+    Of a volume (B, C, D, H, W), by three such pairs.
+    """
+    if all(isinstance(n, int) and n == 0 for amount in amounts for n in amount):  # not of a size still unknown
         return x
-    rows = mirrored_indices(x.shape[-2], *height, x.device)
-    columns = mirrored_indices(x.shape[-1], *width, x.device)
-    return x.index_select(-2, rows).index_select(-1, columns)
+    for axis, amount in enumerate(amounts, start=x.ndim - len(amounts)):
+        x = x.index_select(axis, mirrored_indices(x.shape[axis], *amount, x.device))
+    return x
 
 
-def missing_to_multiple(size: int, halvings: int) -> tuple[int, int]:
-    """Pixels to add (before, after) an axis so that it can be halved so often, and is at least 2 long then.
+def missing_to_multiple(size: int, halvings: int, least: int = 2) -> tuple[int, int]:
+    """Pixels to add (before, after) an axis so that it can be halved so often, and is at least `least` long then.
 
-    Reflection and BatchNorm need those 2 at the bottleneck.
+    Reflection and BatchNorm need 2 at the bottleneck; reflection for a dilated convolution more.
     """
     multiple = 2**halvings
-    total = max(-size % multiple, (2 * multiple if halvings else 1) - size)
+    total = max(-size % multiple, (least * multiple if halvings else 1) - size)
     return total // 2, total - total // 2
 
 
-def centre_crop(x: Tensor, height: int, width: int) -> Tensor:
-    """The centre (..., height, width) of (..., H, W)."""
-    top, left = (x.shape[-2] - height) // 2, (x.shape[-1] - width) // 2
-    return x[..., top : top + height, left : left + width]
+def centre_crop(x: Tensor, *size: int) -> Tensor:
+    """The centre (..., *size) of x, as in (..., height, width) of (..., H, W)."""
+    window = [slice(None)] * (x.ndim - len(size))
+    for whole, part in zip(x.shape[-len(size) :], size, strict=True):
+        start = (whole - part) // 2
+        window.append(slice(start, start + part))
+    return x[tuple(window)]
 
 
 def predict_full_frame(network: nn.Module, x: Tensor) -> Tensor:
@@ -47,5 +53,5 @@ def predict_full_frame(network: nn.Module, x: Tensor) -> Tensor:
     (Ronneberger et al. 2015, section 2, the overlap-tile strategy).
     """
     margin = int(getattr(network, "margin", 0))
-    logits: Tensor = network(mirror_pad(x, (margin, margin), (margin, margin)))
+    logits: Tensor = network(mirror_pad(x, *[(margin, margin)] * (x.ndim - 2)))
     return logits

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unetkit.models.arguments import check, check_choice, is_positive
+from unetkit.models.blocks import IMAGES, SCSE, ResidualBlock, he_initialisation
 from unetkit.models.checkpointing import checkpointed_levels, run
 from unetkit.models.padding import centre_crop, mirror_pad, missing_to_multiple
-from unetkit.models.unet import he_initialisation
 
 
 class ResidualUNet(nn.Module):
@@ -65,6 +64,7 @@ class ResidualUNet(nn.Module):
         check_choice("attention", attention, ("none", "scse"))
         self.num_checkpointed = checkpointed_levels(gradient_checkpointing, levels)
         self.num_downsamplings = levels - 1
+        self.decoder_channels = list(channels[:-1])
 
         stem = conv_norm_relu(in_channels, channels[0], kernel=3)
         downs = [nn.Sequential(conv_norm_relu(a, b, kernel=1), nn.MaxPool2d(2)) for a, b in pairwise(channels)]
@@ -112,49 +112,11 @@ class AdditiveLevel(nn.Module):
         return refined
 
 
-class ResidualBlock(nn.Module):
-    """ReLU(x + norm(conv(ReLU(norm(conv(x)))))) with 3x3 convolutions; (B, C, H, W) stays."""
-
-    def __init__(self, channels: int, dilation: int) -> None:
-        super().__init__()
-        convs = [nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation, bias=False) for _ in range(2)]
-        norms = [nn.BatchNorm2d(channels) for _ in range(2)]
-        self.layers = nn.Sequential(convs[0], norms[0], nn.ReLU(inplace=True), convs[1], norms[1])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Refine x."""
-        return F.relu(x + self.layers(x))
-
-
-class SCSE(nn.Module):
-    """Spatial and channel squeeze and excitation (Roy et al. 2018, arXiv 1803.02579, section 3.3); size stays.
-
-    x times a gate for each channel, from its mean, plus x times a gate for each pixel, from its features.
-    """
-
-    def __init__(self, channels: int, reduction: int = 2) -> None:
-        super().__init__()
-        self.channel = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1),
-            nn.Conv2d(channels, channels // reduction, 1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(channels // reduction, channels, 1),
-            nn.Sigmoid(),
-        )
-        self.pixel = nn.Sequential(nn.Conv2d(channels, 1, 1), nn.Sigmoid())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Gate x (B, C, H, W) by channel (B, C, 1, 1) and by pixel (B, 1, H, W)."""
-        gated: Tensor = x * (self.channel(x) + self.pixel(x))
-        return gated
-
-
 def conv_norm_relu(c_in: int, c_out: int, kernel: int) -> nn.Sequential:
     """Convolution that keeps the size, BatchNorm, ReLU."""
-    conv = nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(c_out), nn.ReLU(inplace=True))
+    return nn.Sequential(*IMAGES.conv_norm_relu(c_in, c_out, kernel))
 
 
 def residual_blocks(channels: int, count: int, dilation: int) -> list[nn.Module]:
     """So many blocks, the last one dilated."""
-    return [ResidualBlock(channels, dilation if i == count - 1 else 1) for i in range(count)]
+    return [ResidualBlock(channels, dilation=dilation if i == count - 1 else 1) for i in range(count)]

@@ -1,22 +1,30 @@
-"""The U-Net (Ronneberger, Fischer, Brox: U-Net, MICCAI 2015, arXiv 1505.04597) and its plain relatives."""
+"""The U-Net (Ronneberger, Fischer, Brox: U-Net, MICCAI 2015, arXiv 1505.04597) and its relatives in 2-D and 3-D."""
 
-import math
 from collections.abc import Sequence
-from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unetkit.errors import UserError
 from unetkit.models.arguments import check, check_choice, is_positive
+from unetkit.models.blocks import (
+    BLOCKS,
+    SCSE,
+    AttentionGate,
+    Layers,
+    Norm,
+    Padding,
+    PyramidPooling,
+    he_initialisation,
+)
 from unetkit.models.checkpointing import checkpointed_levels, run
 from unetkit.models.padding import centre_crop, mirror_pad, missing_to_multiple
 
-Padding = Literal["valid", "zeros", "reflect", "replicate"]
 Upsampling = Literal["transposed", "bilinear", "nearest"]
-Norm = Literal["none", "batch", "group"]
+Block = Literal["double", "residual", "separable"]
+Attention = Literal["none", "gate", "scse"]
+Bottleneck = Literal["none", "pyramid"]
 
 
 class UNet(nn.Module):
@@ -26,6 +34,10 @@ class UNet(nn.Module):
     bottleneck. Decoder level i upsamples, concatenates (skip, upsampled) and convolves down to
     `decoder_channels[i]`. A 1x1 convolution turns the last features into logits. Parameters are registered in the
     order encoder, decoder (deepest level first; in each level up, then convs), head.
+
+    What is here is the paper's figure 1. `spatial_dims=3` makes the same network for volumes, (B, C, D, H, W), with
+    3x3x3 convolutions (Cicek et al. 2016, arXiv 1606.06650); `block`, `attention`, `dilation` and `bottleneck` put
+    other parts in the places of the plain ones, which `unetkit.models.blocks` explains.
 
     With same-size padding the logits have the size of the input, for any size. With `padding="valid"`, as in the
     paper, each side loses `margin` pixels: (B, in_channels, H, W) gives (B, num_classes, H - 2 * margin,
@@ -39,9 +51,15 @@ class UNet(nn.Module):
         padding: `valid` (unpadded convolutions, skips are cropped), or same-size with `zeros`, `reflect` or
             `replicate` at the border.
         upsampling: `transposed` (2x2, stride 2), `bilinear`, or `nearest` followed by a 3x3 convolution (Odena
-            et al. 2016, which avoids checkerboards).
+            et al. 2016, which avoids checkerboards); in 3-D `bilinear` is trilinear.
         align_corners: For `bilinear`: whether corner pixels keep their values.
         norm: Normalisation after each 3x3 convolution: `none`, `batch` or `group`.
+        spatial_dims: 2 for images, 3 for volumes.
+        block: Of each level: `double` (two 3x3 convolutions), `residual` (with a shortcut) or `separable` (depthwise,
+            then 1x1).
+        attention: `gate` for each skip (Attention U-Net), `scse` at the end of each decoder level, or `none`.
+        dilation: Of the bottleneck's 3x3 convolutions, which see so many times as far.
+        bottleneck: `pyramid` pooling (PSPNet) at its end, or `none`.
         dropout: Probability of dropping a feature at the end of the bottleneck.
         gradient_checkpointing: Levels whose activations are computed again in the backward pass instead of kept:
             `none`, `all`, or a number N for the N shallowest, where activations are largest. Loss, gradients,
@@ -62,6 +80,11 @@ class UNet(nn.Module):
         upsampling: Upsampling = "transposed",
         align_corners: bool = False,
         norm: Norm = "batch",
+        spatial_dims: int = 2,
+        block: Block = "double",
+        attention: Attention = "none",
+        dilation: int = 1,
+        bottleneck: Bottleneck = "none",
         dropout: float = 0.0,
         gradient_checkpointing: int | str = "none",
     ) -> None:
@@ -77,37 +100,55 @@ class UNet(nn.Module):
             len(decoder_channels) == len(channels) - 1 and all(map(is_positive, decoder_channels)),
             f"{len(channels) - 1} positive integers, one fewer than channels",
         )
-        check_choice("padding", padding, ("valid", "zeros", "reflect", "replicate"))
-        check_choice("upsampling", upsampling, ("transposed", "bilinear", "nearest"))
-        check_choice("norm", norm, ("none", "batch", "group"))
+        check_choice("padding", padding, get_args(Padding))
+        check_choice("upsampling", upsampling, get_args(Upsampling))
+        check_choice("norm", norm, get_args(Norm))
+        check("spatial_dims", spatial_dims, spatial_dims in (2, 3), "2 (images) or 3 (volumes)")
+        check_choice("block", block, get_args(Block))
+        check_choice("attention", attention, get_args(Attention))
+        check("dilation", dilation, is_positive(dilation), "a positive integer")
+        check_choice("bottleneck", bottleneck, get_args(Bottleneck))
         check("dropout", dropout, 0 <= dropout < 1, "at least 0 and below 1")
         self.padding = padding
+        self.dilation = dilation
+        self.spatial_dims = spatial_dims
+        self.decoder_channels = decoder_channels
         self.num_checkpointed = checkpointed_levels(gradient_checkpointing, len(channels))
         self.num_downsamplings = len(channels) - 1
 
-        convs = partial(DoubleConv, padding=padding, norm=norm)
+        self.layers = layers = Layers(spatial_dims, padding, norm)
+        convs = BLOCKS[block]
+        dilations = [1] * self.num_downsamplings + [dilation]
         self.encoder = nn.ModuleList(
-            convs(c_in, c_out, c_out) for c_in, c_out in zip([in_channels, *channels], channels, strict=False)
+            convs(c_in, c_out, c_out, layers, dilation=d)
+            for c_in, c_out, d in zip([in_channels, *channels], channels, dilations, strict=False)
         )
+        if bottleneck == "pyramid":
+            self.encoder[-1] = nn.Sequential(self.encoder[-1], PyramidPooling(channels[-1], layers))
         self.decoder = nn.ModuleList()
         below = channels[-1]
         for skip, out in zip(channels[-2::-1], decoder_channels[::-1], strict=True):
-            up = Upsample(below, skip, upsampling, align_corners, padding)
-            self.decoder.append(DecoderLevel(up, convs(skip + up.out_channels, skip, out)))
+            up = Upsample(below, skip, upsampling, align_corners, layers)
+            level = DecoderLevel(up, convs(skip + up.out_channels, skip, out, layers), padding)
+            if attention == "gate":
+                level.gate = AttentionGate(skip, below, layers)
+            elif attention == "scse":
+                level.scse = SCSE(out, layers)
+            self.decoder.append(level)
             below = out
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Conv2d(below, num_classes, kernel_size=1)
+        self.head = layers.conv(below, num_classes, kernel=1)
         self.margin = self._margin()
         self.apply(he_initialisation)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, num_classes, H, W) of images (B, in_channels, H, W); in `valid` mode `margin` less a side."""
-        height, width = x.shape[-2:]
-        x = mirror_pad(x, self._missing(height), self._missing(width))
+        size = x.shape[2:]
+        x = mirror_pad(x, *map(self._missing, size))
         skips = []
         for level, block in enumerate(self.encoder):
             if level > 0:
-                x = F.max_pool2d(x, 2)  # (B, channels[level - 1], H / 2**level, W / 2**level)
+                x = self.layers.max_pool(x)  # (B, channels[level - 1], H / 2**level, W / 2**level)
             x = run(block, level < self.num_checkpointed, x)  # (B, channels[level], same)
             skips.append(x)
         x = self.dropout(skips.pop())
@@ -115,7 +156,7 @@ class UNet(nn.Module):
             level = len(skips) - 1
             x = run(block, level < self.num_checkpointed, x, skips.pop())  # (B, decoder_channels[level], skip's size)
         logits: Tensor = self.head(x)
-        return centre_crop(logits, height - 2 * self.margin, width - 2 * self.margin)
+        return centre_crop(logits, *(side - 2 * self.margin for side in size))
 
     def _missing(self, size: int) -> tuple[int, int]:
         """Pixels to add (before, after) an axis, so that every pooling meets an even size.
@@ -124,7 +165,7 @@ class UNet(nn.Module):
             UserError: If the size is too small for unpadded convolutions.
         """
         if self.padding != "valid":
-            return missing_to_multiple(size, self.num_downsamplings)
+            return missing_to_multiple(size, self.num_downsamplings, least=max(2, self.dilation + 1))
         if size <= 2 * self.margin:
             raise UserError(
                 f"padding=valid loses {2 * self.margin} pixels, so an image side of {size} is too small: "
@@ -138,25 +179,11 @@ class UNet(nn.Module):
         """Pixels that unpadded convolutions take from each side of the input."""
         if self.padding != "valid":
             return 0
-        lost = 2 << self.num_downsamplings
+        lost = 2 * self.dilation << self.num_downsamplings
         for level, block in enumerate(reversed(self.decoder)):
             assert isinstance(block, DecoderLevel)  # a ModuleList forgets what it holds
             lost += (2 + block.shrinkage) << level
         return lost
-
-
-class DoubleConv(nn.Sequential):
-    """Twice (3x3 convolution, norm, ReLU): (B, c_in, H, W) to (B, c_out, H, W), or 4 pixels less if `valid`."""
-
-    def __init__(self, c_in: int, c_mid: int, c_out: int, *, padding: Padding, norm: Norm) -> None:
-        layers: list[nn.Module] = []
-        for a, b in ((c_in, c_mid), (c_mid, c_out)):
-            layers += [
-                conv3x3(a, b, padding, bias=norm == "none"),
-                *normalisation(norm, b),
-                nn.ReLU(inplace=True),
-            ]
-        super().__init__(*layers)
 
 
 class Upsample(nn.Sequential):
@@ -166,59 +193,44 @@ class Upsample(nn.Sequential):
     With `valid` padding the convolution after `nearest` takes one pixel from each side.
     """
 
-    def __init__(self, c_in: int, c_skip: int, mode: Upsampling, align_corners: bool, padding: Padding) -> None:
-        layers: list[nn.Module]
+    def __init__(self, c_in: int, c_skip: int, mode: Upsampling, align_corners: bool, layers: Layers) -> None:
+        parts: list[nn.Module]
         if mode == "transposed":
-            layers = [nn.ConvTranspose2d(c_in, c_skip, kernel_size=2, stride=2)]
+            parts = [layers.up_conv(c_in, c_skip)]
         elif mode == "bilinear":
-            layers = [nn.Upsample(scale_factor=2, mode="bilinear", align_corners=align_corners)]
+            parts = [nn.Upsample(scale_factor=2, mode=layers.linear, align_corners=align_corners)]
         else:
-            layers = [nn.Upsample(scale_factor=2, mode="nearest"), conv3x3(c_in, c_skip, padding, bias=True)]
-        super().__init__(*layers)
+            parts = [nn.Upsample(scale_factor=2, mode="nearest"), layers.conv(c_in, c_skip)]
+        super().__init__(*parts)
         self.out_channels = c_in if mode == "bilinear" else c_skip
-        self.shrinkage = 1 if mode == "nearest" and padding == "valid" else 0
+        self.shrinkage = 1 if mode == "nearest" and layers.padding == "valid" else 0
 
 
 class DecoderLevel(nn.Module):
-    """Upsample from below, crop the skip where it is larger, concatenate (skip, upsampled), convolve."""
+    """Upsample from below, crop the skip to it if `valid`, concatenate (skip, upsampled), convolve.
 
-    def __init__(self, up: Upsample, convs: DoubleConv) -> None:
+    Attributes:
+        gate: If set, weighs the skip.
+        scse: If set, weighs what leaves the level.
+    """
+
+    def __init__(self, up: Upsample, convs: nn.Module, padding: Padding) -> None:
         super().__init__()
         self.up = up
         self.convs = convs
+        self.is_cropping = padding == "valid"
+        self.gate: AttentionGate | None = None
+        self.scse: SCSE | None = None
         self.shrinkage = 2 + up.shrinkage
 
     def forward(self, below: Tensor, skip: Tensor) -> Tensor:
         """(B, c_below, H, W) and (B, c_skip, >= 2 H, >= 2 W) to (B, c_out, about 2 H, about 2 W)."""
         x = self.up(below)
-        skip = centre_crop(skip, x.shape[-2], x.shape[-1])
+        if self.gate is not None:
+            skip = self.gate(self._cropped(skip, [2 * side for side in below.shape[2:]]), below)
+        skip = self._cropped(skip, x.shape[2:])
         y: Tensor = self.convs(torch.cat([skip, x], dim=1))
-        return y
+        return y if self.scse is None else self.scse(y)
 
-
-def conv3x3(c_in: int, c_out: int, padding: Padding, *, bias: bool) -> nn.Conv2d:
-    """A 3x3 convolution that keeps the size, or loses a pixel on each side if `valid`."""
-    if padding == "valid":
-        return nn.Conv2d(c_in, c_out, kernel_size=3, bias=bias)
-    return nn.Conv2d(c_in, c_out, kernel_size=3, padding=1, padding_mode=padding, bias=bias)
-
-
-def normalisation(norm: Norm, channels: int) -> list[nn.Module]:
-    """The normalisation of a 3x3 convolution's output; at most 8 groups, each of at least 4 features."""
-    if norm == "batch":
-        return [nn.BatchNorm2d(channels)]
-    if norm == "group":
-        groups = max(g for g in range(1, 9) if channels % g == 0 and (channels // g >= 4 or g == 1))
-        return [nn.GroupNorm(groups, channels)]
-    return []
-
-
-def he_initialisation(module: nn.Module) -> None:
-    """Weights from N(0, sqrt(2 / N)), N = inputs of a unit (He et al. 2015; the U-Net paper, section 3)."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-        inputs = module.in_channels  # of a stride-2 2x2 transposed convolution: each output pixel sees one input
-        if isinstance(module, nn.Conv2d):
-            inputs *= math.prod(module.kernel_size)
-        nn.init.normal_(module.weight, std=math.sqrt(2 / inputs))
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+    def _cropped(self, skip: Tensor, size: Sequence[int]) -> Tensor:
+        return centre_crop(skip, *size) if self.is_cropping else skip

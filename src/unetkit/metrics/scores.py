@@ -1,7 +1,7 @@
-"""Scores of predicted masks, as torchmetrics.
+"""The scores that a run logs, as torchmetrics.
 
-One policy for empty masks: where neither truth nor prediction has a pixel of a class, the score is 1; where only one
-of the two has, it is 0. Pixels that don't count (`VOID`) are left out, and images that have no others too.
+The policy for empty masks is that of `unetkit.metrics.counts`. Pixels that don't count (`VOID`) are left out, and
+images that have no others too.
 """
 
 from abc import abstractmethod
@@ -9,6 +9,8 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
+
+from unetkit.metrics.counts import Counts, confusion, dice, iou, kaggle_score, ratio
 
 
 class Score(Metric):
@@ -33,13 +35,13 @@ class Score(Metric):
         self.add_state("images", torch.tensor(0), dist_reduce_fx="sum")
 
     @abstractmethod
-    def score(self, tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
-        """The score, in [0, 1], of counts of true positive, false positive and false negative pixels (B, K)."""
+    def score(self, counts: Counts) -> Tensor:
+        """The score, in [0, 1], of counts (B, K)."""
 
     def update(self, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
         """Add predicted and true class indices (B, H, W) with booleans (B, H, W) that tell what counts."""
         counts = valid.flatten(1).any(1)
-        score = self.score(*confusion(prediction, target, valid, self.num_classes)).mean(1)
+        score = self.score(confusion(prediction, target, valid, self.num_classes)).mean(1)
         self.total += score[counts].sum()
         self.images += counts.sum()
 
@@ -51,31 +53,25 @@ class Score(Metric):
 class ImageIoU(Score):
     """Intersection over union (Jaccard) of each image."""
 
-    def score(self, tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
-        """Tp / (tp + fp + fn), (B, K)."""
-        return ratio(tp, tp + fp + fn)
+    def score(self, counts: Counts) -> Tensor:
+        """See `iou`."""
+        return iou(counts)
 
 
 class Dice(Score):
     """Dice (= F1) of each image."""
 
-    def score(self, tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
-        """2 tp / (2 tp + fp + fn), (B, K)."""
-        return ratio(2 * tp, 2 * tp + fp + fn)
+    def score(self, counts: Counts) -> Tensor:
+        """See `dice`."""
+        return dice(counts)
 
 
 class KaggleScore(Score):
-    """TGS Salt's score: of each image, the share of the thresholds 0.50, 0.55, ..., 0.95 that its IoU exceeds.
+    """TGS Salt's score of each image."""
 
-    Kaggle, TGS Salt Identification Challenge, Evaluation: an empty truth scores 1 if the prediction is empty, else 0.
-    """
-
-    def score(self, tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
-        """The share of thresholds, (B, K)."""
-        union = tp + fp + fn
-        # In whole numbers, tp / union > k / 20, since rounding could turn an IoU of exactly 0.55 either way.
-        exceeded = torch.stack([20 * tp > k * union for k in range(10, 20)]).float().mean(0)
-        return torch.where(union == 0, ratio(tp, union), exceeded)
+    def score(self, counts: Counts) -> Tensor:
+        """See `kaggle_score`."""
+        return kaggle_score(counts)
 
 
 class PooledIoU(Metric):
@@ -84,25 +80,52 @@ class PooledIoU(Metric):
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
-    overlap: Tensor
-    union: Tensor
+    counts: Tensor
 
     def __init__(self, num_classes: int = 1) -> None:
         super().__init__()
         self.num_classes = num_classes
-        zeros = torch.zeros(max(num_classes - 1, 1), dtype=torch.int64)
+        self.add_state("counts", torch.zeros(4, max(num_classes - 1, 1), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
+        """Add predicted and true class indices (B, H, W) with booleans (B, H, W) that tell what counts."""
+        self.counts += torch.stack(confusion(prediction, target, valid, self.num_classes)).sum(1)
+
+    def compute(self) -> Tensor:
+        """The mean over classes, in [0, 1]."""
+        return iou(Counts(*self.counts)).mean()
+
+
+class ClassIoU(Metric):
+    """Intersection over union of each class, the background too, of all pixels together.
+
+    The background has its score because class 0 may be a class like any other, such as Cityscapes' road.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    overlap: Tensor
+    union: Tensor
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        zeros = torch.zeros(num_classes, dtype=torch.int64)
         self.add_state("overlap", zeros, dist_reduce_fx="sum")
         self.add_state("union", zeros.clone(), dist_reduce_fx="sum")
 
     def update(self, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
         """Add predicted and true class indices (B, H, W) with booleans (B, H, W) that tell what counts."""
-        tp, fp, fn = confusion(prediction, target, valid, self.num_classes)
-        self.overlap += tp.sum(0)
-        self.union += (tp + fp + fn).sum(0)
+        predicted, true = prediction[valid].long(), target[valid].long()
+        both = true[predicted == true]
+        overlap, *each = (labels.bincount(minlength=self.num_classes) for labels in (both, predicted, true))
+        self.overlap += overlap
+        self.union += sum(each) - overlap
 
     def compute(self) -> Tensor:
-        """The mean over classes, in [0, 1]."""
-        return ratio(self.overlap, self.union).mean()
+        """The score of each class (num_classes,), in [0, 1]; 1 of a class that is neither there nor predicted."""
+        return ratio(self.overlap, self.union)
 
 
 class PredictedShare(Metric):
@@ -126,22 +149,6 @@ class PredictedShare(Metric):
     def compute(self) -> Tensor:
         """The share, in [0, 1]."""
         return self.predicted / self.pixels
-
-
-def confusion(prediction: Tensor, target: Tensor, valid: Tensor, num_classes: int) -> tuple[Tensor, Tensor, Tensor]:
-    """True positives, false positives, false negatives (B, K), in pixels, of each class but the background."""
-    counts = []
-    for label in range(1, max(num_classes, 2)):
-        predicted, true = (prediction == label) & valid, (target == label) & valid
-        tp = (predicted & true).flatten(1).sum(1)
-        counts.append((tp, predicted.flatten(1).sum(1) - tp, true.flatten(1).sum(1) - tp))
-    tp, fp, fn = (torch.stack(column, dim=1) for column in zip(*counts, strict=True))
-    return tp, fp, fn
-
-
-def ratio(part: Tensor, whole: Tensor) -> Tensor:
-    """`part` / `whole`, and 1 where both are empty: the policy for empty masks."""
-    return torch.where(whole == 0, 1.0, part / whole.clamp(min=1))
 
 
 def segmentation_metrics(num_classes: int) -> MetricCollection:

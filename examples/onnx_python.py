@@ -1,0 +1,27 @@
+"""A network of scripts/export.py without unetkit or PyTorch: pip install onnxruntime numpy pillow.
+
+python onnx_python.py model.onnx image.png mask.png
+"""
+
+import json
+import sys
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+model, source, target = sys.argv[1:]
+session = onnxruntime.InferenceSession(model)
+facts = {key: json.loads(value) for key, value in session.get_modelmeta().custom_metadata_map.items()}
+
+image = Image.open(source)
+if facts["input"] == "uint8":
+    image = image.convert({1: "L", 3: "RGB"}[facts["channels"]])
+pixels = np.asarray(image, facts["input"]).reshape(1, image.height, image.width, facts["channels"])
+probabilities = session.run(None, {"images": np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))})[0][
+    0
+]  # (1 or N, H, W)
+
+mask = probabilities.argmax(0) if len(probabilities) > 1 else 255 * (probabilities[0] > facts["threshold"])
+Image.fromarray(mask.astype(np.uint8)).save(target)
+print(f"wrote {target}, mean probability {probabilities[-1].mean():.4f}")

@@ -1,0 +1,38 @@
+"""Any of our networks as the classic U: `python scripts/draw.py model=unet_paper size=572 output=unet_paper.svg`."""
+
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from unetkit.command_line import quoted_paths
+from unetkit.errors import UserError, mistakes_in_one_line
+
+
+@hydra.main(config_path="../conf", config_name="draw", version_base="1.3")
+def main(cfg: DictConfig) -> None:
+    """Write the drawing as SVG."""
+    with mistakes_in_one_line():
+        from unetkit.drawing import draw_u
+
+        try:
+            network = instantiate(cfg.model, _convert_="all")
+        except InstantiationException as error:
+            raise UserError(str(error.__cause__)) from error
+        file = Path(cfg.output).expanduser()
+        drawing = draw_u(network, cfg.size, HydraConfig.get().runtime.choices["model"])
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(drawing)
+        except OSError as error:
+            raise UserError(f"output={file} can't be written: {error.strerror}") from error
+        print(f"wrote {file}; open it in a browser")
+
+
+if __name__ == "__main__":
+    sys.argv = quoted_paths(sys.argv)
+    main()

@@ -1,0 +1,54 @@
+"""Scores, figures and a report: `python scripts/evaluate.py checkpoint=runs/.../last.ckpt`, or `checkpoint=[A,B]`."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hydra
+from omegaconf import DictConfig, ListConfig
+
+from unetkit.command_line import quoted_paths
+from unetkit.errors import UserError, mistakes_in_one_line
+
+if TYPE_CHECKING:
+    from unetkit.evaluation import Summary
+
+
+@hydra.main(config_path="../conf", config_name="evaluate", version_base="1.3")
+def main(cfg: DictConfig) -> None:
+    """Write `scores.csv`, `summary.json`, `report.html` and `figures/`, and tell the main scores."""
+    with mistakes_in_one_line():
+        summary = evaluate(cfg)
+    from unetkit.report import MAIN  # loaded by now
+
+    for name, model in summary["models"].items():
+        print(name)
+        for score in MAIN:
+            value, low, high = model["scores"][score].values()
+            print(f"  {score:<20}{value:.4f}  95 % interval {low:.4f} to {high:.4f}")
+    first = next(iter(summary["models"]))
+    for name, scores in summary["differences"].items():
+        value, low, high, better, worse = scores["per_image/iou"].values()
+        print(f"{name} less {first}, per_image/iou: {value:+.4f} ({low:+.4f} to {high:+.4f}), ", end="")
+        print(f"better on {better} images, worse on {worse}")
+    print(f"{summary['images']} images; wrote report.html, scores.csv, summary.json and figures/ to {cfg.output}")
+
+
+def evaluate(cfg: DictConfig) -> "Summary":
+    """Score all models on the same images."""
+    from unetkit.evaluation import find_images, open_models
+    from unetkit.report import evaluate_models
+
+    if cfg.checkpoint is None:
+        raise UserError("checkpoint= is missing; give checkpoint=FILE.ckpt, or several as checkpoint=[A,B]")
+    if not isinstance(cfg.bootstrap, int) or cfg.bootstrap < 100:
+        raise UserError(f"bootstrap={cfg.bootstrap} must be a whole number of at least 100")
+    paths = cfg.checkpoint if isinstance(cfg.checkpoint, ListConfig) else [cfg.checkpoint]
+    models = open_models(paths, cfg.names, cfg.device, cfg.tta)
+    images = find_images(models[0], cfg.data, cfg.input, cfg.part, cfg.cache_dir)
+    return evaluate_models(models, images, Path(cfg.output).expanduser(), cfg.bootstrap, cfg.seed)
+
+
+if __name__ == "__main__":
+    sys.argv = quoted_paths(sys.argv)
+    main()

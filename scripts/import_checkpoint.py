@@ -1,0 +1,42 @@
+"""Other projects' weights: `python scripts/import_checkpoint.py checkpoint=THEIRS.pth output=OURS.ckpt`."""
+
+import sys
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from unetkit.command_line import quoted_paths
+from unetkit.errors import UserError, mistakes_in_one_line
+
+
+@hydra.main(config_path="../conf", config_name="import_checkpoint", version_base="1.3")
+def main(cfg: DictConfig) -> None:
+    """Read a checkpoint of another project, write ours, and say what matched."""
+    with mistakes_in_one_line():
+        convert(cfg)
+
+
+def convert(cfg: DictConfig) -> None:
+    """Convert one file."""
+    from unetkit.importing import import_network, preprocessing_of, write_checkpoint
+
+    if cfg.checkpoint is None:
+        raise UserError("checkpoint= is missing; give the state dict or checkpoint of another project")
+    theirs = Path(cfg.checkpoint).expanduser()
+    output = Path(cfg.output or theirs.with_name(f"{theirs.stem}-unetkit.ckpt")).expanduser()
+    imported = import_network(theirs, cfg.padding)
+    preprocessing = preprocessing_of(imported, cfg.mean, cfg.std)
+    write_checkpoint(imported, output, preprocessing, cfg.threshold)
+    count = sum(p.numel() for p in imported.network.parameters())
+    print(f"{imported.origin.project}: all {imported.tensors} tensors matched, {count:,} parameters")
+    print("network: " + ", ".join(f"{key}={value}" for key, value in imported.model.items() if key != "_target_"))
+    if imported.ignored:
+        print(f"not needed and left out: {', '.join(imported.ignored)}")
+    print(f"mind: {imported.origin.note}")
+    print(f"wrote {output}; next: python scripts/predict.py checkpoint={output} input=FILE_OR_FOLDER")
+
+
+if __name__ == "__main__":
+    sys.argv = quoted_paths(sys.argv)
+    main()

@@ -1,0 +1,32 @@
+from unetkit.evaluation.bootstrap import Interval, bootstrap, difference, resamples
+from unetkit.evaluation.images import LabelledImages, check_images, find_images, of_folder
+from unetkit.evaluation.measure import Measured, Measures, measure, measure_image
+from unetkit.evaluation.models import Model, open_models
+from unetkit.evaluation.scores import LOWER_IS_BETTER, Statistic, per_image, statistics
+from unetkit.evaluation.summary import Summary, empty_masks, summarise, write_scores, write_summary
+
+__all__ = [
+    "LOWER_IS_BETTER",
+    "Interval",
+    "LabelledImages",
+    "Measured",
+    "Measures",
+    "Model",
+    "Statistic",
+    "Summary",
+    "bootstrap",
+    "check_images",
+    "difference",
+    "empty_masks",
+    "find_images",
+    "measure",
+    "measure_image",
+    "of_folder",
+    "open_models",
+    "per_image",
+    "resamples",
+    "statistics",
+    "summarise",
+    "write_scores",
+    "write_summary",
+]

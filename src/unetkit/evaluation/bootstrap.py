@@ -1,0 +1,54 @@
+"""How far a score could be off because these images, and not others, were drawn: the bootstrap over images.
+
+Efron, *Bootstrap Methods: Another Look at the Jackknife*, 1979; percentile intervals. It takes the images as drawn
+independently: of neighbouring slices or frames, the truth is wider.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unetkit.evaluation.scores import Statistic
+
+BLOCK = 100  # resamples at a time, so that memory stays small
+
+
+class Interval(NamedTuple):
+    """A score, and the interval that holds 95 % of the bootstrap's."""
+
+    value: float
+    low: float
+    high: float
+
+
+def resamples(images: int, times: int, seed: int) -> Tensor:
+    """How often each image is drawn in each resample, (times, images) int32; the same for all scores and models."""
+    rng = np.random.default_rng(seed)
+    return torch.from_numpy(rng.multinomial(images, np.full(images, 1 / images), size=times).astype(np.int32))
+
+
+def bootstrap(statistic: Statistic, draws: Tensor) -> Interval:
+    """A score on the images as they are, with its interval over resamples (times, images)."""
+    return _interval(statistic(_once(draws)), _drawn(statistic, draws))
+
+
+def difference(statistic: Statistic, other: Statistic, draws: Tensor) -> Interval:
+    """`statistic` less `other`, both on the same images in each resample, so that what is common drops out."""
+    value = statistic(_once(draws)) - other(_once(draws))
+    return _interval(value, _drawn(statistic, draws) - _drawn(other, draws))
+
+
+def _once(draws: Tensor) -> Tensor:
+    return torch.ones(1, draws.shape[1], dtype=torch.float64)
+
+
+def _drawn(statistic: Statistic, draws: Tensor) -> Tensor:
+    return torch.cat([statistic(block.double()) for block in torch.split(draws, BLOCK)])
+
+
+def _interval(value: Tensor, drawn: Tensor) -> Interval:
+    defined = drawn[~drawn.isnan()].numpy()
+    low, high = np.percentile(defined, [2.5, 97.5]) if len(defined) else (np.nan, np.nan)
+    return Interval(value.item(), float(low), float(high))

@@ -1,0 +1,89 @@
+"""The models to compare: their checkpoints, names and runs."""
+
+import csv
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from unetkit import checkpoint
+from unetkit.errors import UserError
+from unetkit.inference import Predictor
+
+
+@dataclass(frozen=True)
+class Model:
+    """A checkpoint, ready to predict.
+
+    Attributes:
+        name: For tables and figures.
+        path: Of the checkpoint.
+        run: The run directory that it lies in, where that has its records.
+        predictor: The network with its preprocessing and threshold.
+        num_classes: Of the network's logits.
+        epochs: That it was trained for; 0 where the checkpoint does not say.
+        digest: The first 12 digits of the file's SHA-256.
+    """
+
+    name: str
+    path: Path
+    run: Path | None
+    predictor: Predictor
+    num_classes: int
+    epochs: int
+    digest: str
+
+    def trained_on(self) -> set[str]:
+        """Names of the images that it was trained on; none where its run's records are missing."""
+        if self.run is None:
+            return set()
+        with (self.run / "split.csv").open(newline="") as file:
+            return {row["id"] for row in csv.DictReader(file) if row["split"] == "train"}
+
+
+def open_models(
+    paths: Sequence[str], names: Sequence[str] | None, device: str | torch.device, tta: str = "none"
+) -> list[Model]:
+    """Load checkpoints; a run directory stands for its `checkpoints/last.ckpt`.
+
+    Args:
+        paths: Of them.
+        names: For tables and figures; None for the names of their run directories.
+        device: Where to predict.
+        tta: Views whose predictions are averaged, as in `unetkit.load`.
+
+    Raises:
+        UserError: If one can't be read, or names are too few, too many or alike.
+    """
+    files = [Path(path).expanduser() for path in paths]
+    files = [file / "checkpoints" / "last.ckpt" if file.is_dir() else file for file in files]
+    names = _names(files) if names is None else list(names)
+    if len(names) != len(files) or len(set(names)) != len(names):
+        raise UserError(f"names={','.join(names)} must be {len(files)} different names, one for each checkpoint")
+    return [_open(file, name, device, tta) for file, name in zip(files, names, strict=True)]
+
+
+def _open(file: Path, name: str, device: str | torch.device, tta: str) -> Model:
+    predictor = checkpoint.load(file, device, tta=tta)
+    content = checkpoint.read(file)
+    run = file.absolute().parent.parent
+    return Model(
+        name,
+        file,
+        run if all((run / record).is_file() for record in ("config.yaml", "split.csv")) else None,
+        predictor,
+        content["unetkit"]["model"]["num_classes"],
+        int(content.get("epoch", -1)) + 1,
+        hashlib.sha256(file.read_bytes()).hexdigest()[:12],
+    )
+
+
+def _names(files: Sequence[Path]) -> list[str]:
+    """As short as tells them apart: the run's name, with the checkpoint's where a run comes twice, else the path."""
+    runs = [file.absolute().parent.parent.name if file.parent.name == "checkpoints" else file.stem for file in files]
+    if len(set(runs)) == len(files):
+        return runs
+    both = [f"{run}/{file.stem}" for run, file in zip(runs, files, strict=True)]
+    return both if len(set(both)) == len(files) else [str(file) for file in files]

@@ -1,0 +1,114 @@
+"""Scores as formulas of counted pixels: of one image, of all together, of each class.
+
+One policy for empty masks: where neither truth nor prediction has a pixel of a class, the score is 1; where only one
+of the two has, it is 0. Pixels that don't count (`VOID`) are counted nowhere.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Counts(NamedTuple):
+    """Pixels by what is predicted and what is true, each (..., K) for K classes.
+
+    Attributes:
+        tp: Of the class, and predicted so.
+        fp: Predicted as the class, but not of it.
+        fn: Of the class, but not predicted so.
+        tn: Neither.
+    """
+
+    tp: Tensor
+    fp: Tensor
+    fn: Tensor
+    tn: Tensor
+
+    @classmethod
+    def of_matrix(cls, matrix: Tensor) -> "Counts":
+        """Of each class but the background, from confusion matrices (..., C, C) with truth in rows."""
+        right = matrix.diagonal(dim1=-2, dim2=-1)
+        tp, fp, fn = (x[..., 1:] for x in (right, matrix.sum(-2) - right, matrix.sum(-1) - right))
+        return cls(tp, fp, fn, matrix.sum((-2, -1))[..., None] - tp - fp - fn)
+
+
+def confusion(prediction: Tensor, target: Tensor, valid: Tensor, num_classes: int) -> Counts:
+    """Counts (B, K) of each class but the background, of class indices (B, H, W) where `valid`."""
+    pixels = valid.flatten(1).sum(1)
+    counts = []
+    for label in range(1, max(num_classes, 2)):
+        predicted, true = (prediction == label) & valid, (target == label) & valid
+        tp = (predicted & true).flatten(1).sum(1)
+        fp, fn = predicted.flatten(1).sum(1) - tp, true.flatten(1).sum(1) - tp
+        counts.append((tp, fp, fn, pixels - tp - fp - fn))
+    return Counts(*(torch.stack(column, dim=1) for column in zip(*counts, strict=True)))
+
+
+def confusion_matrix(prediction: Tensor, target: Tensor, valid: Tensor, num_classes: int) -> Tensor:
+    """Pixels (C, C) int64 by true class (rows) and predicted class (columns), where `valid`; C is at least 2."""
+    size = max(num_classes, 2)
+    pairs = target[valid].long() * size + prediction[valid].long()
+    return torch.bincount(pairs, minlength=size * size).view(size, size)
+
+
+def ratio(part: Tensor, whole: Tensor, empty: Tensor | float = 1.0) -> Tensor:
+    """`part` / `whole`, and `empty` where `whole` is 0."""
+    return torch.where(whole == 0, empty, part / whole.clamp(min=1))
+
+
+def iou(c: Counts) -> Tensor:
+    """Intersection over union (Jaccard): tp / (tp + fp + fn), in [0, 1]."""
+    return ratio(c.tp, c.tp + c.fp + c.fn)
+
+
+def dice(c: Counts) -> Tensor:
+    """Dice (= F1): 2 tp / (2 tp + fp + fn), in [0, 1]."""
+    return ratio(2 * c.tp, 2 * c.tp + c.fp + c.fn)
+
+
+def precision(c: Counts) -> Tensor:
+    """Share of the predicted pixels that are right: tp / (tp + fp), in [0, 1]."""
+    return ratio(c.tp, c.tp + c.fp, (c.fn == 0).to(torch.get_default_dtype()))
+
+
+def recall(c: Counts) -> Tensor:
+    """Share of the true pixels that are found (sensitivity): tp / (tp + fn), in [0, 1]."""
+    return ratio(c.tp, c.tp + c.fn, (c.fp == 0).to(torch.get_default_dtype()))
+
+
+def specificity(c: Counts) -> Tensor:
+    """Recall of all that is not the class: tn / (tn + fp), in [0, 1]; the policy for empty masks holds for that."""
+    return recall(Counts(tp=c.tn, fp=c.fn, fn=c.fp, tn=c.tp))
+
+
+def accuracy(c: Counts) -> Tensor:
+    """Share of all pixels that are right: (tp + tn) / all, in [0, 1]. High for any mask where the class is rare."""
+    return ratio(c.tp + c.tn, c.tp + c.fp + c.fn + c.tn)
+
+
+def pixel_accuracy(matrix: Tensor) -> Tensor:
+    """Share (...) of the pixels of confusion matrices (..., C, C) that are right; `accuracy` where C is 2."""
+    return ratio(matrix.diagonal(dim1=-2, dim2=-1).sum(-1), matrix.sum((-2, -1)))
+
+
+def matthews(c: Counts) -> Tensor:
+    """Matthews' correlation of truth and prediction, in [-1, 1]; 0 where one of the two is constant, but 1 if right.
+
+    Matthews, *Comparison of the predicted and observed secondary structure of T4 phage lysozyme*, 1975.
+    """
+    tp, fp, fn, tn = (count.double() for count in c)
+    # Roots one by one: the product of four sums of pixels would not fit into 64 bits.
+    scale = (tp + fp).sqrt() * (tp + fn).sqrt() * (tn + fp).sqrt() * (tn + fn).sqrt()
+    return ratio(tp * tn - fp * fn, scale, ((fp == 0) & (fn == 0)).double())
+
+
+def kaggle_score(c: Counts) -> Tensor:
+    """TGS Salt's score of an image: the share of the thresholds 0.50, 0.55, ..., 0.95 that its IoU exceeds.
+
+    Kaggle, TGS Salt Identification Challenge, Evaluation: an empty truth scores 1 if the prediction is empty, else 0.
+    """
+    union = c.tp + c.fp + c.fn
+    # In whole numbers, tp / union > k / 20, since rounding could turn an IoU of exactly 0.55 either way.
+    exceeded = torch.stack([20 * c.tp > k * union for k in range(10, 20)]).float().mean(0)
+    return torch.where(union == 0, 1.0, exceeded)

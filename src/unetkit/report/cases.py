@@ -1,0 +1,123 @@
+"""Pictures of single images: which to show, and how errors are drawn so that no colour has to be told apart."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from unetkit.data import VOID
+from unetkit.evaluation import LabelledImages, Measured, Model, per_image
+from unetkit.inference import Prediction
+from unetkit.pictures import Image, heatmap, overlay, to_rgb
+
+SIDE = 320  # pixels of the longer side of a picture, at most
+EACH = 3  # images of a group
+# Right, false and missed differ in colour (Okabe & Ito 2008), in lightness and in pattern: plain, stripes, dots.
+RIGHT, FALSE, MISSED = (np.array(rgb, np.float32) for rgb in ((86, 180, 233), (213, 94, 0), (240, 228, 66)))
+
+
+@dataclass(frozen=True)
+class Case:
+    """An image to show: why, what to write under it, and its pictures with their captions."""
+
+    group: str
+    caption: str
+    pictures: list[tuple[str, Image]]
+
+
+def choose(models: Sequence[Measured]) -> list[tuple[str, int]]:
+    """Group and item of the images to show.
+
+    The worst, median and best by the first model's IoU, of the images that have something to find; the empty ones
+    where it marks most; for several models, the images on which their IoUs differ most.
+    """
+    scores = np.stack([per_image(model)["iou"].mean(1).numpy() for model in models])
+    filled = np.flatnonzero(models[0].coverage > 0)
+    order = filled[np.argsort(scores[0][filled], kind="stable")]
+    each = min(EACH, -(-len(order) // 3))
+    middle = (len(order) - each) // 2
+    marked = models[0].measures.confusion[:, 0, 1:].sum(1).numpy() * (models[0].coverage == 0)
+    gap = np.ptp(scores, axis=0)
+    groups = {
+        "worst": order[:each],
+        "median": order[middle : middle + each],
+        "best": order[len(order) - each :][::-1],
+        "empty, but marked": _largest(marked),
+        "most different": _largest(gap),
+    }
+    return [(group, int(item)) for group, items in groups.items() for item in items]
+
+
+def _largest(values: NDArray[Any]) -> NDArray[np.int64]:
+    """Where the largest values above 0 are, at most `EACH`."""
+    order = np.argsort(-values, kind="stable")[:EACH]
+    return order[values[order] > 0]
+
+
+def draw(
+    chosen: Sequence[tuple[str, int]], models: Sequence[Model], measured: Sequence[Measured], images: LabelledImages
+) -> list[Case]:
+    """Predict the chosen images again and draw them: image, truth, each model's errors and probability or classes."""
+    places = {id: place for place, id in enumerate(images.ids)}
+    scores = [per_image(model)["iou"].mean(1) for model in measured]
+    cases = []
+    for group, item in chosen:
+        id, image, truth = images[places[measured[0].ids[item]]]
+        shown: list[tuple[str, Image]] = []
+        for model in models:
+            prepared = model.predictor.preprocessing.to_uint8(image, id)
+            if not shown:
+                shown = [("image", fitted(to_rgb(prepared))), ("truth", fitted(overlay(prepared, truth)))]
+            prediction = model.predictor.predict_prepared(prepared)
+            shown += _predicted(prepared, truth, prediction, f"{model.name}: " if len(models) > 1 else "")
+        ious = ", ".join(
+            f"{'IoU' if len(models) == 1 else model.name} {score[item]:.3f}"
+            for model, score in zip(models, scores, strict=True)
+        )
+        cases.append(Case(group, f"{id}: {ious}", shown))
+    return cases
+
+
+def _predicted(image: Image, truth: NDArray[np.uint8], prediction: Prediction, prefix: str) -> list[tuple[str, Image]]:
+    probability, wrong = prediction.probability, errors(image, truth, prediction.mask)
+    if probability.ndim == 2:
+        return [(f"{prefix}errors", wrong), (f"{prefix}probability", fitted(heatmap(probability)))]
+    drawn = (f"{prefix}prediction", fitted(overlay(image, prediction.mask)))
+    return [drawn, (f"{prefix}errors", wrong)]
+
+
+def errors(image: Image, truth: NDArray[np.uint8], mask: NDArray[np.uint8]) -> Image:
+    """The image with what is right plain, what is false striped and what was missed dotted; void stays as it is.
+
+    Of several classes, a class taken for another is false.
+    """
+    picture = to_rgb(fitted(image))
+    times = max(SIDE // max(picture.shape[:2]), 1)
+    picture = picture.repeat(times, 0).repeat(times, 1).astype(np.float32)
+    size = picture.shape[1], picture.shape[0]
+    valid = truth != VOID
+    right = (mask == truth) & (truth > 0)
+    false, missed = (mask > 0) & (mask != truth) & valid, (mask == 0) & (truth > 0) & valid
+    y, x = np.indices(picture.shape[:2])
+    stripes, dots = (x + y) % 12 < 6, (x % 8 < 4) & (y % 8 < 4)
+    for region, colour, strength in (
+        (right, RIGHT, np.full(x.shape, 0.4)),
+        (false, FALSE, np.where(stripes, 0.9, 0.15)),
+        (missed, MISSED, np.where(dots, 0.9, 0.15)),
+    ):
+        inside = cv2.resize(region.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+        alpha = strength[inside][:, None]
+        picture[inside] = (1 - alpha) * picture[inside] + alpha * colour
+    return picture.round().astype(np.uint8)
+
+
+def fitted(picture: Image) -> Image:
+    """Made smaller to `SIDE` where it is larger."""
+    scale = SIDE / max(picture.shape[:2])
+    if scale >= 1:
+        return picture
+    size = max(round(picture.shape[1] * scale), 1), max(round(picture.shape[0] * scale), 1)
+    return np.asarray(cv2.resize(to_rgb(picture), size, interpolation=cv2.INTER_AREA), np.uint8)

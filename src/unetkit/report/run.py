@@ -1,0 +1,54 @@
+"""From models and images to a folder that a person can read: scores, figures and `report.html`."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from unetkit.errors import UserError
+from unetkit.evaluation import (
+    LabelledImages,
+    Model,
+    Summary,
+    check_images,
+    measure,
+    resamples,
+    summarise,
+    write_scores,
+    write_summary,
+)
+from unetkit.records import git_commit
+from unetkit.report.page import write_report
+
+
+def evaluate_models(models: Sequence[Model], images: LabelledImages, folder: Path, times: int, seed: int) -> Summary:
+    """Score models on the same images; write `scores.csv`, `summary.json`, `report.html` and `figures/`.
+
+    Args:
+        models: The first is what the others are held against.
+        images: To score on.
+        folder: For the files; made if need be.
+        times: Resamples of the bootstrap.
+        seed: Of the resamples.
+
+    Raises:
+        UserError: If models and images don't fit, an image can't be read, or the folder can't be written.
+    """
+    warnings = check_images(models, images)
+    for line in warnings:
+        tqdm.write(f"warning: {line}", file=sys.stderr)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"output={folder} can't be written ({error}); give another folder") from error
+    measured = [measure(m.name, m.predictor, tqdm(images, m.name, unit="image"), images.classes) for m in models]
+    draws = resamples(len(measured[0].ids), times, seed)
+    summary = summarise(measured, draws)
+    summary |= {"data": images.name, "seed": seed, "git_commit": git_commit(), "warnings": warnings}
+    for model in models:
+        summary["models"][model.name] |= {"checkpoint": str(model.path), "sha256": model.digest}
+    write_scores(folder / "scores.csv", measured)
+    write_summary(folder / "summary.json", summary)
+    write_report(folder, models, measured, images, summary, draws)
+    return summary

@@ -1,0 +1,57 @@
+"""Going on from a checkpoint: reading it, and checking that it is of the same network, recipe and data."""
+
+import inspect
+import logging
+from typing import Any
+
+from omegaconf import DictConfig
+
+from unetkit import checkpoint
+from unetkit.errors import UserError
+from unetkit.module import SegmentationModule
+
+log = logging.getLogger(__name__)
+
+
+def read_resumed(cfg: DictConfig) -> dict[str, Any] | None:
+    """The checkpoint to go on from, if one is given.
+
+    Raises:
+        UserError: If it can't be read, or has as many epochs as are asked for.
+    """
+    if cfg.checkpoint is None:
+        return None
+    if cfg.weights is not None:
+        raise UserError("checkpoint= goes on with a run, weights= starts a new one; give one of them")
+    content = checkpoint.read(cfg.checkpoint)
+    if "epoch" not in content:
+        raise UserError(f"checkpoint={cfg.checkpoint} holds weights and no run to go on with; start with weights=")
+    epochs = int(content["epoch"]) + 1
+    if cfg.trainer.max_epochs is not None and 0 <= cfg.trainer.max_epochs <= epochs:
+        raise UserError(
+            f"checkpoint={cfg.checkpoint} has done {epochs} epochs already; ask for more with trainer.max_epochs"
+        )
+    log.info("going on after epoch %d of %s", epochs - 1, cfg.checkpoint)
+    return content
+
+
+def check_resumable(cfg: DictConfig, content: dict[str, Any] | None, module: SegmentationModule) -> None:
+    """Check that a checkpoint to go on from is of this network, recipe and split.
+
+    Raises:
+        UserError: If something differs.
+    """
+    if content is None:
+        return
+    stored, ours = content["unetkit"], module.artefact
+    ignored = "gradient_checkpointing"  # changes no weight
+    # An option that is younger than the checkpoint had its default then.
+    defaults = {name: p.default for name, p in inspect.signature(type(module.network)).parameters.items()}
+    for part, prefix in (("model", "model."), ("recipe", "")):
+        for key in sorted(stored[part].keys() | ours[part].keys()):
+            then, now = stored[part].get(key, defaults.get(key)), ours[part].get(key)
+            if then != now and key != ignored:
+                raise UserError(
+                    f"checkpoint={cfg.checkpoint} was trained with {prefix}{key}: {then}, this run has {now}; "
+                    "resume with the same model, optimizer, scheduler, callbacks, data and seed"
+                )

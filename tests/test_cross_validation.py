@@ -1,0 +1,89 @@
+"""Each image is scored by the network that has not seen it, and a threshold by images that did not choose it."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from unetkit.checkpoint import load_ensemble
+from unetkit.cross_validation import PostProcessing, cross_validate, fit, kaggle_grid, kaggle_of_others_choice
+from unetkit.errors import UserError
+from unetkit.evaluation import Measured, Measures, measure_image
+from unetkit.inference import Prediction
+
+CONF = Path(__file__).parent.parent / "conf"
+
+
+def measured(*images: tuple[list[float], list[int]]) -> Measured:
+    """Images of one row, each as probabilities and truth."""
+    rows = []
+    for values, truth in images:
+        probability = np.array([values], np.float32)
+        mask = (probability > 0.5).astype(np.uint8)
+        rows.append(measure_image(Prediction(probability, mask), np.array([truth], np.uint8), 2))
+    measures = Measures(*(torch.stack(column) for column in zip(*rows, strict=True)))
+    return Measured("x", tuple(map(str, range(len(images)))), ("foreground",), 0.5, measures)
+
+
+def test_the_best_threshold_and_area_are_found() -> None:
+    # True pixels lie above 0.6, others at 0.55: a threshold from 0.55 to 0.6 is right for all images.
+    image = ([0.9] * 8 + [0.55] * 4, [1] * 8 + [0] * 4)
+    assert 0.55 <= fit([measured(image)]).threshold < 0.6 + 1e-6
+    # A speck of 3 sure pixels that is not there, and 10 that are: masks of fewer than 5 (or 10) pixels must go.
+    speck, body = ([0.9] * 3 + [0.1] * 9, [0] * 12), ([0.9] * 10 + [0.1] * 2, [1] * 10 + [0] * 2)
+    assert fit([measured(speck, body)]) == PostProcessing(0.5, 5)
+    assert (kaggle_grid(measured(speck, body), 5) == 1).all()
+    assert (kaggle_grid(measured(speck, body), 0).mean(0) == 0.5).all()
+
+
+def test_a_choice_is_judged_by_images_that_did_not_make_it() -> None:
+    # In one fold everything above 0.3 is true, in the other everything above 0.7: each choice fails on the other.
+    low = measured(([0.5] * 6 + [0.25] * 6, [1] * 6 + [0] * 6))
+    high = measured(([0.75] * 6 + [0.6] * 6, [1] * 6 + [0] * 6))
+    assert kaggle_of_others_choice([low, high]) == 0.0
+    assert kaggle_of_others_choice([low]) is None
+
+
+def config(folder: Path, *overrides: str) -> DictConfig:
+    tiny = ["data.count=24", "data.size=36", "model.channels=[4,8]", "data.folds=2", "trainer.accelerator=cpu"]
+    fixed = [*tiny, "trainer.max_epochs=1", "trainer.enable_progress_bar=false", f"run_dir={folder}"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("cross_validate", [*fixed, f"data.cache_dir={folder / 'cache'}", *overrides])
+
+
+def test_all_folds_from_training_to_an_ensemble(tmp_path: Path) -> None:
+    summary = cross_validate(config(tmp_path, "cross_validation.bootstrap=100"))
+    assert summary.keys() >= {"folds", "models", "post_processing", "tta", "seed"}
+    rows = list(csv.DictReader((tmp_path / "scores.csv").open()))
+    assert len({row["id"] for row in rows}) == len(rows) == 24
+    for fold in (0, 1):
+        run = tmp_path / f"fold-{fold}"
+        kept = {row["id"] for row in csv.DictReader((run / "split.csv").open()) if row["split"] == "val"}
+        assert kept <= {row["id"] for row in rows}
+        logged = json.loads((run / "summary.json").read_text())
+        assert logged["data"]["fold"] == fold
+    ensemble = load_ensemble(sorted((tmp_path / "ensemble").glob("*.ckpt")))
+    assert len(ensemble.members) == 2
+    chosen = summary["post_processing"]
+    assert (round(ensemble.threshold, 2), ensemble.min_area) == (chosen["threshold"], chosen["min_area"])
+    before = (tmp_path / "fold-0" / "summary.json").stat().st_mtime_ns
+    again = cross_validate(config(tmp_path, "cross_validation.bootstrap=100"))
+    assert (tmp_path / "fold-0" / "summary.json").stat().st_mtime_ns == before
+    assert again["models"] == summary["models"]
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("cross_validation.folds=[2]", r"cross_validation.folds=\[2\] must be some of 0 to 1"),
+        ("data.split=fraction", "data.split=fraction has no folds"),
+    ],
+)
+def test_mistakes_are_named(override: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=said):
+        cross_validate(config(tmp_path, override))
