@@ -97,7 +97,8 @@ def served(
         UserError: If Gradio is missing, or there is no listening at that address.
     """
     with tempfile.TemporaryDirectory(prefix="unetkit-demo-") as folder:
-        os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=folder)  # read when it is imported
+        # Gradio reads these when it is imported.
+        os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_RUN_HISTORY="False", GRADIO_TEMP_DIR=folder)
         try:
             import gradio as gr
         except ImportError as error:
@@ -114,7 +115,6 @@ def served(
                 theme=gr.themes.Default(),
                 css=STYLE,
                 footer_links=[],
-                run_history=False,
                 ssr_mode=False,
                 prevent_thread_lock=True,
                 quiet=True,
