@@ -12,7 +12,7 @@ LAYERS = (
     ("tiling",),
     ("module", "inference", "loggers", "results", "drawing", "doctor"),
     ("callbacks", "checkpoint", "prediction", "export"),
-    ("records", "importing", "resuming"),
+    ("records", "importing", "resuming", "demo"),
     ("evaluation",),
     ("report",),
     ("training",),

@@ -91,10 +91,15 @@ def legend(names: Sequence[str], width: int) -> Image:
 def write_png(path: Path, picture: NDArray[Any]) -> None:
     """Write (H, W) or RGB (H, W, 3); folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encode_png(picture))
+
+
+def encode_png(picture: NDArray[Any]) -> bytes:
+    """A PNG file of (H, W) or RGB (H, W, 3)."""
     bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
     ok, content = cv2.imencode(".png", bgr)
     assert ok  # memory holds any array we make
-    path.write_bytes(content.tobytes())
+    return content.tobytes()
 
 
 def _fit(picture: Image) -> Image:

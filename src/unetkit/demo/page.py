@@ -1,0 +1,137 @@
+"""The web page itself, on Gradio."""
+
+import ipaddress
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from unetkit.data.files import SUFFIXES, FileRef
+from unetkit.demo.images import EXAMPLES, Example, read_limited
+from unetkit.demo.results import Model, Result, respond, show
+from unetkit.errors import UserError
+
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}  # for the page alone, no interface for programs
+QUIET: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
+IN_TURN: dict[str, Any] = {**PRIVATE, "concurrency_id": "predict", "concurrency_limit": 1}  # the last image asked wins
+SESSIONS = 8  # whose last results are kept in memory
+STYLE = """
+.gradio-container {max-width: 1280px !important}
+h1, h2 {margin: 0}
+.notice:not(:has(.problem)) {display: none}
+h2 {font-size: 16px; overflow-wrap: anywhere}
+h2 small {font-weight: normal; color: var(--body-text-color-subdued)}
+.pictures {display: grid; gap: 12px;  /* four in a row, or two where there is less than 880px */
+  grid-template-columns: repeat(auto-fit, minmax(clamp(22%, (880px - 100%) * 999, 45%), 1fr))}
+.pictures figure {margin: 0}
+.pictures img {width: 100%; max-height: 75vh; object-fit: contain; border-radius: 4px}
+.pictures figcaption {margin-top: 2px}
+.scale {display: inline-block; width: 72px; height: 10px; margin: 0 5px; border-radius: 2px;
+  background: linear-gradient(to right, #440154, #3b528b, #21918c, #5ec962, #fde725)}
+.facts {display: flex; flex-wrap: wrap; align-items: center; gap: 8px 20px; margin-top: 14px}
+.swatch {display: inline-block; width: 12px; height: 12px; margin-right: 6px; border-radius: 2px}
+.download {padding: 6px 14px; border-radius: 6px; text-decoration: none !important;
+  background: var(--button-secondary-background-fill); color: var(--button-secondary-text-color) !important}
+.download:hover {background: var(--button-secondary-background-fill-hover)}
+.problem {padding: 10px 14px; border-left: 4px solid #d55e00; background: var(--background-fill-secondary)}
+"""
+
+
+def build(models: Sequence[Model], examples: Sequence[Example], max_pixels: int) -> Any:
+    """The page, a `gradio.Blocks`: an image, and for each model a threshold and its results."""
+    import gradio as gr
+
+    def uploaded(path: str, *thresholds: float) -> list[Any]:
+        ref = FileRef(Path(path))
+        return [None, *respond(models, ref.name.name, partial(read_limited, ref, max_pixels), thresholds)]
+
+    def chosen(event: gr.SelectData, *thresholds: float) -> list[Any]:
+        return respond(models, examples[event.index].name, examples[event.index].read, thresholds)
+
+    def moved(result: Result | None, threshold: float) -> Any:
+        return gr.skip() if result is None else show(result, threshold)
+
+    with gr.Blocks(title="unetkit demo", analytics_enabled=False, delete_cache=(600, 3600), fill_width=True) as page:
+        gr.HTML("<h1>unetkit demo</h1>Drop an image, or click an example, then move the threshold.")
+        with gr.Row():
+            upload = gr.File(show_label=False, file_types=list(SUFFIXES), height=150, scale=2)
+            gallery = gr.Gallery(
+                [example.thumbnail for example in examples],
+                show_label=False,
+                columns=EXAMPLES,
+                height=150,
+                scale=5,
+                allow_preview=False,
+                interactive=False,
+                buttons=[],
+            )
+        outputs: list[Any] = [gr.HTML(elem_classes="notice")]
+        sliders = []
+        with gr.Row():
+            for model in models:
+                with gr.Column(min_width=360):
+                    gr.HTML(f"<h2>{model.title}</h2>")
+                    start = model.predictor.threshold
+                    slider = gr.Slider(0, 1, start, step=0.01, label="Threshold", visible=model.is_binary)
+                    state, pictures = gr.State(), gr.HTML()
+                slider.change(moved, [state, slider], pictures, trigger_mode="always_last", **QUIET)
+                sliders.append(slider)
+                outputs += [state, pictures]
+        upload.upload(uploaded, [upload, *sliders], [upload, *outputs], **IN_TURN)
+        gallery.select(chosen, sliders, outputs, **IN_TURN)
+        first = partial(respond, models, examples[0].name, examples[0].read)
+        page.load(lambda *thresholds: first(thresholds), sliders, outputs, **IN_TURN)
+    return page
+
+
+@contextmanager
+def served(
+    models: Sequence[Model], examples: Sequence[Example], max_pixels: int, max_upload_mib: int, host: str, port: int
+) -> Iterator[str]:
+    """Serve the page at the URL that it gives, until the context ends; uploads are deleted then.
+
+    Raises:
+        UserError: If Gradio is missing, or there is no listening at that address.
+    """
+    with tempfile.TemporaryDirectory(prefix="unetkit-demo-") as folder:
+        # Gradio reads these when it is imported.
+        os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_RUN_HISTORY="False", GRADIO_TEMP_DIR=folder)
+        try:
+            import gradio as gr
+        except ImportError as error:
+            raise UserError(f'the demo needs Gradio ({error}); run: pip install -e ".[demo]"') from error
+        page = build(models, examples, max_pixels)
+        try:
+            page.launch(
+                server_name=host,
+                server_port=port,
+                share=False,
+                allowed_paths=[folder],
+                max_file_size=max_upload_mib * 2**20,
+                state_session_capacity=SESSIONS,
+                theme=gr.themes.Default(),
+                css=STYLE,
+                footer_links=[],
+                ssr_mode=False,
+                prevent_thread_lock=True,
+                quiet=True,
+            )
+        except OSError as error:
+            raise UserError(
+                f"host={host} port={port} can't be listened at; if another program uses the port, choose another one"
+            ) from error
+        try:
+            yield str(page.local_url)
+        finally:
+            page.close(verbose=False)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
