@@ -1,11 +1,11 @@
 """The notebooks run from top to bottom, and are kept without outputs."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-import nbformat
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -35,9 +35,9 @@ def test_it_runs(path: Path, tmp_path: Path) -> None:
         timeout=580,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    executed = nbformat.read(tmp_path / "executed.ipynb", 4)
-    outputs = [output for cell in executed.cells for output in cell.get("outputs", [])]
-    shown = "".join(output.get("text", "") for output in outputs)
+    executed = json.loads((tmp_path / "executed.ipynb").read_text())
+    outputs = [output for cell in executed["cells"] for output in cell.get("outputs", [])]
+    shown = "".join(line for output in outputs for line in output.get("text", []))
     assert "Warning" not in shown, shown
     assert "Traceback" not in shown, shown
     assert any("image/png" in output.get("data", {}) for output in outputs)
@@ -45,10 +45,9 @@ def test_it_runs(path: Path, tmp_path: Path) -> None:
 
 @EACH
 def test_it_is_kept_without_outputs_and_with_steady_names(path: Path) -> None:
-    notebook = nbformat.read(path, 4)
-    nbformat.validate(notebook)
-    for number, cell in enumerate(notebook.cells):
-        assert cell.id == f"{path.name[:2]}-{number:02d}"
+    notebook = json.loads(path.read_text())
+    for number, cell in enumerate(notebook["cells"]):
+        assert cell["id"] == f"{path.name[:2]}-{number:02d}"
         assert not cell.get("outputs"), f"{path.name} has outputs: jupyter nbconvert --clear-output --inplace {path}"
         assert cell.get("execution_count") is None
-    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+    assert set(notebook["metadata"]) == {"kernelspec", "language_info"}
