@@ -67,6 +67,26 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:
         unetkit.load(path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model": None}, "damaged: it does not say its model"),
+        ({"threshold": "high"}, "damaged: it does not say its threshold"),
+        ({"model": {**MODEL, "spectral": True}}, "this version of unetkit lacks: .*'spectral'"),
+        ({"preprocessing": {"channels": 1, "gamma": 2.2}}, "this version of unetkit lacks: .*'gamma'"),
+    ],
+)
+def test_a_card_that_is_not_understood_is_said_in_one_line(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        unetkit.load(saved(tmp_path / "a.ckpt", **changes))
+
+
+def test_a_strangers_checkpoint_asks_no_server_for_its_encoder(tmp_path: Path) -> None:
+    model = {"_target_": "unetkit.models.SMPNetwork", "num_classes": 1, "encoder": "tu-hf-hub:somebody/something"}
+    with pytest.raises(UserError, match=r"model\.encoder=tu-hf-hub:somebody/something must be the name of an encoder"):
+        unetkit.load(saved(tmp_path / "a.ckpt", model=model))
+
+
 def test_checkpoints_of_folds_are_averaged(tmp_path: Path) -> None:
     paths = [saved(tmp_path / "a.ckpt", threshold=0.4), saved(tmp_path / "b.ckpt", threshold=0.6)]
     image = np.random.default_rng(0).integers(0, 255, (33, 20), np.uint8)

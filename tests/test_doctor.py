@@ -245,7 +245,7 @@ def test_a_wrong_folder_is_one_line(clean: Path, tmp_path: Path) -> None:
         diagnose(tmp_path / "empty", machine=CPU)
     with pytest.raises(UserError, match=f"try data.root={clean}"):
         diagnose(tmp_path, machine=CPU)
-    with pytest.raises(UserError, match="data.root is not set"):
+    with pytest.raises(UserError, match=r"data\.root is not set"):
         diagnose(None, machine=CPU)
     with pytest.raises(UserError, match="does not exist"):
         diagnose(tmp_path / "nowhere", machine=CPU)

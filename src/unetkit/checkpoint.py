@@ -14,6 +14,7 @@ from unetkit.errors import UserError
 from unetkit.inference import TTA, Ensemble, Predictor
 
 FORMAT = 1
+CARD: dict[str, Any] = {"model": dict, "preprocessing": dict, "threshold": int | float, "data": dict}
 
 
 def describe(
@@ -73,9 +74,13 @@ def load(
     try:
         network.load_state_dict(network_state(content))
     except RuntimeError as error:
-        raise UserError(f"checkpoint={path} holds weights that do not fit its own network: {error}") from error
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"checkpoint={path} holds weights that do not fit its own network: {reason}") from error
     network.to(place, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    preprocessing = Preprocessing.from_dict(card["preprocessing"])
+    try:
+        preprocessing = Preprocessing.from_dict(card["preprocessing"])
+    except TypeError as error:
+        raise UserError(f"checkpoint={path} has a preprocessing that this version of unetkit lacks: {error}") from error
     return Predictor(network, preprocessing, card["threshold"], tta, tile, overlap)
 
 
@@ -148,8 +153,11 @@ def read(path: str | Path) -> dict[str, Any]:
     """
     content = read_safely(path)
     card = content.get("unetkit") if isinstance(content, dict) else None
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
+    if not isinstance(card, dict) or card.get("format") != FORMAT or not isinstance(content.get("state_dict"), dict):
         raise UserError(f"checkpoint={path} was not written by this version of unetkit's train.py")
+    missing = [name for name, kind in CARD.items() if not isinstance(card.get(name), kind)]
+    if missing:
+        raise UserError(f"checkpoint={path} is damaged: it does not say its {' and '.join(missing)}")
     return dict(content)
 
 
@@ -181,5 +189,8 @@ def build_network(model: dict[str, Any], path: str | Path) -> nn.Module:
     if not (isinstance(network, type) and issubclass(network, nn.Module)):
         raise UserError(f"checkpoint={path} asks for {target}, which is not a network of {models.__name__}")
     arguments = {key: None if key == "encoder_weights" else value for key, value in model.items() if key != "_target_"}
-    built: nn.Module = network(**arguments)
+    try:
+        built: nn.Module = network(**arguments)
+    except TypeError as error:  # an argument that a later version has
+        raise UserError(f"checkpoint={path} is of a network that this version of unetkit lacks: {error}") from error
     return built

@@ -130,13 +130,14 @@ def of_run(run: Path) -> SegmentationDataModule:
     Raises:
         UserError: If its configuration names anything but our own data, so that it can't run a stranger's code.
     """
-    cfg = _config(run).data
     allowed = {f"{sources.__name__}.{name}" for name in sources.__all__}
-    for target in _targets(OmegaConf.to_container(cfg)):
+    cfg = _config(run).get("data")
+    for target in _targets(cfg):
         if target not in allowed:
             raise UserError(f"{run / 'config.yaml'} asks for {target}; if you trust it, give data= and data.root=")
-    cfg.split = str(run / "split.csv")
-    return of_config(cfg)
+    if not isinstance(cfg, dict) or cfg.get("_target_") != f"{sources.__name__}.{SegmentationDataModule.__name__}":
+        raise UserError(f"{run / 'config.yaml'} does not say which data it was trained on; give data= and data.root=")
+    return of_config(OmegaConf.create(cfg | {"split": str(run / "split.csv")}))
 
 
 def of_config(cfg: DictConfig) -> SegmentationDataModule:
@@ -165,10 +166,21 @@ def of_folder(root: str | Path, cache_dir: str | Path, mask_values: Sequence[int
     )
 
 
-def _config(run: Path) -> DictConfig:
-    cfg = OmegaConf.load(run / "config.yaml")
-    assert isinstance(cfg, DictConfig)  # as train.py writes it
-    return cfg
+def _config(run: Path) -> dict[str, Any]:
+    """A run's configuration, with all that refers to other places resolved, so that what was checked is what is used.
+
+    Raises:
+        UserError: If it is not as train.py writes it.
+    """
+    file = run / "config.yaml"
+    try:
+        cfg = OmegaConf.to_container(OmegaConf.load(file), resolve=True)
+    except Exception as error:  # whatever a file that is no YAML, or refers to what is not there, makes OmegaConf raise
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UserError(f"{file} can't be read ({reason}); give data= and data.root=") from error
+    if not isinstance(cfg, dict):
+        raise UserError(f"{file} is no configuration of train.py; give data= and data.root=")
+    return {str(key): value for key, value in cfg.items()}
 
 
 def _targets(node: Any) -> Iterator[str]:
