@@ -1,12 +1,12 @@
 """What is wrong with your images, before training: `python scripts/doctor.py data.root=my_data`."""
 
 import sys
-from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
 
-from unetkit.errors import mistakes_in_one_line
+from unetkit.command_line import path_of, quoted_paths
+from unetkit.errors import UserError, mistakes_in_one_line
 
 
 @hydra.main(config_path="../conf", config_name="doctor", version_base="1.3")
@@ -22,11 +22,14 @@ def examine(cfg: DictConfig) -> int:
     from unetkit.doctor import contact_sheet, diagnose, report, write_experiment
     from unetkit.pictures import write_png
 
+    output = path_of("output", cfg.output)
     diagnosis = diagnose(cfg.data.root, cfg.data.mask_suffix)
-    output = Path(cfg.output)
     text = report(diagnosis)
-    write_png(output / "contact_sheet.png", contact_sheet(diagnosis))
-    (output / "report.txt").write_text(text + "\n")
+    try:
+        write_png(output / "contact_sheet.png", contact_sheet(diagnosis))
+        (output / "report.txt").write_text(text + "\n")
+    except OSError as error:
+        raise UserError(f"output={output} can't be written ({error}); give another folder") from error
     print(text)
     print(f"wrote {output}/report.txt and {output}/contact_sheet.png: look at it")
     if diagnosis.experiment is not None:
@@ -38,4 +41,5 @@ def examine(cfg: DictConfig) -> int:
 
 
 if __name__ == "__main__":
+    sys.argv = quoted_paths(sys.argv)
     main()

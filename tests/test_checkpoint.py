@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import unetkit
-from unetkit.checkpoint import describe
+from unetkit.checkpoint import describe, find, load_weights
 from unetkit.data import Preprocessing
 from unetkit.errors import UserError
 from unetkit.models import UNet
@@ -85,6 +85,26 @@ def test_a_strangers_checkpoint_asks_no_server_for_its_encoder(tmp_path: Path) -
     model = {"_target_": "unetkit.models.SMPNetwork", "num_classes": 1, "encoder": "tu-hf-hub:somebody/something"}
     with pytest.raises(UserError, match=r"model\.encoder=tu-hf-hub:somebody/something must be the name of an encoder"):
         unetkit.load(saved(tmp_path / "a.ckpt", model=model))
+
+
+def test_a_run_directory_stands_for_its_last_checkpoint(tmp_path: Path) -> None:
+    for fold in "ab":
+        (tmp_path / fold / "checkpoints").mkdir(parents=True)
+        saved(tmp_path / fold / "checkpoints" / "last.ckpt")
+    files = [tmp_path / fold / "checkpoints" / "last.ckpt" for fold in "ab"]
+    assert find([str(tmp_path / "a"), str(files[1])]) == find(str(tmp_path / "*")) == files
+    assert unetkit.load(tmp_path / "a").threshold == 0.6
+
+
+@pytest.mark.parametrize("given", [[], [str, None], "none/*.ckpt"])
+def test_what_names_no_checkpoint_is_said(given: object) -> None:
+    with pytest.raises(UserError, match="checkpoint="):
+        find(given)
+
+
+def test_weights_that_are_not_there_are_named_by_their_key() -> None:
+    with pytest.raises(UserError, match=r"^weights=none\.ckpt does not exist"):
+        load_weights(UNet(1, 1, [4, 8]), "none.ckpt")
 
 
 def test_checkpoints_of_folds_are_averaged(tmp_path: Path) -> None:

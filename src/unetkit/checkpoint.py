@@ -9,7 +9,9 @@ import torch
 from torch import nn
 
 from unetkit import models
+from unetkit.command_line import path_of
 from unetkit.data import Preprocessing
+from unetkit.data.files import matching
 from unetkit.errors import UserError
 from unetkit.inference import TTA, Ensemble, Predictor
 
@@ -54,7 +56,7 @@ def load(
     """The network of a checkpoint, ready to predict images as read from files.
 
     Args:
-        path: A checkpoint of `train.py`.
+        path: A checkpoint of `train.py`, or its run directory.
         device: Where to predict; `auto` takes a GPU where there is one.
         tta: Views whose predictions are averaged: `none`, `flip` (the mirror image too) or `d4` (all eight).
         tile: Side in pixels above which an image is predicted in tiles.
@@ -112,7 +114,10 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     Raises:
         UserError: If the file is not there, is not such a checkpoint, or is of another network.
     """
-    content = read(path)
+    try:
+        content = read(path)
+    except UserError as error:  # name the key that was typed
+        raise UserError(str(error).replace("checkpoint=", "weights=", 1)) from error
     try:
         network.load_state_dict(network_state(content))
     except RuntimeError as error:
@@ -161,13 +166,36 @@ def read(path: str | Path) -> dict[str, Any]:
     return dict(content)
 
 
+def file_of(path: str | Path) -> Path:
+    """The file of a checkpoint; a run directory stands for its `checkpoints/last.ckpt`."""
+    file = path_of("checkpoint", path)
+    return last if (last := file / "checkpoints" / "last.ckpt").is_file() else file
+
+
+def find(given: object) -> list[Path]:
+    """The files of one path or several, each of a checkpoint or run directory, or a pattern of them.
+
+    Raises:
+        UserError: If there is nothing of that name.
+    """
+    files: list[Path] = []
+    for item in given if isinstance(given, Sequence) and not isinstance(given, str) else [given]:
+        found = matching(str(path_of("checkpoint", item)))
+        if not found:
+            raise UserError(f"checkpoint={item} matches no file")
+        files += map(file_of, found)
+    if not files:
+        raise UserError("checkpoint=[] names no file")
+    return files
+
+
 def read_safely(path: str | Path) -> Any:
     """What a file of torch.save holds, read without running code from it.
 
     Raises:
         UserError: If the file is not there, or holds more than tensors and plain containers.
     """
-    file = Path(path).expanduser()
+    file = file_of(path)
     if not file.is_file():
         raise UserError(f"checkpoint={path} does not exist or is no file; give the path of a checkpoint")
     try:

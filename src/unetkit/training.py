@@ -195,7 +195,7 @@ def fit(cfg: DictConfig, trainer: L.Trainer, module: SegmentationModule, data: S
     Raises:
         UserError: If Lightning refuses the configuration, or the GPU's memory does not suffice.
     """
-    resume_from = None if cfg.checkpoint is None else Path(cfg.checkpoint).expanduser()
+    resume_from = None if cfg.checkpoint is None else checkpoint.file_of(cfg.checkpoint)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
     except MisconfigurationException as error:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from unetkit import data as sources
+from unetkit.command_line import path_of
 from unetkit.data import SegmentationDataModule
 from unetkit.data.files import read_image
 from unetkit.errors import UserError
@@ -79,6 +80,7 @@ def find_images(
     Raises:
         UserError: If both or neither are given and the model lies in no run directory, or the data holds a mistake.
     """
+    folder = None if folder is None else str(path_of("input", folder))
     if folder is not None and data is not None:
         raise UserError(f"input={folder} and data={data.name} both say what to score on; give one")
     if folder is not None:

@@ -44,12 +44,12 @@ class Model:
 
 
 def open_models(
-    paths: Sequence[str], names: Sequence[str] | None, device: str | torch.device, tta: str = "none"
+    paths: object, names: Sequence[str] | None, device: str | torch.device, tta: str = "none"
 ) -> list[Model]:
-    """Load checkpoints; a run directory stands for its `checkpoints/last.ckpt`.
+    """Load checkpoints.
 
     Args:
-        paths: Of them.
+        paths: Of them, as `checkpoint.find` takes them.
         names: For tables and figures; None for the names of their run directories.
         device: Where to predict.
         tta: Views whose predictions are averaged, as in `unetkit.load`.
@@ -57,9 +57,8 @@ def open_models(
     Raises:
         UserError: If one can't be read, or names are too few, too many or alike.
     """
-    files = [Path(path).expanduser() for path in paths]
-    files = [file / "checkpoints" / "last.ckpt" if file.is_dir() else file for file in files]
-    names = _names(files) if names is None else list(names)
+    files = checkpoint.find(paths)
+    names = _names(files) if names is None else [names] if isinstance(names, str) else list(map(str, names))
     if len(names) != len(files) or len(set(names)) != len(names):
         raise UserError(f"names={','.join(names)} must be {len(files)} different names, one for each checkpoint")
     return [_open(file, name, device, tta) for file, name in zip(files, names, strict=True)]
