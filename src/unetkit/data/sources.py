@@ -11,6 +11,7 @@ from unetkit.data.files import FileRef, find_folder
 from unetkit.errors import UserError
 
 SPLITS = ("train", "val", "test")
+SMALLEST = 16  # side of the sections that are made, in pixels
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,8 @@ def synthetic_multiclass_pairs(root: str | Path, count: int, size: int, seed: in
 def _embedded(root: str | Path, name: str, write: Callable[..., Path], count: int, size: int, seed: int) -> Path:
     if not isinstance(count, int) or count < 2:
         raise UserError(f"data.count={count} must be at least 2, one section to train on and one to validate")
+    if not isinstance(size, int) or size < SMALLEST:
+        raise UserError(f"data.size={size} must be a whole number of pixels, at least {SMALLEST}")
     folder = path_of("data.root", root) / f"{name}-{count}x{size}-seed{seed}"
     try:
         return write(folder, count=count, size=size, seed=seed)

@@ -86,7 +86,7 @@ def find_images(
     if folder is not None:
         mask_values = list(range(first.num_classes)) if first.num_classes > 2 else None
         try:
-            return LabelledImages(of_folder(folder, cache_dir, mask_values), part or "all")
+            return LabelledImages(of_folder(folder, cache_dir, mask_values, first.class_names), part or "all")
         except UserError as error:  # name the key that was typed
             raise UserError(str(error).replace("data.root=", "input=")) from error
     if data is not None:
@@ -157,14 +157,20 @@ def of_config(cfg: DictConfig) -> SegmentationDataModule:
     return data
 
 
-def of_folder(root: str | Path, cache_dir: str | Path, mask_values: Sequence[int] | None) -> SegmentationDataModule:
-    """A folder or zip of images/ and masks/; `mask_values` as in `SegmentationDataModule`."""
+def of_folder(
+    root: str | Path,
+    cache_dir: str | Path,
+    mask_values: Sequence[int] | None,
+    class_names: Sequence[str] | None = None,
+) -> SegmentationDataModule:
+    """A folder or zip of images/ and masks/; `mask_values` and `class_names` as in `SegmentationDataModule`."""
     return SegmentationDataModule(
         name=str(root),
         pairs=partial(sources.folder_pairs, root),
         augmentation=None,  # type: ignore[arg-type]  # nothing is trained
         cache_dir=cache_dir,
         mask_values=mask_values,
+        class_names=class_names,
     )
 
 

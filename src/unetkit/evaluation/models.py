@@ -23,6 +23,7 @@ class Model:
         run: The run directory that it lies in, where that has its records.
         predictor: The network with its preprocessing and threshold.
         num_classes: Of the network's logits.
+        class_names: Of class 0, 1, ...; None where the checkpoint does not say.
         epochs: That it was trained for; 0 where the checkpoint does not say.
         digest: The first 12 digits of the file's SHA-256.
     """
@@ -32,6 +33,7 @@ class Model:
     run: Path | None
     predictor: Predictor
     num_classes: int
+    class_names: list[str] | None
     epochs: int
     digest: str
 
@@ -74,6 +76,7 @@ def _open(file: Path, name: str, device: str | torch.device, tta: str) -> Model:
         run if all((run / record).is_file() for record in ("config.yaml", "split.csv")) else None,
         predictor,
         content["unetkit"]["model"]["num_classes"],
+        content["unetkit"]["data"].get("class_names"),
         int(content.get("epoch", -1)) + 1,
         hashlib.sha256(file.read_bytes()).hexdigest()[:12],
     )
