@@ -164,10 +164,14 @@ def test_several_classes(place: Path, tmp_path: Path) -> None:
         classes = np.sort(rng.integers(0, 3, (32, 1)), axis=0).repeat(24, 1)
         cv2.imwrite(str(data / "images" / f"{i}.png"), classes * 80 + rng.integers(0, 60, classes.shape))
         cv2.imwrite(str(data / "masks" / f"{i}.png"), classes * 100)
+        (place / "indices" / "masks").mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(place / "indices" / "masks" / f"{i}.png"), classes)
+    shutil.copytree(data / "images", place / "indices" / "images")
     options = [
         "data=folder",
         f"data.root={data}",
         "data.mask_values=[0,100,200]",
+        "data.class_names=[air,sea,rock]",
         "model.num_classes=3",
         "monitor=val/iou",
     ]
@@ -177,12 +181,14 @@ def test_several_classes(place: Path, tmp_path: Path) -> None:
     assert scores["pooled/iou"]["value"] == pytest.approx(summary["val/iou"], abs=1e-4)
     assert scores["per_image/dice"]["value"] == pytest.approx(summary["val/dice"], abs=1e-4)
     by_class = found["models"]["classes"]["classes"]
-    assert list(by_class) == ["class 1", "class 2"]
+    assert list(by_class) == ["sea", "rock"]
     mean = np.mean([by_class[name]["pooled/iou"]["value"] for name in by_class])
     assert scores["pooled/iou"]["value"] == pytest.approx(mean)
     assert "Of each class" in (tmp_path / "report.html").read_text()
     with (tmp_path / "scores.csv").open(newline="") as file:
-        assert "iou_class 2" in next(csv.DictReader(file))
+        assert "iou_rock" in next(csv.DictReader(file))
+    others = evaluate(f"checkpoint={place / 'classes'}", f"input={place / 'indices'}", f"output={tmp_path}")
+    assert list(others["models"]["classes"]["classes"]) == ["sea", "rock"]
 
 
 def test_other_images(place: Path, trained: tuple[Path, RunSummary], tmp_path: Path) -> None:
