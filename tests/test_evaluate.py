@@ -216,6 +216,8 @@ def test_a_run_that_scored_only_the_centre_is_named(trained: tuple[Path, RunSumm
         # What is called is written elsewhere in the file and only referred to.
         ({"data.pairs": "${evil}", "evil": {"_target_": "pandas.read_pickle"}}, "asks for pandas.read_pickle"),
         ({"data._target_": "${evil}", "evil": "pandas.read_pickle"}, "asks for pandas.read_pickle"),
+        ({"data.pairs": r"\${oc.create:{_target_:pandas.read_pickle}}"}, "which train.py never writes"),
+        ({"data.pairs": "${oc.create:{_target_:pandas.read_pickle}}"}, "asks for pandas.read_pickle"),
         ({"data.root": "${nowhere}"}, "can't be read"),
         ({"data": None}, "does not say which data"),
     ],

@@ -137,6 +137,8 @@ def of_run(run: Path) -> SegmentationDataModule:
     for target in _targets(cfg):
         if target not in allowed:
             raise UserError(f"{run / 'config.yaml'} asks for {target}; if you trust it, give data= and data.root=")
+    if "${" in str(cfg):  # was escaped; resolved again, it could be anything
+        raise UserError(f"{run / 'config.yaml'} holds '${{', which train.py never writes; give data= and data.root=")
     if not isinstance(cfg, dict) or cfg.get("_target_") != f"{sources.__name__}.{SegmentationDataModule.__name__}":
         raise UserError(f"{run / 'config.yaml'} does not say which data it was trained on; give data= and data.root=")
     return of_config(OmegaConf.create(cfg | {"split": str(run / "split.csv")}))
