@@ -2,12 +2,11 @@
 
 import shlex
 import sys
-from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
 
-from unetkit.command_line import quoted_paths
+from unetkit.command_line import path_of, quoted_paths
 from unetkit.errors import UserError, mistakes_in_one_line
 
 
@@ -24,8 +23,8 @@ def examine(cfg: DictConfig) -> int:
     from unetkit.doctor import contact_sheet, diagnose, report, write_experiment
     from unetkit.pictures import write_png
 
+    output = path_of("output", cfg.output)
     diagnosis = diagnose(cfg.data.root, cfg.data.mask_suffix)
-    output = Path(cfg.output).expanduser()
     text = report(diagnosis)
     name = None
     try:

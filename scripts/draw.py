@@ -1,7 +1,6 @@
 """Any of our networks as the classic U: `python scripts/draw.py model=unet_paper size=572 output=unet_paper.svg`."""
 
 import sys
-from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -9,7 +8,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from unetkit.command_line import quoted_paths
+from unetkit.command_line import path_of, quoted_paths
 from unetkit.errors import UserError, mistakes_in_one_line
 
 
@@ -23,7 +22,7 @@ def main(cfg: DictConfig) -> None:
             network = instantiate(cfg.model, _convert_="all")
         except InstantiationException as error:
             raise UserError(str(error.__cause__)) from error
-        file = Path(cfg.output).expanduser()
+        file = path_of("output", cfg.output)
         drawing = draw_u(network, cfg.size, HydraConfig.get().runtime.choices["model"])
         try:
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,13 +1,12 @@
 """Scores, figures and a report: `python scripts/evaluate.py checkpoint=runs/.../last.ckpt`, or `checkpoint=[A,B]`."""
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig
 
-from unetkit.command_line import quoted_paths
+from unetkit.command_line import path_of, quoted_paths
 from unetkit.errors import UserError, mistakes_in_one_line
 
 if TYPE_CHECKING:
@@ -43,10 +42,12 @@ def evaluate(cfg: DictConfig) -> "Summary":
         raise UserError("checkpoint= is missing; give checkpoint=FILE.ckpt, or several as checkpoint=[A,B]")
     if not isinstance(cfg.bootstrap, int) or cfg.bootstrap < 100:
         raise UserError(f"bootstrap={cfg.bootstrap} must be a whole number of at least 100")
-    paths = cfg.checkpoint if isinstance(cfg.checkpoint, ListConfig) else [cfg.checkpoint]
-    models = open_models(paths, cfg.names, cfg.device, cfg.tta)
+    if not isinstance(cfg.seed, int) or cfg.seed < 0:
+        raise UserError(f"seed={cfg.seed} must be a whole number of at least 0")
+    output = path_of("output", cfg.output)
+    models = open_models(cfg.checkpoint, cfg.names, cfg.device, cfg.tta)
     images = find_images(models[0], cfg.data, cfg.input, cfg.part, cfg.cache_dir)
-    return evaluate_models(models, images, Path(cfg.output).expanduser(), cfg.bootstrap, cfg.seed)
+    return evaluate_models(models, images, output, cfg.bootstrap, cfg.seed)
 
 
 if __name__ == "__main__":

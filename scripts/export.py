@@ -1,12 +1,11 @@
 """A network for other programs: `python scripts/export.py checkpoint=runs/.../last.ckpt output=model.onnx`."""
 
 import sys
-from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
 
-from unetkit.command_line import quoted_paths
+from unetkit.command_line import path_of, quoted_paths
 from unetkit.errors import UserError, mistakes_in_one_line
 
 USE = {
@@ -25,7 +24,7 @@ def main(cfg: DictConfig) -> None:
         from unetkit.checkpoint import read
         from unetkit.export import SIZES, export
 
-        file = Path(cfg.output).expanduser()
+        file = path_of("output", cfg.output)
         predictor = unetkit.load(cfg.checkpoint)
         card = read(cfg.checkpoint)["unetkit"]
         classes = card["model"]["num_classes"]

@@ -1,12 +1,11 @@
 """Other projects' weights: `python scripts/import_checkpoint.py checkpoint=THEIRS.pth output=OURS.ckpt`."""
 
 import sys
-from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
 
-from unetkit.command_line import quoted_paths
+from unetkit.command_line import path_of, quoted_paths
 from unetkit.errors import UserError, mistakes_in_one_line
 
 
@@ -23,8 +22,8 @@ def convert(cfg: DictConfig) -> None:
 
     if cfg.checkpoint is None:
         raise UserError("checkpoint= is missing; give the state dict or checkpoint of another project")
-    theirs = Path(cfg.checkpoint).expanduser()
-    output = Path(cfg.output or theirs.with_name(f"{theirs.stem}-unetkit.ckpt")).expanduser()
+    theirs = path_of("checkpoint", cfg.checkpoint)
+    output = path_of("output", cfg.output or theirs.with_name(f"{theirs.stem}-unetkit.ckpt"))
     imported = import_network(theirs, cfg.padding)
     preprocessing = preprocessing_of(imported, cfg.mean, cfg.std)
     write_checkpoint(imported, output, preprocessing, cfg.threshold)

@@ -1,13 +1,12 @@
 """Masks for images: `python scripts/predict.py checkpoint=runs/.../last.ckpt input=FILE_OR_FOLDER`."""
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
 from omegaconf import DictConfig, ListConfig
 
-from unetkit.command_line import quoted_paths
+from unetkit.command_line import path_of, quoted_paths
 from unetkit.errors import UserError, mistakes_in_one_line
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ def predict_all(cfg: DictConfig) -> list[str]:
     """Predict every file and give the errors of those that could not be."""
     import torch
 
-    from unetkit.checkpoint import load_ensemble
+    from unetkit.checkpoint import find, load_ensemble
     from unetkit.data.files import find_images
     from unetkit.prediction import FilePredictor
 
@@ -39,16 +38,14 @@ def predict_all(cfg: DictConfig) -> list[str]:
         if not cfg[key]:
             raise UserError(f"{key}= is missing; give checkpoint=FILE.ckpt and input=FILE_OR_FOLDER")
     wanted = read_wanted(cfg)
-    ensemble = load_ensemble(
-        find_checkpoints(cfg.checkpoint), cfg.device, tta=cfg.tta, tile=cfg.tile, overlap=cfg.overlap
-    )
+    ensemble = load_ensemble(find(cfg.checkpoint), cfg.device, tta=cfg.tta, tile=cfg.tile, overlap=cfg.overlap)
     if cfg.threshold is not None:
         ensemble.threshold = cfg.threshold
     if cfg.min_area is not None:
         ensemble.min_area = cfg.min_area
     predictor = FilePredictor(ensemble, wanted)
     try:
-        predictor.run(find_images(Path(cfg.input).expanduser()))
+        predictor.run(find_images(path_of("input", cfg.input)))
     except torch.OutOfMemoryError as error:
         raise UserError(f"device={cfg.device} is out of memory; give a smaller tile= than {cfg.tile}") from error
     except OSError as error:
@@ -59,24 +56,11 @@ def predict_all(cfg: DictConfig) -> list[str]:
     return predictor.failed
 
 
-def find_checkpoints(given: str | ListConfig) -> list[Path]:
-    """The paths of checkpoints, of which each may be a pattern."""
-    from unetkit.data.files import matching
-
-    paths: list[Path] = []
-    for item in [given] if isinstance(given, str) else given:
-        found = matching(str(Path(item).expanduser()))
-        if not found:
-            raise UserError(f"checkpoint={item} matches no file")
-        paths += found
-    return paths
-
-
 def read_wanted(cfg: DictConfig) -> "Wanted":
     """What to make of the images, with every key checked."""
     from unetkit.prediction import KINDS, MASK_FORMATS, Wanted
 
-    write = [cfg.write] if isinstance(cfg.write, str) else list(cfg.write)
+    write = [cfg.write] if isinstance(cfg.write, str) else list(cfg.write or [])
     if not set(write) <= set(KINDS) or not (write or cfg.submission):
         raise UserError(f"write={cfg.write} must be a list of {', '.join(KINDS)}, as in write=[masks,overlays]")
     if cfg.mask_format not in MASK_FORMATS:
@@ -89,14 +73,22 @@ def read_wanted(cfg: DictConfig) -> "Wanted":
     if cfg.threshold is not None and not (isinstance(cfg.threshold, int | float) and 0 <= cfg.threshold <= 1):
         raise UserError(f"threshold={cfg.threshold} must lie between 0 and 1")
     return Wanted(
-        Path(cfg.output).expanduser(),
+        path_of("output", cfg.output),
         write,
         cfg.mask_format,
-        Path(cfg.submission).expanduser() if cfg.submission else None,
+        path_of("submission", cfg.submission) if cfg.submission else None,
         cfg.batch_size,
         read_value_range(cfg.value_range),
-        (cfg.segy_bytes.inline, cfg.segy_bytes.crossline),
+        read_segy_bytes(cfg.segy_bytes),
     )
+
+
+def read_segy_bytes(given: DictConfig) -> tuple[int, int]:
+    """Where inline and crossline numbers begin."""
+    places = [given.get(key) if isinstance(given, DictConfig) else given for key in ("inline", "crossline")]
+    if not all(isinstance(place, int) for place in places):
+        raise UserError(f"segy_bytes={given} must be two numbers, as in segy_bytes.inline=189 segy_bytes.crossline=193")
+    return places[0], places[1]
 
 
 def read_value_range(given: str | ListConfig | None) -> str | tuple[float, float] | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from unetkit.command_line import quoted_paths
+from unetkit.command_line import path_of, quoted_paths
 from unetkit.errors import UserError, mistakes_in_one_line
 
 COMPETITION = "tgs-salt-identification-challenge"
@@ -20,7 +20,7 @@ PAGE = f"https://www.kaggle.com/c/{COMPETITION}/data"
 def main(cfg: DictConfig) -> None:
     """Download with the user's Kaggle credentials, unpack the outer zip, and check what is there."""
     with mistakes_in_one_line():
-        output = Path(cfg.output).expanduser()
+        output = path_of("output", cfg.output)
         if not (output / "train.zip").exists() and not (output / "train").exists():
             download(output)
         count = check(output)

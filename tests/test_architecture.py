@@ -7,7 +7,8 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "unetkit"
 LAYERS = (
-    ("errors", "command_line"),
+    ("errors",),
+    ("command_line",),
     ("models", "losses", "metrics", "schedules", "pictures", "data"),
     ("tiling",),
     ("module", "inference", "loggers", "results", "drawing", "doctor"),

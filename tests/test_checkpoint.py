@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import unetkit
-from unetkit.checkpoint import describe
+from unetkit.checkpoint import describe, find, load_weights
 from unetkit.data import Preprocessing
 from unetkit.errors import UserError
 from unetkit.models import UNet
@@ -65,6 +65,46 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:
     path = saved(tmp_path / "misfit.ckpt", model={**MODEL, "channels": [4, 6]})
     with pytest.raises(UserError, match="do not fit its own network"):
         unetkit.load(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model": None}, "damaged: it does not say its model"),
+        ({"threshold": "high"}, "damaged: it does not say its threshold"),
+        ({"model": {**MODEL, "spectral": True}}, "this version of unetkit lacks: .*'spectral'"),
+        ({"preprocessing": {"channels": 1, "gamma": 2.2}}, "this version of unetkit lacks: .*'gamma'"),
+    ],
+)
+def test_a_card_that_is_not_understood_is_said_in_one_line(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        unetkit.load(saved(tmp_path / "a.ckpt", **changes))
+
+
+def test_a_strangers_checkpoint_asks_no_server_for_its_encoder(tmp_path: Path) -> None:
+    model = {"_target_": "unetkit.models.SMPNetwork", "num_classes": 1, "encoder": "tu-hf-hub:somebody/something"}
+    with pytest.raises(UserError, match=r"model\.encoder=tu-hf-hub:somebody/something must be the name of an encoder"):
+        unetkit.load(saved(tmp_path / "a.ckpt", model=model))
+
+
+def test_a_run_directory_stands_for_its_last_checkpoint(tmp_path: Path) -> None:
+    for fold in "ab":
+        (tmp_path / fold / "checkpoints").mkdir(parents=True)
+        saved(tmp_path / fold / "checkpoints" / "last.ckpt")
+    files = [tmp_path / fold / "checkpoints" / "last.ckpt" for fold in "ab"]
+    assert find([str(tmp_path / "a"), str(files[1])]) == find(str(tmp_path / "*")) == files
+    assert unetkit.load(tmp_path / "a").threshold == 0.6
+
+
+@pytest.mark.parametrize("given", [[], [str, None], "none/*.ckpt"])
+def test_what_names_no_checkpoint_is_said(given: object) -> None:
+    with pytest.raises(UserError, match="checkpoint="):
+        find(given)
+
+
+def test_weights_that_are_not_there_are_named_by_their_key() -> None:
+    with pytest.raises(UserError, match=r"^weights=none\.ckpt does not exist"):
+        load_weights(UNet(1, 1, [4, 8]), "none.ckpt")
 
 
 def test_checkpoints_of_folds_are_averaged(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from unetkit.command_line import quoted_paths
+from unetkit.command_line import path_of, quoted_paths
+from unetkit.errors import UserError
 
 
 @pytest.mark.parametrize("name", ["epoch=3-step=120.ckpt", "scans (2)", "a,b", "it's", "[x]", "a b", "{y}", "50%"])
@@ -19,3 +20,16 @@ def test_a_path_is_read_as_typed(name: str, tmp_path: Path) -> None:
 def test_all_else_stays(tmp_path: Path) -> None:
     arguments = ["-m", "model=unet_small,dumbnet", "a=[1,2]", f"b={tmp_path}", "checkpoint=runs/*/last.ckpt", "--help"]
     assert quoted_paths(arguments) == arguments
+
+
+def test_a_number_is_a_name() -> None:
+    """Hydra reads the name of a folder `2026` as a number."""
+    (override,) = OverridesParser.create().parse_overrides(["input=2026"])
+    assert path_of("input", override.value()) == Path("2026")
+
+
+@pytest.mark.parametrize("typed", ["null", "[a,b]", "true", "''"])
+def test_what_is_no_path_is_named(typed: str) -> None:
+    (override,) = OverridesParser.create().parse_overrides([f"output={typed}"])
+    with pytest.raises(UserError, match=r"output=.* must be one path"):
+        path_of("output", override.value())

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from unetkit.errors import UserError
 from unetkit.evaluation import Summary
@@ -163,10 +164,14 @@ def test_several_classes(place: Path, tmp_path: Path) -> None:
         classes = np.sort(rng.integers(0, 3, (32, 1)), axis=0).repeat(24, 1)
         cv2.imwrite(str(data / "images" / f"{i}.png"), classes * 80 + rng.integers(0, 60, classes.shape))
         cv2.imwrite(str(data / "masks" / f"{i}.png"), classes * 100)
+        (place / "indices" / "masks").mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(place / "indices" / "masks" / f"{i}.png"), classes)
+    shutil.copytree(data / "images", place / "indices" / "images")
     options = [
         "data=folder",
         f"data.root={data}",
         "data.mask_values=[0,100,200]",
+        "data.class_names=[air,sea,rock]",
         "model.num_classes=3",
         "monitor=val/iou",
     ]
@@ -176,12 +181,14 @@ def test_several_classes(place: Path, tmp_path: Path) -> None:
     assert scores["pooled/iou"]["value"] == pytest.approx(summary["val/iou"], abs=1e-4)
     assert scores["per_image/dice"]["value"] == pytest.approx(summary["val/dice"], abs=1e-4)
     by_class = found["models"]["classes"]["classes"]
-    assert list(by_class) == ["class 1", "class 2"]
+    assert list(by_class) == ["sea", "rock"]
     mean = np.mean([by_class[name]["pooled/iou"]["value"] for name in by_class])
     assert scores["pooled/iou"]["value"] == pytest.approx(mean)
     assert "Of each class" in (tmp_path / "report.html").read_text()
     with (tmp_path / "scores.csv").open(newline="") as file:
-        assert "iou_class 2" in next(csv.DictReader(file))
+        assert "iou_rock" in next(csv.DictReader(file))
+    others = evaluate(f"checkpoint={place / 'classes'}", f"input={place / 'indices'}", f"output={tmp_path}")
+    assert list(others["models"]["classes"]["classes"]) == ["sea", "rock"]
 
 
 def test_other_images(place: Path, trained: tuple[Path, RunSummary], tmp_path: Path) -> None:
@@ -204,11 +211,39 @@ def test_a_run_that_scored_only_the_centre_is_named(trained: tuple[Path, RunSumm
 
 
 @pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        # What is called is written elsewhere in the file and only referred to.
+        ({"data.pairs": "${evil}", "evil": {"_target_": "pandas.read_pickle"}}, "asks for pandas.read_pickle"),
+        ({"data._target_": "${evil}", "evil": "pandas.read_pickle"}, "asks for pandas.read_pickle"),
+        ({"data.pairs": r"\${oc.create:{_target_:pandas.read_pickle}}"}, "which train.py never writes"),
+        ({"data.pairs": "${oc.create:{_target_:pandas.read_pickle}}"}, "asks for pandas.read_pickle"),
+        ({"data.root": "${nowhere}"}, "can't be read"),
+        ({"data": None}, "does not say which data"),
+    ],
+)
+def test_a_strangers_run_directory_runs_no_code(
+    trained: tuple[Path, RunSummary], tmp_path: Path, wrong: dict[str, object], said: str
+) -> None:
+    shutil.copytree(trained[0], tmp_path / "strange")
+    cfg = OmegaConf.load(tmp_path / "strange" / "config.yaml")
+    for key, value in wrong.items():
+        OmegaConf.update(cfg, key, value, merge=False)
+    OmegaConf.save(cfg, tmp_path / "strange" / "config.yaml")
+    with pytest.raises(UserError, match=said):
+        evaluate(f"checkpoint={tmp_path / 'strange'}", f"output={tmp_path / 'out'}")
+
+
+@pytest.mark.parametrize(
     ("options", "said"),
     [
         ([], "checkpoint= is missing"),
         (["checkpoint=nowhere.ckpt"], "checkpoint=nowhere.ckpt does not exist"),
         (["checkpoint=[{run},{run}]", "names=[a]"], "names=a must be 2 different names"),
+        (["checkpoint=[]"], "checkpoint=[] names no file"),
+        (["checkpoint={run}", "seed=-1"], "seed=-1 must be a whole number of at least 0"),
+        (["checkpoint={run}", "names=[1,2]"], "names=1,2 must be 1 different names"),
+        (["checkpoint={run}", "output=null"], "output=null must be one path"),
         (["checkpoint={run}", "part=half"], "part=half must be one of train, val, test, all"),
         (["checkpoint={run}", "part=test"], "part=test: the data has no such images; it has train, val"),
         (["checkpoint={run}", "input=/nowhere"], "input=/nowhere does not exist"),

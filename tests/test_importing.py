@@ -217,3 +217,35 @@ def test_what_is_none_of_them_is_named(tmp_path: Path) -> None:
             import_network(file)
     with pytest.raises(UserError, match="does not exist"):
         import_network(tmp_path / "nothing.pth")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"state_dict": 5},
+        {1: torch.zeros(2)},
+        milesial(False) | {"inc.double_conv.0.weight": torch.zeros(3)},
+        milesial(False) | {"outc.conv.weight": torch.tensor(1.0)},
+    ],
+    ids=["no dict", "no names", "a vector for a kernel", "a number for a kernel"],
+)
+def test_strange_contents_are_refused_in_one_line(wrong: object, tmp_path: Path) -> None:
+    torch.save(wrong, tmp_path / "a.pth")
+    with pytest.raises(UserError, match=r"^checkpoint=.*a\.pth .*"):
+        import_network(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize(("mean", "std"), [("abc", 1.0), (["a", "b", "c"], 1.0), (0.0, None), (0.0, [1.0, 1.0, 0.0])])
+def test_statistics_are_numbers_of_each_channel(mean: object, std: object, tmp_path: Path) -> None:
+    torch.save(milesial(False), tmp_path / "a.pth")
+    with pytest.raises(UserError, match="must have a number for each of 3 channels"):
+        preprocessing_of(import_network(tmp_path / "a.pth"), mean, std)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("threshold", [7, -0.1, "a"])
+def test_the_threshold_is_a_probability(threshold: object, tmp_path: Path) -> None:
+    torch.save(milesial(False), tmp_path / "a.pth")
+    imported = import_network(tmp_path / "a.pth")
+    with pytest.raises(UserError, match=r"threshold=.* must be a probability"):
+        write_checkpoint(imported, tmp_path / "b.ckpt", Preprocessing(3), threshold)  # type: ignore[arg-type]
+    assert not (tmp_path / "b.ckpt").exists()

@@ -9,11 +9,14 @@ import torch
 from torch import nn
 
 from unetkit import models
+from unetkit.command_line import path_of
 from unetkit.data import Preprocessing
+from unetkit.data.files import matching
 from unetkit.errors import UserError
 from unetkit.inference import TTA, Ensemble, Predictor
 
 FORMAT = 1
+CARD: dict[str, Any] = {"model": dict, "preprocessing": dict, "threshold": int | float, "data": dict}
 
 
 def describe(
@@ -53,7 +56,7 @@ def load(
     """The network of a checkpoint, ready to predict images as read from files.
 
     Args:
-        path: A checkpoint of `train.py`.
+        path: A checkpoint of `train.py`, or its run directory.
         device: Where to predict; `auto` takes a GPU where there is one.
         tta: Views whose predictions are averaged: `none`, `flip` (the mirror image too) or `d4` (all eight).
         tile: Side in pixels above which an image is predicted in tiles.
@@ -73,9 +76,13 @@ def load(
     try:
         network.load_state_dict(network_state(content))
     except RuntimeError as error:
-        raise UserError(f"checkpoint={path} holds weights that do not fit its own network: {error}") from error
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"checkpoint={path} holds weights that do not fit its own network: {reason}") from error
     network.to(place, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    preprocessing = Preprocessing.from_dict(card["preprocessing"])
+    try:
+        preprocessing = Preprocessing.from_dict(card["preprocessing"])
+    except TypeError as error:
+        raise UserError(f"checkpoint={path} has a preprocessing that this version of unetkit lacks: {error}") from error
     return Predictor(network, preprocessing, card["threshold"], tta, tile, overlap)
 
 
@@ -110,7 +117,10 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     Raises:
         UserError: If the file is not there, is not such a checkpoint, or is of another network.
     """
-    content = read(path)
+    try:
+        content = read(path)
+    except UserError as error:  # name the key that was typed
+        raise UserError(str(error).replace("checkpoint=", "weights=", 1)) from error
     try:
         network.load_state_dict(network_state(content))
     except RuntimeError as error:
@@ -151,9 +161,35 @@ def read(path: str | Path) -> dict[str, Any]:
     """
     content = read_safely(path)
     card = content.get("unetkit") if isinstance(content, dict) else None
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
+    if not isinstance(card, dict) or card.get("format") != FORMAT or not isinstance(content.get("state_dict"), dict):
         raise UserError(f"checkpoint={path} was not written by this version of unetkit's train.py")
+    missing = [name for name, kind in CARD.items() if not isinstance(card.get(name), kind)]
+    if missing:
+        raise UserError(f"checkpoint={path} is damaged: it does not say its {' and '.join(missing)}")
     return dict(content)
+
+
+def file_of(path: str | Path) -> Path:
+    """The file of a checkpoint; a run directory stands for its `checkpoints/last.ckpt`."""
+    file = path_of("checkpoint", path)
+    return last if (last := file / "checkpoints" / "last.ckpt").is_file() else file
+
+
+def find(given: object) -> list[Path]:
+    """The files of one path or several, each of a checkpoint or run directory, or a pattern of them.
+
+    Raises:
+        UserError: If there is nothing of that name.
+    """
+    files: list[Path] = []
+    for item in given if isinstance(given, Sequence) and not isinstance(given, str) else [given]:
+        found = matching(str(path_of("checkpoint", item)))
+        if not found:
+            raise UserError(f"checkpoint={item} matches no file")
+        files += map(file_of, found)
+    if not files:
+        raise UserError("checkpoint=[] names no file")
+    return files
 
 
 def read_safely(path: str | Path) -> Any:
@@ -162,7 +198,7 @@ def read_safely(path: str | Path) -> Any:
     Raises:
         UserError: If the file is not there, or holds more than tensors and plain containers.
     """
-    file = Path(path).expanduser()
+    file = file_of(path)
     if not file.is_file():
         raise UserError(f"checkpoint={path} does not exist or is no file; give the path of a checkpoint")
     try:
@@ -184,5 +220,8 @@ def build_network(model: dict[str, Any], path: str | Path) -> nn.Module:
     if not (isinstance(network, type) and issubclass(network, nn.Module)):
         raise UserError(f"checkpoint={path} asks for {target}, which is not a network of {models.__name__}")
     arguments = {key: None if key == "encoder_weights" else value for key, value in model.items() if key != "_target_"}
-    built: nn.Module = network(**arguments)
+    try:
+        built: nn.Module = network(**arguments)
+    except TypeError as error:  # an argument that a later version has
+        raise UserError(f"checkpoint={path} is of a network that this version of unetkit lacks: {error}") from error
     return built

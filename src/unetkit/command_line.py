@@ -1,8 +1,10 @@
-"""What is typed, made safe for Hydra."""
+"""What is typed: made safe for Hydra, and read as paths."""
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
+
+from unetkit.errors import UserError
 
 
 def quoted_paths(arguments: Sequence[str]) -> list[str]:
@@ -11,6 +13,17 @@ def quoted_paths(arguments: Sequence[str]) -> list[str]:
     So `checkpoint=runs/epoch=3-step=120.ckpt`, as Lightning calls its files, and `input=scans (2)` are read as typed.
     """
     return [_quoted(argument) for argument in arguments]
+
+
+def path_of(key: str, value: object) -> Path:
+    """The path that was typed for a key; a number is a name too, as of a folder `2026`.
+
+    Raises:
+        UserError: If it is not one path.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | Path) or value == "":
+        raise UserError(f"{key}={'null' if value is None else value} must be one path")
+    return Path(str(value)).expanduser()
 
 
 def _quoted(argument: str) -> str:

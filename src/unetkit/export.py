@@ -21,6 +21,7 @@ from unetkit.data import Preprocessing
 from unetkit.errors import UserError
 from unetkit.inference import Predictor
 from unetkit.models import predict_full_frame, probabilities
+from unetkit.results import whole_file
 
 TOLERANCE = 1e-4
 SIZES = ((1, 101, 101), (3, 64, 96), (1, 97, 131), (3, 33, 40))  # batch, height, width
@@ -70,25 +71,21 @@ def export(predictor: Predictor, file: Path, form: str = "onnx", **facts: Any) -
         raise UserError(f"format={form} must be one of {', '.join(FORMATS)}")
     write, read = FORMATS[form]
     facts = {**facts_of(predictor), **facts}
-    partial = file.with_name(f"{file.name}.partial")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with quiet():
-            write(trace(predictor), partial, {key: json.dumps(value) for key, value in facts.items()})
-            differences = compare(predictor, read(partial))
-        worst = max(differences, key=differences.__getitem__)
-        if not differences[worst] <= TOLERANCE:  # which a nan does not pass either
-            raise UserError(
-                f"output={file} would differ from PyTorch by up to {differences[worst]:.1e} at (batch, height, width) "
-                f"{worst}, more than {TOLERANCE:.0e}, so it was not written"
-            )
-        partial.replace(file)
+        with whole_file(file) as part:
+            with quiet():
+                write(trace(predictor), part, {key: json.dumps(value) for key, value in facts.items()})
+                differences = compare(predictor, read(part))
+            worst = max(differences, key=differences.__getitem__)
+            if not differences[worst] <= TOLERANCE:  # which a nan does not pass either
+                raise UserError(
+                    f"output={file} would differ from PyTorch by up to {differences[worst]:.1e} at (batch, height, "
+                    f"width) {worst}, more than {TOLERANCE:.0e}, so it was not written"
+                )
     except ImportError as error:
         raise UserError(f'format={form} needs {error.name}: pip install -e ".[export]"') from error
     except OSError as error:
         raise UserError(f"output={file} can't be written: {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return differences[worst]
 
 

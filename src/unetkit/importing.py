@@ -13,6 +13,7 @@ from unetkit import checkpoint
 from unetkit.data import Preprocessing
 from unetkit.errors import UserError
 from unetkit.models import UNet
+from unetkit.results import whole_file
 
 State = dict[str, Tensor]
 
@@ -134,7 +135,7 @@ def import_network(path: str | Path, padding: str | None = None) -> Imported:
         network = UNet(**model)
         state = translate(origin, theirs, network)
         network.load_state_dict(state)
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, IndexError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"checkpoint={path} looks like {origin.project}, but does not fit it: {reason}") from error
     if len(state) < len(theirs):
@@ -151,10 +152,11 @@ def read_state(path: str | Path) -> tuple[State, list[str]]:
     content = checkpoint.read_safely(path)
     outer = content if isinstance(content, dict) else {}
     inner = outer.get("state_dict", outer)
-    tensors = {key: value for key, value in inner.items() if isinstance(value, Tensor)}
+    inner = inner if isinstance(inner, dict) else {}
+    tensors = {str(key): value for key, value in inner.items() if isinstance(value, Tensor)}
     if not tensors:
         raise UserError(f"checkpoint={path} holds no named tensors; give a state dict (.pth, .pt) or a .ckpt")
-    return tensors, sorted({*outer, *inner} - tensors.keys() - {"state_dict"})
+    return tensors, sorted({*map(str, outer), *map(str, inner)} - tensors.keys() - {"state_dict"})
 
 
 def read_arguments(origin: Origin, theirs: State) -> dict[str, Any]:
@@ -196,8 +198,8 @@ def preprocessing_of(imported: Imported, mean: Sequence[float] | float, std: Seq
         UserError: If there are not as many as channels, or a deviation is not positive.
     """
     channels = imported.model["in_channels"]
-    means, stds = ([x] * channels if isinstance(x, float | int) else list(x) for x in (mean, std))
-    if len(means) != channels or len(stds) != channels or min(stds) <= 0:
+    means, stds = ([x] * channels if isinstance(x, float | int) else x for x in (mean, std))
+    if not (_are_numbers(means, channels) and _are_numbers(stds, channels) and min(stds) > 0):
         raise UserError(f"mean={mean} and std={std} must have a number for each of {channels} channels; std above 0")
     return Preprocessing(channels, None, tuple(map(float, means)), tuple(map(float, stds)))
 
@@ -206,13 +208,20 @@ def write_checkpoint(imported: Imported, path: str | Path, preprocessing: Prepro
     """Write one of our checkpoints, to predict with or to start a training from.
 
     Raises:
-        UserError: If the file can't be written.
+        UserError: If the threshold is no probability, or the file can't be written.
     """
+    if not isinstance(threshold, float | int) or not 0 <= threshold < 1:
+        raise UserError(f"threshold={threshold} must be a probability, at least 0 and below 1")
     card = checkpoint.describe(imported.model, preprocessing, threshold, {"name": imported.origin.project})
     state = {f"network.{key}": value for key, value in imported.network.state_dict().items()}
     file = Path(path).expanduser()
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"unetkit": card, "state_dict": state}, file)
+        with whole_file(file) as part:
+            torch.save({"unetkit": card, "state_dict": state}, part)
     except (OSError, RuntimeError) as error:
         raise UserError(f"output={path} can't be written ({error}); give another file") from error
+
+
+def _are_numbers(values: object, count: int) -> bool:
+    is_list = isinstance(values, Sequence) and len(values) == count
+    return is_list and all(isinstance(value, float | int) for value in values)  # type: ignore[attr-defined]

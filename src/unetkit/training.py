@@ -23,6 +23,7 @@ from torch import nn
 
 from unetkit import checkpoint
 from unetkit.callbacks import CollapseWarning, EpochSeed, Pictures, RunFigures
+from unetkit.command_line import path_of
 from unetkit.data import Preprocessing, SegmentationDataModule
 from unetkit.errors import UserError
 from unetkit.losses import wants_weight
@@ -53,7 +54,7 @@ def train(cfg: DictConfig) -> Summary:
         UserError: If the configuration or the data hold a mistake.
     """
     started = time.perf_counter()
-    run_dir = Path(cfg.run_dir)
+    run_dir = path_of("run_dir", cfg.run_dir)
     _quieten_lightning()
     check_numbers(cfg)
     resume_from = read_resumed(cfg)
@@ -66,8 +67,11 @@ def train(cfg: DictConfig) -> Summary:
     check_resumable(cfg, resume_from, module)
     if cfg.weights is not None:
         checkpoint.load_weights(module.network, cfg.weights)
-    keep_old_metrics(run_dir)
-    write_records(cfg, run_dir, data, trainer)
+    try:
+        keep_old_metrics(run_dir)
+        write_records(cfg, run_dir, data, trainer)
+    except OSError as error:
+        raise UserError(f"run_dir={run_dir} can't be written ({error}); give another folder") from error
     announce(data, module)
     fit(cfg, trainer, module, data)
     scores = logged_scores(trainer)
@@ -195,7 +199,7 @@ def fit(cfg: DictConfig, trainer: L.Trainer, module: SegmentationModule, data: S
     Raises:
         UserError: If Lightning refuses the configuration, or the GPU's memory does not suffice.
     """
-    resume_from = None if cfg.checkpoint is None else Path(cfg.checkpoint).expanduser()
+    resume_from = None if cfg.checkpoint is None else checkpoint.file_of(cfg.checkpoint)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
     except MisconfigurationException as error:
@@ -233,6 +237,9 @@ def check_numbers(cfg: DictConfig) -> None:
         raise UserError(f"seed={cfg.seed} must be a whole number from 0 to 2**32 - 1")
     if not isinstance(cfg.trainer.accumulate_grad_batches, int) or cfg.trainer.accumulate_grad_batches < 1:
         raise UserError(f"trainer.accumulate_grad_batches={cfg.trainer.accumulate_grad_batches} must be at least 1")
+    for key in ("max_epochs", "max_steps"):
+        if not isinstance(cfg.trainer[key], int) and not (key == "max_epochs" and cfg.trainer[key] is None):
+            raise UserError(f"trainer.{key}={cfg.trainer[key]} must be a whole number; -1 is without end")
     if not isinstance(cfg.deep_supervision, int | float) or not 0 <= cfg.deep_supervision < math.inf:
         raise UserError(f"deep_supervision={cfg.deep_supervision} must be a weight of at least 0; 0 is off")
     if cfg.model.get("spatial_dims", 2) != 2:
@@ -240,7 +247,7 @@ def check_numbers(cfg: DictConfig) -> None:
             f"model.spatial_dims={cfg.model.spatial_dims} is for volumes, but train.py reads images; take "
             "model.spatial_dims=2, or train unetkit.models.UNet on volumes of your own as tests/test_unet_3d.py does"
         )
-    if not 0 <= cfg.threshold < 1:
+    if not isinstance(cfg.threshold, int | float) or not 0 <= cfg.threshold < 1:
         raise UserError(f"threshold={cfg.threshold} must be a probability, at least 0 and below 1")
 
 
@@ -252,7 +259,7 @@ def library_mistakes() -> Iterator[None]:
     except InstantiationException as error:
         if not isinstance(error.__cause__, ValueError | TypeError | MisconfigurationException):
             raise
-        raise UserError(str(error.__cause__)) from error
+        raise UserError(" ".join(str(error.__cause__).split())) from error  # pydantic's take several lines
     except MisconfigurationException as error:
         raise UserError(str(error)) from error
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
+from unetkit.command_line import path_of
 from unetkit.data.augment import Augmentation
 from unetkit.data.borders import BorderWeights, balancing_weights, border_map
 from unetkit.data.dataset import VOID, EpochSampler, Item, PairDataset, collate
@@ -87,7 +88,7 @@ class SegmentationDataModule(L.LightningDataModule):
         self.name = name
         self.find_pairs = pairs
         self.augmentation = augmentation
-        self.cache_dir = Path(cache_dir).expanduser()
+        self.cache_dir = path_of("data.cache_dir", cache_dir)
         self.split_options: dict[str, Any] = {
             "val_fraction": val_fraction,
             "folds": folds,

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from unetkit.command_line import path_of
 from unetkit.data import synthetic, synthetic_multiclass
 from unetkit.data.files import FileRef, find_folder
 from unetkit.errors import UserError
 
 SPLITS = ("train", "val", "test")
+SMALLEST = 16  # side of the sections that are made, in pixels
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,9 @@ def synthetic_multiclass_pairs(root: str | Path, count: int, size: int, seed: in
 def _embedded(root: str | Path, name: str, write: Callable[..., Path], count: int, size: int, seed: int) -> Path:
     if not isinstance(count, int) or count < 2:
         raise UserError(f"data.count={count} must be at least 2, one section to train on and one to validate")
-    folder = Path(root).expanduser() / f"{name}-{count}x{size}-seed{seed}"
+    if not isinstance(size, int) or size < SMALLEST:
+        raise UserError(f"data.size={size} must be a whole number of pixels, at least {SMALLEST}")
+    folder = path_of("data.root", root) / f"{name}-{count}x{size}-seed{seed}"
     try:
         return write(folder, count=count, size=size, seed=seed)
     except OSError as error:
@@ -112,7 +116,7 @@ def existing_root(root: str | Path | None, advice: str) -> Path:
     """
     if root is None:
         raise UserError(f"data.root is not set; {advice}")
-    path = Path(root).expanduser()
+    path = path_of("data.root", root)
     if not path.exists():
         raise UserError(f"data.root={root} does not exist; {advice}")
     return path

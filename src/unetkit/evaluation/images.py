@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from unetkit import data as sources
+from unetkit.command_line import path_of
 from unetkit.data import SegmentationDataModule
 from unetkit.data.files import read_image
 from unetkit.errors import UserError
@@ -79,12 +80,13 @@ def find_images(
     Raises:
         UserError: If both or neither are given and the model lies in no run directory, or the data holds a mistake.
     """
+    folder = None if folder is None else str(path_of("input", folder))
     if folder is not None and data is not None:
         raise UserError(f"input={folder} and data={data.name} both say what to score on; give one")
     if folder is not None:
         mask_values = list(range(first.num_classes)) if first.num_classes > 2 else None
         try:
-            return LabelledImages(of_folder(folder, cache_dir, mask_values), part or "all")
+            return LabelledImages(of_folder(folder, cache_dir, mask_values, first.class_names), part or "all")
         except UserError as error:  # name the key that was typed
             raise UserError(str(error).replace("data.root=", "input=")) from error
     if data is not None:
@@ -130,13 +132,16 @@ def of_run(run: Path) -> SegmentationDataModule:
     Raises:
         UserError: If its configuration names anything but our own data, so that it can't run a stranger's code.
     """
-    cfg = _config(run).data
     allowed = {f"{sources.__name__}.{name}" for name in sources.__all__}
-    for target in _targets(OmegaConf.to_container(cfg)):
+    cfg = _config(run).get("data")
+    for target in _targets(cfg):
         if target not in allowed:
             raise UserError(f"{run / 'config.yaml'} asks for {target}; if you trust it, give data= and data.root=")
-    cfg.split = str(run / "split.csv")
-    return of_config(cfg)
+    if "${" in str(cfg):  # was escaped; resolved again, it could be anything
+        raise UserError(f"{run / 'config.yaml'} holds '${{', which train.py never writes; give data= and data.root=")
+    if not isinstance(cfg, dict) or cfg.get("_target_") != f"{sources.__name__}.{SegmentationDataModule.__name__}":
+        raise UserError(f"{run / 'config.yaml'} does not say which data it was trained on; give data= and data.root=")
+    return of_config(OmegaConf.create(cfg | {"split": str(run / "split.csv")}))
 
 
 def of_config(cfg: DictConfig) -> SegmentationDataModule:
@@ -154,21 +159,38 @@ def of_config(cfg: DictConfig) -> SegmentationDataModule:
     return data
 
 
-def of_folder(root: str | Path, cache_dir: str | Path, mask_values: Sequence[int] | None) -> SegmentationDataModule:
-    """A folder or zip of images/ and masks/; `mask_values` as in `SegmentationDataModule`."""
+def of_folder(
+    root: str | Path,
+    cache_dir: str | Path,
+    mask_values: Sequence[int] | None,
+    class_names: Sequence[str] | None = None,
+) -> SegmentationDataModule:
+    """A folder or zip of images/ and masks/; `mask_values` and `class_names` as in `SegmentationDataModule`."""
     return SegmentationDataModule(
         name=str(root),
         pairs=partial(sources.folder_pairs, root),
         augmentation=None,  # type: ignore[arg-type]  # nothing is trained
         cache_dir=cache_dir,
         mask_values=mask_values,
+        class_names=class_names,
     )
 
 
-def _config(run: Path) -> DictConfig:
-    cfg = OmegaConf.load(run / "config.yaml")
-    assert isinstance(cfg, DictConfig)  # as train.py writes it
-    return cfg
+def _config(run: Path) -> dict[str, Any]:
+    """A run's configuration, with all that refers to other places resolved, so that what was checked is what is used.
+
+    Raises:
+        UserError: If it is not as train.py writes it.
+    """
+    file = run / "config.yaml"
+    try:
+        cfg = OmegaConf.to_container(OmegaConf.load(file), resolve=True)
+    except Exception as error:  # whatever a file that is no YAML, or refers to what is not there, makes OmegaConf raise
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UserError(f"{file} can't be read ({reason}); give data= and data.root=") from error
+    if not isinstance(cfg, dict):
+        raise UserError(f"{file} is no configuration of train.py; give data= and data.root=")
+    return {str(key): value for key, value in cfg.items()}
 
 
 def _targets(node: Any) -> Iterator[str]:

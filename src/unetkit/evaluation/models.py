@@ -23,6 +23,7 @@ class Model:
         run: The run directory that it lies in, where that has its records.
         predictor: The network with its preprocessing and threshold.
         num_classes: Of the network's logits.
+        class_names: Of class 0, 1, ...; None where the checkpoint does not say.
         epochs: That it was trained for; 0 where the checkpoint does not say.
         digest: The first 12 digits of the file's SHA-256.
     """
@@ -32,6 +33,7 @@ class Model:
     run: Path | None
     predictor: Predictor
     num_classes: int
+    class_names: list[str] | None
     epochs: int
     digest: str
 
@@ -44,12 +46,12 @@ class Model:
 
 
 def open_models(
-    paths: Sequence[str], names: Sequence[str] | None, device: str | torch.device, tta: str = "none"
+    paths: object, names: Sequence[str] | None, device: str | torch.device, tta: str = "none"
 ) -> list[Model]:
-    """Load checkpoints; a run directory stands for its `checkpoints/last.ckpt`.
+    """Load checkpoints.
 
     Args:
-        paths: Of them.
+        paths: Of them, as `checkpoint.find` takes them.
         names: For tables and figures; None for the names of their run directories.
         device: Where to predict.
         tta: Views whose predictions are averaged, as in `unetkit.load`.
@@ -57,9 +59,8 @@ def open_models(
     Raises:
         UserError: If one can't be read, or names are too few, too many or alike.
     """
-    files = [Path(path).expanduser() for path in paths]
-    files = [file / "checkpoints" / "last.ckpt" if file.is_dir() else file for file in files]
-    names = _names(files) if names is None else list(names)
+    files = checkpoint.find(paths)
+    names = _names(files) if names is None else [names] if isinstance(names, str) else list(map(str, names))
     if len(names) != len(files) or len(set(names)) != len(names):
         raise UserError(f"names={','.join(names)} must be {len(files)} different names, one for each checkpoint")
     return [_open(file, name, device, tta) for file, name in zip(files, names, strict=True)]
@@ -75,6 +76,7 @@ def _open(file: Path, name: str, device: str | torch.device, tta: str) -> Model:
         run if all((run / record).is_file() for record in ("config.yaml", "split.csv")) else None,
         predictor,
         content["unetkit"]["model"]["num_classes"],
+        content["unetkit"]["data"].get("class_names"),
         int(content.get("epoch", -1)) + 1,
         hashlib.sha256(file.read_bytes()).hexdigest()[:12],
     )

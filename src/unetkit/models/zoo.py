@@ -67,6 +67,9 @@ class SMPNetwork(nn.Module):
         check("in_channels", in_channels, is_positive(in_channels), "a positive integer")
         check("num_classes", num_classes, is_positive(num_classes), "a positive integer")
         check_choice("architecture", architecture, ARCHITECTURES)
+        # timm takes hf-hub:NAME and local-dir:PATH too, by which a stranger's checkpoint could download and read.
+        is_name = isinstance(encoder, str) and ":" not in encoder
+        check("encoder", encoder, is_name, "the name of an encoder, such as resnet18 or tu-convnext_tiny")
         self.statistics: Statistics | None = None
         if encoder_weights is not None:
             self.statistics = encoder_statistics(encoder, encoder_weights, in_channels)
