@@ -10,6 +10,8 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
+if len(sys.argv) != 4:
+    sys.exit(__doc__)
 model, source, target = sys.argv[1:]
 session = onnxruntime.InferenceSession(model)
 facts = {key: json.loads(value) for key, value in session.get_modelmeta().custom_metadata_map.items()}
@@ -18,9 +20,8 @@ image = Image.open(source)
 if facts["input"] == "uint8":
     image = image.convert({1: "L", 3: "RGB"}[facts["channels"]])
 pixels = np.asarray(image, facts["input"]).reshape(1, image.height, image.width, facts["channels"])
-probabilities = session.run(None, {"images": np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))})[0][
-    0
-]  # (1 or N, H, W)
+images = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+probabilities = session.run(None, {"images": images})[0][0]  # (1 or N, H, W)
 
 mask = probabilities.argmax(0) if len(probabilities) > 1 else 255 * (probabilities[0] > facts["threshold"])
 Image.fromarray(mask.astype(np.uint8)).save(target)

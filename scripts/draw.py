@@ -23,6 +23,8 @@ def main(cfg: DictConfig) -> None:
         except InstantiationException as error:
             raise UserError(str(error.__cause__)) from error
         file = path_of("output", cfg.output)
+        if file.suffix.lower() != ".svg":
+            raise UserError(f"output={file} must end in .svg: the drawing is one")
         drawing = draw_u(network, cfg.size, HydraConfig.get().runtime.choices["model"])
         try:
             file.parent.mkdir(parents=True, exist_ok=True)

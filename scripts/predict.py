@@ -52,7 +52,8 @@ def predict_all(cfg: DictConfig) -> list[str]:
         raise UserError(f"output={cfg.output} can't be written ({error})") from error
     written = [f"{predictor.done} {kind} to {wanted.output / kind}" for kind in wanted.write]
     written += [f"{len(predictor.codes)} rows to {wanted.submission}"] if wanted.submission else []
-    print("wrote " + ", ".join(written))
+    left_out = f"; {len(predictor.failed)} left out, see below" if predictor.failed else ""
+    print(f"wrote {', '.join(written)}{left_out}")
     return predictor.failed
 
 

@@ -104,7 +104,7 @@ def test_what_names_no_checkpoint_is_said(given: object) -> None:
 
 def test_weights_that_are_not_there_are_named_by_their_key() -> None:
     with pytest.raises(UserError, match=r"^weights=none\.ckpt does not exist"):
-        load_weights(UNet(1, 1, [4, 8]), "none.ckpt")
+        load_weights(UNet(1, 1, [4, 8]), {}, "none.ckpt")
 
 
 def test_checkpoints_of_folds_are_averaged(tmp_path: Path) -> None:

@@ -368,7 +368,7 @@ def test_weights_of_another_run_start_a_new_one(tmp_path: Path, cache: Path) -> 
         assert "running" in key or "tracked" in key or torch.equal(value, ours[key]), key
     for options, said in (
         ([f"weights={last}", f"checkpoint={last}"], "give one of them"),
-        ([f"weights={last}", "model.channels=[4,6]"], r"another network, with .*channels=.*choose the same model="),
+        ([f"weights={last}", "model.channels=[4,6]"], r"another network: model.channels=\[4, 8\] \(here \[4, 6\]\)"),
         (["weights=nowhere.ckpt"], "nowhere.ckpt does not exist"),
     ):
         with pytest.raises(UserError, match=said):

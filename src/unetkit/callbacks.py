@@ -17,6 +17,7 @@ from unetkit.data import SegmentationDataModule
 from unetkit.data.augment import derived_seed
 from unetkit.data.dataset import VOID, Draw, Item
 from unetkit.inference import Prediction, Predictor
+from unetkit.metrics import confusion, iou
 from unetkit.module import SegmentationModule
 
 log = logging.getLogger(__name__)
@@ -155,7 +156,7 @@ def best_median_worst(
 ) -> pictures.Image:
     """A sheet of the validation pairs with the best, median and worst IoU, of at most `looked_at`.
 
-    It is the share of right pixels in those where truth or prediction has any class but the background.
+    It is that of `val/iou_per_image`: the mean over the classes but the background.
 
     Those that are empty in truth and prediction have nothing to show and are left out.
     """
@@ -163,21 +164,22 @@ def best_median_worst(
     ranking = []
     for item in evenly(len(dataset), looked_at):
         pair = dataset[item]
-        mask, truth = predictor.predict_prepared(pair["image"]).mask, pair["mask"]
-        valid, union = truth != VOID, (mask > 0) | ((truth > 0) & (truth != VOID))
-        if (union & valid).any():
-            right = (mask == truth) & (truth > 0) & valid
-            ranking.append((right.sum() / (union & valid).sum(), item))
+        mask, truth = (
+            torch.from_numpy(x[None].copy()) for x in (predictor.predict_prepared(pair["image"]).mask, pair["mask"])
+        )
+        counts = confusion(mask, truth, truth != VOID, data.num_classes)
+        if (counts.tp + counts.fp + counts.fn).any():
+            ranking.append((iou(counts).mean().item(), item))
     ranking.sort(reverse=True)
     rows, captions = [], []
     for group, members in zip(("best", "median", "worst"), three_groups(ranking, each), strict=True):
-        for iou, item in members:
+        for score, item in members:
             pair = dataset[item]
             image, prediction = pair["image"], predictor.predict_prepared(pair["image"])
             probability = prediction.probability if prediction.probability.ndim == 2 else prediction.probability.max(0)
             drawn = [pictures.overlay(image, pair["mask"]), pictures.overlay(image, prediction.mask)]
             rows.append([pictures.to_rgb(image), *drawn, pictures.heatmap(probability)])
-            captions.append(f"{group}: IoU {iou:.3f}, {data.pairs[pair['index']].id}")
+            captions.append(f"{group}: IoU {score:.3f}, {data.pairs[pair['index']].id}")
     last = "probability" if data.num_classes <= 2 else "confidence"  # the probability of the predicted class
     return pictures.sheet(rows, ("image", "truth", "prediction", last), captions, data.class_names)
 

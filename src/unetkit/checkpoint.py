@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -111,8 +112,13 @@ def load_ensemble(paths: Sequence[str | Path], device: str | torch.device = "cpu
     return Ensemble(members, threshold, classes[0], min_area)
 
 
-def load_weights(network: nn.Module, path: str | Path) -> None:
-    """Fill a network with the weights of a checkpoint.
+def load_weights(network: nn.Module, model: dict[str, Any], path: str | Path) -> list[str]:
+    """Fill a network, of the configuration `model`, with the weights of a checkpoint.
+
+    Where it tells another number of classes apart, the layers that depend on that stay as they are.
+
+    Returns:
+        The keys of the tensors that stay.
 
     Raises:
         UserError: If the file is not there, is not such a checkpoint, or is of another network.
@@ -121,11 +127,18 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
         content = read(path)
     except UserError as error:  # name the key that was typed
         raise UserError(str(error).replace("checkpoint=", "weights=", 1)) from error
-    try:
-        network.load_state_dict(network_state(content))
-    except RuntimeError as error:
-        model = ", ".join(f"{key}={value}" for key, value in content["unetkit"]["model"].items() if key != "_target_")
-        raise UserError(f"weights={path} are of another network, with {model}; choose the same model=") from error
+    theirs, state = content["unetkit"]["model"], network_state(content)
+    ignored = {"gradient_checkpointing", "encoder_weights", "num_classes"}  # which change no tensor but the last ones
+    keys = [key for key in model | theirs if model.get(key) != theirs.get(key) and key not in ignored]
+    ours = network.state_dict()
+    other = [key for key in ours if key not in state or state[key].shape != ours[key].shape]
+    if keys or len(other) == len(ours) or state.keys() != ours.keys():
+        what = ", ".join(f"model.{key}={theirs.get(key)} (here {model.get(key)})" for key in keys)
+        raise UserError(
+            f"weights={path} are of another network: {what or 'its tensors differ'}; the two must be the same"
+        )
+    network.load_state_dict({**state, **{key: ours[key] for key in other}})
+    return other
 
 
 def network_state(content: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -204,7 +217,9 @@ def read_safely(path: str | Path) -> Any:
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever bytes that are no checkpoint make the reader raise
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        reason = (
+            "not a file of torch.save, or one that holds code" if isinstance(error, UnpicklingError) else str(error)
+        )
         raise UserError(f"checkpoint={path} can't be read safely as a checkpoint ({reason})") from error
 
 

@@ -66,7 +66,8 @@ def train(cfg: DictConfig) -> Summary:
         trainer = build_trainer(cfg, run_dir, figures)
     check_resumable(cfg, resume_from, module)
     if cfg.weights is not None:
-        checkpoint.load_weights(module.network, cfg.weights)
+        new = checkpoint.load_weights(module.network, plain(cfg.model), cfg.weights)
+        log.info("starts from the weights of %s%s", cfg.weights, f", but for {', '.join(new)}" if new else "")
     try:
         keep_old_metrics(run_dir)
         write_records(cfg, run_dir, data, trainer)
@@ -151,6 +152,11 @@ def build_network(
     if resumed is not None and cfg.model.get("encoder_weights") is not None:  # all is there, nothing to download
         stored = resumed["unetkit"]["preprocessing"]
         return checkpoint.build_network(plain(cfg.model), cfg.checkpoint), Preprocessing.from_dict(stored)
+    if cfg.weights is not None:  # they want images normalised as they were
+        stored = checkpoint.read(cfg.weights)["unetkit"]["preprocessing"]
+        if len(stored["mean"]) == preprocessing.channels:
+            preprocessing = replace(preprocessing, mean=tuple(stored["mean"]), std=tuple(stored["std"]))
+        return checkpoint.build_network(plain(cfg.model), cfg.weights), preprocessing
     network: nn.Module = instantiate(cfg.model, _convert_="all")
     statistics = getattr(network, "statistics", None)
     if statistics is not None:

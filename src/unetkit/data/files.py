@@ -92,6 +92,8 @@ def read_image(ref: FileRef) -> Array:
     """
     try:
         content = ref.read()
+        if not content:
+            raise UserError(f"{ref} is empty (0 bytes); replace or remove it")
         if ref.name.suffix.lower() == ".npy":
             image: Array | None = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
         else:

@@ -160,7 +160,7 @@ def differences(summary: Summary, names: Mapping[str, str]) -> Figure:
         axes.errorbar(values[0], rows, xerr=error, linestyle="none", markersize=5, capsize=3, label=model, **style)
     axes.set_yticks(range(len(names)), list(names.values()))
     axes.invert_yaxis()
-    axes.set_xlabel(f"difference to {next(iter(summary['models']))} (right is better)")
+    axes.set_xlabel(f"difference to\n{next(iter(summary['models']))}\n(right is better)")
     if len(summary["differences"]) > 1:
         axes.legend()
     return figure
