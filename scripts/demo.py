@@ -5,11 +5,12 @@ import signal
 import sys
 import threading
 from contextlib import suppress
+from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig, ListConfig
 
-from unetkit.command_line import quoted_paths
+from unetkit.command_line import help_wanted, quoted_paths
 from unetkit.errors import UserError, mistakes_in_one_line
 
 
@@ -52,5 +53,6 @@ def serve(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    help_wanted(sys.argv, __doc__, Path(__file__).parent.parent / "conf" / "demo.yaml")
     sys.argv = quoted_paths(sys.argv)
     main()

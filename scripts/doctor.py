@@ -2,11 +2,12 @@
 
 import shlex
 import sys
+from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
 
-from unetkit.command_line import path_of, quoted_paths
+from unetkit.command_line import help_wanted, path_of, quoted_paths
 from unetkit.errors import UserError, mistakes_in_one_line
 
 
@@ -44,5 +45,6 @@ def examine(cfg: DictConfig) -> int:
 
 
 if __name__ == "__main__":
+    help_wanted(sys.argv, __doc__, Path(__file__).parent.parent / "conf" / "doctor.yaml")
     sys.argv = quoted_paths(sys.argv)
     main()

@@ -1,12 +1,13 @@
 """Scores, figures and a report: `python scripts/evaluate.py checkpoint=runs/.../last.ckpt`, or `checkpoint=[A,B]`."""
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
 from omegaconf import DictConfig
 
-from unetkit.command_line import path_of, quoted_paths
+from unetkit.command_line import help_wanted, path_of, quoted_paths
 from unetkit.errors import UserError, mistakes_in_one_line
 
 if TYPE_CHECKING:
@@ -51,5 +52,6 @@ def evaluate(cfg: DictConfig) -> "Summary":
 
 
 if __name__ == "__main__":
+    help_wanted(sys.argv, __doc__, Path(__file__).parent.parent / "conf" / "evaluate.yaml")
     sys.argv = quoted_paths(sys.argv)
     main()

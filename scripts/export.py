@@ -1,11 +1,12 @@
 """A network for other programs: `python scripts/export.py checkpoint=runs/.../last.ckpt output=model.onnx`."""
 
 import sys
+from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
 
-from unetkit.command_line import path_of, quoted_paths
+from unetkit.command_line import help_wanted, path_of, quoted_paths
 from unetkit.errors import UserError, mistakes_in_one_line
 
 USE = {
@@ -39,5 +40,6 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    help_wanted(sys.argv, __doc__, Path(__file__).parent.parent / "conf" / "export.yaml")
     sys.argv = quoted_paths(sys.argv)
     main()

@@ -1,12 +1,13 @@
 """Masks for images: `python scripts/predict.py checkpoint=runs/.../last.ckpt input=FILE_OR_FOLDER`."""
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
 from omegaconf import DictConfig, ListConfig
 
-from unetkit.command_line import path_of, quoted_paths
+from unetkit.command_line import help_wanted, path_of, quoted_paths
 from unetkit.errors import UserError, mistakes_in_one_line
 
 if TYPE_CHECKING:
@@ -103,5 +104,6 @@ def read_value_range(given: str | ListConfig | None) -> str | tuple[float, float
 
 
 if __name__ == "__main__":
+    help_wanted(sys.argv, __doc__, Path(__file__).parent.parent / "conf" / "predict.yaml")
     sys.argv = quoted_paths(sys.argv)
     main()

@@ -9,7 +9,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "unetkit"
 LAYERS = (
     ("errors",),
     ("command_line",),
-    ("models", "losses", "metrics", "schedules", "pictures", "data"),
+    ("models", "losses", "metrics", "schedules", "pictures", "curves", "data"),
     ("tiling",),
     ("module", "inference", "loggers", "results", "drawing", "doctor"),
     ("callbacks", "checkpoint", "prediction", "export"),

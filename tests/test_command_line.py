@@ -1,5 +1,7 @@
 """Paths with signs that mean something to Hydra come through as typed."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from unetkit.command_line import path_of, quoted_paths
 from unetkit.errors import UserError
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize("name", ["epoch=3-step=120.ckpt", "scans (2)", "a,b", "it's", "[x]", "a b", "{y}", "50%"])
@@ -33,3 +37,13 @@ def test_what_is_no_path_is_named(typed: str) -> None:
     (override,) = OverridesParser.create().parse_overrides([f"output={typed}"])
     with pytest.raises(UserError, match=r"output=.* must be one path"):
         path_of("output", override.value())
+
+
+@pytest.mark.parametrize("name", ["predict", "evaluate", "export", "doctor", "draw", "demo", "import_checkpoint"])
+def test_help_says_what_a_script_does_and_what_its_keys_mean(name: str) -> None:
+    script = ROOT / "scripts" / f"{name}.py"
+    done = subprocess.run([sys.executable, str(script), "--help"], capture_output=True, text=True, check=True)
+    assert f"python scripts/{name}.py" in done.stdout.splitlines()[0]
+    assert "override" not in done.stdout
+    assert "  # " in done.stdout
+    assert ": null" in done.stdout or ": 127.0.0.1" in done.stdout or ": 1" in done.stdout

@@ -70,7 +70,7 @@ def test_a_run_leaves_all_that_is_promised(tmp_path: Path, cache: Path) -> None:
     assert scores | facts <= written.keys()
     assert (written["data"]["train"], written["data"]["val"]) == (19, 5)
     assert {row["epoch"] for row in rows(tmp_path) if row["val/iou"]} == {"0", "1"}
-    for name in ("training_pairs.png", "predictions.png"):
+    for name in ("training_pairs.png", "predictions.png", "learning_curves.png"):
         picture = cv2.imread(str(tmp_path / "pictures" / name))
         assert picture is not None
         assert picture.std() > 20
@@ -366,6 +366,10 @@ def test_weights_of_another_run_start_a_new_one(tmp_path: Path, cache: Path) -> 
     ours = weights(Path(summary["last_checkpoint"]))
     for key, value in weights(Path(last)).items():
         assert "running" in key or "tracked" in key or torch.equal(value, ours[key]), key
+    classes = run(tmp_path / "classes", cache, f"weights={last}", "data=synthetic_multiclass", *frozen)
+    finer = weights(Path(classes["last_checkpoint"]))
+    assert finer["network.head.weight"].shape[0] == 4
+    assert torch.equal(finer["network.encoder.0.0.weight"], weights(Path(last))["network.encoder.0.0.weight"])
     for options, said in (
         ([f"weights={last}", f"checkpoint={last}"], "give one of them"),
         ([f"weights={last}", "model.channels=[4,6]"], r"another network: model.channels=\[4, 8\] \(here \[4, 6\]\)"),

@@ -217,9 +217,8 @@ def read_safely(path: str | Path) -> Any:
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever bytes that are no checkpoint make the reader raise
-        reason = (
-            "not a file of torch.save, or one that holds code" if isinstance(error, UnpicklingError) else str(error)
-        )
+        is_strange = isinstance(error, UnpicklingError)
+        reason = "not a file of torch.save, or one that holds code" if is_strange else " ".join(str(error).split())
         raise UserError(f"checkpoint={path} can't be read safely as a checkpoint ({reason})") from error
 
 

@@ -1,10 +1,25 @@
 """What is typed: made safe for Hydra, and read as paths."""
 
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from unetkit.errors import UserError
+
+
+def help_wanted(arguments: Sequence[str], about: str | None, keys: Path) -> None:
+    """Where `--help` or `-h` was typed to a script, print what it does and its keys as its YAML explains them, and end.
+
+    Args:
+        arguments: What was typed.
+        about: The script's docstring.
+        keys: The YAML; its first lines, up to an empty one, are for Hydra.
+    """
+    if {"--help", "-h"} & set(arguments):
+        _, _, explained = keys.read_text().partition("\n\n")
+        sys.stdout.write(f"{about}\n\n{explained}")
+        sys.exit()
 
 
 def quoted_paths(arguments: Sequence[str]) -> list[str]:

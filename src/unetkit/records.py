@@ -102,7 +102,7 @@ def conclude(summary: Summary, run_dir: Path, trainer: L.Trainer) -> None:
     last = summary["last_checkpoint"]
     where = os.path.relpath(run_dir)
     log.info("scores after %d epochs, %.0f s:\n%s", summary["epochs"], summary["seconds"], "\n".join(lines))
-    log.info("the run lies in %s: look at pictures/predictions.png, metrics.csv and summary.json", where)
+    log.info("the run lies in %s: look at pictures/, metrics.csv and summary.json", where)
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             folder = os.path.relpath(Path(logger.experiment.dir).parent)

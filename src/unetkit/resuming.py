@@ -52,8 +52,8 @@ def check_resumable(cfg: DictConfig, content: dict[str, Any] | None, module: Seg
             then, now = stored[part].get(key, defaults.get(key)), ours[part].get(key)
             if then != now and key == "data.split":
                 raise UserError(
-                    f"checkpoint={cfg.checkpoint} was trained on other images, or on another split of them; resume with "
-                    "the same data and seed, or start anew with weights="
+                    f"checkpoint={cfg.checkpoint} was trained on other images, or on another split of them; resume "
+                    "with the same data and seed, or start anew with weights="
                 )
             if then != now and key != ignored:
                 raise UserError(

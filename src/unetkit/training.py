@@ -24,6 +24,7 @@ from torch import nn
 from unetkit import checkpoint
 from unetkit.callbacks import CollapseWarning, EpochSeed, Pictures, RunFigures
 from unetkit.command_line import path_of
+from unetkit.curves import draw_curves
 from unetkit.data import Preprocessing, SegmentationDataModule
 from unetkit.errors import UserError
 from unetkit.losses import wants_weight
@@ -84,6 +85,7 @@ def train(cfg: DictConfig) -> Summary:
         scores |= logged_scores(trainer)
     summary = summarise(cfg, trainer, data, module, figures, scores, time.perf_counter() - started)
     if trainer.is_global_zero:
+        draw_curves(run_dir / "metrics.csv", run_dir / "pictures" / "learning_curves.png")
         (run_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
         conclude(summary, run_dir, trainer)
     return summary

@@ -1,0 +1,37 @@
+"""The learning curves of a run, drawn from its metrics.csv."""
+
+import csv
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+LOSSES = {"train/loss_epoch": "training", "val/loss": "validation"}
+SCORES = {"val/iou": "IoU, pooled", "val/iou_per_image": "IoU, per image", "val/kaggle": "Kaggle's score"}
+
+
+def draw_curves(metrics: Path, picture: Path) -> None:
+    """Draw losses beside scores, by epoch; without a row to draw, do nothing.
+
+    Args:
+        metrics: As Lightning's CSVLogger writes it.
+        picture: A PNG, in a folder that is there.
+    """
+    with metrics.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    losses, scores = figure.subplots(1, 2)
+    for axes, title, names in ((losses, "loss", LOSSES), (scores, "validation score", SCORES)):
+        for column, label in names.items():
+            points = [(int(row["epoch"]) + 1, float(row[column])) for row in rows if row.get(column)]
+            if points:
+                axes.plot(*zip(*points, strict=True), marker="." if len(points) < 30 else None, label=label)
+        axes.set_title(title)
+        axes.set_xlabel("epoch")
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend()
+    scores.set_ylim(0, 1)
+    if losses.lines or scores.lines:
+        with mpl.rc_context({"font.size": 9}):
+            figure.savefig(picture, dpi=110)
