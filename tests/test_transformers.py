@@ -6,17 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 
-from unetkit import load
 from unetkit.errors import UserError
 from unetkit.models import Segmenter, TransUNet, UTNet, activation_bytes
 from unetkit.models.vit import resized_positions
-from unetkit.training import train
 
 CONF = Path(__file__).parent.parent / "conf"
 SEGMENTER = {"width": 16, "depth": 1, "heads": 2, "grid": 4, "drop_path": 0.5}
@@ -110,26 +106,6 @@ def test_export_serves_any_size(build: Build, tmp_path: Path) -> None:
         x = torch.randn(shape)
         (theirs,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
         torch.testing.assert_close(torch.from_numpy(theirs), network(x).detach(), rtol=1e-4, atol=2e-5)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        ["model=segmenter", *(f"model.{key}={value}" for key, value in SEGMENTER.items())],
-        ["model=utnet", *(f"model.{key}={value}" for key, value in UTNET.items())],
-        ["model=transunet", *(f"model.{key}={value}" for key, value in TRANSUNET.items())],
-    ],
-    ids=lambda options: options[0],
-)
-def test_it_trains_and_its_checkpoint_predicts(tmp_path: Path, options: list[str]) -> None:
-    fixed = ["data.count=24", "data.size=36", "data.batch_size=8", "trainer.max_epochs=1", "trainer.precision=16"]
-    fixed += ["trainer.enable_progress_bar=false", "trainer.accelerator=cpu", f"data.cache_dir={tmp_path}"]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        summary = train(compose("train", [*fixed, *options, f"run_dir={tmp_path / 'run'}"]))
-    assert 0 <= summary["val/iou"] <= 1
-    assert np.isfinite(summary["train/loss_epoch"])
-    predictor = load(tmp_path / "run" / "checkpoints" / "last.ckpt")
-    assert predictor(np.zeros((21, 34), np.uint8)).mask.shape == (21, 34)
 
 
 def test_positions_stay_at_the_learnt_size_and_stretch_along_each_axis() -> None:
