@@ -84,7 +84,7 @@ def test_broken_files_are_named(suffix: str, write_image: WriteImage, tmp_path: 
         path.write_bytes(whole[:kept])
         archive = zipped(tmp_path / f"{kept}.zip", (path.name, whole[:kept]))
         for ref in (FileRef(path), FileRef(archive, path.name)):
-            with pytest.raises(UserError, match=rf"broken\{suffix} can't be read as an image"):
+            with pytest.raises(UserError, match=rf"broken\{suffix} (can't be read as an image|is empty)"):
                 read_image(ref)
 
 
