@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
+from unetkit.data.masks import MaskCode
 from unetkit.data.rle import encode_rle
 from unetkit.doctor import Diagnosis, Finding, Machine, Severity, contact_sheet, diagnose, report, write_experiment
+from unetkit.doctor.report import _choose
 from unetkit.errors import UserError
 from unetkit.models import activation_bytes
 
@@ -291,6 +293,8 @@ def test_colours_and_palettes(tmp_path: Path) -> None:
     palette = {id: np.array([[0, 0, 0], red, blue], np.uint8)[m] for id, m in class_masks([0, 1, 2]).items()}
     diagnosis = diagnose(save_pairs(tmp_path / "colours", images, palette), machine=CPU)
     assert composed(diagnosis, tmp_path / "out").data.mask_colours == [[0, 0, 0], [0, 0, 255], [255, 0, 0]]
+    assert "    2 [255, 0, 0] " in report(diagnosis)
+    assert "int32" not in report(diagnosis)
     save_pairs(tmp_path / "palette", images, {})
     (tmp_path / "palette" / "masks").mkdir()
     for id, mask in class_masks([0, 1, 2]).items():
@@ -321,7 +325,69 @@ def test_a_slip_of_the_pen_is_named(clean: Path) -> None:
     mask = pairs(24)[1]["p07"]
     mask[3, 4] = 77
     save(clean / "masks" / "p07.png", mask)
-    assert the(diagnose(clean, machine=CPU), "the mask value 77 stands in only 1 mask of 60").names == ("p07.png",)
+    diagnosis = diagnose(clean, machine=CPU)
+    stray = the(diagnosis, "1 stray pixel of value 77 in 1 mask of 60")
+    assert stray.names == ("p07.png",)
+    assert "mend it" in stray.fix
+    assert diagnosis.faults == 1
+    assert diagnosis.plan.code == MaskCode()
+    assert composed(diagnosis, clean / "out").data.get("ignore_index") is None
+
+
+def test_a_rare_class_among_classes_that_count_up_is_asked_about(tmp_path: Path) -> None:
+    masks = class_masks([0, 1])
+    images = pairs(60)[0]
+    masks = {id: masks[f"p{i % 24:02}"].copy() for i, id in enumerate(images)}
+    masks["p07"][3, 4] = 2
+    diagnosis = diagnose(save_pairs(tmp_path, images, masks), machine=CPU)
+    assert the(diagnosis, "the mask value 2 stands in only 1 mask of 60").severity == Severity.WARNING
+    assert diagnosis.plan.num_classes == 3
+
+
+def discs(*values: int) -> Array:
+    mask = np.zeros((96, 96), np.uint8)
+    for i, value in enumerate(values):
+        cv2.circle(mask, (24 + 24 * i, 24 + 24 * i), 11, value, -1)
+    return mask
+
+
+@pytest.mark.parametrize(("values", "wanted"), [((100, 200), [0, 100, 200]), ((255, 255), None)])
+def test_classes_in_jpegs_are_seen(tmp_path: Path, values: tuple[int, ...], wanted: list[int] | None) -> None:
+    for id, image in pairs(24, size=(96, 96))[0].items():
+        save(tmp_path / "images" / f"{id}.png", image)
+        save(tmp_path / "masks" / f"{id}.jpg", discs(*values[: 1 + int(id[1:]) % 2]))  # every second has one disc
+    diagnosis = diagnose(tmp_path, machine=CPU)
+    assert diagnosis.faults == 0
+    assert composed(diagnosis, tmp_path / "out").data.get("mask_values") == wanted
+    told = the(diagnosis, "24 masks are JPEG")
+    assert told.severity == (Severity.WARNING if wanted else Severity.NOTE)
+    assert ("flat areas of 0, 100, 200" in told.what) == bool(wanted)
+
+
+def test_void_is_hatched_on_the_contact_sheet(tmp_path: Path) -> None:
+    images = {id: np.full((H, W, 3), 230, np.uint8) for id in class_masks([0, 1])}
+    diagnosis = diagnose(save_pairs(tmp_path, images, class_masks([0, 1, 2, 255])), machine=CPU)
+    stripes = (contact_sheet(diagnosis) == 60).all(-1).mean()
+    assert stripes > 0.01
+    save_pairs(tmp_path / "plain", images, class_masks([0, 1, 2, 3]))
+    assert (contact_sheet(diagnose(tmp_path / "plain", machine=CPU)) == 60).all(-1).mean() < stripes / 4
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 5, 11, 24])
+def test_no_pair_is_least_and_greatest_at_once(tmp_path: Path, count: int) -> None:
+    diagnosis = diagnose(save_pairs(tmp_path, *pairs(count)), machine=CPU)
+    shown = [
+        id for caption, ids in _choose(diagnosis) if caption.startswith(("least", "typical", "great")) for id in ids
+    ]
+    assert len(shown) == len(set(shown)) == min(count, 12)
+
+
+def test_of_equal_images_the_masks_that_differ_are_named(tmp_path: Path) -> None:
+    images, masks = pairs(24)
+    images["p07"] = images["p08"] = images["p06"]
+    masks["p07"] = masks["p06"]
+    diagnosis = diagnose(save_pairs(tmp_path, images, masks), machine=CPU)
+    assert the(diagnosis, "equal images has different masks").names == ("p06 = p08",)
 
 
 def test_copies_in_several_splits(tmp_path: Path) -> None:

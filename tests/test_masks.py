@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from conftest import Array, WriteImage
@@ -110,6 +111,50 @@ class TestClasses:
         np.testing.assert_array_equal(read(path, mask_values=[0, 100, 200]), indices)
 
 
+def things(*values: int, size: int = 101, radius: int = 8) -> Array:
+    """A disc of each value on 0, side by side."""
+    mask = np.zeros((size, size), np.uint8)
+    for i, value in enumerate(values):
+        cv2.circle(mask, (size * (2 * i + 1) // (2 * len(values)), size // 2 + i), radius, value, -1)
+    return mask
+
+
+def as_jpeg(path: Path, mask: Array, quality: int) -> Pair:
+    assert cv2.imwrite(str(path), mask, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return Pair(path.stem, FileRef(path), FileRef(path))
+
+
+class TestJpegs:
+    @pytest.mark.parametrize("quality", [50, 65, 80, 95])
+    @pytest.mark.parametrize(("values", "keys"), [((100, 200), {}), ((127, 255), {}), ((100, 200), {"num_classes": 3})])
+    def test_flat_areas_of_other_values_are_refused(
+        self, quality: int, values: tuple[int, ...], keys: dict[str, Any], tmp_path: Path
+    ) -> None:
+        mask = things(*values, radius=15)
+        pair = as_jpeg(tmp_path / "m.jpg", mask, quality)
+        with pytest.raises(UserError, match=r"m\.jpg is a JPEG with flat areas of .* save masks as PNG, or") as caught:
+            read_mask(pair, mask.shape, MaskCode.of_keys(**keys), [pair])
+        (typed,) = re.findall(r"data\.mask_values=(\S+\]) to read", str(caught.value))
+        assert json.loads(typed) == pytest.approx([0, *values], abs=1)  # JPEG rounds flat areas, too
+        found = read_mask(pair, mask.shape, MaskCode.of_keys(mask_values=json.loads(typed)), [pair])
+        assert np.mean(found == np.searchsorted([0, *values], mask)) > 0.95
+
+    def test_the_values_of_all_masks_are_to_be_typed(self, tmp_path: Path) -> None:
+        pairs = [as_jpeg(tmp_path / f"{value}.jpg", things(value, 200), 90) for value in (150, 60)]
+        with pytest.raises(UserError, match=r"150\.jpg .* set data\.mask_values=\[0,60,150,200\]"):
+            read_mask(pairs[0], (101, 101), MaskCode(), pairs)
+
+    @pytest.mark.parametrize("quality", [50, 60, 75, 85, 95])
+    @pytest.mark.parametrize("radius", [1, 2, 3, 5, 8, 20])
+    @pytest.mark.parametrize("blur", [0, 1])
+    def test_blurred_outlines_are_no_classes(self, quality: int, radius: int, blur: float, tmp_path: Path) -> None:
+        mask = things(255, 255, 255, radius=radius)
+        blurred = cv2.GaussianBlur(mask, (0, 0), blur) if blur else mask
+        mask = np.asarray(blurred > 127)
+        found = read_mask(as_jpeg(tmp_path / "m.jpg", blurred, quality), mask.shape, MaskCode())
+        assert np.mean(found != mask) < 0.01
+
+
 class TestPalettes:
     def test_their_indices_count(self, tmp_path: Path) -> None:
         path = write_palette(tmp_path / "m.png", filled(0, 2, 3, 255), VOC_PALETTE * 64)
@@ -207,6 +252,19 @@ class TestAdvice:
         (tmp_path / "3.png").write_bytes(b"broken")
         with pytest.raises(UserError, match=r"2\.png holds the values 0, 2; .* set data\.num_classes=3$"):
             read(*paths)
+
+    def test_a_value_of_a_single_mask_and_of_few_pixels_is_to_be_mended(
+        self, write_image: WriteImage, tmp_path: Path
+    ) -> None:
+        masks = [things(255) for _ in range(4)]
+        masks[0][3, 4] = 77
+        paths = [write_image(tmp_path / f"{i}.png", mask) for i, mask in enumerate(masks)]
+        pairs = [Pair(path.stem, FileRef(path), FileRef(path)) for path in paths]
+        with pytest.raises(
+            UserError, match=r"0\.png holds 77 in 1 of its pixels, .* of 4 masks does: mend it"
+        ) as caught:
+            read_mask(pairs[0], (101, 101), MaskCode(), pairs)
+        assert "ignore_index" not in str(caught.value)
 
     @pytest.mark.parametrize("shape", [(50, 50), (50, 50, 3)])
     def test_smooth_edges_are_no_classes(self, shape: tuple[int, ...], write_image: WriteImage, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from unetkit.callbacks import RunFigures
 from unetkit.data import SegmentationDataModule
+from unetkit.data.jpeg import is_jpeg
 from unetkit.data.splits import write_split
 from unetkit.models import layer_table
 from unetkit.module import SegmentationModule
@@ -44,6 +45,9 @@ def announce(data: SegmentationDataModule, module: SegmentationModule) -> None:
         *(facts[key] for key in ("name", "train", "val", "test")),
         100 * facts["empty_masks"],
     )
+    jpegs = sum(pair.mask is not None and is_jpeg(pair.mask) for pair in data.pairs)
+    if jpegs:
+        log.info("%d masks are JPEG, which blurs outlines: read to the nearest value; PNG keeps them", jpegs)
     if data.num_classes > 2:
         shares = facts["class_shares"].items()
         log.info("classes: %s", ", ".join(f"{name} {share:.1%}" for name, share in shares))

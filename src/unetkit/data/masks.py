@@ -1,5 +1,6 @@
 """Mask files of users: what their numbers or colours stand for, and how they become class indices."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from unetkit.data.dataset import VOID
 from unetkit.data.files import FileRef, read_image, read_palette_indices
+from unetkit.data.jpeg import flat_counts, flat_levels, is_jpeg
 from unetkit.data.rle import decode_rle
 from unetkit.data.sources import Pair
 from unetkit.errors import UserError
@@ -17,6 +19,7 @@ from unetkit.errors import UserError
 BINARY_VALUES = (1, 255, 65535)
 LOOKED_THROUGH = 200  # masks from which an error gathers what it shows
 SHOWN = 40  # classes that it lists at most
+STRAY = 0.01  # share of a mask below which a value that hardly another mask has is a slip of the pen
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,11 @@ class MaskCode:
         """Plain containers that differ when masks are read differently."""
         return [self.values, self.void, self.is_colour]
 
+    @property
+    def in_jpegs(self) -> list[int]:
+        """The values that JPEG masks may hold, apart from blur: `1` for the foreground is lost in it."""
+        return [*(self.values or (0, 255)), *([] if self.void is None else [self.void])]
+
     def indices(self, mask: NDArray[Any]) -> NDArray[np.uint8] | None:
         """Class indices (H, W), `VOID` where void, of a mask (H, W) of values; None if it holds others."""
         known = self.values if self.values is not None else (0, *(v for v in BINARY_VALUES if v != self.void))
@@ -76,7 +84,7 @@ class MaskCode:
 
     def nearest(self, mask: NDArray[Any]) -> NDArray[Any]:
         """The mask with each value replaced by the nearest that means something, for the blurred ones of a JPEG."""
-        known = np.array([*(self.values or (0, 255)), *([] if self.void is None else [self.void])])
+        known = np.array(self.in_jpegs)
         return np.asarray(known[np.abs(mask[..., None].astype(np.int64) - known).argmin(-1)])
 
 
@@ -84,7 +92,7 @@ def read_mask(pair: Pair, shape: tuple[int, int], code: MaskCode, others: Sequen
     """The mask (H, W) of class indices, `VOID` where void.
 
     Palette PNGs are read as their indices, unless the palette is grey. JPEG masks, whose values are blurred, are read
-    to the nearest value.
+    to the nearest value; flat areas of another value are no blur.
 
     Args:
         pair: Its mask is read, or its run-length code where it has no mask file.
@@ -100,16 +108,18 @@ def read_mask(pair: Pair, shape: tuple[int, int], code: MaskCode, others: Sequen
     values, is_colour = file_values(pair.mask, code.is_colour)
     if values.shape != shape:
         raise UserError(f"{pair.mask} is {values.shape[0]}x{values.shape[1]}, its image {shape[0]}x{shape[1]}")
-    if pair.mask.name.suffix.lower() in (".jpg", ".jpeg"):
+    if is_jpeg(pair.mask):
         if is_colour:
             raise UserError(f"{pair.mask} is a JPEG, which blurs colours; save masks as PNG")
         if code.values is None and 0 < values.max() < 128:
             raise UserError(f"{pair.mask} is a JPEG whose values end at {values.max()}, not 255; save masks as PNG")
+        further = flat_levels(flat_counts(values), code.in_jpegs).keys() - set(code.in_jpegs)
+        if further:
+            raise UserError(f"{pair.mask} {_advice_on_jpeg(sorted(further), _levels_of([pair, *others], code), code)}")
         values = code.nearest(values)
     indices = code.indices(values) if is_colour == code.is_colour else None
     if indices is None:
-        found = set(np.unique(values).tolist()) | _values_of(others, is_colour, code)
-        raise UserError(f"{pair.mask} {_advice(np.unique(values).tolist(), sorted(found), is_colour, code)}")
+        raise UserError(f"{pair.mask} {_why_not(values, _values_of(pair, others, is_colour, code), is_colour, code)}")
     if pair.rle is not None and (_decode_code(pair, shape) != indices).any():
         raise UserError(f"{pair.mask} and the run-length code of {pair.id} in train.csv differ; remove the wrong one")
     return indices
@@ -148,14 +158,62 @@ def file_values(ref: FileRef, as_colour: bool) -> tuple[NDArray[Any], bool]:
     return (red << 16) | (green << 8) | blue, True
 
 
-def _values_of(pairs: Sequence[Pair], is_colour: bool, code: MaskCode) -> set[int]:
-    """All values of some masks that are of the same kind; those that can't be read will have errors of their own."""
-    found: set[int] = set()
-    for pair in pairs[:: max(len(pairs) // LOOKED_THROUGH, 1)]:
+def _some(pairs: Sequence[Pair]) -> Sequence[Pair]:
+    return pairs[:: max(len(pairs) // LOOKED_THROUGH, 1)]
+
+
+def _values_of(pair: Pair, others: Sequence[Pair], is_colour: bool, code: MaskCode) -> list[set[int]]:
+    """The values of some other masks of the same kind; those that can't be read will have errors of their own."""
+    found: list[set[int]] = []
+    for other in _some(others):
         with suppress(UserError):
-            values, kind = file_values(pair.mask, code.is_colour) if pair.mask else (np.zeros(0), not is_colour)
-            found |= set(np.unique(values).tolist()) if kind == is_colour else set()
+            if other.mask is None or other.mask == pair.mask:
+                continue
+            values, kind = file_values(other.mask, code.is_colour)
+            if is_jpeg(other.mask) and not kind:
+                values = code.nearest(values)
+            found += [set(np.unique(values).tolist())] if kind == is_colour else []
     return found
+
+
+def _levels_of(pairs: Sequence[Pair], code: MaskCode) -> list[int]:
+    """The values of flat areas in some masks; those that can't be read will have errors of their own."""
+    counts = np.zeros(256, np.int64)
+    for pair in _some(pairs):
+        with suppress(UserError):
+            values, is_colour = file_values(pair.mask, False) if pair.mask else (np.zeros(0), True)
+            counts += flat_counts(values) if not is_colour and values.dtype == np.uint8 else 0
+    return list(flat_levels(counts, [0, 255, *([] if code.void is None else [code.void])]))
+
+
+def _advice_on_jpeg(further: Sequence[int], levels: Sequence[int], code: MaskCode) -> str:
+    """What to do about flat areas of values that JPEG's blur does not explain."""
+    classes = [level for level in levels if level != code.void]
+    return (
+        f"is a JPEG with flat areas of {_listed(further, False, ' ')}; {_rule(code)}: save masks as PNG, or set "
+        f"data.mask_values=[{_listed(classes, False)}] to read each pixel to the nearest of these"
+    )
+
+
+def _why_not(values: NDArray[Any], others: Sequence[set[int]], is_colour: bool, code: MaskCode) -> str:
+    """What is wrong with a mask: values that hardly another mask has are to be mended, more common ones stated."""
+    here, counts = np.unique(values, return_counts=True)
+    pixels = dict(zip(here.tolist(), counts.tolist(), strict=True))
+    holders = Counter(value for held in others for value in held)
+    stray = {
+        value: count
+        for value, count in pixels.items()
+        if len(others) > 1 and holders[value] < max((len(others) + 1) / 50, 1) and count < STRAY * values.size
+    }
+    rest = np.setdiff1d(here, list(stray))
+    if not stray or not len(rest) or is_colour != code.is_colour or code.indices(rest) is None:
+        return _advice(here.tolist(), sorted(set(pixels) | set(holders)), is_colour, code)
+    shown = ", ".join(f"{_shown(value, is_colour)} in {count} of its pixels" for value, count in stray.items())
+    key = "mask_colours" if is_colour else "mask_values"
+    return (
+        f"holds {shown}, and hardly another of {len(others) + 1} masks does: mend it "
+        f"(if it is a class, list it in data.{key})"
+    )
 
 
 def _advice(here: Sequence[int], found: Sequence[int], is_colour: bool, code: MaskCode) -> str:

@@ -25,14 +25,14 @@ def duplicates(looks: Sequence[Look]) -> list[Finding]:
     equal = _equal(looks)
     again = {look for group in equal for look in group[1:]}
     near = _near([look for look in looks if look not in again])
-    contradicting = [group for group in equal if len({look.mask.digest for look in group if look.mask}) > 1]
+    contradicting = [group for group in equal if len(_different(group)) > 1]
     return [
         *of_files(
             Severity.WARNING,
             "{n} group{s} of equal images {have} different masks",
             "keep the mask that is right, and one image of each group",
-            map(_joined, contradicting),
-            (look.pair.id for group in contradicting for look in group),
+            (_joined(_different(group)) for group in contradicting),
+            (look.pair.id for group in contradicting for look in _different(group)),
         ),
         *_report([group for group in equal if group not in contradicting], "equal"),
         *_report(near, "nearly equal"),
@@ -63,6 +63,12 @@ def _equal(looks: Sequence[Look]) -> list[Group]:
         if look.image and look.image.thumb is not None:
             groups[look.image.digest].append(look)
     return [group for group in groups.values() if len(group) > 1]
+
+
+def _different(group: Group) -> Group:
+    """The group's first with a mask, and those whose masks differ from it."""
+    masks = [(look, look.mask.digest) for look in group if look.mask]
+    return [look for i, (look, digest) in enumerate(masks) if i == 0 or digest != masks[0][1]]
 
 
 def _near(looks: Sequence[Look]) -> list[Group]:

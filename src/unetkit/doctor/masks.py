@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unetkit.data.dataset import VOID
+from unetkit.data.jpeg import flat_levels
 from unetkit.data.masks import BINARY_VALUES, MaskCode
 from unetkit.doctor.findings import Finding, Severity, of_files
 from unetkit.doctor.survey import Look, MaskFacts
@@ -17,6 +18,9 @@ MOST_CLASSES = 40  # more values than these are no classes, unless they count 0,
 MANY_CLASSES = 20  # from which numbers may be those of objects
 MOST_OBJECTS = 200
 VOID_COLOUR = 0xE0E0C0  # of PASCAL VOC
+FEW_MASKS, FEW_PIXELS = 1 / 50, 1 / 1000  # shares of all up to which a value is a slip of the pen
+
+Amounts = dict[Look, dict[int, int]]  # pixels of each value of a mask
 
 
 @dataclass(frozen=True)
@@ -64,29 +68,86 @@ def plan_masks(looks: Sequence[Look]) -> MaskPlan:
     is_colour = len(colours) > len(masks) / 2
     findings, odd = _odd(masks, set() if is_colour else set(colours))
     used = {look: mask for look, mask in masks.items() if look not in odd}
-    jpegs = [look for look, mask in used.items() if mask.is_jpeg]
-    findings += of_files(
-        Severity.NOTE,
-        "{n} mask{s} {are} JPEG, which blurs outlines: read to the nearest value",
-        "save masks as PNG, if you have them from before",
-        *_named(jpegs),
-    )
-    union: Counter[int] = Counter()
-    for mask in used.values():
-        factor = 0x10101 if is_colour and not mask.is_colour else 1
-        union.update({0, 255} if mask.is_jpeg else {int(value) * factor for value in mask.values})
+    amounts = _amounts(used, is_colour)
+    findings += _about_jpegs(used, amounts)
+    strays = _strays(amounts)
+    findings += _told_strays(strays, amounts, is_colour)
+    union = Counter(value for held in amounts.values() for value in held if value not in strays)
     values = sorted(union)
     if is_colour:
-        plan = _colour_plan(values, used)
+        plan = _colour_plan(values, amounts)
     else:
-        mixes = any(np.count_nonzero(mask.values) > 1 for mask in used.values() if not mask.is_jpeg)
+        mixes = any(len(held.keys() - strays - {0}) > 1 for held in amounts.values())
         plan = _binary_plan(values) if not mixes and set(values) <= {0, *BINARY_VALUES} else _class_plan(values)
-    findings += [*plan.findings, *_rare(union, len(used), plan, used)]
+    findings += [*plan.findings, *_rare(union, plan, amounts)]
     return MaskPlan(plan.code, plan.kind, plan.keys, tuple(findings))
+
+
+def _amounts(masks: dict[Look, MaskFacts], is_colour: bool) -> Amounts:
+    """Of JPEG masks, the values of flat areas; 0 and 255 where these have no others."""
+    plain = {
+        look: {
+            int(value) * (0x10101 if is_colour and not mask.is_colour else 1): int(count)
+            for value, count in zip(mask.values, mask.counts, strict=True)
+        }
+        for look, mask in masks.items()
+        if mask.flat is None
+    }
+    flats = {look: mask.flat for look, mask in masks.items() if mask.flat is not None}
+    known = {0, 255, *(value for held in plain.values() for value in held if value < 256)}
+    levels = flat_levels(np.sum(list(flats.values()), axis=0), known) if flats else {}
+    least = {0: 1, 255: 1} if levels.keys() <= {0, 255} else {}
+    return plain | {look: least | flat_levels(flat, levels) for look, flat in flats.items()}
+
+
+def _about_jpegs(masks: dict[Look, MaskFacts], amounts: Amounts) -> list[Finding]:
+    jpegs = [look for look, mask in masks.items() if mask.flat is not None]
+    held = sorted({value for look in jpegs for value in amounts[look]})
+    if set(held) <= {0, 255}:
+        what = "{n} mask{s} {are} JPEG, which blurs outlines: read to the nearest value"
+        return of_files(Severity.NOTE, what, "save masks as PNG, if you have them from before", *_named(jpegs))
+    return of_files(
+        Severity.WARNING,
+        f"{{n}} mask{{s}} {{are}} JPEG with flat areas of {_listed(held)}: classes, whose blurred outlines pass "
+        "through the values of others",
+        "save masks as PNG, if you have them from before; else data.mask_values reads each pixel to the nearest value",
+        *_named(jpegs),
+    )
+
+
+def _strays(amounts: Amounts) -> set[int]:
+    """Values of few pixels in few masks, unless the values count up, or few others are left."""
+    pixels: Counter[int] = Counter()
+    for held in amounts.values():
+        pixels.update(held)
+    holders = Counter(value for held in amounts.values() for value in held)
+    most = max(len(amounts) * FEW_MASKS, 1)
+    few = {v for v, n in pixels.items() if holders[v] <= most and n < FEW_PIXELS * pixels.total()}
+    are_classes = sorted(pixels) == list(range(len(pixels)))
+    rest = len(pixels) - len(few)
+    return few if len(amounts) > 2 and not are_classes and rest >= max(len(few), 2) else set()
+
+
+def _told_strays(strays: set[int], amounts: Amounts, is_colour: bool) -> list[Finding]:
+    findings = []
+    for value in sorted(strays):
+        having = [look for look, held in amounts.items() if value in held]
+        count = sum(amounts[look][value] for look in having)
+        findings += of_files(
+            Severity.FAULT,
+            f"{count:,} stray pixel{'s' * (count > 1)} of value {rgb(value) if is_colour else value} in {{n}} "
+            f"mask{{s}} of {len(amounts):,}",
+            "mend it: hardly another mask has this value; if it is a class nevertheless, list it in data.mask_"
+            + ("colours" if is_colour else "values"),
+            *_named(having),
+        )
+    return findings
 
 
 def _odd(masks: dict[Look, MaskFacts], foreign: set[Look]) -> tuple[list[Finding], set[Look]]:
     """Masks that can't be read as classes, each by its own fault."""
+    flats = [mask.flat for mask in masks.values() if mask.flat is not None]
+    are_binary = all(flat_levels(flat, (0, 255)).keys() <= {0, 255} for flat in flats)
     kinds = (
         (
             "{n} mask{s} {are} in colour, the others are not",
@@ -102,7 +163,7 @@ def _odd(masks: dict[Look, MaskFacts], foreign: set[Look]) -> tuple[list[Finding
         (
             "{n} JPEG mask{s} {have} values that end below 128, or colours, which JPEG blurs",
             "save masks as PNG",
-            {k for k, m in masks.items() if m.is_jpeg and (m.is_colour or 0 < m.values.max() < 128)},
+            {k for k, m in masks.items() if m.is_jpeg and (m.is_colour or (are_binary and 0 < m.values.max() < 128))},
         ),
         (
             "{n} mask{s} {have} fractions or negative numbers for values",
@@ -167,11 +228,11 @@ def _are_too_many(values: Sequence[int]) -> bool:
     return len(values) > MOST_CLASSES and not is_dense
 
 
-def _colour_plan(values: Sequence[int], masks: dict[Look, MaskFacts]) -> MaskPlan:
+def _colour_plan(values: Sequence[int], amounts: Amounts) -> MaskPlan:
     void = VOID_COLOUR if VOID_COLOUR in values else None
     area: Counter[int] = Counter()
-    for mask in masks.values():
-        area.update(dict(zip(mask.values.tolist(), mask.counts.tolist(), strict=True)))
+    for held in amounts.values():
+        area.update(held)
     background = 0 if 0 in values else max(values, key=lambda value: area[value], default=0)
     classes = [background, *(v for v in values if v not in (background, void))]
     if len(classes) > MOST_CLASSES:
@@ -180,25 +241,24 @@ def _colour_plan(values: Sequence[int], masks: dict[Look, MaskFacts]) -> MaskPla
             Severity.FAULT, what, "save one colour for each class, as PNG; was something resized smoothly?"
         )
         return MaskPlan(MaskCode(tuple(classes[:VOID]), void, True), f"{len(classes)} colours", {}, (finding,))
-    colours = [_rgb(value) for value in classes]
+    colours = [rgb(value) for value in classes]
     keys: dict[str, tuple[Any, str]] = {"mask_colours": (colours, "the colours in the masks, background first")}
     if void is not None:
-        keys["ignore_index"] = (_rgb(void), "PASCAL VOC's colour of pixels that count nowhere")
+        keys["ignore_index"] = (rgb(void), "PASCAL VOC's colour of pixels that count nowhere")
     kind = f"{len(classes)} colours, " + " ".join(map(str, colours[:6])) + (" ..." if len(colours) > 6 else "")
     return MaskPlan(MaskCode(tuple(classes), void, True), kind, keys)
 
 
-def _rare(union: Counter[int], count: int, plan: MaskPlan, masks: dict[Look, MaskFacts]) -> list[Finding]:
+def _rare(union: Counter[int], plan: MaskPlan, amounts: Amounts) -> list[Finding]:
     """Values that so few masks have that they may be slips."""
     findings = []
     for value in plan.code.values or ():
-        if union[value] <= count / 50 and len(plan.code.values or ()) <= MOST_CLASSES:
-            # JPEG masks hold any value near their own, so only others are named
-            having = [look for look, mask in masks.items() if value in mask.values and not mask.is_jpeg]
-            shown = _rgb(value) if plan.code.is_colour else value
+        if union[value] <= len(amounts) * FEW_MASKS and len(plan.code.values or ()) <= MOST_CLASSES:
+            having = [look for look, held in amounts.items() if value in held]
+            shown = rgb(value) if plan.code.is_colour else value
             findings += of_files(
                 Severity.WARNING,
-                f"the mask value {shown} stands in only {{n}} mask{{s}} of {count:,}",
+                f"the mask value {shown} stands in only {{n}} mask{{s}} of {len(amounts):,}",
                 "a class, or a slip of the pen? if a slip, put it right and run the doctor again",
                 *_named(having),
             )
@@ -215,5 +275,6 @@ def _listed(values: Sequence[int]) -> str:
     return ", ".join(map(str, values[:12])) + (", ..." if len(values) > 12 else "")
 
 
-def _rgb(value: int) -> list[int]:
+def rgb(value: int) -> list[int]:
+    """Of 0xRRGGBB."""
     return [value >> 16, value >> 8 & 255, value & 255]

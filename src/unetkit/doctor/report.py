@@ -9,12 +9,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from unetkit.data.dataset import VOID
 from unetkit.data.files import read_image
 from unetkit.data.masks import file_values
 from unetkit.data.rle import decode_rle
 from unetkit.doctor.checks import depth_name, size_name
 from unetkit.doctor.diagnosis import Diagnosis
 from unetkit.doctor.findings import Finding, Severity, some
+from unetkit.doctor.masks import rgb
 from unetkit.doctor.survey import Look
 from unetkit.errors import UserError
 from unetkit.pictures import CELL, overlay, sheet, to_rgb
@@ -48,7 +50,8 @@ def contact_sheet(diagnosis: Diagnosis) -> Picture:
         rows.append([picture for id in ids for picture in _pictures(looks[id], diagnosis)])
         shares = [f"{id} {diagnosis.coverage[id]:.2%}" if id in diagnosis.coverage else id for id in ids]
         captions.append(f"{caption}: {', '.join(shares)}")
-    return sheet(rows, ["image", "mask"] * ACROSS, captions)
+    mask = "mask" if diagnosis.plan.code.void is None else "mask, void hatched"
+    return sheet(rows, ["image", mask] * ACROSS, captions)
 
 
 def _facts(diagnosis: Diagnosis) -> Iterable[str]:
@@ -83,8 +86,10 @@ def _histogram(diagnosis: Diagnosis) -> Iterable[str]:
     if plan.num_classes > 1:
         pixels = np.array(list(diagnosis.pixels.values()))
         yield "  classes   (share of all pixels, masks that have it)"
+        values = plan.code.values or ()
         for index, row in enumerate(pixels.T[:12]):
-            yield f"    {index:<8}{row.sum() / pixels.sum():>6.1%} {np.count_nonzero(row):>8,}"
+            name = f"{index:<8}" if not plan.code.is_colour else f"{f'{index} {rgb(values[index])}':<22}"
+            yield f"    {name}{row.sum() / pixels.sum():>6.1%} {np.count_nonzero(row):>8,}"
 
 
 def _told(finding: Finding) -> Iterable[str]:
@@ -105,11 +110,14 @@ def _choose(diagnosis: Diagnosis) -> Iterable[tuple[str, Sequence[str]]]:
     ordered = sorted(diagnosis.coverage, key=lambda id: diagnosis.coverage[id])
     empty = [id for id in ordered if not diagnosis.coverage[id]]
     filled = ordered[len(empty) :]
-    middle = max(len(filled) // 2 - ACROSS // 2, 0)
+    count = min(ACROSS, -(-len(filled) // 3))  # each pair in one of the three rows, however few there are
+    least, greatest = filled[:count], filled[count:][::-1][:count]
+    between = filled[count : max(len(filled) - count, count)]
+    middle = max(len(between) // 2 - count // 2, 0)
     rows = {
-        "least coverage": filled[:ACROSS],
-        "typical": filled[middle : middle + ACROSS],
-        "greatest coverage": filled[::-1][:ACROSS],
+        "least coverage": least,
+        "typical": between[middle : middle + count],
+        "greatest coverage": greatest,
         "empty": empty[:: max(len(empty) // ACROSS, 1)][:ACROSS],
     }
     yield from ((caption, ids) for caption, ids in rows.items() if ids)
@@ -134,7 +142,14 @@ def _pictures(look: Look, diagnosis: Diagnosis) -> tuple[Picture, Picture]:
         classes = found
     classes = _shrunk(classes, cv2.INTER_NEAREST)
     fits = look.image is not None and look.image.shape == look.mask.shape
-    return image, overlay(image if fits else np.zeros((*classes.shape, 3), np.uint8), classes)
+    return image, _hatched(overlay(image if fits else np.zeros((*classes.shape, 3), np.uint8), classes), classes)
+
+
+def _hatched(picture: Picture, classes: NDArray[np.uint8]) -> Picture:
+    """Void pixels grey with dark stripes, so that foreground that was taken for void is seen."""
+    y, x = np.indices(classes.shape)
+    stripes = np.where((x + y) % 6 < 2, 60, 170).astype(np.uint8)[..., None]
+    return np.where((classes == VOID)[..., None], stripes, picture)
 
 
 def _to_uint8(image: NDArray[Any]) -> Picture:

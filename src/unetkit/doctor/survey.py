@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unetkit.data.files import UNREADABLE, FileRef, read_image
+from unetkit.data.jpeg import flat_counts, is_jpeg
 from unetkit.data.masks import file_values
 from unetkit.data.preprocessing import probe
 from unetkit.data.rle import decode_rle
@@ -50,7 +51,8 @@ class ImageFacts:
 class MaskFacts:
     """Of a mask: its size, and its values (a colour's is 0xRRGGBB) with how many pixels have each.
 
-    `is_soft` says that its values fade into one another along outlines; `code_differs` that train.csv contradicts it.
+    `is_soft` says that its values fade into one another along outlines; `code_differs` that train.csv contradicts it;
+    `flat` counts the pixels (256,) amid flat areas, if it is a grey JPEG.
     """
 
     shape: tuple[int, int]
@@ -62,6 +64,7 @@ class MaskFacts:
     is_soft: bool
     digest: bytes
     code_differs: bool = False
+    flat: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +142,7 @@ def mask_facts(pair: Pair, shape: tuple[int, int] | None) -> MaskFacts | None:
         return None if code is None else _counted(code, False, False)
     values, is_colour = file_values(_load(pair.mask), as_colour=False)
     differs = code is not None and (code.shape != values.shape or bool(((values > 0) != (code > 0)).any()))
-    return _counted(values, is_colour, pair.mask.name.suffix.lower() in (".jpg", ".jpeg"), differs)
+    return _counted(values, is_colour, is_jpeg(pair.mask), differs)
 
 
 def _told(ref: FileRef, error: UserError) -> tuple[str, str, str]:
@@ -155,14 +158,14 @@ def _load(ref: FileRef) -> _Loaded:
         raise UserError(f"{ref} can't be read as an image ({error}); replace or remove it") from error
 
 
-def _counted(mask: NDArray[Any], is_colour: bool, is_jpeg: bool, code_differs: bool = False) -> MaskFacts:
+def _counted(mask: NDArray[Any], is_colour: bool, blurred: bool, code_differs: bool = False) -> MaskFacts:
     if mask.dtype in (np.uint8, np.uint16):
         every = np.bincount(mask.ravel())
         values = np.flatnonzero(every)
         counts = every[values]
     else:
         values, counts = np.unique(mask, return_counts=True)
-    soft = not is_colour and not is_jpeg and _is_soft(mask, values)
+    soft = not is_colour and not blurred and _is_soft(mask, values)
     kept = slice(MOST_VALUES)
     return MaskFacts(
         mask.shape,
@@ -170,10 +173,11 @@ def _counted(mask: NDArray[Any], is_colour: bool, is_jpeg: bool, code_differs: b
         values[kept],
         counts[kept],
         is_colour,
-        is_jpeg,
+        blurred,
         soft,
         _digest(mask),
         code_differs,
+        flat_counts(mask) if blurred and not is_colour else None,
     )
 
 
