@@ -364,6 +364,16 @@ def test_classes_in_jpegs_are_seen(tmp_path: Path, values: tuple[int, ...], want
     assert ("flat areas of 0, 100, 200" in told.what) == bool(wanted)
 
 
+def test_the_only_jpeg_among_masks_of_0_and_1_is_no_stray(tmp_path: Path) -> None:
+    images, masks = pairs(24)
+    masks = {id: mask // 255 for id, mask in masks.items()}
+    save_pairs(tmp_path, images, {id: mask for id, mask in masks.items() if id != "p00"})
+    save(tmp_path / "masks" / "p00.jpg", np.zeros((H, W), np.uint8))
+    diagnosis = diagnose(tmp_path, machine=CPU)
+    assert diagnosis.faults == 0
+    assert diagnosis.plan.code == MaskCode()
+
+
 def test_void_is_hatched_on_the_contact_sheet(tmp_path: Path) -> None:
     images = {id: np.full((H, W, 3), 230, np.uint8) for id in class_masks([0, 1])}
     diagnosis = diagnose(save_pairs(tmp_path, images, class_masks([0, 1, 2, 255])), machine=CPU)

@@ -123,6 +123,8 @@ def _strays(amounts: Amounts) -> set[int]:
     holders = Counter(value for held in amounts.values() for value in held)
     most = max(len(amounts) * FEW_MASKS, 1)
     few = {v for v, n in pixels.items() if holders[v] <= most and n < FEW_PIXELS * pixels.total()}
+    mixed = {v for held in amounts.values() if len(held.keys() - {0}) > 1 for v in held}
+    few -= set(BINARY_VALUES) - mixed  # a foreground of its own, as of the only JPEG among masks of 0 and 1
     are_classes = sorted(pixels) == list(range(len(pixels)))
     rest = len(pixels) - len(few)
     return few if len(amounts) > 2 and not are_classes and rest >= max(len(few), 2) else set()
