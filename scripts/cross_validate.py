@@ -1,4 +1,4 @@
-"""All folds of a recipe: `python scripts/cross_validate.py experiment=tgs_residual_small data.root=DIR`."""
+"""All folds of a recipe: `python scripts/cross_validate.py experiment=tgs_small data.root=DIR`."""
 
 import sys
 

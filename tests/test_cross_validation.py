@@ -50,7 +50,14 @@ def test_a_choice_is_judged_by_images_that_did_not_make_it() -> None:
 
 
 def config(folder: Path, *overrides: str) -> DictConfig:
-    tiny = ["data.count=24", "data.size=36", "model.channels=[4,8]", "data.folds=2", "trainer.accelerator=cpu"]
+    tiny = [
+        "model=plain_small",
+        "data.count=24",
+        "data.size=36",
+        "model.channels=[4,8]",
+        "data.folds=2",
+        "trainer.accelerator=cpu",
+    ]
     fixed = [*tiny, "trainer.max_epochs=1", "trainer.enable_progress_bar=false", f"run_dir={folder}"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("cross_validate", [*fixed, f"data.cache_dir={folder / 'cache'}", *overrides])

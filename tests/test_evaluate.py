@@ -21,7 +21,13 @@ from unetkit.records import Summary as RunSummary
 from unetkit.training import train
 
 ROOT = Path(__file__).parent.parent
-QUIET = ["trainer.enable_progress_bar=false", "trainer.accelerator=cpu", "trainer.max_epochs=1", "model.channels=[4,8]"]
+QUIET = [
+    "trainer.enable_progress_bar=false",
+    "trainer.accelerator=cpu",
+    "trainer.max_epochs=1",
+    "model=plain_small",
+    "model.channels=[4,8]",
+]
 TINY = ["data.count=24", "data.size=36", "data.batch_size=8", *QUIET]
 
 

@@ -15,7 +15,7 @@ from unetkit.errors import UserError
 from unetkit.loggers import wandb_logger
 
 ROOT = Path(__file__).parent.parent
-TINY = ["data.count=24", "data.size=36", "data.batch_size=8", "model.channels=[4,8]"]
+TINY = ["model=plain_small", "data.count=24", "data.size=36", "data.batch_size=8", "model.channels=[4,8]"]
 
 
 def read_records(path: Path) -> Iterator[Record]:

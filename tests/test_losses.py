@@ -27,7 +27,6 @@ from unetkit.losses import (
     TverskyLoss,
     WeightedCrossEntropyLoss,
     WeightedSum,
-    lovasz_hinge,
 )
 
 
@@ -139,9 +138,20 @@ def test_lovasz_is_the_extension_of_the_jaccard_loss(truth: list[int]) -> None:
         wrong[i] = 1
         activated = margins[i] + 1 if margins[i] > 0 else math.exp(margins[i])
         expected += activated * (jaccard_loss(wrong, truth) - before)
-    everywhere = torch.ones(1, 4, dtype=torch.bool)
-    loss = lovasz_hinge(torch.tensor([scores]), torch.tensor([truth]).bool(), everywhere)
+    logits, target = torch.tensor(scores).view(1, 1, 2, 2), torch.tensor(truth).view(1, 2, 2)
+    loss = LovaszLoss(symmetric=False)(logits, target, everything(target))
     assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_symmetric_lovasz_is_the_mean_of_both_classes() -> None:
+    logits, target = torch.randn(3, 1, 5, 6), torch.randint(0, 2, (3, 5, 6))
+    target[:, 0] = 255
+    valid = target != 255
+    foreground, background = (
+        LovaszLoss(symmetric=False)(sign * logits, torch.where(valid, truth, 255), valid)
+        for sign, truth in ((1, target), (-1, 1 - target))
+    )
+    torch.testing.assert_close(LovaszLoss()(logits, target, valid), (foreground + background) / 2)
 
 
 @pytest.mark.parametrize("value", [0, 1])

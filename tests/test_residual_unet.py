@@ -13,7 +13,7 @@ def test_logits_have_the_size_of_any_image(height: int, width: int) -> None:
 
 @pytest.mark.parametrize("checkpointing", [1, "all"])
 def test_checkpointing_changes_nothing(checkpointing: int | str) -> None:
-    plain, frugal = ResidualUNet(), ResidualUNet(gradient_checkpointing=checkpointing)
+    plain, frugal = (ResidualUNet(bottleneck="pyramid", gradient_checkpointing=c) for c in ("none", checkpointing))
     frugal.load_state_dict(plain.state_dict())
     x = torch.randn(2, 1, 37, 41)
     for network in (plain, frugal):
@@ -50,6 +50,7 @@ def test_scse_adds_both_gates() -> None:
         ({"decoder_blocks": [1, 1, 1, 1]}, "decoder_blocks"),
         ({"dilations": [1]}, "dilations"),
         ({"attention": "gate"}, "attention=gate"),
+        ({"bottleneck": "wide"}, "bottleneck=wide"),
         ({"gradient_checkpointing": 5}, "gradient_checkpointing=5"),
     ],
 )

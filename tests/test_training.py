@@ -24,7 +24,7 @@ from unetkit.records import Summary
 from unetkit.training import build_module, choose_precision, prepare_data, train
 
 ROOT = Path(__file__).parent.parent
-TINY = ["data.count=24", "data.size=36", "data.batch_size=8", "model.channels=[4,8]"]
+TINY = ["model=plain_small", "data.count=24", "data.size=36", "data.batch_size=8", "model.channels=[4,8]"]
 QUIET = ["trainer.enable_progress_bar=false", "trainer.accelerator=cpu"]
 
 
@@ -183,7 +183,14 @@ def test_a_run_of_several_classes_leaves_void_out(tmp_path: Path, cache: Path) -
             cv2.imwrite(str(root / part / f"{pair.id}.png"), pixels)
     options = [f"data.root={root}", "data.num_classes=4", f"data.class_names=[{','.join(names)}]", "data.batch_size=4"]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        fixed = ["data=folder", f"run_dir={tmp_path}", f"data.cache_dir={cache}", "model.channels=[4,8]", *QUIET]
+        fixed = [
+            "data=folder",
+            "model=plain_small",
+            f"run_dir={tmp_path}",
+            f"data.cache_dir={cache}",
+            "model.channels=[4,8]",
+            *QUIET,
+        ]
         cfg = compose("train", [*fixed, *options, "trainer.max_epochs=2", "data.ignore_index=255"])
     summary = train(cfg)
     card = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["unetkit"]
@@ -221,7 +228,7 @@ def test_a_run_of_several_classes_leaves_void_out(tmp_path: Path, cache: Path) -
         ["model.gradient_checkpointing=all", "optimizer=rmsprop", "scheduler=poly", "augment=strong"],
         ["trainer.precision=16", "trainer.accumulate_grad_batches=2", "trainer.gradient_clip_val=0.5"],
         ["callbacks=[ema,early_stopping]", "channels_last=false", "augment=flip"],
-        ["model=residual_small", "model.channels=[4,6,8,8]", "loss=bce_then_lovasz"],
+        ["model=unet_small", "model.channels=[4,6,8,8]", "loss=bce_then_lovasz"],
         ["loss=weighted_bce", "data.crop_size=24", "model.padding=valid", "mirror_border=false", "data.size=60"],
         ["loss=sum", "loss.weights.weighted_bce=0.5", "loss.weights.boundary=1"],
         ["loss=boundary", "data.num_workers=1"],

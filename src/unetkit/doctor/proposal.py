@@ -19,7 +19,7 @@ from unetkit.doctor.survey import Look
 from unetkit.models import UNet, activation_bytes
 
 NAME = "my_data"  # of the experiment
-SMALL, LARGE = (8, 16, 24, 32, 40), (64, 128, 256, 512, 1024)  # channels of unet_small and unet_large
+SMALL, LARGE = (8, 16, 24, 32, 40), (64, 128, 256, 512, 1024)  # channels of plain_small and unet_large
 DEEPEST = 6  # pixels that the shortest side has at least on the deepest level
 LONGEST = 384  # pixels of a side up to which whole images are trained on
 CROP = 256
@@ -71,7 +71,7 @@ def propose(layout: Layout, looks: Sequence[Look], plan: MaskPlan, pixels: Pixel
     channels = max(look.image.channels for look in usable if look.image)
     network = (LARGE if machine.is_gpu else SMALL)[: _levels(size)]
     batch, batch_reason = _batch_size(channels, plan.num_classes, network, size, count, machine)
-    group = "unet_large" if machine.is_gpu else "unet_small"
+    group = "unet_large" if machine.is_gpu else "plain_small"
     loss, loss_reason = _loss(np.sum(list(pixels.values()), axis=0), plan)
     return "\n".join(
         [

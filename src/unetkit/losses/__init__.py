@@ -8,7 +8,7 @@ All compute in float32, are a mean over the images of a batch, and give a false 
 """
 
 from unetkit.losses.compose import DiceBCELoss, Staged, WeightedSum, apply_loss, wants_weight
-from unetkit.losses.lovasz import LovaszLoss, lovasz_hinge
+from unetkit.losses.lovasz import LovaszLoss
 from unetkit.losses.pixels import CrossEntropyLoss, FocalLoss, TopKLoss, WeightedCrossEntropyLoss
 from unetkit.losses.regions import (
     DiceLoss,
@@ -39,6 +39,5 @@ __all__ = [
     "WeightedCrossEntropyLoss",
     "WeightedSum",
     "apply_loss",
-    "lovasz_hinge",
     "wants_weight",
 ]

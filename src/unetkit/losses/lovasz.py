@@ -29,33 +29,34 @@ class LovaszLoss(PerImageLoss):
         if logits.shape[1] > 1:
             return self._softmax(logits, target, valid)
         scores, truth, counts = logits[:, 0].flatten(1), (target == 1).flatten(1), valid.flatten(1)
-        loss = lovasz_hinge(scores, truth, counts)
+        margins = torch.where(truth, 1 - scores, 1 + scores)  # the same for the background: -scores against ~truth
+        margins, order = sorted_errors(margins, counts)
+        weights = jaccard_steps(truth, counts, order)
         if self.symmetric:
-            loss = (loss + lovasz_hinge(-scores, ~truth, counts)) / 2
-        return loss
+            weights = (weights + jaccard_steps(~truth, counts, order)) / 2
+        return ((F.elu(margins) + 1) * weights).sum(1)
 
     def _softmax(self, logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         first = 0 if self.symmetric else 1
         probabilities, truth = (maps[:, first:].flatten(2) for maps in every_class(logits, target))
         counts = valid.flatten(1)[:, None].expand_as(truth).flatten(0, 1)
         errors = (truth - probabilities).abs().flatten(0, 1)
-        errors, weights = sorted_with_weights(errors, truth.flatten(0, 1).bool(), counts)
+        errors, order = sorted_errors(errors, counts)
+        weights = jaccard_steps(truth.flatten(0, 1).bool(), counts, order)
         return (errors.relu() * weights).sum(1).view(len(logits), -1).mean(1)
 
 
-def lovasz_hinge(scores: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
-    """The loss (B,) of logits, booleans and what counts, each (B, pixels)."""
-    margins = torch.where(truth, 1 - scores, 1 + scores)
-    margins, weights = sorted_with_weights(margins, truth, valid)
-    return ((F.elu(margins) + 1) * weights).sum(1)
+def sorted_errors(errors: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Falling errors, those that don't count last, and where they were; all (N, pixels)."""
+    falling, order = torch.where(valid, errors, NOWHERE).sort(dim=1, descending=True)
+    return falling, order
 
 
-def sorted_with_weights(errors: Tensor, truth: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Falling errors, and how much each would lower the IoU (eqs. 8 and 9, algorithm 1); all (N, pixels)."""
-    errors, order = torch.where(valid, errors, NOWHERE).sort(dim=1, descending=True)
+def jaccard_steps(truth: Tensor, valid: Tensor, order: Tensor) -> Tensor:
+    """How much each of the errors in `order` would lower the IoU (eqs. 8 and 9, algorithm 1); all (N, pixels)."""
     truth = (truth & valid).gather(1, order).float()
     positives = truth.sum(1, keepdim=True)
     intersection = positives - truth.cumsum(1)
     union = positives + (1 - truth).cumsum(1)
     jaccard = 1 - intersection / union
-    return errors, jaccard.diff(dim=1, prepend=jaccard.new_zeros(len(jaccard), 1))
+    return jaccard.diff(dim=1, prepend=jaccard.new_zeros(len(jaccard), 1))

@@ -6,7 +6,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from unetkit.models.arguments import check, check_choice, is_positive
-from unetkit.models.blocks import IMAGES, SCSE, ResidualBlock, he_initialisation
+from unetkit.models.blocks import IMAGES, SCSE, PyramidPooling, ResidualBlock, he_initialisation
 from unetkit.models.checkpointing import checkpointed_levels, run
 from unetkit.models.padding import centre_crop, mirror_pad, missing_to_multiple
 
@@ -15,9 +15,11 @@ class ResidualUNet(nn.Module):
     """A U-Net whose levels are residual blocks (He et al. 2016) and whose skips are added, not concatenated.
 
     Adding needs no convolution over twice the features (LinkNet, Chaurasia & Culurciello 2017), so parameters and
-    arithmetic go to blocks at low resolution, where a dilated one sees far. Down: a 3x3 convolution at full size;
-    at each deeper level a 1x1 convolution to its width, max-pooling, and its blocks. Up, at each level: a 1x1
-    convolution, bilinear upsampling, addition of the skip, its blocks, attention. BatchNorm follows every convolution.
+    arithmetic go to blocks at low resolution, where a dilated one sees far; what full size does is memory traffic, and
+    it holds few features. Down: a 3x3 convolution at full size; a 3x3 convolution of stride 2 to the second level;
+    max-pooling and a 1x1 convolution to each deeper one; the level's blocks. Up, at each level: a 1x1 convolution,
+    bilinear upsampling, addition of the skip, its blocks, and, but for full size, attention. BatchNorm follows every
+    convolution.
 
     (B, in_channels, H, W) to logits (B, num_classes, H, W), for any size. Parameters are registered in the order
     encoder, decoder (deepest level first), head.
@@ -29,7 +31,8 @@ class ResidualUNet(nn.Module):
         encoder_blocks: Residual blocks of each level on the way down.
         decoder_blocks: Residual blocks of each level but the deepest on the way up; 0 means one 3x3 convolution.
         dilations: Dilation of the last block of each level on the way down.
-        attention: `scse` at the end of each decoder level (Roy et al. 2018), or `none`.
+        attention: `scse` at the end of each decoder level but full size (Roy et al. 2018), or `none`.
+        bottleneck: `pyramid` pooling after the deepest blocks (Zhao et al. 2017), or `none`.
         gradient_checkpointing: As in `UNet`.
 
     Raises:
@@ -46,6 +49,7 @@ class ResidualUNet(nn.Module):
         decoder_blocks: Sequence[int] = (0, 1, 1),
         dilations: Sequence[int] = (1, 1, 1, 2),
         attention: str = "scse",
+        bottleneck: str = "none",
         gradient_checkpointing: int | str = "none",
     ) -> None:
         super().__init__()
@@ -62,19 +66,25 @@ class ResidualUNet(nn.Module):
             fits = len(value) == count and min(value) >= least
             check(name, value, fits, f"{count} numbers of at least {least}, for {levels} channels")
         check_choice("attention", attention, ("none", "scse"))
+        check_choice("bottleneck", bottleneck, ("none", "pyramid"))
         self.num_checkpointed = checkpointed_levels(gradient_checkpointing, levels)
         self.num_downsamplings = levels - 1
         self.decoder_channels = list(channels[:-1])
 
-        stem = conv_norm_relu(in_channels, channels[0], kernel=3)
-        downs = [nn.Sequential(conv_norm_relu(a, b, kernel=1), nn.MaxPool2d(2)) for a, b in pairwise(channels)]
+        entries = [
+            conv_norm_relu(in_channels, channels[0], kernel=3),
+            conv_norm_relu(channels[0], channels[1], kernel=3, stride=2),
+            *(nn.Sequential(nn.MaxPool2d(2), conv_norm_relu(a, b, kernel=1)) for a, b in pairwise(channels[1:])),
+        ]
         self.encoder = nn.ModuleList(
             nn.Sequential(entry, *residual_blocks(width, count, dilation))
-            for entry, width, count, dilation in zip([stem, *downs], channels, encoder_blocks, dilations, strict=True)
+            for entry, width, count, dilation in zip(entries, channels, encoder_blocks, dilations, strict=True)
         )
+        if bottleneck == "pyramid":
+            self.encoder[-1].append(PyramidPooling(channels[-1], IMAGES))
         self.decoder = nn.ModuleList(
-            AdditiveLevel(below, width, count, attention)
-            for (width, below), count in zip(list(pairwise(channels))[::-1], decoder_blocks[::-1], strict=True)
+            AdditiveLevel(channels[i + 1], channels[i], decoder_blocks[i], attention if i > 0 else "none")
+            for i in reversed(range(levels - 1))
         )
         self.head = nn.Conv2d(channels[0], num_classes, kernel_size=1)
         self.apply(he_initialisation)
@@ -112,9 +122,10 @@ class AdditiveLevel(nn.Module):
         return refined
 
 
-def conv_norm_relu(c_in: int, c_out: int, kernel: int) -> nn.Sequential:
-    """Convolution that keeps the size, BatchNorm, ReLU."""
-    return nn.Sequential(*IMAGES.conv_norm_relu(c_in, c_out, kernel))
+def conv_norm_relu(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    """Convolution with zero padding, BatchNorm, ReLU; stride 1 keeps the size."""
+    convolution = nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(c_out), nn.ReLU(inplace=True))
 
 
 def residual_blocks(channels: int, count: int, dilation: int) -> list[nn.Module]:

@@ -104,6 +104,8 @@ class Notes(TorchFunctionMode):
         elif weight.shape[1] < x.shape[1]:
             self.depthwise = f"separable conv {kernel}x{kernel}"
         else:
+            if x.shape[1] != self.steps[-1].channels:
+                self.steps += self.pointwise  # what brought the features to this number
             self._note("conv", f"conv {kernel}x{kernel}", level, y)
 
     def _went_down(self, text: str, x: Tensor, y: Tensor) -> None:
