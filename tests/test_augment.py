@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 from numpy.typing import NDArray
 
 from unetkit.data.augment import Augmentation, GridElastic
+from unetkit.data.device_augment import DeviceAugmentation
 
 CONF = Path(__file__).parent.parent / "conf"
 NAMES = sorted(path.stem for path in (CONF / "augment").glob("*.yaml"))
@@ -17,16 +18,17 @@ RNG = np.random.default_rng(0)
 Image = NDArray[np.uint8]
 
 
-def configured(name: str, *overrides: str) -> Augmentation:
+def configured(name: str, *overrides: str) -> Augmentation | DeviceAugmentation:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", [f"augment={name}", "run_dir=unused", *overrides])
     augmentation = instantiate(cfg.augment, _convert_="all")
-    assert isinstance(augmentation, Augmentation)
+    assert isinstance(augmentation, Augmentation | DeviceAugmentation)
     return augmentation
 
 
-def geometric(name: str) -> Augmentation:
-    return configured(name, *(["~augment.transforms.brightness"] if name == "strong" else []))
+def geometric(name: str) -> Augmentation | DeviceAugmentation:
+    intensity = {"strong": "~augment.transforms.brightness", "strong_device": "augment.intensity_p=0"}
+    return configured(name, *([intensity[name]] if name in intensity else []))
 
 
 def noise(*shape: int) -> Image:

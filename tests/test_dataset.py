@@ -8,7 +8,6 @@ import pytest
 import torch
 from conftest import Array
 
-from unetkit.data.augment import Augmentation
 from unetkit.data.dataset import VOID, Draw, EpochSampler, Item, PairDataset, collate, random_crop
 from unetkit.data.store import ArrayStore, cached_arrays
 
@@ -92,16 +91,13 @@ class TestPairs:
             np.testing.assert_array_equal(found["mask"], stores[1][index])
 
     def test_training_crops_differ_by_epoch_and_fit_their_mask(self, stores: tuple[ArrayStore, ArrayStore]) -> None:
-        dataset = PairDataset(*stores, [0], Augmentation({}, seed=0), crop_size=10)
+        dataset = PairDataset(*stores, [0], crop_size=10)
         crops = [dataset[Draw(epoch, 0)] for epoch in range(10)]
         assert {crop["image"].shape for crop in crops} == {(10, 10, 3)}
         assert len({crop["image"].tobytes() for crop in crops}) > 5
         for crop in crops:
             np.testing.assert_array_equal(crop["image"][..., 0], crop["mask"])
         np.testing.assert_array_equal(dataset[Draw(3, 0)]["image"], crops[3]["image"])
-
-    def test_validation_takes_whole_images(self, stores: tuple[ArrayStore, ArrayStore]) -> None:
-        assert PairDataset(*stores, [0], None, crop_size=10)[Draw(0, 0)]["image"].shape == (20, 24, 3)
 
     def test_a_filler_s_mask_is_void(self, stores: tuple[ArrayStore, ArrayStore]) -> None:
         found = PairDataset(*stores, [0])[Draw(0, 0, is_filler=True)]

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -232,6 +233,7 @@ def test_a_run_of_several_classes_leaves_void_out(tmp_path: Path, cache: Path) -
         ["loss=weighted_bce", "data.crop_size=24", "model.padding=valid", "mirror_border=false", "data.size=60"],
         ["loss=sum", "loss.weights.weighted_bce=0.5", "loss.weights.boundary=1"],
         ["loss=boundary", "data.num_workers=1"],
+        ["augment=strong_device", "loss=weighted_bce", "data.crop_size=20"],
         ["data=synthetic_multiclass", "data.batch_size=6", "augment=strong", "model.padding=valid"],
         [
             "deep_supervision=0.4",
@@ -248,6 +250,25 @@ def test_choices_train(tmp_path: Path, cache: Path, options: list[str]) -> None:
     summary = run(tmp_path, cache, "trainer.max_epochs=1", *options)
     assert 0 <= summary["val/iou"] <= 1
     assert np.isfinite(summary["train/loss_epoch"])
+
+
+def test_pairs_in_the_device_s_memory_train_the_same_network(tmp_path: Path, cache: Path) -> None:
+    for name, resident in (("loaded", "false"), ("resident", "true")):
+        options = ["augment=strong_device", f"data.resident={resident}", "data.count=27"]  # the last batch is short
+        summary = run(tmp_path / name, cache, *options)
+        assert 0 <= summary["data_wait"] < 1
+    one, other = (weights(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("loaded", "resident"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    assert rows(tmp_path / "loaded")[-1]["val/iou"] == rows(tmp_path / "resident")[-1]["val/iou"]
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_run_is_the_same_but_for_rounding(tmp_path: Path, cache: Path) -> None:
+    for name, compiles in (("plain", "false"), ("compiled", "true")):
+        run(tmp_path / name, cache, f"trainer.compile={compiles}", "callbacks=ema", "data.count=16")
+    plain, compiled = (weights(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("plain", "compiled"))
+    assert plain.keys() == compiled.keys()
+    assert all(torch.allclose(plain[key].float(), compiled[key].float(), atol=1e-3) for key in plain)
 
 
 def test_sixteen_means_what_the_device_can() -> None:
@@ -300,7 +321,11 @@ def test_a_collapse_is_said(
         (["threshold=5"], "threshold=5"),
         (["threshold=half"], "threshold=half"),
         (["trainer.max_epochs=many"], "trainer.max_epochs=many must be a whole number"),
-        (["augment.transforms.flip.p=3"], r"^1 validation error.*less than or equal to 1.*\S$"),
+        (["augment=strong_device", "augment.flip=3"], "augment.flip=3 must be a probability"),
+        (["augment=strong", "data.resident=true"], "data.resident=true wants augment=none, elastic_device or"),
+        (["data.resident=maybe"], "data.resident=maybe"),
+        (["trainer.compile=fast"], "trainer.compile=fast must be one of"),
+        (["augment=flip", "augment.transforms.flip.p=3"], r"^1 validation error.*less than or equal to 1.*\S$"),
         (["run_dir=/proc/none"], "run_dir=/proc/none can't be written"),
         (["data.size=0"], "data.size=0 must be a whole number of pixels"),
         (["data=folder", "data.root=2026"], "data.root=2026 does not exist"),

@@ -52,16 +52,18 @@ class CollapseWarning(L.Callback):
 
 
 class RunFigures(L.Callback):
-    """Measure images per second of training and the peak of memory.
+    """Measure images per second of training, what of it was waiting for data, and the peak of memory.
 
     Attributes:
         images_per_second: Of the training steps, the first left out, data loading included.
+        data_wait: Share of that time between two steps: loading, augmentation, the way to the device.
         peak_memory_mib: Of the GPU's tensors, or of the process since it began on a CPU.
     """
 
     def __init__(self) -> None:
         self.images = 0
         self.seconds = 0.0
+        self.waited = 0.0
         self._last: float | None = None
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -72,6 +74,13 @@ class RunFigures(L.Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Leave what lies between epochs out."""
         self._last = None
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Add the time since the last step."""
+        if self._last is not None:
+            self.waited += time.perf_counter() - self._last
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -87,6 +96,11 @@ class RunFigures(L.Callback):
     def images_per_second(self) -> float | None:
         """None before two steps of an epoch were made."""
         return round(self.images / self.seconds, 2) if self.seconds else None
+
+    @property
+    def data_wait(self) -> float | None:
+        """In [0, 1]; None before two steps of an epoch were made."""
+        return round(self.waited / self.seconds, 4) if self.seconds else None
 
     @property
     def peak_memory_mib(self) -> float | None:

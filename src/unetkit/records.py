@@ -83,6 +83,7 @@ def summarise(
         "steps": trainer.global_step,
         "parameters": sum(p.numel() for p in module.network.parameters()),
         "images_per_second": figures.images_per_second,
+        "data_wait": figures.data_wait,
         "peak_memory_mib": figures.peak_memory_mib,
         "seconds": round(seconds, 1),
         "data": data.describe(),

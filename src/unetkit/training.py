@@ -144,6 +144,8 @@ def build_module(
         deep_supervision=cfg.deep_supervision,
         artefact=artefact,
     )
+    if cfg.trainer.compile:  # in place, so that the keys of checkpoints stay
+        network.compile(mode=None if cfg.trainer.compile is True else cfg.trainer.compile)
     return module.to(memory_format=torch.channels_last) if cfg.channels_last else module
 
 
@@ -190,7 +192,7 @@ def build_trainer(cfg: DictConfig, run_dir: Path, figures: RunFigures) -> L.Trai
     ]
     precision = choose_precision(cfg.trainer.precision, cfg.trainer.accelerator)
     trainer: L.Trainer = instantiate(
-        cfg.trainer,
+        {key: value for key, value in cfg.trainer.items() if key != "compile"},
         logger=loggers,
         callbacks=callbacks,
         precision=precision,
@@ -212,6 +214,9 @@ def fit(cfg: DictConfig, trainer: L.Trainer, module: SegmentationModule, data: S
         trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
     except MisconfigurationException as error:
         raise UserError(str(error)) from error
+    except torch._dynamo.exc.TorchDynamoException as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"trainer.compile={cfg.trainer.compile} fails here ({reason}); use false") from error
     except torch.OutOfMemoryError as error:
         raise UserError(
             f"data.batch_size={cfg.data.batch_size} does not fit into the GPU's memory; lower it, or set "
@@ -245,6 +250,9 @@ def check_numbers(cfg: DictConfig) -> None:
         raise UserError(f"seed={cfg.seed} must be a whole number from 0 to 2**32 - 1")
     if not isinstance(cfg.trainer.accumulate_grad_batches, int) or cfg.trainer.accumulate_grad_batches < 1:
         raise UserError(f"trainer.accumulate_grad_batches={cfg.trainer.accumulate_grad_batches} must be at least 1")
+    modes = (False, True, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+    if cfg.trainer.compile not in modes:
+        raise UserError(f"trainer.compile={cfg.trainer.compile} must be one of {', '.join(map(str, modes)).lower()}")
     for key in ("max_epochs", "max_steps"):
         if not isinstance(cfg.trainer[key], int) and not (key == "max_epochs" and cfg.trainer[key] is None):
             raise UserError(f"trainer.{key}={cfg.trainer[key]} must be a whole number; -1 is without end")

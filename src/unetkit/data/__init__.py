@@ -8,11 +8,13 @@ if TYPE_CHECKING:
     from unetkit.data.augment import Augmentation, GridElastic
     from unetkit.data.datamodule import SegmentationDataModule
     from unetkit.data.dataset import VOID, Batch
+    from unetkit.data.device_augment import DeviceAugmentation
 
 __all__ = [
     "VOID",
     "Augmentation",
     "Batch",
+    "DeviceAugmentation",
     "GridElastic",
     "Preprocessing",
     "SegmentationDataModule",
@@ -27,6 +29,7 @@ _ON_DEMAND = {
     "VOID": "dataset",
     "Augmentation": "augment",
     "Batch": "dataset",
+    "DeviceAugmentation": "device_augment",
     "GridElastic": "augment",
     "SegmentationDataModule": "datamodule",
 }

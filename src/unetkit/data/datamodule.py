@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,14 +15,18 @@ from torch.utils.data import DataLoader
 from unetkit.command_line import path_of
 from unetkit.data.augment import Augmentation
 from unetkit.data.borders import BorderWeights, balancing_weights, border_map
-from unetkit.data.dataset import VOID, EpochSampler, Item, PairDataset, collate
+from unetkit.data.dataset import VOID, EpochSampler, IndexDataset, PairDataset, collate
+from unetkit.data.device_augment import DeviceAugmentation
 from unetkit.data.files import read_image
 from unetkit.data.masks import MaskCode, class_names_of, read_mask
 from unetkit.data.preprocessing import Preprocessing, find_value_range, mean_and_std, probe
+from unetkit.data.resident import PairsOnDevice, as_it_is, free_memory
 from unetkit.data.sources import Pair
 from unetkit.data.splits import Split, assign_split
 from unetkit.data.store import ArrayStore, cached_arrays, cached_json
 from unetkit.errors import UserError
+
+RESIDENT_SHARE = 1 / 8  # of a GPU's free memory that the pairs may take without being asked
 
 
 class SegmentationDataModule(L.LightningDataModule):
@@ -60,7 +65,7 @@ class SegmentationDataModule(L.LightningDataModule):
         *,
         name: str,
         pairs: Callable[[], Sequence[Pair]],
-        augmentation: Augmentation,
+        augmentation: Augmentation | DeviceAugmentation,
         cache_dir: str | Path,
         split: str = "fraction",
         val_fraction: float = 0.2,
@@ -76,6 +81,7 @@ class SegmentationDataModule(L.LightningDataModule):
         border_weight: Mapping[str, float] | None = None,
         batch_size: int = 32,
         num_workers: int | Literal["auto"] = "auto",
+        resident: bool | Literal["auto"] = "auto",
         seed: int = 0,
         **_: Any,
     ) -> None:
@@ -85,6 +91,8 @@ class SegmentationDataModule(L.LightningDataModule):
                 raise UserError(f"data.{key}={value} must be a whole number of at least 1")
         if num_workers != "auto" and not (isinstance(num_workers, int) and num_workers >= 0):
             raise UserError(f"data.num_workers={num_workers} must be auto or a whole number of at least 0")
+        if resident not in ("auto", True, False):
+            raise UserError(f"data.resident={resident} must be auto, true or false")
         self.name = name
         self.find_pairs = pairs
         self.augmentation = augmentation
@@ -104,6 +112,7 @@ class SegmentationDataModule(L.LightningDataModule):
         self.borders: BorderWeights | None = None
         self.batch_size = batch_size
         self.num_workers = num_workers
+        self.resident = resident
         self.seed = seed
 
     def inspect(self) -> None:
@@ -181,21 +190,44 @@ class SegmentationDataModule(L.LightningDataModule):
         self.borders = BorderWeights(stored, balancing_weights(train, VOID), w0)
 
     def dataset(self, part: str, *, augment: bool = False) -> PairDataset:
-        """The pairs of `train`, `val` or `test`."""
-        augmentation = self.augmentation if augment else None
-        return PairDataset(self.images, self.masks, self._indices(part), augmentation, self.crop_size, self.borders)
+        """The pairs of `train`, `val` or `test`; with `augment`, cropped and augmented as in training."""
+        augmentation, crop_size = (self.augmentation, self.crop_size) if augment else (None, None)
+        indices = self._indices(part)
+        return PairDataset(self.images, self.masks, indices, augmentation, crop_size, self.borders, self.seed)
 
-    def train_dataloader(self) -> DataLoader[Item]:
-        """Shuffled, augmented batches."""
-        return self._loader(self.dataset("train", augment=True), shuffle=True)
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Shuffled batches; a `DeviceAugmentation` changes them when the Trainer has moved them to the device."""
+        dataset = self.dataset("train", augment=True)
+        if isinstance(self.augmentation, DeviceAugmentation):
+            dataset.augmentation = None
+        return self._loader(dataset, shuffle=True)
 
-    def val_dataloader(self) -> DataLoader[Item]:
+    def val_dataloader(self) -> DataLoader[Any]:
         """Whole images in the order of their names."""
         return self._loader(self.dataset("val"), shuffle=False)
 
-    def test_dataloader(self) -> DataLoader[Item]:
+    def test_dataloader(self) -> DataLoader[Any]:
         """Whole images in the order of their names."""
         return self._loader(self.dataset("test"), shuffle=False)
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Draw for a `DeviceAugmentation`."""
+        if not (isinstance(self.augmentation, DeviceAugmentation) and self.trainer and self.trainer.training):
+            return batch
+        height, width = batch["mask"].shape[1:] if "mask" in batch else self._pairs_on_device.size
+        coefficients, intensity = self.augmentation.draw(
+            self.trainer.current_epoch, batch["index"].numpy(), height, width
+        )
+        return {**batch, "coefficients": coefficients, "intensity": intensity}
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Fetch the pairs, if they lie on the device already, and change them as drawn."""
+        if "is_filler" in batch:
+            batch = self._pairs_on_device.fetch(batch)
+        if "coefficients" in batch:
+            assert isinstance(self.augmentation, DeviceAugmentation)  # as it has drawn
+            batch = self.augmentation.change(batch)
+        return batch
 
     @property
     def has_test(self) -> bool:
@@ -226,9 +258,16 @@ class SegmentationDataModule(L.LightningDataModule):
         pixels = self.pixels.sum(0)
         return [round(float(share), 4) for share in pixels / pixels.sum()]
 
-    def _loader(self, dataset: PairDataset, *, shuffle: bool) -> DataLoader[Item]:
+    def _loader(self, dataset: PairDataset, *, shuffle: bool) -> DataLoader[Any]:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        on_gpu = device.type == "cuda"
+        sampler = EpochSampler(len(dataset), shuffle=shuffle, seed=self.seed, rank=rank, world_size=world_size)
+        generator = torch.Generator().manual_seed(self.seed)  # else starting to read would disturb dropout's draws
+        if self._is_resident(device):
+            self._pairs_on_device.move_to(device)
+            indices = IndexDataset(dataset.indices)
+            return DataLoader(indices, self.batch_size, sampler=sampler, collate_fn=as_it_is, generator=generator)
         automatic = min(8, torch.get_num_threads()) if on_gpu else 0
         workers = automatic if self.num_workers == "auto" else self.num_workers
         # Where training takes crops of larger images, these go whole, one by one.
@@ -238,13 +277,33 @@ class SegmentationDataModule(L.LightningDataModule):
         return DataLoader(
             dataset,
             batch_size=self.batch_size if shuffle or not is_cropped else 1,
-            sampler=EpochSampler(len(dataset), shuffle=shuffle, seed=self.seed, rank=rank, world_size=world_size),
+            sampler=sampler,
             num_workers=workers,
             persistent_workers=workers > 0,
             collate_fn=collate,
-            generator=torch.Generator().manual_seed(self.seed),  # else starting to read would disturb dropout's draws
+            generator=generator,
             pin_memory=on_gpu,
         )
+
+    @cached_property
+    def _pairs_on_device(self) -> PairsOnDevice:
+        return PairsOnDevice(self.images, self.masks)
+
+    def _is_resident(self, device: torch.device) -> bool:
+        """Whether all pairs go to the device's memory once, instead of batch by batch."""
+        hindrances = {
+            "images of one size": len(set(self.masks.shapes)) > 1,
+            "data.crop_size=null": self.crop_size is not None,
+            "a loss without border weights": self.borders is not None,
+            "augment=none, elastic_device or strong_device": isinstance(self.augmentation, Augmentation)
+            and self.augmentation.compose is not None,
+        }
+        lacking = [wanted for wanted, is_missing in hindrances.items() if is_missing]
+        if self.resident == "auto":
+            return device.type == "cuda" and not lacking and self.images.nbytes < RESIDENT_SHARE * free_memory(device)
+        if self.resident and lacking:
+            raise UserError(f"data.resident=true wants {lacking[0]}; or set data.resident=false")
+        return self.resident
 
     def _indices(self, part: str) -> list[int]:
         return [i for i, side in enumerate(self.split) if side == part]

@@ -1,6 +1,6 @@
 """From stored arrays to batches: the data set, the order in which it is read, and how items are put together."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, NotRequired, TypedDict
 
 import numpy as np
@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from unetkit.data.augment import Augmentation, derived_seed
+from unetkit.data.augment import derived_seed
 from unetkit.data.borders import BorderWeights
 from unetkit.data.store import ArrayStore
 
 VOID = 255  # mask value of pixels that count neither in the loss nor in the scores
 
 Image = NDArray[np.uint8]
+Augment = Callable[[Image, Image, int, int], tuple[Image, Image]]  # of image, mask, epoch and index
 
 
 class Draw(NamedTuple):
@@ -41,13 +42,25 @@ class Item(TypedDict):
 class Batch(TypedDict):
     """Images (B, C, H, W) uint8, masks (B, H, W) uint8 with `VOID` outside true pixels, indices (B,).
 
-    `weight` (B, H, W) float32, 0 where the mask is void, is there for losses that want it.
+    `weight` (B, H, W) float32, 0 where the mask is void, is there for losses that want it; `coefficients` and
+    `intensity` on the way to the device, for `DeviceAugmentation`.
     """
 
     image: Tensor
     mask: Tensor
     index: Tensor
     weight: NotRequired[Tensor]
+    coefficients: NotRequired[Tensor]
+    intensity: NotRequired[Tensor]
+
+
+class IndexBatch(TypedDict):
+    """Indices (B,) of pairs that lie on the device, and which of them (B,) are stand-ins that count nowhere."""
+
+    index: Tensor
+    is_filler: Tensor
+    coefficients: NotRequired[Tensor]
+    intensity: NotRequired[Tensor]
 
 
 class PairDataset(Dataset[Item]):
@@ -60,6 +73,7 @@ class PairDataset(Dataset[Item]):
         augmentation: Applied after cropping, or None.
         crop_size: Side of a random square to cut from larger images, in pixels, or None.
         borders: Weights the pixels of the masks, or None.
+        seed: Of the squares.
     """
 
     def __init__(
@@ -67,9 +81,10 @@ class PairDataset(Dataset[Item]):
         images: ArrayStore,
         masks: ArrayStore,
         indices: Sequence[int],
-        augmentation: Augmentation | None = None,
+        augmentation: Augment | None = None,
         crop_size: int | None = None,
         borders: BorderWeights | None = None,
+        seed: int = 0,
     ) -> None:
         self.images = images
         self.masks = masks
@@ -77,6 +92,7 @@ class PairDataset(Dataset[Item]):
         self.augmentation = augmentation
         self.crop_size = crop_size
         self.borders = borders
+        self.seed = seed
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -88,10 +104,10 @@ class PairDataset(Dataset[Item]):
         image, mask = self.images[index], self.masks[index]
         if self.borders is not None:
             mask = np.dstack([mask, self.borders.maps[index]])  # two channels, which move alike
+        if self.crop_size is not None:
+            seed = derived_seed(self.seed, draw.epoch, index, self.crop_size)
+            image, mask = random_crop(image, mask, self.crop_size, seed)
         if self.augmentation is not None:
-            if self.crop_size is not None:
-                seed = derived_seed(self.augmentation.seed, draw.epoch, index, self.crop_size)
-                image, mask = random_crop(image, mask, self.crop_size, seed)
             image, mask = self.augmentation(image, mask, draw.epoch, index)
         if self.borders is not None:
             mask, border = np.ascontiguousarray(mask.transpose(2, 0, 1))
@@ -101,6 +117,27 @@ class PairDataset(Dataset[Item]):
         if self.borders is not None:
             item["weight"] = self.borders.weight(mask, border)
         return item
+
+
+class IndexDataset(Dataset[IndexBatch]):
+    """Says only which pairs a batch holds, where all pairs lie on the device already.
+
+    Args:
+        indices: Which pairs belong to this part of the data.
+    """
+
+    def __init__(self, indices: Sequence[int]) -> None:
+        self.indices = torch.tensor(indices)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitems__(self, draws: Sequence[Draw]) -> IndexBatch:
+        """A whole batch at once."""
+        return {
+            "index": self.indices[[draw.item for draw in draws]],
+            "is_filler": torch.tensor([draw.is_filler for draw in draws]),
+        }
 
 
 class EpochSampler(Sampler[Draw]):

@@ -39,6 +39,11 @@ class ArrayStore:
     def __len__(self) -> int:
         return len(self.shapes)
 
+    @property
+    def nbytes(self) -> int:
+        """Of all arrays."""
+        return int(self._data.size)
+
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
         flat = self._data[self._starts[index] : self._ends[index]]
         return np.asarray(flat).reshape(self.shapes[index])

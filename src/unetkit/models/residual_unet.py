@@ -76,12 +76,13 @@ class ResidualUNet(nn.Module):
             conv_norm_relu(channels[0], channels[1], kernel=3, stride=2),
             *(nn.Sequential(nn.MaxPool2d(2), conv_norm_relu(a, b, kernel=1)) for a, b in pairwise(channels[1:])),
         ]
-        self.encoder = nn.ModuleList(
-            nn.Sequential(entry, *residual_blocks(width, count, dilation))
+        levels_down = [
+            [entry, *residual_blocks(width, count, dilation)]
             for entry, width, count, dilation in zip(entries, channels, encoder_blocks, dilations, strict=True)
-        )
+        ]
         if bottleneck == "pyramid":
-            self.encoder[-1].append(PyramidPooling(channels[-1], IMAGES))
+            levels_down[-1].append(PyramidPooling(channels[-1], IMAGES))
+        self.encoder = nn.ModuleList(nn.Sequential(*blocks) for blocks in levels_down)
         self.decoder = nn.ModuleList(
             AdditiveLevel(channels[i + 1], channels[i], decoder_blocks[i], attention if i > 0 else "none")
             for i in reversed(range(levels - 1))

@@ -1,0 +1,181 @@
+"""Random changes of a whole batch in torch, wherever it lies: flip, affine and elastic in one resampling."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unetkit.data.augment import Image, cubic_basis, interpolated_rms
+from unetkit.data.dataset import Batch
+from unetkit.errors import UserError
+
+ROWS = 1024  # pairs whose draws are made at once
+UNIFORMS = 11  # uniform numbers that a pair takes: for 4 chances, then 7 amounts
+
+
+class DeviceAugmentation:
+    """Flip, zoom, shift, rotation, elastic deformation, brightness and contrast, of a batch on a CPU or a GPU.
+
+    Where a pixel is taken from is a sum of products of a function of its row and one of its column, for the U-Net
+    paper's deformation (a coarse grid of random vectors, bicubic in between: Ronneberger et al. 2015, section 3.1) as
+    for affine maps. So a few coefficients for each pair, drawn on the CPU from (seed, epoch, index) alone, give all
+    coordinates in two matrix products, and pixels are read once. Borders are mirrored; masks take the nearest class.
+
+    Args:
+        seed: Of the draws.
+        flip: Probability of left becoming right.
+        displacement_px: Root mean square of the elastic displacement along each axis, over the pixels, in pixels.
+        grid: Points of the coarse grid along each axis.
+        elastic_p: Probability of the deformation.
+        zoom: Least and largest magnification, drawn for each axis.
+        shift: Largest shift along each axis, as a share of its length.
+        rotate: Largest angle, in degrees.
+        affine_p: Probability of zoom, shift and rotation.
+        brightness: Largest change, as a share of 255.
+        contrast: Largest relative change.
+        intensity_p: Probability of brightness and contrast.
+        interpolation: Of images: `bilinear` or `bicubic`.
+
+    Raises:
+        UserError: If an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        flip: float = 0.5,
+        displacement_px: float = 3.0,
+        grid: int = 4,
+        elastic_p: float = 0.8,
+        zoom: Sequence[float] = (1.0, 1.0),
+        shift: float = 0.0,
+        rotate: float = 0.0,
+        affine_p: float = 0.0,
+        brightness: float = 0.0,
+        contrast: float = 0.0,
+        intensity_p: float = 0.0,
+        interpolation: str = "bilinear",
+    ) -> None:
+        chances = {"flip": flip, "elastic_p": elastic_p, "affine_p": affine_p, "intensity_p": intensity_p}
+        for name, value in chances.items():
+            _check(name, value, 0 <= value <= 1, "a probability, from 0 to 1")
+        amounts = {"displacement_px": displacement_px, "shift": shift, "brightness": brightness, "contrast": contrast}
+        for name, value in {**amounts, "rotate": rotate}.items():
+            _check(name, value, value >= 0, "at least 0")
+        _check("grid", grid, isinstance(grid, int) and grid >= 2, "a whole number of at least 2")
+        _check("zoom", zoom, len(zoom) == 2 and 0 < zoom[0] <= zoom[1], "two rising numbers above 0")
+        _check("interpolation", interpolation, interpolation in ("bilinear", "bicubic"), "bilinear or bicubic")
+        self.seed = seed
+        self.chances = chances
+        self.amounts = amounts
+        self.grid = grid
+        self.zoom = zoom
+        self.rotate = rotate
+        self.interpolation = interpolation
+        self._epoch = -1
+        self._tables: dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
+
+    def __call__(self, image: Image, mask: Image, epoch: int, index: int) -> tuple[Image, Image]:
+        """One pair as its batch shows it: an image (H, W, C) uint8 and its mask (H, W) or (H, W, K)."""
+        draws = self.draw(epoch, np.array([index]), *mask.shape[:2])
+        pixels, classes = (torch.from_numpy(np.array(x))[None] for x in (image, np.atleast_3d(mask)))
+        moved, classes = self.apply(pixels.movedim(-1, 1), classes.movedim(-1, 1), *draws)
+        new_image, new_mask = (x[0].movedim(0, -1).numpy() for x in (moved, classes))
+        return new_image, new_mask.reshape(mask.shape)
+
+    def change(self, batch: Batch) -> Batch:
+        """Change a batch on its device as `draw` says, whose numbers it carries there."""
+        coefficients, intensity = batch.pop("coefficients"), batch.pop("intensity")
+        image, mask = self.apply(batch["image"], batch["mask"][:, None], coefficients, intensity)
+        changed: Batch = {**batch, "image": image, "mask": mask[:, 0]}
+        if "weight" in batch:
+            changed["weight"] = resample(batch["weight"][:, None], self._places(mask, coefficients), "nearest")[:, 0]
+        return changed
+
+    def draw(self, epoch: int, indices: NDArray[np.int64], height: int, width: int) -> tuple[Tensor, Tensor]:
+        """Coefficients (B, 2, grid + 2, grid + 2) of `basis`, and contrast and brightness (B, 2), of images H x W.
+
+        The first of the two is x. Rows and columns of the coefficients belong to its functions: the grid's
+        points, a constant, the position.
+        """
+        normal, uniform = self._numbers(epoch, indices)
+        flips, bends, moves, shines = (uniform[:, i] < p for i, p in enumerate(self.chances.values()))
+        amount = 2 * uniform[:, 4:] - 1  # in [-1, 1)
+        sides = np.array([width, height], np.float32)
+        per_pixel = np.asarray(2 / np.maximum(sides - 1, 1), np.float32)  # from pixels to the coordinates of grid_sample, -1 to 1
+
+        coefficients = self._affine(amount * moves[:, None], sides, per_pixel)
+        pixels = bends * self.amounts["displacement_px"] / interpolated_rms(self.grid, height, width)
+        coefficients[:, :, : self.grid, : self.grid] = normal * np.outer(pixels, per_pixel)[..., None, None]
+        coefficients[:, 0] *= np.where(flips, -1, 1)[:, None, None]
+
+        contrast = 1 + shines * amount[:, 5] * self.amounts["contrast"]
+        brightness = shines * amount[:, 6] * self.amounts["brightness"] * 255
+        intensity = np.stack([contrast, brightness], axis=1).astype(np.float32)
+        return torch.from_numpy(coefficients), torch.from_numpy(intensity)
+
+    def _affine(
+        self, amount: NDArray[np.float32], sides: NDArray[np.float32], per_pixel: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Coefficients of zoom, shift and rotation by amounts (B, 7) in [-1, 1); where all are 0, of the identity."""
+        least, most = self.zoom
+        moves = amount.any(axis=1, keepdims=True)
+        zoom = np.where(moves, least + (most - least) * (amount[:, :2] + 1) / 2, 1)
+        angle = amount[:, 4] * np.deg2rad(self.rotate)
+        aspect = per_pixel[0] / per_pixel[1]
+        constant, position = self.grid, self.grid + 1
+        coefficients = np.zeros((len(amount), 2, self.grid + 2, self.grid + 2), np.float32)
+        coefficients[:, 0, constant, position] = np.cos(angle) / zoom[:, 0]
+        coefficients[:, 0, position, constant] = -np.sin(angle) / zoom[:, 0] * aspect
+        coefficients[:, 1, position, constant] = np.cos(angle) / zoom[:, 1]
+        coefficients[:, 1, constant, position] = np.sin(angle) / zoom[:, 1] / aspect
+        coefficients[:, :, constant, constant] = amount[:, 2:4] * self.amounts["shift"] * sides * per_pixel
+        return coefficients
+
+    def apply(self, image: Tensor, mask: Tensor, coefficients: Tensor, intensity: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (B, C, H, W) and masks (B, K, H, W), uint8 both, changed as drawn."""
+        places = self._places(mask, coefficients)
+        contrast, brightness = (column[:, None, None, None] for column in intensity.unbind(1))
+        pixels = resample(image, places, self.interpolation).mul_(contrast).add_(brightness)
+        moved = resample(mask, places, "nearest")
+        return pixels.round_().clamp_(0, 255).to(torch.uint8), moved.to(torch.uint8)
+
+    def _places(self, image: Tensor, coefficients: Tensor) -> Tensor:
+        """Where each pixel is taken from, (B, H, W, 2): x and y from -1 to 1."""
+        rows, columns = (basis(self.grid, size, image.device) for size in image.shape[2:])
+        return (rows @ coefficients @ columns.T).permute(0, 2, 3, 1)
+
+    def _numbers(self, epoch: int, indices: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Normal (B, 2, grid, grid) and uniform (B, UNIFORMS) numbers of pairs; those of an epoch are kept."""
+        if epoch != self._epoch:
+            self._epoch, self._tables = epoch, {}
+        for table in set((indices // ROWS).tolist()) - self._tables.keys():
+            rng = np.random.default_rng([self.seed, epoch, table])
+            normal = rng.standard_normal((ROWS, 2, self.grid, self.grid), np.float32)
+            self._tables[table] = normal, rng.random((ROWS, UNIFORMS), np.float32)
+        rows = [(self._tables[index // ROWS], index % ROWS) for index in indices.tolist()]
+        return np.stack([table[0][row] for table, row in rows]), np.stack([table[1][row] for table, row in rows])
+
+
+def resample(images: Tensor, places: Tensor, mode: str) -> Tensor:
+    """Images (B, C, H, W) at places (B, H, W, 2), float32; beyond the border their mirror image."""
+    return F.grid_sample(images.float(), places, mode, padding_mode="reflection", align_corners=True)
+
+
+@lru_cache(maxsize=64)
+def basis(grid: int, size: int, device: torch.device) -> Tensor:
+    """Functions of a pixel's position (size, grid + 2): the bicubic ones of the grid's points, 1, and -1 to 1."""
+    position = np.linspace(-1, 1, size, dtype=np.float32) if size > 1 else np.zeros(1, np.float32)
+    columns = [*cubic_basis(grid, size).T, np.ones_like(position), position]
+    return torch.from_numpy(np.stack(columns, axis=1)).to(device)
+
+
+def _check(name: str, value: Any, holds: bool, wanted: str) -> None:
+    if not holds:
+        raise UserError(f"augment.{name}={value} must be {wanted}")

@@ -1,0 +1,53 @@
+"""Pairs that lie in the device's memory as a whole, where batches are put together."""
+
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from unetkit.data.dataset import VOID, Batch, IndexBatch
+from unetkit.data.store import ArrayStore
+
+T = TypeVar("T")
+
+
+class PairsOnDevice:
+    """All images and masks of a data set whose images have one size.
+
+    Attributes:
+        images: (N, C, H, W) uint8.
+        masks: (N, H, W) uint8.
+    """
+
+    def __init__(self, images: ArrayStore, masks: ArrayStore) -> None:
+        self.images = torch.from_numpy(np.stack([images[i] for i in range(len(images))])).movedim(-1, 1).contiguous()
+        self.masks = torch.from_numpy(np.stack([masks[i] for i in range(len(masks))]))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        height, width = self.masks.shape[1:]
+        return height, width
+
+    def move_to(self, device: torch.device) -> None:
+        """Move them, unless they are there."""
+        self.images, self.masks = self.images.to(device), self.masks.to(device)
+
+    def fetch(self, batch: IndexBatch) -> Batch:
+        """The pairs of a batch that is on the device; the masks of stand-ins are void."""
+        index = batch["index"]
+        masks = self.masks[index].masked_fill_(batch["is_filler"][:, None, None], VOID)
+        fetched: Batch = {"image": self.images[index], "mask": masks, "index": index}
+        if "coefficients" in batch:
+            fetched |= {"coefficients": batch["coefficients"], "intensity": batch["intensity"]}
+        return fetched
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes of a GPU's memory that nobody uses."""
+    return torch.cuda.mem_get_info(device)[0]
+
+
+def as_it_is(batch: T) -> T:
+    """For a loader whose data set gives whole batches."""
+    return batch
