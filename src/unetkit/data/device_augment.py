@@ -108,7 +108,8 @@ class DeviceAugmentation:
         flips, bends, moves, shines = (uniform[:, i] < p for i, p in enumerate(self.chances.values()))
         amount = 2 * uniform[:, 4:] - 1  # in [-1, 1)
         sides = np.array([width, height], np.float32)
-        per_pixel = np.asarray(2 / np.maximum(sides - 1, 1), np.float32)  # from pixels to the coordinates of grid_sample, -1 to 1
+        # From pixels to the coordinates of grid_sample, which go from -1 to 1.
+        per_pixel = np.asarray(2 / np.maximum(sides - 1, 1), np.float32)
 
         coefficients = self._affine(amount * moves[:, None], sides, per_pixel)
         pixels = bends * self.amounts["displacement_px"] / interpolated_rms(self.grid, height, width)
