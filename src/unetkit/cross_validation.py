@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unetkit import checkpoint
+from unetkit.data.splits import FOLDS
 from unetkit.errors import UserError
 from unetkit.evaluation import (
     LabelledImages,
@@ -94,8 +95,8 @@ def chosen_folds(cfg: DictConfig) -> list[int]:
     folds = list(known) if cfg.cross_validation.folds is None else list(cfg.cross_validation.folds)
     if not folds or not set(folds) <= set(known):
         raise UserError(f"cross_validation.folds={folds} must be some of 0 to {cfg.data.folds - 1} (data.folds)")
-    if cfg.data.split not in ("kfold", "contiguous"):
-        raise UserError(f"data.split={cfg.data.split} has no folds; use kfold or contiguous")
+    if cfg.data.split not in FOLDS:
+        raise UserError(f"data.split={cfg.data.split} has no folds; use {', '.join(FOLDS[:-1])} or {FOLDS[-1]}")
     return folds
 
 

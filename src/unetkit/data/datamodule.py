@@ -17,6 +17,7 @@ from unetkit.data.borders import BorderWeights, balancing_weights, border_map
 from unetkit.data.dataset import VOID, EpochSampler, Item, PairDataset, collate
 from unetkit.data.files import read_image
 from unetkit.data.masks import MaskCode, class_names_of, read_mask
+from unetkit.data.mosaic import find_mosaics
 from unetkit.data.preprocessing import Preprocessing, find_value_range, mean_and_std, probe
 from unetkit.data.sources import Pair
 from unetkit.data.splits import Split, assign_split
@@ -37,7 +38,7 @@ class SegmentationDataModule(L.LightningDataModule):
         cache_dir: Where decoded images are kept.
         split: See `unetkit.data.splits.assign_split`; it and the next three rule unless the pairs say their split.
         val_fraction: Share of validation pairs, for `split="fraction"`.
-        folds: Number of folds, for `kfold` and `contiguous`.
+        folds: Number of folds, for `kfold`, `contiguous` and `mosaic`.
         fold: The validation fold, from 0.
         mask_values: Values in the mask files that stand for class 0, 1, ...; None for binary masks, or for 0 to
             `num_classes` - 1 where these are more than 2.
@@ -273,10 +274,17 @@ class SegmentationDataModule(L.LightningDataModule):
         self._is_split_by_us = bool(free)
         if free:
             ids = [self.pairs[i].id for i in free]
-            chosen = assign_split(self.split_method, ids, self.coverage[free], **self.split_options)
+            groups = self._find_mosaics()[free] if self.split_method == "mosaic" else None
+            chosen = assign_split(self.split_method, ids, self.coverage[free], groups=groups, **self.split_options)
             for i, side in zip(free, chosen, strict=True):
                 given[i] = side
         return [str(side) for side in given]
+
+    def _find_mosaics(self) -> NDArray[np.int64]:
+        def found() -> Any:
+            return find_mosaics((pair.id, read_image(pair.image)) for pair in self.pairs).tolist()
+
+        return np.array(cached_json(self.cache_dir, self._key, found, "mosaics"), np.int64)
 
     def _agree(self, key: str, found: int) -> int:
         expected = self.expected[key]
