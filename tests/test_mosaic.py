@@ -145,6 +145,6 @@ def test_a_folder_is_split_by_mosaics(write_pairs: WritePairs, tmp_path: Path) -
         sides = np.reshape(data.split, (6, 4))
         assert (sides == sides[:, :1]).all()
         validated.append(sides[:, 0] == "val")
-        assert data.describe()["split"] == "mosaic"
+        assert (data.describe()["split"], data.describe()["mosaics"]) == ("mosaic", 6)
     assert np.sum(validated, 0).tolist() == [1] * 6
     assert np.sum(validated, 1).tolist() == [2] * 3

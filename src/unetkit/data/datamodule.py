@@ -97,6 +97,7 @@ class SegmentationDataModule(L.LightningDataModule):
             "seed": seed,
         }
         self.split_method = split
+        self.mosaics: NDArray[np.int64] | None = None  # by pair, where asked for
         self.mask_code = MaskCode.of_keys(num_classes, mask_values, mask_colours, ignore_index)
         self.given_names = class_names
         self.expected = {"channels": channels, "num_classes": num_classes}
@@ -214,6 +215,7 @@ class SegmentationDataModule(L.LightningDataModule):
         return {
             "name": self.name,
             **({"split": self.split_method, **self.split_options} if self._is_split_by_us else {"split": "folders"}),
+            **({} if self.mosaics is None else {"mosaics": len(np.unique(self.mosaics))}),
             **{part: self.split.count(part) for part in ("train", "val", "test")},
             "empty_masks": round(float(np.mean(self.coverage == 0)), 4),
             "foreground": round(float(np.nanmean(self.coverage)), 4),
@@ -274,8 +276,11 @@ class SegmentationDataModule(L.LightningDataModule):
         self._is_split_by_us = bool(free)
         if free:
             ids = [self.pairs[i].id for i in free]
-            groups = self._find_mosaics()[free] if self.split_method == "mosaic" else None
-            chosen = assign_split(self.split_method, ids, self.coverage[free], groups=groups, **self.split_options)
+            if self.split_method == "mosaic":
+                self.mosaics = self._find_mosaics()[free]
+            chosen = assign_split(
+                self.split_method, ids, self.coverage[free], groups=self.mosaics, **self.split_options
+            )
             for i, side in zip(free, chosen, strict=True):
                 given[i] = side
         return [str(side) for side in given]

@@ -120,8 +120,8 @@ def _best(edges: Vectors, facing: Vectors) -> tuple[Indices, Vectors, Vectors]:
 
 def _duplicates(thumbs: Vectors) -> Indices:
     """Pairs (P, 2) of tiles that are equal, or nearly so."""
-    found = [np.argwhere(products > DUPLICATES) + (start, 0) for start, products in _products(thumbs, thumbs)]
-    return np.concatenate(found)
+    blocks = _products(thumbs, thumbs)
+    return np.concatenate([np.argwhere(products > DUPLICATES) + np.array([start, 0]) for start, products in blocks])
 
 
 def _products(a: Vectors, b: Vectors) -> Iterator[tuple[int, Vectors]]:
