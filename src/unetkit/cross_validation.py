@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -29,6 +29,7 @@ from unetkit.evaluation import (
     write_summary,
 )
 from unetkit.metrics import THRESHOLDS, Counts, iou, kaggle_score, threshold_counts
+from unetkit.slim import slim
 from unetkit.training import train
 
 log = logging.getLogger(__name__)
@@ -170,10 +171,9 @@ def write_ensemble(folder: Path, runs: Sequence[Path], chosen: PostProcessing | 
     """Each fold's weights and card, without the state of its training, for `scripts/predict.py`."""
     folder.mkdir(parents=True, exist_ok=True)
     for run in runs:
-        content = checkpoint.read(run / "checkpoints" / "last.ckpt")
-        card: dict[str, Any] = {**content["unetkit"], **(chosen._asdict() if chosen else {})}
-        state = {f"network.{key}": value for key, value in checkpoint.network_state(content).items()}
-        torch.save({"unetkit": card, "state_dict": state, "epoch": content["epoch"]}, folder / f"{run.name}.ckpt")
+        content = slim(checkpoint.read(run / "checkpoints" / "last.ckpt"))
+        content["unetkit"] = {**content["unetkit"], **(chosen._asdict() if chosen else {})}
+        torch.save(content, folder / f"{run.name}.ckpt")
 
 
 def conclude(summary: Summary, base: Path) -> None:
