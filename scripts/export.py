@@ -1,4 +1,4 @@
-"""A network for other programs: `python scripts/export.py checkpoint=runs/.../last.ckpt output=model.onnx`."""
+"""A network for other programs, or a slim checkpoint: `python scripts/export.py checkpoint=RUN output=model.onnx`."""
 
 import sys
 from pathlib import Path
@@ -23,6 +23,8 @@ def main(cfg: DictConfig) -> None:
             raise UserError("checkpoint= is missing; give checkpoint=FILE.ckpt and output=FILE.onnx")
         if cfg.format == "checkpoint":
             write_checkpoint(cfg, path_of("output", cfg.output))
+        elif cfg.format not in USE:
+            raise UserError(f"format={cfg.format} must be one of {', '.join(USE)} or checkpoint")
         elif cfg.half or cfg.card is not None or cfg.scores is not None:
             raise UserError(f"half=, card= and scores= are for format=checkpoint, not for format={cfg.format}")
         else:
@@ -63,8 +65,12 @@ def write_checkpoint(cfg: DictConfig, file: Path) -> None:
 
         card = path_of("card", cfg.card)
         scores = None if cfg.scores is None else path_of("scores", cfg.scores)
-        card.parent.mkdir(parents=True, exist_ok=True)
-        card.write_text(model_card(file, scores), encoding="utf-8")
+        text = model_card(file, scores)
+        try:
+            card.parent.mkdir(parents=True, exist_ok=True)
+            card.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"card={card} can't be written: {error.strerror or error}") from error
         written += f" and {card}"
     print(f"wrote {written}, largest difference {difference:.1e} of probabilities")
     print(f"next: python scripts/predict.py checkpoint={file} input=FILE_OR_FOLDER")

@@ -70,7 +70,7 @@ def test_half_precision_is_half_the_size_and_loads_as_float32(tmp_path: Path) ->
         file = tmp_path / f"half-{half}.ckpt"
         difference = write_slim(tmp_path / "wide.ckpt", file, half=half)
         assert (difference == 0) == (not half)
-        assert difference < 0.02
+        assert difference < 0.05
         content = checkpoint.read(file)
         assert content.keys() == {"unetkit", "epoch", "state_dict"}
         assert content["unetkit"] == wide
@@ -117,7 +117,7 @@ def test_the_card_says_what_is_known(validated: tuple[Path, Summary]) -> None:
     for said in (
         "12 images of `synthetic`, 12 kept back; split `kfold`, fold 1 of 2, seed 47",
         "Out of fold, on 24 images",
-        f"Threshold {chosen['threshold']} and least area {chosen['min_area']} were chosen",
+        f"Threshold {chosen['threshold']} and least area {chosen['min_area']}, which the file holds, were chosen",
         f"masks of fewer than {chosen['min_area']} pixels",
         ", ".join(f"{fold['kaggle']:.4f}" for fold in summary["folds"].values()),
         "Trained for 1 epochs a fold, seed 47, 32",
@@ -145,6 +145,7 @@ def test_a_card_of_tgs_salt_without_scores(validated: tuple[Path, Summary], tmp_
     ("options", "said"),
     [
         (["half=true", "format=onnx"], "half=, card= and scores= are for format=checkpoint, not for format=onnx"),
+        (["format=tflite"], "format=tflite must be one of onnx, torch or checkpoint"),
         (["output=model.onnx", "format=checkpoint"], "output=model.onnx must end in .ckpt for format=checkpoint"),
     ],
 )

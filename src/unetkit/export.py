@@ -68,7 +68,7 @@ def export(predictor: Predictor, file: Path, form: str = "onnx", **facts: Any) -
             difference exceeds `TOLERANCE`.
     """
     if form not in FORMATS:
-        raise UserError(f"format={form} must be one of {', '.join(FORMATS)} or checkpoint")
+        raise UserError(f"format={form} must be one of {', '.join(FORMATS)}")
     write, read = FORMATS[form]
     facts = {**facts_of(predictor), **facts}
     try:

@@ -13,7 +13,7 @@ from unetkit.errors import UserError
 from unetkit.inference import Predictor
 from unetkit.results import whole_file
 
-TOLERANCE = 0.02  # of probabilities
+TOLERANCE = 0.05  # of probabilities; those of trained networks differ by about 0.01, on outlines
 SECTIONS = 16  # seismic sections that are predicted to compare; noise would hardly tell the two apart
 
 

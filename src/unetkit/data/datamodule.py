@@ -17,7 +17,7 @@ from unetkit.data.borders import BorderWeights, balancing_weights, border_map
 from unetkit.data.dataset import VOID, EpochSampler, Item, PairDataset, collate
 from unetkit.data.files import read_image
 from unetkit.data.masks import MaskCode, class_names_of, read_mask
-from unetkit.data.mosaic import find_mosaics
+from unetkit.data.mosaic import VERSION, find_mosaics
 from unetkit.data.preprocessing import Preprocessing, find_value_range, mean_and_std, probe
 from unetkit.data.sources import Pair
 from unetkit.data.splits import Split, assign_split
@@ -289,7 +289,7 @@ class SegmentationDataModule(L.LightningDataModule):
         def found() -> Any:
             return find_mosaics((pair.id, read_image(pair.image)) for pair in self.pairs).tolist()
 
-        return np.array(cached_json(self.cache_dir, self._key, found, "mosaics"), np.int64)
+        return np.array(cached_json(self.cache_dir, [*self._key, VERSION], found, "mosaics"), np.int64)
 
     def _agree(self, key: str, found: int) -> int:
         expected = self.expected[key]

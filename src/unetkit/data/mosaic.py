@@ -18,6 +18,7 @@ from scipy.sparse.csgraph import connected_components
 
 from unetkit.errors import UserError
 
+VERSION = 1  # change it when other groups are found in the same tiles
 NEIGHBOURS = 0.8  # least correlation of the edges of neighbours
 RATIO = 2.0  # how much farther from 1 the correlation of any other match has to be
 DUPLICATES = 0.995  # least correlation of whole tiles

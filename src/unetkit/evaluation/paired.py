@@ -4,7 +4,6 @@ import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +102,7 @@ def common_images(runs: Sequence[Run]) -> list[str]:
     counts = ", ".join(f"{run.name} has {len(run.rows)}" for run in runs)
     if len(runs) < 2:
         raise UserError(f"runs= names one run ({counts}); name at least two: runs=[BASELINE,OTHER]")
-    ids = sorted(reduce(set.intersection, (set(run.rows) for run in runs)))
+    ids = sorted(set(runs[0].rows).intersection(*(run.rows for run in runs[1:])))
     if not ids:
         raise UserError(f"runs= have 0 images in common ({counts}); compare runs that were scored on the same ones")
     for run in runs[1:]:

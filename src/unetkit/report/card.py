@@ -31,6 +31,8 @@ def model_card(file: Path, cross_validation: Path | None) -> str:
     """
     content = checkpoint.read(file)
     network = checkpoint.build_network(content["unetkit"]["model"], file)
+    weights = checkpoint.network_state(content).values()
+    names = {key: label for key, label, _ in SCORES}
     loader = jinja2.PackageLoader("unetkit.report", "")
     environment = jinja2.Environment(
         loader=loader,
@@ -46,8 +48,8 @@ def model_card(file: Path, cross_validation: Path | None) -> str:
         card=content["unetkit"],
         epochs=content["epoch"] + 1 if "epoch" in content else None,
         parameters=sum(p.numel() for p in network.parameters()),
-        precision=sorted({str(x.dtype).removeprefix("torch.") for x in _weights(content)}),
-        labels={key: label for key, label, _ in SCORES if key in SHOWN},
+        precision=sorted({str(x.dtype).removeprefix("torch.") for x in weights if x.is_floating_point()}),
+        labels={key: names[key] for key in SHOWN},
         validation=None if cross_validation is None else read_validation(cross_validation),
     )
 
@@ -72,7 +74,3 @@ def _command(overrides: list[str]) -> str:
     kept = [key for key in overrides if not key.startswith(PLACES)]
     shown = ["data.root=DIR" if key.startswith("data.root=") else key for key in kept]
     return " ".join(["python scripts/cross_validate.py", *shown])
-
-
-def _weights(content: dict[str, Any]) -> list[Any]:
-    return [x for x in checkpoint.network_state(content).values() if x.is_floating_point()]
