@@ -1,4 +1,4 @@
-"""A network for other programs: `python scripts/export.py checkpoint=runs/.../last.ckpt output=model.onnx`."""
+"""A network for other programs, or a slim checkpoint: `python scripts/export.py checkpoint=RUN output=model.onnx`."""
 
 import sys
 from pathlib import Path
@@ -17,26 +17,63 @@ USE = {
 
 @hydra.main(config_path="../conf", config_name="export", version_base="1.3")
 def main(cfg: DictConfig) -> None:
-    """Write the network with normalisation, padding and sigmoid inside, and say how it compares with PyTorch."""
+    """Write the file, compared with the checkpoint before it is kept."""
     with mistakes_in_one_line():
         if cfg.checkpoint is None:
             raise UserError("checkpoint= is missing; give checkpoint=FILE.ckpt and output=FILE.onnx")
-        import unetkit
-        from unetkit.checkpoint import read
-        from unetkit.export import SIZES, export
+        if cfg.format == "checkpoint":
+            write_checkpoint(cfg, path_of("output", cfg.output))
+        elif cfg.format not in USE:
+            raise UserError(f"format={cfg.format} must be one of {', '.join(USE)} or checkpoint")
+        elif cfg.half or cfg.card is not None or cfg.scores is not None:
+            raise UserError(f"half=, card= and scores= are for format=checkpoint, not for format={cfg.format}")
+        else:
+            write_program(cfg, path_of("output", cfg.output))
 
-        file = path_of("output", cfg.output)
-        predictor = unetkit.load(cfg.checkpoint)
-        card = read(cfg.checkpoint)["unetkit"]
-        classes = card["model"]["num_classes"]
-        names = card["data"].get("class_names")
-        difference = export(predictor, file, cfg.format, classes=max(classes, 2), class_names=names)
-        sizes = ", ".join("x".join(map(str, size)) for size in SIZES)
-        print(f"compared with PyTorch at {sizes}")
-        print(
-            f"wrote {file} ({file.stat().st_size / 1e6:.1f} MB), largest difference {difference:.1e}; "
-            f"run it: {USE[cfg.format].format(file=file)}"
-        )
+
+def write_program(cfg: DictConfig, file: Path) -> None:
+    """Write the network with normalisation, padding and sigmoid inside, and say how it compares with PyTorch."""
+    import unetkit
+    from unetkit.checkpoint import read
+    from unetkit.export import SIZES, export
+
+    predictor = unetkit.load(cfg.checkpoint)
+    card = read(cfg.checkpoint)["unetkit"]
+    classes = card["model"]["num_classes"]
+    names = card["data"].get("class_names")
+    difference = export(predictor, file, cfg.format, classes=max(classes, 2), class_names=names)
+    sizes = ", ".join("x".join(map(str, size)) for size in SIZES)
+    print(f"compared with PyTorch at {sizes}")
+    print(
+        f"wrote {file} ({file.stat().st_size / 1e6:.1f} MB), largest difference {difference:.1e}; "
+        f"run it: {USE[cfg.format].format(file=file)}"
+    )
+
+
+def write_checkpoint(cfg: DictConfig, file: Path) -> None:
+    """Write a copy without the state of training, and its model card."""
+    from unetkit.slim import write_slim
+
+    if file.suffix != ".ckpt":
+        raise UserError(f"output={file} must end in .ckpt for format=checkpoint")
+    if cfg.scores is not None and cfg.card is None:
+        raise UserError(f"scores={cfg.scores} is for a model card; give card=FILE.md")
+    difference = write_slim(cfg.checkpoint, file, half=cfg.half)
+    written = f"{file} ({file.stat().st_size / 1e6:.2f} MB)"
+    if cfg.card is not None:
+        from unetkit.report import model_card
+
+        card = path_of("card", cfg.card)
+        scores = None if cfg.scores is None else path_of("scores", cfg.scores)
+        text = model_card(file, scores)
+        try:
+            card.parent.mkdir(parents=True, exist_ok=True)
+            card.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"card={card} can't be written: {error.strerror or error}") from error
+        written += f" and {card}"
+    print(f"wrote {written}, largest difference {difference:.1e} of probabilities")
+    print(f"next: python scripts/predict.py checkpoint={file} input=FILE_OR_FOLDER")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ LAYERS = (
     ("tiling",),
     ("module", "inference", "loggers", "results", "drawing", "doctor"),
     ("callbacks", "checkpoint", "prediction", "export"),
-    ("records", "importing", "resuming", "demo"),
+    ("records", "importing", "resuming", "slim", "demo"),
     ("evaluation",),
     ("report",),
     ("training",),

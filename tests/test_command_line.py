@@ -39,7 +39,9 @@ def test_what_is_no_path_is_named(typed: str) -> None:
         path_of("output", override.value())
 
 
-@pytest.mark.parametrize("name", ["predict", "evaluate", "export", "doctor", "draw", "demo", "import_checkpoint"])
+@pytest.mark.parametrize(
+    "name", ["predict", "evaluate", "compare", "export", "doctor", "draw", "demo", "import_checkpoint"]
+)
 def test_help_says_what_a_script_does_and_what_its_keys_mean(name: str) -> None:
     script = ROOT / "scripts" / f"{name}.py"
     done = subprocess.run([sys.executable, str(script), "--help"], capture_output=True, text=True, check=True)

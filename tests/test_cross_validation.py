@@ -88,7 +88,7 @@ def test_all_folds_from_training_to_an_ensemble(tmp_path: Path) -> None:
     ("override", "said"),
     [
         ("cross_validation.folds=[2]", r"cross_validation.folds=\[2\] must be some of 0 to 1"),
-        ("data.split=fraction", "data.split=fraction has no folds"),
+        ("data.split=fraction", "data.split=fraction has no folds; use kfold, contiguous or mosaic"),
     ],
 )
 def test_mistakes_are_named(override: str, said: str, tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
+from unetkit.data.mosaic import find_mosaics
 from unetkit.training import prepare_data
 
 ROOT = Path(__file__).parent.parent
@@ -29,6 +31,23 @@ def test_tgs_salt_as_downloaded(tmp_path: Path) -> None:
     assert set(data.images.shapes) == {(101, 101, 1)}
     assert set(data.masks.shapes) == {(101, 101)}
     assert max(data.masks[i].max() for i in range(50)) == 1
+
+
+@needs("tgs-salt")
+def test_tgs_tiles_of_one_mosaic_stay_together(tmp_path: Path) -> None:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        options = ["data=tgs_salt", f"data.root={DATA / 'tgs-salt'}", f"data.cache_dir={tmp_path}"]
+        data = prepare_data(compose("train", [*options, "data.split=mosaic", "run_dir=unused"]))
+    assert data.split.count("val") == 640
+    groups = find_mosaics((pair.id, data.images[i]) for i, pair in enumerate(data.pairs))
+    several = [np.flatnonzero(groups == group) for group in np.flatnonzero(np.bincount(groups) > 1)]
+    assert 220 < sum(map(len, several)) < 350  # few of Kaggle's 22,000 neighbours are among these
+    assert max(map(len, several)) < 10
+    assert all(len({data.split[i] for i in members}) == 1 for members in several)
+    # Masks were not looked at, but are alike in a mosaic.
+    spread = np.mean([np.ptp(data.coverage[members]) for members in several])
+    shuffled = np.random.default_rng(0).permutation(data.coverage)
+    assert spread < 0.7 * np.mean([np.ptp(shuffled[members]) for members in several])
 
 
 @needs("isbi2012")

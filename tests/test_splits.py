@@ -125,7 +125,11 @@ def test_a_wrong_csv_is_named(content: str | bytes, message: str, tmp_path: Path
 @pytest.mark.parametrize(
     ("method", "options", "message"),
     [
-        ("random", {}, r"data\.split=random must be fraction, kfold, contiguous, recreation or the path of a \.csv"),
+        (
+            "random",
+            {},
+            r"data\.split=random must be fraction, kfold, contiguous, mosaic, recreation or the",
+        ),
         ("missing.csv", {}, r"data\.split=missing\.csv can't be read"),
         ("fraction", {"val_fraction": 0.0}, r"data\.val_fraction=0\.0 must be between 0 and 1"),
         ("fraction", {"val_fraction": 1.0}, r"data\.val_fraction=1\.0 must be between 0 and 1"),

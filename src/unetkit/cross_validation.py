@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unetkit import checkpoint
+from unetkit.data.splits import FOLDS
 from unetkit.errors import UserError
 from unetkit.evaluation import (
     LabelledImages,
@@ -28,6 +29,7 @@ from unetkit.evaluation import (
     write_summary,
 )
 from unetkit.metrics import THRESHOLDS, Counts, iou, kaggle_score, threshold_counts
+from unetkit.slim import slim
 from unetkit.training import train
 
 log = logging.getLogger(__name__)
@@ -94,8 +96,8 @@ def chosen_folds(cfg: DictConfig) -> list[int]:
     folds = list(known) if cfg.cross_validation.folds is None else list(cfg.cross_validation.folds)
     if not folds or not set(folds) <= set(known):
         raise UserError(f"cross_validation.folds={folds} must be some of 0 to {cfg.data.folds - 1} (data.folds)")
-    if cfg.data.split not in ("kfold", "contiguous"):
-        raise UserError(f"data.split={cfg.data.split} has no folds; use kfold or contiguous")
+    if cfg.data.split not in FOLDS:
+        raise UserError(f"data.split={cfg.data.split} has no folds; use {', '.join(FOLDS[:-1])} or {FOLDS[-1]}")
     return folds
 
 
@@ -169,10 +171,9 @@ def write_ensemble(folder: Path, runs: Sequence[Path], chosen: PostProcessing | 
     """Each fold's weights and card, without the state of its training, for `scripts/predict.py`."""
     folder.mkdir(parents=True, exist_ok=True)
     for run in runs:
-        content = checkpoint.read(run / "checkpoints" / "last.ckpt")
-        card: dict[str, Any] = {**content["unetkit"], **(chosen._asdict() if chosen else {})}
-        state = {f"network.{key}": value for key, value in checkpoint.network_state(content).items()}
-        torch.save({"unetkit": card, "state_dict": state, "epoch": content["epoch"]}, folder / f"{run.name}.ckpt")
+        content = slim(checkpoint.read(run / "checkpoints" / "last.ckpt"))
+        content["unetkit"] = {**content["unetkit"], **(chosen._asdict() if chosen else {})}
+        torch.save(content, folder / f"{run.name}.ckpt")
 
 
 def conclude(summary: Summary, base: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
@@ -45,6 +46,9 @@ def announce(data: SegmentationDataModule, module: SegmentationModule) -> None:
         *(facts[key] for key in ("name", "train", "val", "test")),
         100 * facts["empty_masks"],
     )
+    if data.mosaics is not None:
+        several = np.bincount(data.mosaics)
+        log.info("%d tiles have a neighbour among the others, which stays on their side", several[several > 1].sum())
     jpegs = sum(pair.mask is not None and is_jpeg(pair.mask) for pair in data.pairs)
     if jpegs:
         log.info("%d masks are JPEG, which blurs outlines: read to the nearest value; PNG keeps them", jpegs)

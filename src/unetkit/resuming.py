@@ -24,7 +24,7 @@ def read_resumed(cfg: DictConfig) -> dict[str, Any] | None:
     if cfg.weights is not None:
         raise UserError("checkpoint= goes on with a run, weights= starts a new one; give one of them")
     content = checkpoint.read(cfg.checkpoint)
-    if "epoch" not in content:
+    if "loops" not in content:  # imported, or slim
         raise UserError(f"checkpoint={cfg.checkpoint} holds weights and no run to go on with; start with weights=")
     epochs = int(content["epoch"]) + 1
     if cfg.trainer.max_epochs is not None and 0 <= cfg.trainer.max_epochs <= epochs:

@@ -19,6 +19,7 @@ from unetkit.data.dataset import VOID, EpochSampler, IndexDataset, PairDataset, 
 from unetkit.data.device_augment import DeviceAugmentation
 from unetkit.data.files import read_image
 from unetkit.data.masks import MaskCode, class_names_of, read_mask
+from unetkit.data.mosaic import VERSION, find_mosaics
 from unetkit.data.preprocessing import Preprocessing, find_value_range, mean_and_std, probe
 from unetkit.data.resident import PairsOnDevice, as_it_is, free_memory
 from unetkit.data.sources import Pair
@@ -42,7 +43,7 @@ class SegmentationDataModule(L.LightningDataModule):
         cache_dir: Where decoded images are kept.
         split: See `unetkit.data.splits.assign_split`; it and the next three rule unless the pairs say their split.
         val_fraction: Share of validation pairs, for `split="fraction"`.
-        folds: Number of folds, for `kfold` and `contiguous`.
+        folds: Number of folds, for `kfold`, `contiguous` and `mosaic`.
         fold: The validation fold, from 0.
         mask_values: Values in the mask files that stand for class 0, 1, ...; None for binary masks, or for 0 to
             `num_classes` - 1 where these are more than 2.
@@ -104,6 +105,7 @@ class SegmentationDataModule(L.LightningDataModule):
             "seed": seed,
         }
         self.split_method = split
+        self.mosaics: NDArray[np.int64] | None = None  # by pair, where asked for
         self.mask_code = MaskCode.of_keys(num_classes, mask_values, mask_colours, ignore_index)
         self.given_names = class_names
         self.expected = {"channels": channels, "num_classes": num_classes}
@@ -245,6 +247,7 @@ class SegmentationDataModule(L.LightningDataModule):
         return {
             "name": self.name,
             **({"split": self.split_method, **self.split_options} if self._is_split_by_us else {"split": "folders"}),
+            **({} if self.mosaics is None else {"mosaics": len(np.unique(self.mosaics))}),
             **{part: self.split.count(part) for part in ("train", "val", "test")},
             "empty_masks": round(float(np.mean(self.coverage == 0)), 4),
             "foreground": round(float(np.nanmean(self.coverage)), 4),
@@ -332,10 +335,20 @@ class SegmentationDataModule(L.LightningDataModule):
         self._is_split_by_us = bool(free)
         if free:
             ids = [self.pairs[i].id for i in free]
-            chosen = assign_split(self.split_method, ids, self.coverage[free], **self.split_options)
+            if self.split_method == "mosaic":
+                self.mosaics = self._find_mosaics()[free]
+            chosen = assign_split(
+                self.split_method, ids, self.coverage[free], groups=self.mosaics, **self.split_options
+            )
             for i, side in zip(free, chosen, strict=True):
                 given[i] = side
         return [str(side) for side in given]
+
+    def _find_mosaics(self) -> NDArray[np.int64]:
+        def found() -> Any:
+            return find_mosaics((pair.id, read_image(pair.image)) for pair in self.pairs).tolist()
+
+        return np.array(cached_json(self.cache_dir, [*self._key, VERSION], found, "mosaics"), np.int64)
 
     def _agree(self, key: str, found: int) -> int:
         expected = self.expected[key]

@@ -12,6 +12,9 @@ from unetkit.errors import UserError
 
 Split = list[str]  # "train", "val", "test" or "unused" for each pair
 
+FOLDS = ("kfold", "contiguous", "mosaic")  # the methods that heed `folds` and `fold`
+STRATA = 20  # of coverage, at most, for groups
+
 RECREATION_SEED, RECREATION_SIZE = 47, 3200
 
 
@@ -24,24 +27,26 @@ def assign_split(
     folds: int,
     fold: int,
     seed: int,
+    groups: NDArray[np.int64] | None = None,
 ) -> Split:
     """`train` or `val` (or, from a CSV, `test` or `unused`) for each pair.
 
     Args:
         method: `fraction` (stratified), `kfold` (stratified), `contiguous` (folds of neighbours in the order of
-            names, for slices of a volume), `recreation` (U_net_recreation's), or the path of a CSV (id,split), such
-            as the `split.csv` of an earlier run.
+            names, for slices of a volume), `mosaic` (stratified folds of whole groups), `recreation`
+            (U_net_recreation's), or the path of a CSV (id,split), such as the `split.csv` of an earlier run.
         ids: Names of the pairs, sorted.
         coverage: Share of foreground of each mask, in [0, 1].
         val_fraction: Share of validation pairs, for `fraction`.
-        folds: Number of folds, for `kfold` and `contiguous`.
+        folds: Number of folds, for those of `FOLDS`.
         fold: The fold that validates, from 0.
         seed: Of the random order within equal coverage.
+        groups: What belongs together, as a number for each pair, for `mosaic`.
 
     Raises:
         UserError: If an argument does not fit, or a side of the split would be empty.
     """
-    if method in ("kfold", "contiguous") and not 0 <= fold < folds <= len(ids):
+    if method in FOLDS and not 0 <= fold < folds <= len(ids):
         raise UserError(f"data.fold={fold} of data.folds={folds} does not fit {len(ids)} pairs; folds count from 0")
     if method == "fraction":
         split = _mark(_systematic_sample(coverage, val_fraction, seed))
@@ -49,12 +54,16 @@ def assign_split(
         split = _mark(stratified_folds(coverage, folds, seed) == fold)
     elif method == "contiguous":
         split = _mark(np.arange(len(ids)) * folds // len(ids) == fold)
+    elif method == "mosaic":
+        assert groups is not None  # the caller has the pixels
+        split = _mark(grouped_folds(coverage, groups, folds, seed) == fold)
     elif method == "recreation":
         split = _recreation(ids)
     elif method.endswith(".csv"):
         split = _read(Path(method), ids)
     else:
-        raise UserError(f"data.split={method} must be fraction, kfold, contiguous, recreation or the path of a .csv")
+        known = ", ".join(("fraction", *FOLDS))
+        raise UserError(f"data.split={method} must be {known}, recreation or the path of a .csv")
     for side in ("train", "val"):
         if side not in split:
             raise UserError(f"data.split={method} leaves no pair for {side}; there are {len(ids)} pairs in all")
@@ -70,6 +79,31 @@ def stratified_folds(coverage: NDArray[np.float64], folds: int, seed: int) -> ND
         block = order[start : start + folds]
         result[block] = rng.permutation(folds)[: len(block)]
     return result
+
+
+def grouped_folds(coverage: NDArray[np.float64], groups: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:
+    """The fold of each pair, so that no group is torn apart and every fold has about the same spread of coverage.
+
+    The largest groups come first; each goes to the fold that has least of its strata of coverage so far.
+
+    Raises:
+        UserError: If there are fewer groups than folds.
+    """
+    _, groups, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    if len(sizes) < folds:
+        raise UserError(f"data.folds={folds}, but the pairs belong to only {len(sizes)} groups; lower data.folds")
+    rng = np.random.default_rng(seed)
+    strata = min(STRATA, len(coverage) // folds)
+    contents = np.zeros((len(sizes), strata), np.int64)
+    order = np.lexsort((rng.permutation(len(coverage)), coverage))
+    np.add.at(contents, (groups[order], np.arange(len(order)) * strata // len(order)), 1)
+    filled = np.zeros((folds, strata), np.int64)
+    chosen = np.empty(len(sizes), np.int64)
+    for group in np.lexsort((rng.permutation(len(sizes)), -sizes)):
+        ties = rng.permutation(folds)
+        chosen[group] = np.lexsort((ties, filled.sum(1), filled @ contents[group]))[0]
+        filled[chosen[group]] += contents[group]
+    return chosen[groups]
 
 
 def write_split(path: Path, ids: Sequence[str], split: Split) -> None:

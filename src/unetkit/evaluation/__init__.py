@@ -2,20 +2,24 @@ from unetkit.evaluation.bootstrap import Interval, bootstrap, difference, resamp
 from unetkit.evaluation.images import LabelledImages, check_images, find_images, of_folder
 from unetkit.evaluation.measure import Measured, Measures, measure, measure_image
 from unetkit.evaluation.models import Model, open_models
+from unetkit.evaluation.paired import Comparison, Run, compare_runs, read_runs
 from unetkit.evaluation.scores import LOWER_IS_BETTER, Statistic, per_image, statistics
 from unetkit.evaluation.summary import Summary, empty_masks, summarise, write_scores, write_summary
 
 __all__ = [
     "LOWER_IS_BETTER",
+    "Comparison",
     "Interval",
     "LabelledImages",
     "Measured",
     "Measures",
     "Model",
+    "Run",
     "Statistic",
     "Summary",
     "bootstrap",
     "check_images",
+    "compare_runs",
     "difference",
     "empty_masks",
     "find_images",
@@ -24,6 +28,7 @@ __all__ = [
     "of_folder",
     "open_models",
     "per_image",
+    "read_runs",
     "resamples",
     "statistics",
     "summarise",

@@ -59,19 +59,20 @@ def statistics(measured: Measured, label: int | None = None) -> dict[str, Statis
     confusion, curves = measured.measures.confusion.double(), measured.measures.curves[:, every].double()
     found: dict[str, Statistic] = {}
     for name, scores in per_image(measured).items():
-        found[f"per_image/{name}"] = _mean(scores[:, every].mean(1))
+        found[f"per_image/{name}"] = mean_over_images(scores[:, every].mean(1))
     for name, formula in FORMULAS.items():
         found[f"pooled/{name}"] = _pooled(confusion, formula, every)
     found["pooled/average_precision"] = lambda weights: average_precision(_sums(weights, curves)).nanmean(1)
     if label is None:
         calibration = measured.measures.calibration
-        found["per_image/accuracy"] = _mean(pixel_accuracy(confusion).double())
+        found["per_image/accuracy"] = mean_over_images(pixel_accuracy(confusion).double())
         found["pooled/accuracy"] = lambda weights: pixel_accuracy(_sums(weights, confusion))
         found["pooled/ece"] = lambda weights: calibration_error(_sums(weights, calibration))
     return found
 
 
-def _mean(scores: Tensor) -> Statistic:
+def mean_over_images(scores: Tensor) -> Statistic:
+    """The mean of scores (N,) of images."""
     return lambda weights: (weights @ scores) / weights.sum(1)
 
 

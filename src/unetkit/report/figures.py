@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from unetkit.evaluation import Measured, Summary, per_image
+from unetkit.evaluation import Comparison, Measured, Summary, per_image
 from unetkit.metrics import THRESHOLDS, Counts, iou, precision, recall, threshold_counts
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -163,6 +163,19 @@ def differences(summary: Summary, names: Mapping[str, str]) -> Figure:
     axes.set_xlabel(f"difference to\n{next(iter(summary['models']))}\n(right is better)")
     if len(summary["differences"]) > 1:
         axes.legend()
+    return figure
+
+
+def paired_differences(comparison: Comparison, score: str, label: str) -> Figure:
+    """The score of each image less the baseline's, sorted: left of the flat part it is worse, right of it better."""
+    figure, axes = _panel()
+    axes.axhline(0, color="0.5", linewidth=0.8)
+    for index, (run, gap) in enumerate(comparison.gaps[score].items()):
+        mean, low, high = comparison.differences[run][score]
+        text = f"{run}: {mean:+.4f} ({low:+.4f} to {high:+.4f})"
+        axes.step(np.arange(len(gap)), np.sort(gap), where="mid", label=text, **_style(index))
+    axes.set(xlabel="image, sorted by difference", ylabel=f"{label} less that of\n{comparison.runs[0].name}")
+    figure.legend(loc="outside upper center")
     return figure
 
 

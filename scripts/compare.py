@@ -1,0 +1,63 @@
+"""Paired differences of runs, image by image: `python scripts/compare.py runs=[BASELINE,OTHER]`."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hydra
+from omegaconf import DictConfig
+
+from unetkit.command_line import help_wanted, path_of, quoted_paths
+from unetkit.errors import UserError, mistakes_in_one_line
+
+if TYPE_CHECKING:
+    from unetkit.evaluation import Comparison
+
+
+@hydra.main(config_path="../conf", config_name="compare", version_base="1.3")
+def main(cfg: DictConfig) -> None:
+    """Write the comparison as JSON, CSV, Markdown and a picture, and tell the main figures."""
+    with mistakes_in_one_line():
+        comparison = compare(cfg)
+    first = comparison.runs[0].name
+    for run in comparison.runs:
+        left_out = len(run.rows) - len(comparison.ids)
+        note = f" (without {left_out} images that not all runs were scored on)" if left_out else ""
+        print(f"{run.name}{note}" + (", the baseline" if run.name == first else ""))
+        for score, (mean, low, high) in comparison.means[run.name].items():
+            print(f"  {score:<8}{mean:.4f}  95 % interval {low:.4f} to {high:.4f}", end="")
+            if run.name != first:
+                gap, low, high = comparison.differences[run.name][score]
+                better, worse = comparison.wins(run.name, score)
+                print(f"; less {first}: {gap:+.4f} ({low:+.4f} to {high:+.4f})", end="")
+                print(f", better on {better} images, worse on {worse}", end="")
+            print()
+    written = "comparison.md, comparison.csv, comparison.json and differences.png"
+    print(f"{len(comparison.ids)} images in common; wrote {written} to {cfg.output}")
+
+
+def compare(cfg: DictConfig) -> "Comparison":
+    """Hold all runs against the first, and write what is found."""
+    from unetkit.evaluation import compare_runs, read_runs
+    from unetkit.report import write_comparison
+
+    if cfg.runs is None:
+        raise UserError("runs= is missing; give runs=[BASELINE,OTHER], folders that hold a scores.csv")
+    if not isinstance(cfg.bootstrap, int) or cfg.bootstrap < 100:
+        raise UserError(f"bootstrap={cfg.bootstrap} must be a whole number of at least 100")
+    if not isinstance(cfg.seed, int) or cfg.seed < 0:
+        raise UserError(f"seed={cfg.seed} must be a whole number of at least 0")
+    output = path_of("output", cfg.output)
+    comparison = compare_runs(read_runs(cfg.runs, cfg.names), cfg.bootstrap, cfg.seed)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        write_comparison(output, comparison)
+    except OSError as error:
+        raise UserError(f"output={output} can't be written ({error}); give another folder") from error
+    return comparison
+
+
+if __name__ == "__main__":
+    help_wanted(sys.argv, __doc__, Path(__file__).parent.parent / "conf" / "compare.yaml")
+    sys.argv = quoted_paths(sys.argv)
+    main()

@@ -1,0 +1,76 @@
+"""A model card in Markdown: what a checkpoint is, what it was trained on, what it reaches, and how to use it.
+
+After Mitchell et al., *Model Cards for Model Reporting*, 2019.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+
+from unetkit import checkpoint
+from unetkit.errors import UserError
+from unetkit.report.page import SCORES
+
+SHOWN = ("per_image/kaggle", "per_image/iou", "per_image/dice", "pooled/iou")
+# Keys of a command line that say where it ran, and not what was trained.
+PLACES = ("hydra.", "run_dir=", "data.cache_dir=", "trainer.enable_progress_bar=", "cross_validation.folds=", "logger")
+
+
+def model_card(file: Path, cross_validation: Path | None) -> str:
+    """The card of a checkpoint.
+
+    Args:
+        file: The checkpoint.
+        cross_validation: The directory of the cross-validation that it is a fold of, for its scores, or None.
+
+    Raises:
+        UserError: If either can't be read.
+    """
+    content = checkpoint.read(file)
+    network = checkpoint.build_network(content["unetkit"]["model"], file)
+    weights = checkpoint.network_state(content).values()
+    names = {key: label for key, label, _ in SCORES}
+    loader = jinja2.PackageLoader("unetkit.report", "")
+    environment = jinja2.Environment(
+        loader=loader,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )  # without autoescape: it is Markdown
+    return environment.get_template("model_card.md.jinja").render(
+        name=file.stem,
+        file=file,
+        megabytes=file.stat().st_size / 1e6,
+        card=content["unetkit"],
+        epochs=content["epoch"] + 1 if "epoch" in content else None,
+        parameters=sum(p.numel() for p in network.parameters()),
+        precision=sorted({str(x.dtype).removeprefix("torch.") for x in weights if x.is_floating_point()}),
+        labels={key: names[key] for key in SHOWN},
+        validation=None if cross_validation is None else read_validation(cross_validation),
+    )
+
+
+def read_validation(folder: Path) -> dict[str, Any]:
+    """What a cross-validation left: its `summary`, those of its `folds`, and the `command`, where known.
+
+    Raises:
+        UserError: If there is no such summary.
+    """
+    try:
+        summary = json.loads((folder / "summary.json").read_text())
+        folds = [json.loads((folder / name / "summary.json").read_text()) for name in summary["folds"]]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"scores={folder} is no directory that scripts/cross_validate.py has finished") from error
+    typed = folder / ".hydra" / "overrides.yaml"
+    overrides = yaml.safe_load(typed.read_text()) if typed.is_file() else None
+    return {"summary": summary, "folds": folds, "command": None if overrides is None else _command(overrides)}
+
+
+def _command(overrides: list[str]) -> str:
+    kept = [key for key in overrides if not key.startswith(PLACES)]
+    shown = ["data.root=DIR" if key.startswith("data.root=") else key for key in kept]
+    return " ".join(["python scripts/cross_validate.py", *shown])
