@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -56,7 +57,7 @@ CONF = ROOT / "conf"
 REFERENCE = "unet_milesial"
 SIDE, BATCH = 128, 2  # of the images that `networks` times a network on
 RECREATION_SCORE = 0.549  # Kaggle's, of U_net_recreation's small network on the whole 101x101 frame
-PEERS = ("segmentation_models_pytorch", "monai")
+PEERS = ("segmentation_models_pytorch", "monai.networks.nets", "monai.inferers")
 
 Row = dict[str, Any]
 Answer = tuple[list[Row], list[str]]  # the table, and what is to be said below it
@@ -71,7 +72,7 @@ def main() -> None:
         name = answer.__name__
         question = questions.add_parser(name, help=about, description=about)
         question.set_defaults(run=answer)
-        question.add_argument("--rounds", type=int, default=rounds, help="paired rounds after one to warm up")
+        question.add_argument("--rounds", type=int, default=rounds, help="paired rounds; the median is shown")
         question.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the CPU")
         question.add_argument("--device", default="cpu", help="auto, cpu or cuda")
         question.add_argument("--output", type=Path, default=Path("benchmark") / f"{name}.json")
@@ -191,17 +192,23 @@ def shown(value: object) -> str:
 
 
 def paired(
-    contenders: dict[str, Callable[[], object]], rounds: int, device: torch.device, work: float = 1
+    contenders: dict[str, Callable[[], object]],
+    rounds: int,
+    device: torch.device,
+    work: float = 1,
+    *,
+    warm_up: bool = True,
 ) -> dict[str, Row]:
     """Seconds of each contender, of which the first is ours: median, interquartile range, and ratio to ours.
 
     Args:
         contenders: What to time, by name.
-        rounds: In which each of them runs once, after one round to warm up.
+        rounds: In which each of them runs once.
         device: On which they work.
         work: Images that each run does, for images per second.
+        warm_up: Whether to begin with a round that does not count.
     """
-    for run in contenders.values():
+    for run in contenders.values() if warm_up else ():
         run()
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
@@ -239,7 +246,9 @@ def peak_mib(device: torch.device, work: Callable[..., object], *arguments: Any)
     It is done in a process of its own, forked from one that has only imported what is needed.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch._dynamo", "unetkit.training", *PEERS, "monai.inferers"])
+    context.set_forkserver_preload(
+        ["torch._dynamo", "unetkit.training", *(name for name in PEERS if name in sys.modules)]
+    )
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(_growth, device, torch.get_num_threads(), work, *arguments).result()
 
@@ -475,6 +484,9 @@ def step(
     """Training steps of the same network on the same tensors, in our way and in the peers'."""
     rows: list[Row] = []
     left_out: dict[str, None] = {}  # a set that keeps its order
+    for case in cases:  # before the first peak is measured, which must not count what is imported
+        with suppress(UserError):
+            [network(milesial) for network, _ in CASES[case].contenders.values()]
     for size in sizes:
         for name in tqdm(cases, f"{size} px", unit="case", leave=False):
             pixels = (large_batch if CASES[name].is_large else small_batch) * SIDE**2
@@ -896,7 +908,7 @@ def startup(rounds: int, device: torch.device, ours: list[str]) -> Answer:
             "python train.py trainer.max_steps=1": [python, script, *one_step, f"hydra.run.dir={folder}/run", *ours],
         }
         runs = {name: partial(run_process, command, Path(folder)) for name, command in commands.items()}
-        measured = paired(runs, rounds, device)
+        measured = paired(runs, rounds, device, warm_up=False)
     torchs = measured["import torch"]["rounds"]
     rows = []
     for name, row in measured.items():
