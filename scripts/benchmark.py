@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -192,7 +192,7 @@ def shown(value: object) -> str:
 
 
 def paired(
-    contenders: dict[str, Callable[[], object]],
+    contenders: Mapping[str, Callable[[], object]],
     rounds: int,
     device: torch.device,
     work: float = 1,
@@ -220,12 +220,17 @@ def paired(
 
 def elapsed(run: Callable[[], object], device: torch.device) -> float:
     """Seconds of a call, what it left to the GPU included."""
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    wait()
+    work_ends(device)
     started = time.perf_counter()
     run()
-    wait()
+    work_ends(device)
     return time.perf_counter() - started
+
+
+def work_ends(device: torch.device) -> None:
+    """Wait for what a GPU has still to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def statistics_of(seconds: Sequence[float], ours: Sequence[float], work: float = 1) -> Row:
@@ -320,7 +325,7 @@ class Training:
         with torch.autocast(self.device, self.half, enabled=self.half is not None):
             loss = self.objective(self.logits(images), target)
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if self.clip is not None:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.parameters, self.clip)
