@@ -80,7 +80,7 @@ def test_quality_on_sections_of_our_own(tmp_path: Path) -> None:
     data = write(tmp_path / "data", count=12, size=36, seed=0)
     options = ["experiment=tgs_quick", *TINY, "data.batch_size=4", f"data.cache_dir={tmp_path / 'cache'}"]
     answer = asked(tmp_path, "quality", "--data", str(data), "--ours", *options, "trainer.max_epochs=2")
-    assert [row["images"] for row in answer["rows"]] == [9, 18]
+    assert [row["images"] for row in answer["rows"]] == [10, 20]
     assert "0.549 is" in answer["said"][0]
 
 
