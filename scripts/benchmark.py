@@ -1,14 +1,38 @@
-"""Measurements: `python scripts/benchmark.py memory`, `python scripts/benchmark.py networks`."""
+"""Measurements, a subcommand for each question: `python scripts/benchmark.py step --milesial DIR`.
+
+Contenders run in turn in paired rounds, so that a slow moment strikes all alike; medians and ratios are shown. Each
+question prints a table and writes it, with the rounds and the machine, to `benchmark/QUESTION.json`.
+"""
 
 import argparse
+import csv
 import gc
+import importlib
+import itertools
 import json
+import multiprocessing
+import os
+import platform
+import shlex
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import cv2
+import lightning as L
+import numpy as np
 import torch
+import torch.nn.functional as F
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -17,25 +41,79 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
+from unetkit.checkpoint import find_device
+from unetkit.data import Preprocessing, folder_pairs, tgs_salt_pairs
+from unetkit.data.files import FileRef, read_image
+from unetkit.data.synthetic import write as write_synthetic
 from unetkit.errors import UserError, mistakes_in_one_line
-from unetkit.models import UNet, activation_bytes, mirror_pad
-from unetkit.training import library_mistakes, train
+from unetkit.inference import Ensemble, Predictor
+from unetkit.models import activation_bytes, centre_crop, classify, mirror_pad, probabilities
+from unetkit.module import parameter_groups
+from unetkit.prediction import FilePredictor, Wanted
+from unetkit.training import choose_precision, library_mistakes, train
 
-CONF = Path(__file__).parent.parent / "conf"
-LARGE = (64, 128, 256, 512, 1024)
+ROOT = Path(__file__).resolve().parent.parent
+CONF = ROOT / "conf"
 REFERENCE = "unet_milesial"
-SIDE, BATCH = 128, 2  # of the images that a network is timed on
+SIDE, BATCH = 128, 2  # of the images that `networks` times a network on
+RECREATION_SCORE = 0.549  # Kaggle's, of U_net_recreation's small network on the whole 101x101 frame
+PEERS = ("segmentation_models_pytorch", "monai.networks.nets", "monai.inferers")
+
+Row = dict[str, Any]
+Answer = tuple[list[Row], list[str]]  # the table, and what is to be said below it
 
 
 def main() -> None:
-    """Run the measurement that is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    questions = parser.add_subparsers(required=True, metavar="{memory,networks}")
-    question = questions.add_parser("memory", help="what each setting of gradient_checkpointing keeps and costs")
-    question.set_defaults(run=memory)
-    question.add_argument("--size", type=int, default=256, help="side of the image, in pixels")
-    question.add_argument("--channels", type=int, nargs="+", default=LARGE, help="of each level")
-    question.add_argument("--rounds", type=int, default=5, help="paired rounds; the median is shown")
+    """Answer the question that is asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    questions = parser.add_subparsers(required=True, dest="question", metavar="QUESTION")
+
+    def ask(answer: Callable[..., Answer], about: str, rounds: int) -> argparse.ArgumentParser:
+        name = answer.__name__
+        question = questions.add_parser(name, help=about, description=about)
+        question.set_defaults(run=answer)
+        question.add_argument("--rounds", type=int, default=rounds, help="paired rounds; the median is shown")
+        question.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the CPU")
+        question.add_argument("--device", default="cpu", help="auto, cpu or cuda")
+        question.add_argument("--output", type=Path, default=Path("benchmark") / f"{name}.json")
+        return question
+
+    question = ask(step, "images/s and peak memory of a training step, against peers", 5)
+    question.add_argument("--sizes", type=int, nargs="+", default=[128, 512], help="sides of the images, in pixels")
+    question.add_argument("--small-batch", type=int, default=32, help="images of 128x128 for networks under 1 M")
+    question.add_argument("--large-batch", type=int, default=8, help="for larger ones; as many pixels at other sizes")
+    question.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    question.add_argument("--milesial", type=Path, help="a clone of milesial/Pytorch-UNet")
+
+    question = ask(epoch, "seconds of a whole epoch of train.py, against milesial's train.py", 1)
+    question.add_argument("--data", type=Path, help="TGS Salt as downloaded, or images/ and masks/; default: synthetic")
+    question.add_argument("--images", type=int, default=64, help="of them")
+    question.add_argument("--epochs", type=int, default=3, help="of which the first is not counted")
+    question.add_argument("--batch", type=int, default=8, help="images in a batch; milesial's own default is 1")
+    question.add_argument("--ours", nargs="*", default=["model=unet_milesial"], help="overrides of train.py")
+    question.add_argument("--milesial", type=Path, help="a clone of milesial/Pytorch-UNet")
+
+    question = ask(memory, "what each setting of gradient_checkpointing keeps and costs", 3)
+    question.add_argument("--model", default="unet_large", help="of conf/model")
+    question.add_argument("--sizes", type=int, nargs="+", default=[128, 512, 1024], help="sides of the one image")
+    question.add_argument("--timed", type=int, default=512, help="the size of which steps are run, too")
+    question.add_argument("--precision", default="16", help="as trainer.precision: 16 or 32")
+
+    question = ask(predict, "images/s and peak memory of prediction, against MONAI's sliding window", 3)
+    question.add_argument("--model", default="unet_small", help="of conf/model")
+    question.add_argument("--section", type=int, nargs="+", default=[2048], help="sides of the large images, in pixels")
+    question.add_argument("--tile", type=int, default=1024)
+    question.add_argument("--overlap", type=int, default=128)
+    question.add_argument("--images", type=int, default=256, help="small ones, of 101x101")
+    question.add_argument("--batch", type=int, default=32, help="of small ones")
+
+    question = ask(quality, "images and seconds until U_net_recreation's score is passed on TGS Salt", 1)
+    question.add_argument("--data", type=Path, required=True, help="TGS Salt as downloaded")
+    question.add_argument("--ours", nargs="*", default=["experiment=tgs_quick"], help="overrides of train.py")
+
+    question = ask(startup, "seconds until train.py shows its help, its configuration and makes a step", 5)
+    question.add_argument("--ours", nargs="*", default=[], help="overrides of train.py")
+
     question = questions.add_parser("networks", help="a table of the networks of conf/model; goes on where it stopped")
     question.set_defaults(run=networks)
     question.add_argument("--models", nargs="+", default=every_network(), help="default: all")
@@ -43,26 +121,809 @@ def main() -> None:
     question.add_argument("--count", type=int, default=500, help="synthetic images, of which a fifth validates")
     question.add_argument("--rounds", type=int, default=5, help="paired rounds; the median is shown")
     question.add_argument("--output", type=Path, default=Path("benchmark"), help="folder of networks.md, networks.json")
+
     arguments = vars(parser.parse_args())
+    name, run = arguments.pop("question"), arguments.pop("run")
     with mistakes_in_one_line():
-        arguments.pop("run")(**arguments)
+        if run is networks:
+            networks(**arguments)
+        else:
+            publish(name, run, **arguments)
 
 
-def memory(size: int, channels: list[int], rounds: int) -> None:
-    """Bytes kept for the backward pass, and time of a step, at each setting of gradient_checkpointing."""
-    settings: list[int | str] = ["none", *range(1, len(channels)), "all"]
-    x = torch.randn(1, 1, size, size)
-    network = {s: UNet(1, 1, channels, gradient_checkpointing=s) for s in settings}
-    kept = {s: activation_bytes(network[s], x) for s in settings}
-    seconds: dict[int | str, list[float]] = {s: [] for s in settings}
-    for _ in range(rounds):  # each round runs every setting, so that a slow moment strikes all alike
+def publish(name: str, run: Callable[..., Answer], threads: int, device: str, output: Path, **options: Any) -> None:
+    """Ask a question; print and write the answer."""
+    torch.set_num_threads(threads)
+    place = find_device(device)
+    rows, sentences = run(device=place, **options)
+    command = shlex.join(["python", *sys.argv])
+    about = machine(place)
+    print("\n".join([table(rows), *sentences, f"{command}\n{about['device']}, {threads} threads, {about['date']}"]))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    content = {"question": name, "command": command, "machine": about, "rows": rows, "said": sentences}
+    output.write_text(json.dumps(content, indent=2) + "\n")
+    print(f"wrote {output}")
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """Where and with what something was measured."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    cpu = next((x.partition(": ")[2] for x in lines if x.startswith("model name")), platform.processor())
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu,
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "bf16 in hardware": any(" avx512_bf16" in x or " amx_bf16" in x for x in lines),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: installed(name) for name in ("torch", "lightning", "segmentation-models-pytorch", "monai")},
+        },
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def installed(package: str) -> str | None:
+    """A package's version; None without it."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def table(rows: list[Row]) -> str:
+    """Rows as aligned columns; lists, such as single rounds, are for the JSON alone."""
+    columns = [key for key, value in rows[0].items() if not isinstance(value, list)]
+    cells = [columns, *([shown(row.get(column)) for column in columns] for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    numeric = [not isinstance(rows[0][column], str) for column in columns]
+    return "\n".join(
+        "  ".join(cell.rjust(w) if n else cell.ljust(w) for cell, w, n in zip(line, widths, numeric, strict=True))
+        for line in cells
+    )
+
+
+def shown(value: object) -> str:
+    """A number with three digits that count."""
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return "-" if value is None else str(value)
+
+
+def paired(
+    contenders: Mapping[str, Callable[[], object]],
+    rounds: int,
+    device: torch.device,
+    work: float = 1,
+    *,
+    warm_up: bool = True,
+) -> dict[str, Row]:
+    """Seconds of each contender, of which the first is ours: median, interquartile range, and ratio to ours.
+
+    Args:
+        contenders: What to time, by name.
+        rounds: In which each of them runs once.
+        device: On which they work.
+        work: Images that each run does, for images per second.
+        warm_up: Whether to begin with a round that does not count.
+    """
+    for run in contenders.values() if warm_up else ():
+        run()
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, run in contenders.items():
+            gc.collect()
+            seconds[name].append(elapsed(run, device))
+    return {name: statistics_of(values, next(iter(seconds.values())), work) for name, values in seconds.items()}
+
+
+def elapsed(run: Callable[[], object], device: torch.device) -> float:
+    """Seconds of a call, what it left to the GPU included."""
+    work_ends(device)
+    started = time.perf_counter()
+    run()
+    work_ends(device)
+    return time.perf_counter() - started
+
+
+def work_ends(device: torch.device) -> None:
+    """Wait for what a GPU has still to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def statistics_of(seconds: Sequence[float], ours: Sequence[float], work: float = 1) -> Row:
+    """Of paired rounds."""
+    quartiles = statistics.quantiles(seconds, n=4, method="inclusive") if len(seconds) > 1 else [seconds[0]] * 3
+    return {
+        "seconds": quartiles[1],
+        "IQR": quartiles[2] - quartiles[0],
+        "images/s": work / quartiles[1],
+        "time / unetkit's": statistics.median(a / b for a, b in zip(seconds, ours, strict=True)),
+        "rounds": list(seconds),
+    }
+
+
+def peak_mib(device: torch.device, work: Callable[..., object], *arguments: Any) -> float:
+    """Most memory that work takes beyond what is imported: on a CPU all that the process holds, on a GPU its tensors.
+
+    It is done in a process of its own, forked from one that has only imported what is needed.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["torch._dynamo", "unetkit.training", *(name for name in PEERS if name in sys.modules)]
+    )
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(_growth, device, torch.get_num_threads(), work, *arguments).result()
+
+
+def _growth(device: torch.device, threads: int, work: Callable[..., object], *arguments: Any) -> float:
+    torch.set_num_threads(threads)
+    before = _peak(device)
+    work(*arguments)
+    return (_peak(device) - before) / 2**20
+
+
+def _peak(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    import resource  # which Windows lacks
+
+    unit = 1 if sys.platform == "darwin" else 1024  # Linux counts KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def peer(module: str, place: Path | None = None) -> Any:
+    """A peer's module.
+
+    Raises:
+        UserError: If it is not installed, or no clone was given.
+    """
+    if place is not None and str(place.absolute()) not in sys.path:
+        sys.path.insert(0, str(place.absolute()))
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise UserError(f"{module} can't be imported ({error}); install it, or give its clone") from error
+
+
+# step: a network and images on one device, and the ways to train it.
+
+
+@dataclass
+class Training:
+    """A way to train a network; called, it makes a step.
+
+    Attributes:
+        network: That is trained.
+        objective: The loss of logits and class indices.
+        optimizer: Of its parameters.
+        half: The type of what autocast finds fit for it; None for float32.
+        clip: Norm of the gradients above which they are scaled down.
+        layout: Memory order of images.
+    """
+
+    network: nn.Module
+    objective: Callable[[Tensor, Tensor], Tensor]
+    optimizer: torch.optim.Optimizer
+    half: torch.dtype | None = None
+    clip: float | None = None
+    layout: torch.memory_format = torch.contiguous_format
+
+    def __post_init__(self) -> None:
+        self.parameters = list(self.network.parameters())
+        self.scaler = torch.amp.GradScaler(self.device, enabled=self.half == torch.float16)
+
+    @property
+    def device(self) -> str:
+        """Where the network is."""
+        return next(self.network.parameters()).device.type
+
+    def __call__(self, images: Tensor, target: Tensor) -> float:
+        """Make a step on images (B, C, H, W) and class indices (B, H, W), and give the loss."""
+        with torch.autocast(self.device, self.half, enabled=self.half is not None):
+            loss = self.objective(self.logits(images), target)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        if self.clip is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return loss.item()
+
+    def logits(self, images: Tensor) -> Tensor:
+        """What the network says of images."""
+        logits: Tensor = self.network(images.to(memory_format=self.layout))
+        return logits
+
+
+def half_of(device: torch.device) -> torch.dtype:
+    """The 16-bit type that unetkit, as torch's autocast, takes on a device."""
+    return torch.float16 if choose_precision(16, device.type) == "16-mixed" else torch.bfloat16
+
+
+def unetkits(network: nn.Module, device: torch.device, clone: Path | None, amp: bool = True) -> Training:
+    """As train.py does by default, in trainer.precision=16."""
+    cfg = composed("unet_small")
+    loss = instantiate(cfg.loss, _convert_="all")
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def objective(logits: Tensor, target: Tensor) -> Tensor:
+        target = centre_crop(target, *logits.shape[2:])
+        value: Tensor = loss(logits, target, torch.ones_like(target, dtype=torch.bool))
+        return value
+
+    optimizer = instantiate(cfg.optimizer, _convert_="all")(parameter_groups(network))
+    half = half_of(device) if amp else None
+    return Training(network, objective, optimizer, half, cfg.trainer.gradient_clip_val, torch.channels_last)
+
+
+def plain(network: nn.Module, device: torch.device, clone: Path | None, amp: bool = False) -> Training:
+    """As U_net_recreation and most scripts do: channels first, Adam, binary cross-entropy on what comes out."""
+    network.to(device)
+
+    def objective(logits: Tensor, target: Tensor) -> Tensor:
+        target = centre_crop(target, *logits.shape[2:])
+        return F.binary_cross_entropy_with_logits(logits[:, 0], target.float())
+
+    optimizer = torch.optim.Adam(network.parameters(), 1e-4, weight_decay=1e-4)
+    return Training(network, objective, optimizer, half_of(device) if amp else None)
+
+
+def milesials(network: nn.Module, device: torch.device, clone: Path | None, amp: bool = False) -> Training:
+    """As milesial's train.py does for two classes."""
+    dice_loss = peer("utils.dice_score", clone).dice_loss
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def objective(logits: Tensor, target: Tensor) -> Tensor:
+        classes = F.one_hot(target, 2).permute(0, 3, 1, 2).float()
+        dice: Tensor = dice_loss(F.softmax(logits, dim=1).float(), classes, multiclass=True)
+        return F.cross_entropy(logits, target) + dice
+
+    optimizer = torch.optim.RMSprop(network.parameters(), 1e-5, weight_decay=1e-8, momentum=0.999, foreach=True)
+    return Training(network, objective, optimizer, half_of(device) if amp else None, 1.0, torch.channels_last)
+
+
+def from_conf(name: str, clone: Path | None) -> nn.Module:
+    """A network of conf/model."""
+    network: nn.Module = instantiate(composed(name).model, _convert_="all")
+    return network
+
+
+def milesial_unet(clone: Path | None) -> nn.Module:
+    """Of the clone.
+
+    Raises:
+        UserError: If none was given.
+    """
+    if clone is None:
+        raise UserError("milesial's U-Net: give --milesial DIR, a clone of milesial/Pytorch-UNet")
+    network: nn.Module = peer("unet", clone).UNet(n_channels=3, n_classes=2)
+    return network
+
+
+def smp_unet(clone: Path | None) -> nn.Module:
+    """U-Net over a ResNet-34."""
+    network: nn.Module = peer("segmentation_models_pytorch").Unet("resnet34", encoder_weights=None, in_channels=1)
+    return network
+
+
+def monai_unet(clone: Path | None) -> nn.Module:
+    """BasicUNet as MONAI sets it up."""
+    network: nn.Module = peer("monai.networks.nets").BasicUNet(spatial_dims=2, in_channels=1, out_channels=1)
+    return network
+
+
+Network = Callable[[Path | None], nn.Module]
+Way = Callable[[nn.Module, torch.device, Path | None], Training]
+
+
+@dataclass(frozen=True)
+class Case:
+    """Contenders that train one network, on the same tensors.
+
+    Attributes:
+        contenders: A network and a way to train it, by name; ours first.
+        is_large: Whether it takes the smaller batch.
+        channels: Of the images.
+        classes: Of the logits.
+    """
+
+    contenders: dict[str, tuple[Network, Way]]
+    is_large: bool = False
+    channels: int = 1
+    classes: int = 1
+
+
+def against_plain(name: str, peer_name: str, **facts: Any) -> Case:
+    """A network of conf/model, trained in our way and in the plain one."""
+    network = partial(from_conf, name)
+    return Case({"unetkit": (network, unetkits), peer_name: (network, plain)}, **facts)
+
+
+CASES = {
+    "unet_recreation_small": against_plain("unet_recreation_small", "U_net_recreation: NCHW fp32", channels=3),
+    "unet_small": against_plain("unet_small", "NCHW fp32"),
+    "unet_base": against_plain("unet_base", "NCHW fp32"),
+    "unet_large": against_plain("unet_large", "NCHW fp32", is_large=True),
+    "unet_milesial": Case(
+        {
+            "unetkit": (partial(from_conf, "unet_milesial"), unetkits),
+            "milesial": (milesial_unet, milesials),
+            "milesial --amp": (milesial_unet, partial(milesials, amp=True)),
+        },
+        is_large=True,
+        channels=3,
+        classes=2,
+    ),
+    "SMP Unet-ResNet34": Case(
+        {
+            "unetkit": (smp_unet, unetkits),
+            "SMP: NCHW fp32": (smp_unet, plain),
+            "SMP: NCHW amp": (smp_unet, partial(plain, amp=True)),
+        },
+        is_large=True,
+    ),
+    "MONAI BasicUNet": Case(
+        {
+            "unetkit": (monai_unet, unetkits),
+            "MONAI: NCHW fp32": (monai_unet, plain),
+            "MONAI: NCHW amp": (monai_unet, partial(plain, amp=True)),
+        },
+        is_large=True,
+    ),
+}
+
+
+def step(
+    rounds: int,
+    device: torch.device,
+    sizes: list[int],
+    small_batch: int,
+    large_batch: int,
+    cases: list[str],
+    milesial: Path | None,
+) -> Answer:
+    """Training steps of the same network on the same tensors, in our way and in the peers'."""
+    rows: list[Row] = []
+    left_out: dict[str, None] = {}  # a set that keeps its order
+    for case in cases:  # before the first peak is measured, which must not count what is imported
+        with suppress(UserError):
+            [network(milesial) for network, _ in CASES[case].contenders.values()]
+    for size in sizes:
+        for name in tqdm(cases, f"{size} px", unit="case", leave=False):
+            pixels = (large_batch if CASES[name].is_large else small_batch) * SIDE**2
+            batch = max(pixels // size**2, 1)
+            images, target = random_batch(CASES[name], batch, size, device)
+            trainings: dict[str, Training] = {}
+            for contender in CASES[name].contenders:
+                try:
+                    trainings[contender] = training_of(name, contender, device, milesial)
+                except UserError as error:
+                    left_out[f"left out: {error}"] = None
+            check_alike({n: t.logits(images) for n, t in trainings.items()}, batch, CASES[name].classes)
+            peaks = {n: peak_mib(device, two_steps, name, n, batch, size, device, milesial) for n in trainings}
+            runs = {n: partial(t, images, target) for n, t in trainings.items()}
+            for n, row in paired(runs, rounds, device, work=batch).items():
+                rows.append({"network": name, "pixels": size, "batch": batch, "way": n, "peak MiB": peaks[n], **row})
+    return rows, list(left_out)
+
+
+def random_batch(case: Case, batch: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Images (B, C, size, size) and class indices (B, size, size)."""
+    draw = torch.Generator().manual_seed(0)
+    images = torch.rand(batch, case.channels, size, size, generator=draw)
+    return images.to(device), (images[:, 0] > 0.5).long().to(device)
+
+
+def training_of(case: str, contender: str, device: torch.device, clone: Path | None) -> Training:
+    """A contender, ready."""
+    network, way = CASES[case].contenders[contender]
+    torch.manual_seed(0)
+    return way(network(clone), device, clone)
+
+
+def two_steps(case: str, contender: str, batch: int, size: int, device: torch.device, clone: Path | None) -> None:
+    """The second has the optimiser's state, too."""
+    training = training_of(case, contender, device, clone)
+    images, target = random_batch(CASES[case], batch, size, device)
+    for _ in range(2):
+        training(images, target)
+
+
+def check_alike(logits: dict[str, Tensor], batch: int, classes: int) -> None:
+    """Stop where contenders don't do the same thing.
+
+    Raises:
+        UserError: If shapes differ, or are not those of logits.
+    """
+    shapes = {name: tuple(x.shape) for name, x in logits.items()}
+    if len(set(shapes.values())) != 1 or next(iter(shapes.values()))[:2] != (batch, classes):
+        raise UserError(f"the contenders' logits differ in shape, so they are not compared: {shapes}")
+
+
+# epoch: whole processes on the same files.
+
+
+class Clock(L.Callback):
+    """Writes the time when each epoch begins, and when the last ends, into a JSON list; given to train.py by name.
+
+    Args:
+        file: To write.
+    """
+
+    def __init__(self, file: str) -> None:
+        self.file = Path(file)
+        self.times: list[float] = []
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """An epoch begins, and with it the one before ends, its validation and checkpoints included."""
+        self.times.append(time.time())
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The last epoch is over."""
+        self.times.append(time.time())
+        self.file.write_text(json.dumps(self.times))
+
+
+def epoch(
+    rounds: int,
+    device: torch.device,
+    data: Path | None,
+    images: int,
+    epochs: int,
+    batch: int,
+    ours: list[str],
+    milesial: Path | None,
+) -> Answer:
+    """Whole epochs of train.py and of milesial's, each as a process on the same PNG files.
+
+    Raises:
+        UserError: If there are too few epochs.
+    """
+    if epochs < 2:
+        raise UserError(f"--epochs {epochs} must be at least 2, since the first is not counted")
+    seconds: dict[str, list[float]] = {}
+    waits: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        files = write_pairs(Path(folder) / "data", data, images)
+        loops: dict[str, Callable[[Path], list[float]]] = {
+            f"unetkit, batch {batch}": partial(our_loop, files, epochs, batch, device, ours, waits)
+        }
+        if milesial is not None:
+            theirs = partial(their_loop, milesial, files, epochs)
+            loops["milesial, batch 1 (its default)"] = partial(theirs, [])
+            loops[f"milesial --amp, batch {batch}"] = partial(theirs, ["--amp", "--batch-size", str(batch)])
+        for number in range(rounds):
+            for name, loop in tqdm(loops.items(), f"round {number + 1}", unit="run", leave=False):
+                work = Path(folder) / f"{len(seconds)}-{number}"
+                work.mkdir()
+                seconds[name] = seconds.get(name, []) + loop(work)
+    rows = [
+        {"loop": name, "images": images, **statistics_of(values, next(iter(seconds.values())), images)}
+        for name, values in seconds.items()
+    ]
+    sentences = [] if milesial else ["left out: milesial's loop; give --milesial DIR, a clone of milesial/Pytorch-UNet"]
+    if waits:
+        sentences.append(f"unetkit's network waits for data in {statistics.median(waits):.1%} of the time")
+    return rows, sentences
+
+
+def write_pairs(root: Path, data: Path | None, count: int) -> Path:
+    """The first pairs of a data set as RGB images and masks of 0 and 255 in PNG, in `images/` and `masks/`.
+
+    Raises:
+        UserError: If there are fewer.
+    """
+    source = write_synthetic(root / "synthetic", count=count, size=101, seed=0) if data is None else data
+    is_tgs = (source / "train.csv").exists() or (source / "train.zip").exists()
+    pairs = (tgs_salt_pairs if is_tgs else folder_pairs)(source)[:count]
+    if len(pairs) < count:
+        raise UserError(f"--images {count}, but {source} holds {len(pairs)}")
+    for kind in ("images", "masks"):
+        (root / kind).mkdir(parents=True)
+    for number, pair in enumerate(pairs):
+        if pair.mask is None:
+            raise UserError(f"{pair.image} has its mask as run lengths, but milesial's loop reads files; unpack masks/")
+        image = read_image(pair.image)
+        image = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
+        cv2.imwrite(str(root / "images" / f"{number:05}.png"), image)
+        cv2.imwrite(str(root / "masks" / f"{number:05}.png"), (read_image(pair.mask) > 0).astype(np.uint8) * 255)
+    return root
+
+
+def our_loop(
+    files: Path, epochs: int, batch: int, device: torch.device, ours: list[str], waits: list[float], work: Path
+) -> list[float]:
+    """Seconds of the epochs of train.py but the first; what the network waited goes into `waits`."""
+    options = ["data=folder", f"data.root={files}", f"data.cache_dir={work / 'cache'}", "data.val_fraction=0.1"]
+    options += [f"data.batch_size={batch}", "trainer.precision=16", f"trainer.max_epochs={epochs}"]
+    times, run_dir = run_train(work, [*options, f"trainer.accelerator={accelerator(device)}", *ours])
+    wait = json.loads((run_dir / "summary.json").read_text()).get("data_wait")
+    waits += [] if wait is None else [wait]
+    return [end - start for start, end in itertools.pairwise(times[1:])]
+
+
+def run_train(work: Path, options: list[str]) -> tuple[list[float], Path]:
+    """Run train.py: when it was started and its epochs began and the last ended, and its run directory."""
+    clock, run_dir = work / "clock.json", work / "run"
+    added = ["+callbacks.clock._target_=benchmark.Clock", f"+callbacks.clock.file={clock}"]
+    paths = [str(Path(__file__).resolve().parent), os.environ.get("PYTHONPATH", "")]
+    run_process(
+        [sys.executable, str(ROOT / "train.py"), *options, f"hydra.run.dir={run_dir}", *added],
+        cwd=work,
+        PYTHONPATH=os.pathsep.join(filter(None, paths)),
+    )
+    return json.loads(clock.read_text()), run_dir
+
+
+def accelerator(device: torch.device) -> str:
+    """Lightning's name for a device."""
+    return "gpu" if device.type == "cuda" else device.type
+
+
+def their_loop(clone: Path, files: Path, epochs: int, options: list[str], work: Path) -> list[float]:
+    """Seconds of the epochs of milesial's train.py but the first: it writes a checkpoint at the end of each."""
+    (work / "data").mkdir()
+    (work / "data" / "imgs").symlink_to(files / "images")
+    (work / "data" / "masks").symlink_to(files / "masks")
+    command = [sys.executable, str((clone / "train.py").absolute()), "--scale", "1", "--epochs", str(epochs), *options]
+    run_process(command, cwd=work)
+    ends = [(work / "checkpoints" / f"checkpoint_epoch{n + 1}.pth").stat().st_mtime for n in range(epochs)]
+    return [end - start for start, end in itertools.pairwise(ends)]
+
+
+def run_process(command: list[str], cwd: Path, **environment: str) -> None:
+    """Run a process to its end, with as many threads as this one and W&B offline.
+
+    Raises:
+        UserError: If it fails.
+    """
+    threads = str(torch.get_num_threads())
+    settings = {"OMP_NUM_THREADS": threads, "WANDB_MODE": "offline", "WANDB_SILENT": "true", **environment}
+    done = subprocess.run(command, cwd=cwd, env=os.environ | settings, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise UserError(f"{shlex.join(command)} failed:\n{done.stderr[-2000:]}")
+
+
+# memory: gradient checkpointing.
+
+
+def memory(rounds: int, device: torch.device, model: str, sizes: list[int], timed: int, precision: str) -> Answer:
+    """Bytes kept for the backward pass at each size, and peak and time of a step at one, for each setting."""
+    amp = choose_precision(precision, device.type) != "32-true"
+    settings: list[int | str] = ["none", *range(1, len(composed(model).model.channels)), "all"]
+    trainings = {s: checkpointing(model, s, amp, device) for s in settings}
+    rows: list[Row] = []
+    for size in tqdm(sorted({*sizes, timed}), unit="size", leave=False):
+        x, y = image_of(trainings["none"].network, model, size, device)
+        kept = {s: kept_bytes(training, x) for s, training in trainings.items()}
+        measured: dict[str, Row] = {}
+        if size == timed:
+            measured = paired({str(s): partial(t, x, y) for s, t in trainings.items()}, rounds, device)
         for s in settings:
-            seconds[s].append(step(network[s], x))
-    print(f"UNet({list(channels)}), one image of {size}x{size}, {torch.get_num_threads()} CPU threads, fp32")
-    print(f"{'gradient_checkpointing':<24}{'kept, MiB':>10}{'of none':>10}{'time of none':>14}")
-    for s in settings:
-        ratio = statistics.median(a / b for a, b in zip(seconds[s], seconds["none"], strict=True))
-        print(f"{s!s:<24}{kept[s] / 2**20:>10.1f}{kept[s] / kept['none']:>10.0%}{ratio:>13.2f}x")
+            row = {"pixels": size, "level": str(s), "kept MiB": kept[s] / 2**20, "of none": kept[s] / kept["none"]}
+            row |= {"peak MiB": None, "seconds": None, "IQR": None, "time of none": None}
+            if measured:
+                seconds = measured[str(s)]
+                row |= {"peak MiB": peak_mib(device, checkpointed_steps, model, s, amp, size, device)}
+                row |= {"seconds": seconds["seconds"], "IQR": seconds["IQR"], "rounds": seconds["rounds"]}
+                row["time of none"] = seconds["time / unetkit's"]
+            rows.append(row)
+    return rows, [advice(rows, timed)]
+
+
+def checkpointing(model: str, setting: int | str, amp: bool, device: torch.device) -> Training:
+    """The training of a network that computes so many levels again."""
+    torch.manual_seed(0)
+    network = instantiate(composed(model, f"model.gradient_checkpointing={setting}").model, _convert_="all")
+    return unetkits(network, device, None, amp)
+
+
+def image_of(network: nn.Module, model: str, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """An image (1, C, size, size) and its class indices."""
+    return random_batch(Case({}, channels=composed(model).model.in_channels), 1, size, device)
+
+
+def kept_bytes(training: Training, x: Tensor) -> int:
+    """For the backward pass of x, in the training's precision; weights in it included where they are copies."""
+    with torch.autocast(training.device, training.half, enabled=training.half is not None):
+        return activation_bytes(training.network, x.to(memory_format=training.layout))
+
+
+def checkpointed_steps(model: str, setting: int | str, amp: bool, size: int, device: torch.device) -> None:
+    """Two steps of a new network."""
+    training = checkpointing(model, setting, amp, device)
+    x, y = image_of(training.network, model, size, device)
+    for _ in range(2):
+        training(x, y)
+
+
+def advice(rows: list[Row], size: int, most: float = 1.25) -> str:
+    """Which setting keeps least for how much time."""
+    affordable = [row for row in rows if row["pixels"] == size and row["time of none"] <= most]
+    best = min(affordable, key=lambda row: float(row["kept MiB"]))
+    return (
+        f"at {size} px, the least for at most {most:g}x the time: gradient_checkpointing={best['level']} keeps "
+        f"{best['of none']:.0%} in {best['time of none']:.2f}x"
+    )
+
+
+# predict: small images in batches, large ones in tiles.
+
+
+def predict(
+    rounds: int,
+    device: torch.device,
+    model: str,
+    section: list[int],
+    tile: int,
+    overlap: int,
+    images: int,
+    batch: int,
+) -> Answer:
+    """Prediction of the same network on the same pixels, by unetkit and by MONAI's sliding window."""
+    left_out = []
+    ways = {"unetkit": (our_tiles, our_section), "MONAI": (monai_tiles, monai_section)}
+    try:
+        peer("monai.inferers")
+    except UserError as error:
+        del ways["MONAI"]
+        left_out.append(f"left out: {error}")
+    ensemble = random_ensemble(model, device, tile, overlap)
+    pixels = np.random.default_rng(0).integers(0, 256, (images, 101, 101, 1), np.uint8)
+    said = {name: tiles(ensemble, pixels[:batch], batch) for name, (tiles, _) in ways.items()}
+    if any(not torch.allclose(said["unetkit"], other, atol=1e-4) for other in said.values()):
+        raise UserError("the contenders' probabilities differ, so they are not compared")
+    runs: dict[str, Callable[[], object]] = {
+        n: partial(tiles, ensemble, pixels, batch) for n, (tiles, _) in ways.items()
+    }
+    peaks = {
+        n: peak_mib(device, alone, tiles, model, device, tile, overlap, pixels, batch) for n, (tiles, _) in ways.items()
+    }
+    measured = paired(runs, rounds, device, images)
+    rows = [{"images": f"{images} of 101x101", "by": n, "peak MiB": peaks[n], **row} for n, row in measured.items()]
+    with tempfile.TemporaryDirectory() as folder:
+        for side in section:
+            path = Path(folder) / f"{side}.npy"
+            write_section(path, side)
+            outputs = {n: Path(folder) / f"{side}-{n}" for n in ways}
+            runs = {n: partial(ways[n][1], ensemble, path, outputs[n]) for n in ways}
+            peaks = {
+                n: peak_mib(device, alone, ways[n][1], model, device, tile, overlap, path, outputs[n]) for n in ways
+            }
+            measured = paired(runs, rounds, device)
+            masks = {n: np.load(next(output.rglob("*.npy")), mmap_mode="r") for n, output in outputs.items()}
+            if any((mask.shape, mask.dtype) != ((side, side), np.uint8) for mask in masks.values()):
+                raise UserError("the contenders' masks differ in kind, so they are not compared")
+            name = f"{side}x{side}"
+            rows += [{"images": name, "by": n, "peak MiB": peaks[n], **row} for n, row in measured.items()]
+    return rows, left_out
+
+
+def random_ensemble(model: str, device: torch.device, tile: int, overlap: int) -> Ensemble:
+    """A network with random weights, as `unetkit.load` gives a trained one."""
+    torch.manual_seed(0)
+    network = from_conf(model, None).to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    preprocessing = Preprocessing(1, mean=(0.5,), std=(0.3,))
+    return Ensemble([Predictor(network, preprocessing, tile=tile, overlap=overlap)])
+
+
+def alone(
+    work: Callable[..., object], model: str, device: torch.device, tile: int, overlap: int, *arguments: Any
+) -> None:
+    """Do it with a network of its own."""
+    work(random_ensemble(model, device, tile, overlap), *arguments)
+
+
+def write_section(path: Path, side: int) -> None:
+    """Noise (side, side) in a .npy, written strip by strip."""
+    file = np.lib.format.open_memmap(path, "w+", np.uint8, (side, side))
+    draw = np.random.default_rng(0)
+    for top in range(0, side, 256):
+        file[top : top + 256] = draw.integers(0, 256, file[top : top + 256].shape, np.uint8)
+    file.flush()
+
+
+def our_tiles(ensemble: Ensemble, pixels: np.ndarray[Any, Any], batch: int) -> Tensor:
+    """Probabilities (B, 1, H, W) of the last batch."""
+    for start in range(0, len(pixels), batch):
+        said = ensemble.probabilities([ensemble.prepare(image) for image in pixels[start : start + batch]])
+    return said
+
+
+@torch.inference_mode()
+def monai_tiles(ensemble: Ensemble, pixels: np.ndarray[Any, Any], batch: int) -> Tensor:
+    """The same by MONAI."""
+    for start in range(0, len(pixels), batch):
+        said = slide(ensemble, pixels[start : start + batch], pixels.shape[1], batch)
+    return said
+
+
+def our_section(ensemble: Ensemble, path: Path, output: Path) -> None:
+    """From a .npy to the .npy of its mask, as scripts/predict.py does with write=masks mask_format=npy."""
+    FilePredictor(ensemble, Wanted(output, ["masks"], "npy")).run([FileRef(path)])
+
+
+@torch.inference_mode()
+def monai_section(ensemble: Ensemble, path: Path, output: Path) -> None:
+    """The same by MONAI."""
+    output.mkdir(exist_ok=True)
+    probability = slide(ensemble, np.load(path)[None, ..., None], ensemble.tile, 1)
+    np.save(output / "mask.npy", classify(probability, 0.5)[0].numpy().astype(np.uint8) * 255)
+
+
+def slide(ensemble: Ensemble, pixels: np.ndarray[Any, Any], tile: int, batch: int) -> Tensor:
+    """Probabilities (B, 1, H, W) on the CPU of pixels (B, H, W, 1) by MONAI, with our overlap where there are tiles."""
+    member = ensemble.members[0]
+    device = next(member.network.parameters()).device
+    x = member.preprocessing.normalise(torch.from_numpy(pixels).permute(0, 3, 1, 2).to(device))
+    share = member.overlap / tile if tile < pixels.shape[1] else 0
+    logits = peer("monai.inferers").sliding_window_inference(x, (tile, tile), batch, member.network, overlap=share)
+    return probabilities(logits).cpu()
+
+
+# quality: time to U_net_recreation's score.
+
+
+def quality(rounds: int, device: torch.device, data: Path, ours: list[str]) -> Answer:
+    """Kaggle's score on the whole frames of the validation fold after each epoch, until it is passed and beyond."""
+    rows: list[Row] = []
+    sentences = []
+    for number in range(rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            started = time.time()
+            options = [*ours, f"data.root={data.absolute()}", f"trainer.accelerator={accelerator(device)}"]
+            times, run_dir = run_train(Path(folder), [*options, f"seed={47 + number}"])
+            summary = json.loads((run_dir / "summary.json").read_text())
+            with (run_dir / "metrics.csv").open(newline="") as file:
+                scores = [float(row["val/kaggle"]) for row in csv.DictReader(file) if row.get("val/kaggle")]
+        curve = [
+            {"seed": 47 + number, "images": summary["data"]["train"] * n, "seconds": end - started, "kaggle": score}
+            for n, (end, score) in enumerate(zip(times[1:], scores, strict=True), start=1)
+        ]
+        rows += curve
+        first = next((row for row in curve if row["kaggle"] > RECREATION_SCORE), None)
+        sentences.append(
+            f"seed {47 + number}: "
+            + (
+                f"{RECREATION_SCORE} is passed after {first['images']:,} images and {first['seconds']:.0f} s, which is "
+                f"1/{960_000 / first['images']:.0f} of U_net_recreation's images"
+                if first
+                else f"{RECREATION_SCORE} is not passed"
+            )
+        )
+    return rows, sentences
+
+
+# startup: from typing to the first answer.
+
+
+def startup(rounds: int, device: torch.device, ours: list[str]) -> Answer:
+    """Seconds of processes, `import torch` among them."""
+    python, script = sys.executable, str(ROOT / "train.py")
+    with tempfile.TemporaryDirectory() as folder:
+        one_step = ["trainer.max_steps=1", "trainer.limit_val_batches=1", f"trainer.accelerator={accelerator(device)}"]
+        commands = {
+            "python train.py --help": [python, script, "--help"],
+            "python train.py --cfg job": [python, script, "--cfg", "job", *ours],
+            "import torch": [python, "-c", "import torch"],
+            "python train.py trainer.max_steps=1": [python, script, *one_step, f"hydra.run.dir={folder}/run", *ours],
+        }
+        runs = {name: partial(run_process, command, Path(folder)) for name, command in commands.items()}
+        measured = paired(runs, rounds, device, warm_up=False)
+    torchs = measured["import torch"]["rounds"]
+    rows = []
+    for name, row in measured.items():
+        ratio = statistics.median(a / b for a, b in zip(row["rounds"], torchs, strict=True))
+        chosen = {key: row[key] for key in ("seconds", "IQR")}
+        rows.append({"command": name, **chosen, "time / import torch": ratio, "rounds": row["rounds"]})
+    return rows, []
+
+
+# networks: the table of docs/networks.md.
 
 
 def networks(models: list[str], epochs: int, count: int, rounds: int, output: Path) -> None:
@@ -145,20 +1006,20 @@ def relative_speed(network: nn.Module, x: Tensor, rounds: int) -> float:
     x, y = x.repeat(BATCH, 1, 1, 1), y.repeat(BATCH, 1, 1, 1)
     optimizers = {n: torch.optim.AdamW(n.parameters()) for n in (network, reference)}
     ratios = [
-        step(reference, y, optimizers[reference]) / step(network, x, optimizers[network]) for _ in range(rounds + 1)
+        one_step(reference, y, optimizers[reference]) / one_step(network, x, optimizers[network])
+        for _ in range(rounds + 1)
     ]
     network.zero_grad(set_to_none=True)
     return statistics.median(ratios[1:])
 
 
-def step(network: nn.Module, x: Tensor, optimizer: torch.optim.Optimizer | None = None) -> float:
-    """Seconds of a forward and a backward pass, and of the optimiser's step if one is given."""
+def one_step(network: nn.Module, x: Tensor, optimizer: torch.optim.Optimizer) -> float:
+    """Seconds of a forward and a backward pass and of the optimiser's step."""
     gc.collect()
     started = time.perf_counter()
     network(x).square().mean().backward()
-    if optimizer is not None:
-        optimizer.step()
-        optimizer.zero_grad()
+    optimizer.step()
+    optimizer.zero_grad()
     return time.perf_counter() - started
 
 

@@ -28,12 +28,30 @@ def checkpointed_levels(value: int | str, levels: int) -> int:
     return int(value)
 
 
-def run(block: nn.Module, recompute: bool, *inputs: Tensor) -> Tensor:
+def run(
+    block: nn.Module,
+    recompute: bool,
+    *inputs: Tensor,
+    before: Callable[[Tensor], Tensor] | None = None,
+    after: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
     """Run a block, either keeping its activations or computing them again (Chen et al. 2016, arXiv 1604.06174).
 
     The second run leaves BatchNorm's running statistics alone, so that they move once a step.
+
+    Args:
+        block: To run.
+        recompute: Whether to compute again.
+        inputs: Of the block, which are kept.
+        before: Done to the first input first, and again with the block: a pooling keeps 8 bytes for each maximum.
+        after: Done to the output, and again with the block, so that what the two hand over is not kept.
     """
-    output: Tensor = _recomputed(block, block, *inputs) if recompute else block(*inputs)
+
+    def forward(x: Tensor, *others: Tensor) -> Tensor:
+        y: Tensor = block(x if before is None else before(x), *others)
+        return y if after is None else after(y)
+
+    output: Tensor = _recomputed(block, forward, *inputs) if recompute else forward(*inputs)
     return output
 
 

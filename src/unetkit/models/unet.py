@@ -147,15 +147,16 @@ class UNet(nn.Module):
         x = mirror_pad(x, *map(self._missing, size))
         skips = []
         for level, block in enumerate(self.encoder):
-            if level > 0:
-                x = self.layers.max_pool(x)  # (B, channels[level - 1], H / 2**level, W / 2**level)
-            x = run(block, level < self.num_checkpointed, x)  # (B, channels[level], same)
+            pool = self.layers.max_pool if level > 0 else None
+            x = run(block, level < self.num_checkpointed, x, before=pool)  # (B, channels[level], H / 2**level, ...)
             skips.append(x)
         x = self.dropout(skips.pop())
         for block in self.decoder:
             level = len(skips) - 1
-            x = run(block, level < self.num_checkpointed, x, skips.pop())  # (B, decoder_channels[level], skip's size)
-        logits: Tensor = self.head(x)
+            head = self.head if level == 0 else None
+            x = run(block, level < self.num_checkpointed, x, skips.pop(), after=head)
+            # (B, decoder_channels[level], skip's size)
+        logits: Tensor = x if self.num_downsamplings else self.head(x)
         return centre_crop(logits, *(side - 2 * self.margin for side in size))
 
     def _missing(self, size: int) -> tuple[int, int]:
