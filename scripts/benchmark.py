@@ -28,6 +28,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import albumentations as A
 import cv2
 import lightning as L
 import numpy as np
@@ -42,12 +43,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from unetkit.checkpoint import find_device
-from unetkit.data import Preprocessing, folder_pairs, tgs_salt_pairs
+from unetkit.data import DeviceAugmentation, Preprocessing, folder_pairs, tgs_salt_pairs
 from unetkit.data.files import FileRef, read_image
 from unetkit.data.synthetic import write as write_synthetic
 from unetkit.errors import UserError, mistakes_in_one_line
 from unetkit.inference import Ensemble, Predictor
-from unetkit.models import activation_bytes, centre_crop, classify, mirror_pad, probabilities
+from unetkit.models import activation_bytes, centre_crop, classify, fold_norms, mirror_pad, probabilities
 from unetkit.module import parameter_groups
 from unetkit.prediction import FilePredictor, Wanted
 from unetkit.training import choose_precision, library_mistakes, train
@@ -98,6 +99,10 @@ def main() -> None:
     question.add_argument("--sizes", type=int, nargs="+", default=[128, 512, 1024], help="sides of the one image")
     question.add_argument("--timed", type=int, default=512, help="the size of which steps are run, too")
     question.add_argument("--precision", default="16", help="as trainer.precision: 16 or 32")
+
+    question = ask(augment, "pairs/s of elastic deformation, against other libraries", 7)
+    question.add_argument("--sizes", type=int, nargs="+", default=[101, 512], help="sides of the images, in pixels")
+    question.add_argument("--count", type=int, default=32, help="pairs at a time")
 
     question = ask(predict, "images/s and peak memory of prediction, against MONAI's sliding window", 3)
     question.add_argument("--model", default="unet_small", help="of conf/model")
@@ -344,11 +349,17 @@ def half_of(device: torch.device) -> torch.dtype:
     return torch.float16 if choose_precision(16, device.type) == "16-mixed" else torch.bfloat16
 
 
-def unetkits(network: nn.Module, device: torch.device, clone: Path | None, amp: bool = True) -> Training:
+def unetkits(
+    network: nn.Module,
+    device: torch.device,
+    clone: Path | None,
+    amp: bool = True,
+    layout: torch.memory_format = torch.channels_last,
+) -> Training:
     """As train.py does by default, in trainer.precision=16."""
     cfg = composed("unet_small")
     loss = instantiate(cfg.loss, _convert_="all")
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(device, memory_format=layout)  # type: ignore[call-overload]
 
     def objective(logits: Tensor, target: Tensor) -> Tensor:
         target = centre_crop(target, *logits.shape[2:])
@@ -357,10 +368,15 @@ def unetkits(network: nn.Module, device: torch.device, clone: Path | None, amp: 
 
     optimizer = instantiate(cfg.optimizer, _convert_="all")(parameter_groups(network))
     half = half_of(device) if amp else None
-    return Training(network, objective, optimizer, half, cfg.trainer.gradient_clip_val, torch.channels_last)
+    return Training(network, objective, optimizer, half, cfg.trainer.gradient_clip_val, layout)
 
 
-def plain(network: nn.Module, device: torch.device, clone: Path | None, amp: bool = False) -> Training:
+# The same loss and optimiser, where a peer brings a network but no training of its own.
+in_fp32 = partial(unetkits, amp=False, layout=torch.contiguous_format)
+in_amp = partial(unetkits, layout=torch.contiguous_format)
+
+
+def plain(network: nn.Module, device: torch.device, clone: Path | None) -> Training:
     """As U_net_recreation and most scripts do: channels first, Adam, binary cross-entropy on what comes out."""
     network.to(device)
 
@@ -368,8 +384,7 @@ def plain(network: nn.Module, device: torch.device, clone: Path | None, amp: boo
         target = centre_crop(target, *logits.shape[2:])
         return F.binary_cross_entropy_with_logits(logits[:, 0], target.float())
 
-    optimizer = torch.optim.Adam(network.parameters(), 1e-4, weight_decay=1e-4)
-    return Training(network, objective, optimizer, half_of(device) if amp else None)
+    return Training(network, objective, torch.optim.Adam(network.parameters(), 1e-4, weight_decay=1e-4))
 
 
 def milesials(network: nn.Module, device: torch.device, clone: Path | None, amp: bool = False) -> Training:
@@ -461,16 +476,16 @@ CASES = {
     "SMP Unet-ResNet34": Case(
         {
             "unetkit": (smp_unet, unetkits),
-            "SMP: NCHW fp32": (smp_unet, plain),
-            "SMP: NCHW amp": (smp_unet, partial(plain, amp=True)),
+            "SMP: NCHW fp32": (smp_unet, in_fp32),
+            "SMP: NCHW amp": (smp_unet, in_amp),
         },
         is_large=True,
     ),
     "MONAI BasicUNet": Case(
         {
             "unetkit": (monai_unet, unetkits),
-            "MONAI: NCHW fp32": (monai_unet, plain),
-            "MONAI: NCHW amp": (monai_unet, partial(plain, amp=True)),
+            "MONAI: NCHW fp32": (monai_unet, in_fp32),
+            "MONAI: NCHW amp": (monai_unet, in_amp),
         },
         is_large=True,
     ),
@@ -751,6 +766,152 @@ def advice(rows: list[Row], size: int, most: float = 1.25) -> str:
     )
 
 
+# augment: elastic deformations of pairs of image and mask, each as its library takes them, all about as far.
+
+Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+Deform = Callable[[], tuple[Any, Any]]  # images and masks, as the library gives them
+SAW, SLOPE = 40, 6  # a sawtooth by which displacements are measured: its length in pixels, and its rise of a pixel
+
+
+def augment(rounds: int, device: torch.device, sizes: list[int], count: int) -> Answer:
+    """Pairs per second of elastic deformations whose displacement has the root mean square of albumentations'."""
+    rows: list[Row] = []
+    sentences = []
+    for size in sizes:
+        images = np.random.default_rng(0).integers(0, 256, (count, size, size), np.uint8)
+        masks = (images > 127).astype(np.uint8)
+        strengths, missing = equal_strengths(size, device)
+        runs = {name: DEFORMERS[name][0](images, masks, strength, device) for name, strength in strengths.items()}
+        for run in runs.values():
+            check_pairs(*run(), (count, size, size))
+        for name, result in paired(runs, rounds, device, count).items():
+            row = {"size": size, "library": name, "batch": count, "ms/pair": 1000 * result["seconds"] / count}
+            pixels = displacement_px(name, strengths[name], size, device)
+            rows.append({**row, "RMS, px": pixels, **result})
+        sentences += missing
+    return rows, sorted(set(sentences))
+
+
+def equal_strengths(size: int, device: torch.device) -> tuple[dict[str, float], list[str]]:
+    """What to ask each library for, so that all displace as far as albumentations with alpha 120 and sigma 6."""
+    wanted = displacement_px("albumentations ElasticTransform", ALBUMENTATIONS_ALPHA, size, device)
+    strengths, missing = {}, []
+    for name, (_, strength) in DEFORMERS.items():
+        try:
+            closer = strength * wanted / displacement_px(name, strength, size, device)
+            strengths[name] = closer * wanted / displacement_px(name, closer, size, device)
+        except UserError as error:
+            missing.append(f"left out: {name}, {error}")
+    return strengths, missing
+
+
+def displacement_px(name: str, strength: float, size: int, device: torch.device, draws: int = 64) -> float:
+    """Root mean square of the displacement along x, by what becomes of a sawtooth."""
+    columns = np.arange(size)
+    saw = np.broadcast_to((SLOPE * (columns % SAW)).astype(np.uint8), (draws, size, size))
+    images, _ = DEFORMERS[name][0](np.ascontiguousarray(saw), np.zeros_like(saw), strength, device)()
+    away = np.abs(columns % SAW - SAW / 2) < SAW / 5  # from its edges
+    inside = np.abs(columns - size / 2) < size / 2 - SAW / 4
+    moved = as_array(images).reshape(saw.shape).astype(np.float64) - saw
+    return float(np.sqrt(np.square(moved[:, inside][:, :, inside & away] / SLOPE).mean()))
+
+
+def as_array(batch: Any) -> np.ndarray[Any, Any]:
+    """A batch, or a list of single images, on the CPU."""
+    return np.stack([np.asarray(torch.as_tensor(image).cpu()) for image in batch])
+
+
+def check_pairs(images: Any, masks: Any, shape: tuple[int, ...]) -> None:
+    """Whether these are images of that shape, and masks of nothing but 0 and 1."""
+    found = as_array(images), as_array(masks)
+    if any(x.size != np.prod(shape) for x in found) or not set(np.unique(found[1])) <= {0, 1}:
+        raise RuntimeError(f"{[x.shape for x in found]} are not pairs of images and binary masks of {shape}")
+
+
+def our_deformation(images: Bytes, masks: Bytes, strength: float, device: torch.device) -> Deform:
+    """unetkit's, of whole batches; what is drawn for them on the CPU is included."""
+    augmentation = DeviceAugmentation(0, flip=0, displacement_px=strength, elastic_p=1)
+    pixels, classes = (torch.from_numpy(x)[:, None].to(device) for x in (images, masks))
+    epochs, indices = itertools.count(), np.arange(len(images))
+
+    def deform() -> tuple[Tensor, Tensor]:
+        draws = augmentation.draw(next(epochs), indices, *images.shape[1:])
+        return augmentation.apply(pixels, classes, *(x.to(device, non_blocking=True) for x in draws))
+
+    return deform
+
+
+def albumentations_deformation(images: Bytes, masks: Bytes, strength: float, device: torch.device) -> Deform:
+    """Its ElasticTransform with sigma 6, and mirrored borders, pair by pair."""
+    transform = A.Compose([A.ElasticTransform(alpha=strength, sigma=6, border_mode=cv2.BORDER_REFLECT_101, p=1)])
+
+    def deform() -> tuple[list[Bytes], list[Bytes]]:
+        pairs = [transform(image=image, mask=mask) for image, mask in zip(images, masks, strict=True)]
+        return [pair["image"] for pair in pairs], [pair["mask"] for pair in pairs]
+
+    return deform
+
+
+def elasticdeform_deformation(images: Bytes, masks: Bytes, strength: float, device: torch.device) -> Deform:
+    """Its deform_random_grid with 3x3 points, linear for images and nearest for masks, pair by pair."""
+    library = peer("elasticdeform")
+
+    def deform() -> tuple[list[Bytes], list[Bytes]]:
+        pairs = [
+            library.deform_random_grid([image, mask], strength, 3, order=[1, 0], mode="mirror")
+            for image, mask in zip(images, masks, strict=True)
+        ]
+        return [image for image, _ in pairs], [mask for _, mask in pairs]
+
+    return deform
+
+
+def monai_deformation(images: Bytes, masks: Bytes, strength: float, device: torch.device) -> Deform:
+    """MONAI's Rand2DElasticd with about four points a side, pair by pair."""
+    transform = peer("monai.transforms").Rand2DElasticd(
+        keys=("image", "mask"),
+        spacing=images.shape[1] // 4,
+        magnitude_range=(strength, strength),
+        prob=1.0,
+        mode=("bilinear", "nearest"),
+        padding_mode="reflection",
+        device=device,
+    )
+    pixels, classes = (torch.from_numpy(x).float()[:, None].to(device) for x in (images, masks))
+
+    def deform() -> tuple[list[Tensor], list[Tensor]]:
+        pairs = [transform({"image": image, "mask": mask}) for image, mask in zip(pixels, classes, strict=True)]
+        return [pair["image"] for pair in pairs], [pair["mask"] for pair in pairs]
+
+    return deform
+
+
+def kornia_deformation(images: Bytes, masks: Bytes, strength: float, device: torch.device) -> Deform:
+    """Kornia's RandomElasticTransform, of whole batches."""
+    library = peer("kornia.augmentation")
+    elastic = library.RandomElasticTransform(
+        alpha=(strength, strength), align_corners=True, padding_mode="reflection", p=1.0
+    )
+    transform = library.AugmentationSequential(elastic, data_keys=["input", "mask"])
+    pixels, classes = (torch.from_numpy(x).float()[:, None].to(device) for x in (images, masks))
+
+    def deform() -> tuple[Tensor, Tensor]:
+        moved, mask = transform(pixels, classes)
+        return moved, mask
+
+    return deform
+
+
+ALBUMENTATIONS_ALPHA = 120.0
+DEFORMERS: dict[str, tuple[Callable[..., Deform], float]] = {  # with a strength to begin with
+    "unetkit DeviceAugmentation": (our_deformation, 2.0),
+    "albumentations ElasticTransform": (albumentations_deformation, ALBUMENTATIONS_ALPHA),
+    "elasticdeform": (elasticdeform_deformation, 2.0),
+    "MONAI Rand2DElastic": (monai_deformation, 0.2),
+    "kornia RandomElasticTransform": (kornia_deformation, 1.0),
+}
+
+
 # predict: small images in batches, large ones in tiles.
 
 
@@ -772,17 +933,16 @@ def predict(
     except UserError as error:
         del ways["MONAI"]
         left_out.append(f"left out: {error}")
-    ensemble = random_ensemble(model, device, tile, overlap)
+    made = {n: (model, device, tile, overlap, n == "unetkit") for n in ways}
+    ensembles = {n: random_ensemble(*arguments) for n, arguments in made.items()}
     pixels = np.random.default_rng(0).integers(0, 256, (images, 101, 101, 1), np.uint8)
-    said = {name: tiles(ensemble, pixels[:batch], batch) for name, (tiles, _) in ways.items()}
+    said = {n: tiles(ensembles[n], pixels[:batch], batch) for n, (tiles, _) in ways.items()}
     if any(not torch.allclose(said["unetkit"], other, atol=1e-4) for other in said.values()):
         raise UserError("the contenders' probabilities differ, so they are not compared")
     runs: dict[str, Callable[[], object]] = {
-        n: partial(tiles, ensemble, pixels, batch) for n, (tiles, _) in ways.items()
+        n: partial(tiles, ensembles[n], pixels, batch) for n, (tiles, _) in ways.items()
     }
-    peaks = {
-        n: peak_mib(device, alone, tiles, model, device, tile, overlap, pixels, batch) for n, (tiles, _) in ways.items()
-    }
+    peaks = {n: peak_mib(device, alone, tiles, made[n], pixels, batch) for n, (tiles, _) in ways.items()}
     measured = paired(runs, rounds, device, images)
     rows = [{"images": f"{images} of 101x101", "by": n, "peak MiB": peaks[n], **row} for n, row in measured.items()]
     with tempfile.TemporaryDirectory() as folder:
@@ -790,10 +950,8 @@ def predict(
             path = Path(folder) / f"{side}.npy"
             write_section(path, side)
             outputs = {n: Path(folder) / f"{side}-{n}" for n in ways}
-            runs = {n: partial(ways[n][1], ensemble, path, outputs[n]) for n in ways}
-            peaks = {
-                n: peak_mib(device, alone, ways[n][1], model, device, tile, overlap, path, outputs[n]) for n in ways
-            }
+            runs = {n: partial(ways[n][1], ensembles[n], path, outputs[n]) for n in ways}
+            peaks = {n: peak_mib(device, alone, ways[n][1], made[n], path, outputs[n]) for n in ways}
             measured = paired(runs, rounds, device)
             masks = {n: np.load(next(output.rglob("*.npy")), mmap_mode="r") for n, output in outputs.items()}
             if any((mask.shape, mask.dtype) != ((side, side), np.uint8) for mask in masks.values()):
@@ -803,19 +961,19 @@ def predict(
     return rows, left_out
 
 
-def random_ensemble(model: str, device: torch.device, tile: int, overlap: int) -> Ensemble:
-    """A network with random weights, as `unetkit.load` gives a trained one."""
+def random_ensemble(model: str, device: torch.device, tile: int, overlap: int, folded: bool) -> Ensemble:
+    """A network with random weights, in eval; folded as `unetkit.load` does with a trained one."""
     torch.manual_seed(0)
-    network = from_conf(model, None).to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    network = from_conf(model, None).eval()
+    network = fold_norms(network) if folded else network
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     preprocessing = Preprocessing(1, mean=(0.5,), std=(0.3,))
     return Ensemble([Predictor(network, preprocessing, tile=tile, overlap=overlap)])
 
 
-def alone(
-    work: Callable[..., object], model: str, device: torch.device, tile: int, overlap: int, *arguments: Any
-) -> None:
-    """Do it with a network of its own."""
-    work(random_ensemble(model, device, tile, overlap), *arguments)
+def alone(work: Callable[..., object], made: tuple[Any, ...], *arguments: Any) -> None:
+    """Do it with an ensemble of its own."""
+    work(random_ensemble(*made), *arguments)
 
 
 def write_section(path: Path, side: int) -> None:

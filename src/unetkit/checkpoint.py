@@ -79,7 +79,7 @@ def load(
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"checkpoint={path} holds weights that do not fit its own network: {reason}") from error
-    network.to(place, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    models.fold_norms(network).to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
     try:
         preprocessing = Preprocessing.from_dict(card["preprocessing"])
     except TypeError as error:

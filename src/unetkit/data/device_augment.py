@@ -15,6 +15,9 @@ from unetkit.data.dataset import Batch
 from unetkit.errors import UserError
 
 ROWS = 1024  # pairs whose draws are made at once
+CHUNK = (
+    2**19
+)  # pixels that a CPU changes at once: more would be fresh memory, whose first touch costs more than the work
 UNIFORMS = 11  # uniform numbers that a pair takes: for 4 chances, then 7 amounts
 
 
@@ -141,9 +144,17 @@ class DeviceAugmentation:
 
     def apply(self, image: Tensor, mask: Tensor, coefficients: Tensor, intensity: Tensor) -> tuple[Tensor, Tensor]:
         """Images (B, C, H, W) and masks (B, K, H, W), uint8 both, changed as drawn."""
+        at_a_time = len(mask) if mask.is_cuda else max(CHUNK // mask[0, 0].numel(), 1)
+        columns = (torch.split(x, at_a_time) for x in (image, mask, coefficients, intensity))
+        images, masks = zip(*(self._apply(*part) for part in zip(*columns, strict=True)), strict=True)
+        return torch.cat(images), torch.cat(masks)
+
+    def _apply(self, image: Tensor, mask: Tensor, coefficients: Tensor, intensity: Tensor) -> tuple[Tensor, Tensor]:
         places = self._places(mask, coefficients)
-        contrast, brightness = (column[:, None, None, None] for column in intensity.unbind(1))
-        pixels = resample(image, places, self.interpolation).mul_(contrast).add_(brightness)
+        pixels = resample(image, places, self.interpolation)
+        if self.chances["intensity_p"]:
+            contrast, brightness = (column[:, None, None, None] for column in intensity.unbind(1))
+            pixels = pixels.mul_(contrast).add_(brightness)
         moved = resample(mask, places, "nearest")
         return pixels.round_().clamp_(0, 255).to(torch.uint8), moved.to(torch.uint8)
 

@@ -1,4 +1,5 @@
 from unetkit.models.dumbnet import DumbNet
+from unetkit.models.folding import fold_norms
 from unetkit.models.outputs import classify, probabilities
 from unetkit.models.padding import centre_crop, mirror_pad, predict_full_frame
 from unetkit.models.residual_unet import ResidualUNet
@@ -20,6 +21,7 @@ __all__ = [
     "activation_bytes",
     "centre_crop",
     "classify",
+    "fold_norms",
     "layer_table",
     "mirror_pad",
     "predict_full_frame",
