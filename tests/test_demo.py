@@ -46,7 +46,7 @@ def network(classes: int = 1, channels: int = 1) -> UNet:
 
 
 def model(classes: int = 1, preprocessing: Preprocessing = EIGHT_BIT) -> Model:
-    return Model("a.ckpt", Predictor(network(classes, preprocessing.channels), preprocessing, 0.5))
+    return Model("a.ckpt", Predictor(network(classes, preprocessing.channels), preprocessing, 0.5), 100)
 
 
 def saved(path: Path, classes: int) -> Path:

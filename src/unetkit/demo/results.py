@@ -31,11 +31,13 @@ class Model:
     Attributes:
         name: What to call it.
         predictor: Of the checkpoint.
+        parameters: Of its network.
         class_names: Of class 0, 1, ..., as the checkpoint says them; others are called by their number.
     """
 
     name: str
     predictor: Predictor
+    parameters: int
     class_names: Sequence[str] = ()
 
     @classmethod
@@ -45,15 +47,16 @@ class Model:
         Raises:
             UserError: As `unetkit.load`.
         """
-        predictor = checkpoint.load(path, device)
-        return cls(path, predictor, checkpoint.read(path)["unetkit"]["data"].get("class_names", ()))
+        predictor, card = checkpoint.load(path, device), checkpoint.read(path)["unetkit"]
+        network = checkpoint.build_network(card["model"], path)  # that of the predictor has its norms folded
+        parameters = sum(weights.numel() for weights in network.parameters())
+        return cls(path, predictor, parameters, card["data"].get("class_names", ()))
 
     @property
     def title(self) -> str:
         """Name and kind, as HTML."""
         preprocessing = self.predictor.preprocessing
-        parameters = sum(weights.numel() for weights in self.predictor.network.parameters())
-        kind = f"{type(self.predictor.network).__name__}, {parameters:,} parameters"
+        kind = f"{type(self.predictor.network).__name__}, {self.parameters:,} parameters"
         depth = "8-bit" if preprocessing.value_range is None else "16-bit or float"
         channels = f"{preprocessing.channels} channel{'s' * (preprocessing.channels > 1)}"
         return f"{_text(self.name)}<br><small>{kind}; {depth} images of {channels}</small>"
