@@ -146,16 +146,15 @@ class UNet(nn.Module):
         size = x.shape[2:]
         x = mirror_pad(x, *map(self._missing, size))
         skips = []
-        for level, block in enumerate(self.encoder):
-            pool = self.layers.max_pool if level > 0 else None
-            x = run(block, level < self.num_checkpointed, x, before=pool)  # (B, channels[level], H / 2**level, ...)
+        for level, block in enumerate(self.encoder):  # to (B, channels[level], H / 2**level, W / 2**level)
+            pool = self.layers.max_pool if level > 0 else None  # computed again with its level, if that is
+            x = run(block, level < self.num_checkpointed, x, before=pool)
             skips.append(x)
         x = self.dropout(skips.pop())
-        for block in self.decoder:
+        for block in self.decoder:  # to (B, decoder_channels[level], skip's size)
             level = len(skips) - 1
-            head = self.head if level == 0 else None
+            head = self.head if level == 0 else None  # so is the head with the last level
             x = run(block, level < self.num_checkpointed, x, skips.pop(), after=head)
-            # (B, decoder_channels[level], skip's size)
         logits: Tensor = x if self.num_downsamplings else self.head(x)
         return centre_crop(logits, *(side - 2 * self.margin for side in size))
 
