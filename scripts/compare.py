@@ -38,15 +38,12 @@ def main(cfg: DictConfig) -> None:
 
 def compare(cfg: DictConfig) -> "Comparison":
     """Hold all runs against the first, and write what is found."""
-    from unetkit.evaluation import compare_runs, read_runs
+    from unetkit.evaluation import check_resampling, compare_runs, read_runs
     from unetkit.report import write_comparison
 
     if cfg.runs is None:
         raise UserError("runs= is missing; give runs=[BASELINE,OTHER], folders that hold a scores.csv")
-    if not isinstance(cfg.bootstrap, int) or cfg.bootstrap < 100:
-        raise UserError(f"bootstrap={cfg.bootstrap} must be a whole number of at least 100")
-    if not isinstance(cfg.seed, int) or cfg.seed < 0:
-        raise UserError(f"seed={cfg.seed} must be a whole number of at least 0")
+    check_resampling(cfg.bootstrap, cfg.seed)
     output = path_of("output", cfg.output)
     comparison = compare_runs(read_runs(cfg.runs, cfg.names), cfg.bootstrap, cfg.seed)
     try:

@@ -36,15 +36,12 @@ def main(cfg: DictConfig) -> None:
 
 def evaluate(cfg: DictConfig) -> "Summary":
     """Score all models on the same images."""
-    from unetkit.evaluation import find_images, open_models
+    from unetkit.evaluation import check_resampling, find_images, open_models
     from unetkit.report import evaluate_models
 
     if cfg.checkpoint is None:
         raise UserError("checkpoint= is missing; give checkpoint=FILE.ckpt, or several as checkpoint=[A,B]")
-    if not isinstance(cfg.bootstrap, int) or cfg.bootstrap < 100:
-        raise UserError(f"bootstrap={cfg.bootstrap} must be a whole number of at least 100")
-    if not isinstance(cfg.seed, int) or cfg.seed < 0:
-        raise UserError(f"seed={cfg.seed} must be a whole number of at least 0")
+    check_resampling(cfg.bootstrap, cfg.seed)
     output = path_of("output", cfg.output)
     models = open_models(cfg.checkpoint, cfg.names, cfg.device, cfg.tta)
     images = find_images(models[0], cfg.data, cfg.input, cfg.part, cfg.cache_dir)

@@ -7,6 +7,12 @@ class UserError(ValueError):
     """A mistake in what was asked for: shown as one line that names the key or file, the value and the fix."""
 
 
+def check(key: str, value: object, holds: bool, wanted: str) -> None:
+    """Raise a `UserError` that names the key, its value and what is wanted, unless it holds."""
+    if not holds:
+        raise UserError(f"{key}={value} must be {wanted}")
+
+
 @contextmanager
 def mistakes_in_one_line() -> Iterator[None]:
     """End the program with status 1 and the error's line, instead of a stack trace, on a `UserError`."""

@@ -15,13 +15,13 @@ from torch.utils.data import DataLoader
 from unetkit.command_line import path_of
 from unetkit.data.augment import Augmentation
 from unetkit.data.borders import BorderWeights, balancing_weights, border_map
-from unetkit.data.dataset import VOID, EpochSampler, IndexDataset, PairDataset, collate
+from unetkit.data.dataset import VOID, EpochSampler, PairDataset, collate
 from unetkit.data.device_augment import DeviceAugmentation
 from unetkit.data.files import read_image
 from unetkit.data.masks import MaskCode, class_names_of, read_mask
 from unetkit.data.mosaic import VERSION, find_mosaics
 from unetkit.data.preprocessing import Preprocessing, find_value_range, mean_and_std, probe
-from unetkit.data.resident import PairsOnDevice, as_it_is, free_memory
+from unetkit.data.resident import IndexDataset, PairsOnDevice, as_it_is
 from unetkit.data.sources import Pair
 from unetkit.data.splits import Split, assign_split
 from unetkit.data.store import ArrayStore, cached_arrays, cached_json
@@ -303,7 +303,8 @@ class SegmentationDataModule(L.LightningDataModule):
         }
         lacking = [wanted for wanted, is_missing in hindrances.items() if is_missing]
         if self.resident == "auto":
-            return device.type == "cuda" and not lacking and self.images.nbytes < RESIDENT_SHARE * free_memory(device)
+            fits = device.type == "cuda" and self.images.nbytes < RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+            return fits and not lacking
         if self.resident and lacking:
             raise UserError(f"data.resident=true wants {lacking[0]}; or set data.resident=false")
         return self.resident

@@ -54,15 +54,6 @@ class Batch(TypedDict):
     intensity: NotRequired[Tensor]
 
 
-class IndexBatch(TypedDict):
-    """Indices (B,) of pairs that lie on the device, and which of them (B,) are stand-ins that count nowhere."""
-
-    index: Tensor
-    is_filler: Tensor
-    coefficients: NotRequired[Tensor]
-    intensity: NotRequired[Tensor]
-
-
 class PairDataset(Dataset[Item]):
     """Pairs of the stores at `indices`, cropped and augmented when training.
 
@@ -117,27 +108,6 @@ class PairDataset(Dataset[Item]):
         if self.borders is not None:
             item["weight"] = self.borders.weight(mask, border)
         return item
-
-
-class IndexDataset(Dataset[IndexBatch]):
-    """Says only which pairs a batch holds, where all pairs lie on the device already.
-
-    Args:
-        indices: Which pairs belong to this part of the data.
-    """
-
-    def __init__(self, indices: Sequence[int]) -> None:
-        self.indices = torch.tensor(indices)
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitems__(self, draws: Sequence[Draw]) -> IndexBatch:
-        """A whole batch at once."""
-        return {
-            "index": self.indices[[draw.item for draw in draws]],
-            "is_filler": torch.tensor([draw.is_filler for draw in draws]),
-        }
 
 
 class EpochSampler(Sampler[Draw]):

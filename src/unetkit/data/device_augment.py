@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +11,10 @@ from torch import Tensor
 
 from unetkit.data.augment import Image, cubic_basis, interpolated_rms
 from unetkit.data.dataset import Batch
-from unetkit.errors import UserError
+from unetkit.errors import check
 
 ROWS = 1024  # pairs whose draws are made at once
-CHUNK = (
-    2**19
-)  # pixels that a CPU changes at once: more would be fresh memory, whose first touch costs more than the work
+CHUNK = 2**19  # pixels that a CPU changes at once: the first touch of more fresh memory costs more than the work
 UNIFORMS = 11  # uniform numbers that a pair takes: for 4 chances, then 7 amounts
 
 
@@ -67,13 +64,13 @@ class DeviceAugmentation:
     ) -> None:
         chances = {"flip": flip, "elastic_p": elastic_p, "affine_p": affine_p, "intensity_p": intensity_p}
         for name, value in chances.items():
-            _check(name, value, 0 <= value <= 1, "a probability, from 0 to 1")
+            check(f"augment.{name}", value, 0 <= value <= 1, "a probability, from 0 to 1")
         amounts = {"displacement_px": displacement_px, "shift": shift, "brightness": brightness, "contrast": contrast}
         for name, value in {**amounts, "rotate": rotate}.items():
-            _check(name, value, value >= 0, "at least 0")
-        _check("grid", grid, isinstance(grid, int) and grid >= 2, "a whole number of at least 2")
-        _check("zoom", zoom, len(zoom) == 2 and 0 < zoom[0] <= zoom[1], "two rising numbers above 0")
-        _check("interpolation", interpolation, interpolation in ("bilinear", "bicubic"), "bilinear or bicubic")
+            check(f"augment.{name}", value, value >= 0, "at least 0")
+        check("augment.grid", grid, isinstance(grid, int) and grid >= 2, "a whole number of at least 2")
+        check("augment.zoom", zoom, len(zoom) == 2 and 0 < zoom[0] <= zoom[1], "two rising numbers above 0")
+        check("augment.interpolation", interpolation, interpolation in ("bilinear", "bicubic"), "bilinear or bicubic")
         self.seed = seed
         self.chances = chances
         self.amounts = amounts
@@ -186,8 +183,3 @@ def basis(grid: int, size: int, device: torch.device) -> Tensor:
     position = np.linspace(-1, 1, size, dtype=np.float32) if size > 1 else np.zeros(1, np.float32)
     columns = [*cubic_basis(grid, size).T, np.ones_like(position), position]
     return torch.from_numpy(np.stack(columns, axis=1)).to(device)
-
-
-def _check(name: str, value: Any, holds: bool, wanted: str) -> None:
-    if not holds:
-        raise UserError(f"augment.{name}={value} must be {wanted}")

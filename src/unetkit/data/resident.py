@@ -1,14 +1,47 @@
 """Pairs that lie in the device's memory as a whole, where batches are put together."""
 
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import NotRequired, TypedDict, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.utils.data import Dataset
 
-from unetkit.data.dataset import VOID, Batch, IndexBatch
+from unetkit.data.dataset import VOID, Batch, Draw
 from unetkit.data.store import ArrayStore
 
 T = TypeVar("T")
+
+
+class IndexBatch(TypedDict):
+    """Indices (B,) of pairs that lie on the device, and which of them (B,) are stand-ins that count nowhere."""
+
+    index: Tensor
+    is_filler: Tensor
+    coefficients: NotRequired[Tensor]
+    intensity: NotRequired[Tensor]
+
+
+class IndexDataset(Dataset[IndexBatch]):
+    """Says only which pairs a batch holds, where all pairs lie on the device already.
+
+    Args:
+        indices: Which pairs belong to this part of the data.
+    """
+
+    def __init__(self, indices: Sequence[int]) -> None:
+        self.indices = torch.tensor(indices)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitems__(self, draws: Sequence[Draw]) -> IndexBatch:
+        """A whole batch at once."""
+        return {
+            "index": self.indices[[draw.item for draw in draws]],
+            "is_filler": torch.tensor([draw.is_filler for draw in draws]),
+        }
 
 
 class PairsOnDevice:
@@ -41,11 +74,6 @@ class PairsOnDevice:
         if "coefficients" in batch:
             fetched |= {"coefficients": batch["coefficients"], "intensity": batch["intensity"]}
         return fetched
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes of a GPU's memory that nobody uses."""
-    return torch.cuda.mem_get_info(device)[0]
 
 
 def as_it_is(batch: T) -> T:

@@ -1,4 +1,4 @@
-from unetkit.evaluation.bootstrap import Interval, bootstrap, difference, resamples
+from unetkit.evaluation.bootstrap import Interval, bootstrap, check_resampling, difference, resamples
 from unetkit.evaluation.images import LabelledImages, check_images, find_images, of_folder
 from unetkit.evaluation.measure import Measured, Measures, measure, measure_image
 from unetkit.evaluation.models import Model, open_models
@@ -19,6 +19,7 @@ __all__ = [
     "Summary",
     "bootstrap",
     "check_images",
+    "check_resampling",
     "compare_runs",
     "difference",
     "empty_masks",

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unetkit.errors import check
 from unetkit.evaluation.scores import Statistic
 
 BLOCK = 100  # resamples at a time, so that memory stays small
@@ -21,6 +22,16 @@ class Interval(NamedTuple):
     value: float
     low: float
     high: float
+
+
+def check_resampling(count: object, seed: object) -> None:
+    """Check the keys `bootstrap` and `seed` before the work whose result they resample.
+
+    Raises:
+        UserError: If they are out of range.
+    """
+    check("bootstrap", count, isinstance(count, int) and count >= 100, "a whole number of at least 100")
+    check("seed", seed, isinstance(seed, int) and seed >= 0, "a whole number of at least 0")
 
 
 def resamples(images: int, times: int, seed: int) -> Tensor:

@@ -1,12 +1,11 @@
 """Checks of what a network is asked to be."""
 
-from unetkit.errors import UserError
+from unetkit import errors
 
 
 def check(name: str, value: object, holds: bool, wanted: str) -> None:
-    """Raise a `UserError` that names the key, its value and what is wanted, unless it holds."""
-    if not holds:
-        raise UserError(f"model.{name}={value} must be {wanted}")
+    """Raise a `UserError` that names the key of the network, its value and what is wanted, unless it holds."""
+    errors.check(f"model.{name}", value, holds, wanted)
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
