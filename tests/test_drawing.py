@@ -41,14 +41,16 @@ def test_the_papers_network_gives_the_papers_figure() -> None:
             ["mirror", "conv 3x3", "max pool 2x2", "nearest x2, conv 3x3", "conv 1x1", "crop", "copy, concatenate"],
         ),
         (
-            ResidualUNet(1, 1, [4, 6], encoder_blocks=[0, 1], decoder_blocks=[1], dilations=[1, 1]),
-            [101, 102, 51, 102, 101],
+            ResidualUNet(1, 1, [6, 8], encoder_blocks=[0, 1], decoder_blocks=[1], dilations=[1, 1]),
+            [101, 104, 52, 26, 52, 104, 101],
             [
                 "mirror",
-                "conv 3x3",
                 "conv 3x3, stride 2",
-                "conv 1x1, bilinear x2",
+                "max pool 2x2",
                 "conv 1x1",
+                "conv 3x3",
+                "conv 1x1, bilinear x2",
+                "conv 1x1, pixel shuffle x2",
                 "crop",
                 "copy, add",
             ],
@@ -66,8 +68,8 @@ def test_odd_sizes_show_what_is_mirrored_and_cropped(network: nn.Module, sizes: 
 def test_gates_and_shortcuts_are_no_steps_of_their_own() -> None:
     network = ResidualUNet(1, 1, [4, 6, 8], encoder_blocks=[0, 1, 1], decoder_blocks=[0, 1], dilations=[1, 1, 2])
     steps = [(step.level, step.channels, step.merged) for step in steps_of(network, 32)]
-    down = [(0, 1, ""), (0, 4, ""), *[(1, 6, "")] * 3, (2, 6, ""), *[(2, 8, "")] * 3]
-    up = [(1, 6, "add"), (1, 6, ""), (1, 6, ""), (0, 4, "add"), (0, 4, ""), (0, 1, "")]
+    down = [(0, 1, ""), (1, 4, ""), (2, 4, ""), *[(2, 6, "")] * 3, (3, 6, ""), *[(3, 8, "")] * 3]
+    up = [(2, 6, "add"), (2, 6, ""), (2, 6, ""), (1, 4, "add"), (1, 4, ""), (0, 1, "")]
     assert steps == down + up
 
 

@@ -18,8 +18,9 @@ class SideHeads(nn.Module):
     2016, arXiv 1607.00582). The heads are no part of the network and do not hold it.
 
     Args:
-        network: With `decoder`, a ModuleList, deepest level first, each twice the size of the one before, and
-            `decoder_channels`, the features that leave these levels, shallowest first.
+        network: With `decoder`, a ModuleList, deepest level first, each twice the size of the one before,
+            `decoder_channels`, the features that leave these levels, shallowest first, and, where the last level is
+            smaller than the logits, `decoder_stride`, by how much.
         num_classes: Of the network's logits.
 
     Raises:
@@ -36,6 +37,7 @@ class SideHeads(nn.Module):
             )
         layers = Layers(getattr(network, "spatial_dims", 2))
         self.mode = layers.linear
+        self.stride = int(getattr(network, "decoder_stride", 1))
         self.heads = nn.ModuleList(layers.conv(width, num_classes, kernel=1) for width in widths[:0:-1])
         self.apply(he_initialisation)
 
@@ -56,7 +58,7 @@ class SideHeads(nn.Module):
         """Logits (B, num_classes, H, W) of each level, over the same pixels as the network's own."""
         sides = []
         for index, (head, x) in enumerate(zip(self.heads, features, strict=True)):
-            scale = 2 ** (len(self.heads) - index)
+            scale = self.stride * 2 ** (len(self.heads) - index)
             side = F.interpolate(head(x), scale_factor=scale, mode=self.mode, align_corners=False)
             sides.append(centre_crop(side, *logits.shape[2:]))
         return sides

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unetkit.models.arguments import check, check_choice, is_positive
@@ -15,11 +16,10 @@ class ResidualUNet(nn.Module):
     """A U-Net whose levels are residual blocks (He et al. 2016) and whose skips are added, not concatenated.
 
     Adding needs no convolution over twice the features (LinkNet, Chaurasia & Culurciello 2017), so parameters and
-    arithmetic go to blocks at low resolution, where a dilated one sees far; what full size does is memory traffic, and
-    it holds few features. Down: a 3x3 convolution at full size; a 3x3 convolution of stride 2 to the second level;
-    max-pooling and a 1x1 convolution to each deeper one; the level's blocks. Up, at each level: a 1x1 convolution,
-    bilinear upsampling, addition of the skip, its blocks, and, but for full size, attention. BatchNorm follows every
-    convolution.
+    arithmetic go to blocks at low resolution, where a dilated one sees far. What full size costs is memory traffic, so
+    nothing is held there: the first convolution has stride 2, and the head gives 2x2 logits for each pixel of half size
+    (sub-pixel convolution, Shi et al. 2016). Down: max-pooling and a 1x1 convolution to each deeper level; its blocks. Up, at each level: a 1x1 convolution, bilinear upsampling, addition of the skip, its blocks, and, but
+    for the shallowest, attention. BatchNorm follows every convolution but the head.
 
     (B, in_channels, H, W) to logits (B, num_classes, H, W), for any size. Parameters are registered in the order
     encoder, decoder (deepest level first), head.
@@ -27,11 +27,11 @@ class ResidualUNet(nn.Module):
     Args:
         in_channels: Channels of the image.
         num_classes: Channels of the logits; 1 means binary, through a sigmoid.
-        channels: Features of each level, shallowest first.
+        channels: Features of each level, that at half size first.
         encoder_blocks: Residual blocks of each level on the way down.
         decoder_blocks: Residual blocks of each level but the deepest on the way up; 0 means one 3x3 convolution.
         dilations: Dilation of the last block of each level on the way down.
-        attention: `scse` at the end of each decoder level but full size (Roy et al. 2018), or `none`.
+        attention: `scse` at the end of each decoder level but the shallowest (Roy et al. 2018), or `none`.
         bottleneck: `pyramid` pooling after the deepest blocks (Zhao et al. 2017), or `none`.
         gradient_checkpointing: As in `UNet`.
 
@@ -43,11 +43,11 @@ class ResidualUNet(nn.Module):
         self,
         in_channels: int = 1,
         num_classes: int = 1,
-        channels: Sequence[int] = (8, 24, 30, 32),
+        channels: Sequence[int] = (16, 32, 36),
         *,
-        encoder_blocks: Sequence[int] = (0, 1, 2, 2),
-        decoder_blocks: Sequence[int] = (0, 1, 1),
-        dilations: Sequence[int] = (1, 1, 1, 2),
+        encoder_blocks: Sequence[int] = (1, 2, 2),
+        decoder_blocks: Sequence[int] = (1, 1),
+        dilations: Sequence[int] = (1, 1, 2),
         attention: str = "scse",
         bottleneck: str = "none",
         gradient_checkpointing: int | str = "none",
@@ -68,13 +68,13 @@ class ResidualUNet(nn.Module):
         check_choice("attention", attention, ("none", "scse"))
         check_choice("bottleneck", bottleneck, ("none", "pyramid"))
         self.num_checkpointed = checkpointed_levels(gradient_checkpointing, levels)
-        self.num_downsamplings = levels - 1
+        self.num_downsamplings = levels
+        self.decoder_stride = 2
         self.decoder_channels = list(channels[:-1])
 
         entries = [
-            conv_norm_relu(in_channels, channels[0], kernel=3),
-            conv_norm_relu(channels[0], channels[1], kernel=3, stride=2),
-            *(nn.Sequential(nn.MaxPool2d(2), conv_norm_relu(a, b, kernel=1)) for a, b in pairwise(channels[1:])),
+            conv_norm_relu(in_channels, channels[0], kernel=3, stride=2),
+            *(nn.Sequential(nn.MaxPool2d(2), conv_norm_relu(a, b, kernel=1)) for a, b in pairwise(channels)),
         ]
         levels_down = [
             [entry, *residual_blocks(width, count, dilation)]
@@ -87,7 +87,7 @@ class ResidualUNet(nn.Module):
             AdditiveLevel(channels[i + 1], channels[i], decoder_blocks[i], attention if i > 0 else "none")
             for i in reversed(range(levels - 1))
         )
-        self.head = nn.Conv2d(channels[0], num_classes, kernel_size=1)
+        self.head = nn.Conv2d(channels[0], 4 * num_classes, kernel_size=1)
         self.apply(he_initialisation)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,13 +97,13 @@ class ResidualUNet(nn.Module):
         x = mirror_pad(x, rows, columns)
         skips = []
         for level, block in enumerate(self.encoder):
-            x = run(block, level < self.num_checkpointed, x)  # (B, channels[level], H / 2**level, W / 2**level)
+            x = run(block, level < self.num_checkpointed, x)  # (B, channels[level], H / 2**(level + 1), ...)
             skips.append(x)
         x = skips.pop()
         for block in self.decoder:
             level = len(skips) - 1
             x = run(block, level < self.num_checkpointed, x, skips.pop())  # (B, channels[level], as the skip)
-        logits: Tensor = self.head(x)
+        logits = F.pixel_shuffle(self.head(x), 2)
         return centre_crop(logits, height, width)
 
 

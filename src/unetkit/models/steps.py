@@ -54,7 +54,8 @@ def steps_of(network: nn.Module, size: int) -> list[Step]:
     steps = [*notes.steps, *notes.pointwise]
     if not notes.is_rising or steps[-1].level != 0:
         raise UserError(f"model={type(network).__name__} does not go down and up again, so there is no U to draw")
-    steps[-1].kind = "head"
+    if steps[-1].kind == "conv":  # a pixel shuffle stays a way up
+        steps[-1].kind = "head"
     if size_of(output) != steps[-1].size:
         steps.append(Step("border", "crop", 0, output.shape[1], size_of(output)))
     return steps
@@ -83,6 +84,8 @@ class Notes(TorchFunctionMode):
             self._went_up(f"up-conv {args[1].shape[-1]}x{args[1].shape[-1]}", args[0], result)
         elif name == "interpolate":
             self._went_up(f"{kwargs.get('mode', 'nearest')} x2", args[0], result)
+        elif name == "pixel_shuffle":
+            self._went_up("pixel shuffle x2", args[0], result)
         elif name == "index_select" and self.steps[-1].kind in ("input", "border"):
             self.steps = [self.steps[0], Step("border", "mirror", 0, result.shape[1], size_of(result))]
         elif name in ("cat", "add"):
