@@ -21,12 +21,12 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import albumentations as A
 import cv2
@@ -42,6 +42,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
+from unetkit.allocation import keep_freed_memory
 from unetkit.checkpoint import find_device
 from unetkit.data import DeviceAugmentation, Preprocessing, folder_pairs, tgs_salt_pairs
 from unetkit.data.files import FileRef, read_image
@@ -203,6 +204,7 @@ def paired(
     work: float = 1,
     *,
     warm_up: bool = True,
+    clock: Callable[[Callable[[], Any], torch.device], float] | None = None,
 ) -> dict[str, Row]:
     """Seconds of each contender, of which the first is ours: median, interquartile range, and ratio to ours.
 
@@ -212,6 +214,7 @@ def paired(
         device: On which they work.
         work: Images that each run does, for images per second.
         warm_up: Whether to begin with a round that does not count.
+        clock: What gives the seconds of a run on a device; `elapsed` unless said.
     """
     for run in contenders.values() if warm_up else ():
         run()
@@ -219,7 +222,7 @@ def paired(
     for _ in range(rounds):
         for name, run in contenders.items():
             gc.collect()
-            seconds[name].append(elapsed(run, device))
+            seconds[name].append((clock or elapsed)(run, device))
     return {name: statistics_of(values, next(iter(seconds.values())), work) for name, values in seconds.items()}
 
 
@@ -253,14 +256,19 @@ def statistics_of(seconds: Sequence[float], ours: Sequence[float], work: float =
 def peak_mib(device: torch.device, work: Callable[..., object], *arguments: Any) -> float:
     """Most memory that work takes beyond what is imported: on a CPU all that the process holds, on a GPU its tensors.
 
-    It is done in a process of its own, forked from one that has only imported what is needed.
+    It is done in a process of its own.
     """
+    with apart() as pool:
+        return pool.submit(_growth, device, torch.get_num_threads(), work, *arguments).result()
+
+
+def apart() -> ProcessPoolExecutor:
+    """A process of its own, forked from one that has only imported what is needed."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
         ["torch._dynamo", "unetkit.training", *(name for name in PEERS if name in sys.modules)]
     )
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(_growth, device, torch.get_num_threads(), work, *arguments).result()
+    return ProcessPoolExecutor(1, mp_context=context)
 
 
 def _growth(device: torch.device, threads: int, work: Callable[..., object], *arguments: Any) -> float:
@@ -355,8 +363,11 @@ def unetkits(
     clone: Path | None,
     amp: bool = True,
     layout: torch.memory_format = torch.channels_last,
+    keeps: bool = True,
 ) -> Training:
     """As train.py does by default, in trainer.precision=16."""
+    if keeps:
+        keep_freed_memory()
     cfg = composed("unet_small")
     loss = instantiate(cfg.loss, _convert_="all")
     network.to(device, memory_format=layout)  # type: ignore[call-overload]
@@ -372,8 +383,8 @@ def unetkits(
 
 
 # The same loss and optimiser, where a peer brings a network but no training of its own.
-in_fp32 = partial(unetkits, amp=False, layout=torch.contiguous_format)
-in_amp = partial(unetkits, layout=torch.contiguous_format)
+in_fp32 = partial(unetkits, amp=False, layout=torch.contiguous_format, keeps=False)
+in_amp = partial(unetkits, layout=torch.contiguous_format, keeps=False)
 
 
 def plain(network: nn.Module, device: torch.device, clone: Path | None) -> Training:
@@ -504,6 +515,7 @@ def step(
     """Training steps of the same network on the same tensors, in our way and in the peers'."""
     rows: list[Row] = []
     left_out: dict[str, None] = {}  # a set that keeps its order
+    limits = measured_limits(device)
     for case in cases:  # before the first peak is measured, which must not count what is imported
         with suppress(UserError):
             [network(milesial) for network, _ in CASES[case].contenders.values()]
@@ -511,19 +523,43 @@ def step(
         for name in tqdm(cases, f"{size} px", unit="case", leave=False):
             pixels = (large_batch if CASES[name].is_large else small_batch) * SIDE**2
             batch = max(pixels // size**2, 1)
-            images, target = random_batch(CASES[name], batch, size, device)
-            trainings: dict[str, Training] = {}
-            for contender in CASES[name].contenders:
-                try:
-                    trainings[contender] = training_of(name, contender, device, milesial)
-                except UserError as error:
-                    left_out[f"left out: {error}"] = None
-            check_alike({n: t.logits(images) for n, t in trainings.items()}, batch, CASES[name].classes)
-            peaks = {n: peak_mib(device, two_steps, name, n, batch, size, device, milesial) for n in trainings}
-            runs = {n: partial(t, images, target) for n, t in trainings.items()}
-            for n, row in paired(runs, rounds, device, work=batch).items():
-                rows.append({"network": name, "pixels": size, "batch": batch, "way": n, "peak MiB": peaks[n], **row})
-    return rows, list(left_out)
+            with ExitStack() as processes:
+                trainings: dict[str, TrainingApart] = {}
+                for contender in CASES[name].contenders:
+                    pool = processes.enter_context(apart())
+                    try:
+                        trainings[contender] = TrainingApart(pool, name, contender, batch, size, device, milesial)
+                    except UserError as error:
+                        left_out[f"left out: {error}"] = None
+                check_alike({n: t.shape for n, t in trainings.items()}, batch, CASES[name].classes)
+                timed = paired(trainings, rounds, device, work=batch, clock=lambda run, _: run())
+            facts = {"network": name, "pixels": size, "batch": batch}
+            for n, row in timed.items():
+                shares = trainings[n].shares(row["seconds"], limits)
+                rows.append({**facts, "way": n, "peak MiB": trainings[n].peak, **row, **shares})
+    said = (
+        f"limits measured here: {limits.flops / 1e12:.3g} TFLOP/s in a {half_of(device)} matrix product, "
+        f"{limits.bytes / 1e9:.3g} GB/s in a copy; of bytes/s: were what the backward pass keeps written and read once"
+    )
+    return rows, [said, *left_out]
+
+
+class Limits(NamedTuple):
+    """Of a device: operations in a 16-bit matrix product and bytes in a copy, read and written, in a second."""
+
+    flops: float
+    bytes: float
+
+
+def measured_limits(device: torch.device) -> Limits:
+    """The best of ten."""
+    side, size = (8192, 2**31) if device.type == "cuda" else (2048, 2**28)
+    a = torch.rand(side, side, device=device).to(half_of(device))
+    source = torch.zeros(size, dtype=torch.uint8, device=device)
+    target = torch.zeros_like(source)
+    product = min(elapsed(lambda: a @ a, device) for _ in range(10))
+    copy = min(elapsed(lambda: target.copy_(source), device) for _ in range(10))
+    return Limits(2 * side**3 / product, 2 * size / copy)
 
 
 def random_batch(case: Case, batch: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -540,21 +576,82 @@ def training_of(case: str, contender: str, device: torch.device, clone: Path | N
     return way(network(clone), device, clone)
 
 
-def two_steps(case: str, contender: str, batch: int, size: int, device: torch.device, clone: Path | None) -> None:
-    """The second has the optimiser's state, too."""
-    training = training_of(case, contender, device, clone)
-    images, target = random_batch(CASES[case], batch, size, device)
-    for _ in range(2):
-        training(images, target)
+class TrainingApart:
+    """A contender in a process of its own, whose memory nobody else has used; called, it makes a step.
+
+    Attributes:
+        shape: Of its logits.
+        peak: Most memory of two steps, of which the second has the optimiser's state, too, in MiB.
+        flops: Operations of a step.
+        kept: Bytes that the forward pass keeps for the backward pass.
+    """
+
+    here: "tuple[Training, Tensor, Tensor]"  # in that process
+
+    def __init__(
+        self,
+        pool: ProcessPoolExecutor,
+        case: str,
+        contender: str,
+        batch: int,
+        size: int,
+        device: torch.device,
+        clone: Path | None,
+    ) -> None:
+        self.pool = pool
+        self.device = device
+        facts = (case, contender, batch, size, device, clone)
+        prepared = pool.submit(self._prepare, torch.get_num_threads(), *facts)
+        self.shape, self.peak, self.flops, self.kept = prepared.result()
+
+    def __call__(self) -> float:
+        """Seconds of a step."""
+        return self.pool.submit(self._step, self.device).result()
+
+    def shares(self, seconds: float, limits: Limits) -> Row:
+        """Of the limits, that a step of so many seconds reaches."""
+        return {
+            "of FLOP/s": self.flops / seconds / limits.flops,
+            "of bytes/s": 2 * self.kept / seconds / limits.bytes,
+        }
+
+    @classmethod
+    def _prepare(
+        cls,
+        threads: int,
+        case: str,
+        contender: str,
+        batch: int,
+        size: int,
+        device: torch.device,
+        clone: Path | None,
+    ) -> tuple[tuple[int, ...], float, int, int]:
+        torch.set_num_threads(threads)
+        before = _peak(device)
+        training = training_of(case, contender, device, clone)
+        cls.here = (training, *random_batch(CASES[case], batch, size, device))
+        for _ in range(2):
+            cls._step(device)
+        growth = (_peak(device) - before) / 2**20
+        with torch.no_grad():
+            shape = tuple(training.logits(cls.here[1]).shape)
+        with FlopCounterMode(display=False) as counter:
+            cls._step(device)
+        return shape, growth, counter.get_total_flops(), kept_bytes(training, cls.here[1])
+
+    @classmethod
+    def _step(cls, device: torch.device) -> float:
+        training, images, target = cls.here
+        gc.collect()
+        return elapsed(partial(training, images, target), device)
 
 
-def check_alike(logits: dict[str, Tensor], batch: int, classes: int) -> None:
+def check_alike(shapes: dict[str, tuple[int, ...]], batch: int, classes: int) -> None:
     """Stop where contenders don't do the same thing.
 
     Raises:
-        UserError: If shapes differ, or are not those of logits.
+        UserError: If the shapes of their logits differ, or are not those of logits.
     """
-    shapes = {name: tuple(x.shape) for name, x in logits.items()}
     if len(set(shapes.values())) != 1 or next(iter(shapes.values()))[:2] != (batch, classes):
         raise UserError(f"the contenders' logits differ in shape, so they are not compared: {shapes}")
 

@@ -11,7 +11,7 @@ ask() { # QUESTION OPTIONS...: a benchmark on the GPU, unless its answer is ther
     [ -f "$answer" ] || python scripts/benchmark.py "$1" --device cuda --output "$answer" "${@:2}"
 }
 train() { # EXPERIMENT EPOCHS OPTIONS...: all five folds, pairs and augmentation on the device, the step as a CUDA graph
-    python scripts/cross_validate.py experiment="$1" data.root="$data" trainer.max_epochs="$2" augment=strong_device \
+    python scripts/cross_validate.py experiment="$1" data.root="$data" trainer.max_epochs="$2" \
         data.resident=true trainer.compile=reduce-overhead trainer.check_val_every_n_epoch=20 \
         hydra.run.dir=runs/gpu-"$1" "${@:3}"
 }

@@ -36,7 +36,11 @@ def test_step(tmp_path: Path) -> None:
     assert theirs["time / unetkit's"] == pytest.approx(theirs["seconds"] / ours["seconds"])
     assert theirs["images/s"] == pytest.approx(4 / theirs["seconds"])
     assert alone["peak MiB"] > 4 * 31_037_698 * 4 / 2**20  # weights, gradients and the optimiser's two averages
-    assert answer["said"] == ["left out: milesial's U-Net: give --milesial DIR, a clone of milesial/Pytorch-UNet"]
+    assert 0 < ours["of FLOP/s"] < 1
+    assert ours["of bytes/s"] > 0
+    limits, left_out = answer["said"]
+    assert limits.startswith("limits measured here: ")
+    assert left_out == "left out: milesial's U-Net: give --milesial DIR, a clone of milesial/Pytorch-UNet"
 
 
 def test_memory(tmp_path: Path) -> None:

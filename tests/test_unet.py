@@ -267,3 +267,14 @@ def test_export_keeps_the_padding(padding: str, tmp_path: Path) -> None:
         x = torch.randn(shape)
         (theirs,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
         torch.testing.assert_close(torch.from_numpy(theirs), network(x).detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_the_gradient_of_a_crop_keeps_channels_last() -> None:
+    x = torch.randn(2, 3, 9, 8).to(memory_format=torch.channels_last).requires_grad_()
+    y = x * 1
+    y.retain_grad()
+    cropped = centre_crop(y, 4, 5)
+    assert torch.equal(cropped, x[:, :, 2:6, 1:6])
+    cropped.sum().backward()  # type: ignore[no-untyped-call]
+    assert y.grad is not None
+    assert y.grad.is_contiguous(memory_format=torch.channels_last)

@@ -22,6 +22,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from unetkit import checkpoint
+from unetkit.allocation import keep_freed_memory
 from unetkit.callbacks import CollapseWarning, EpochSeed, Pictures, RunFigures
 from unetkit.command_line import path_of
 from unetkit.curves import draw_curves
@@ -55,6 +56,7 @@ def train(cfg: DictConfig) -> Summary:
         UserError: If the configuration or the data hold a mistake.
     """
     started = time.perf_counter()
+    keep_freed_memory()
     run_dir = path_of("run_dir", cfg.run_dir)
     _quieten_lightning()
     check_numbers(cfg)

@@ -1,6 +1,7 @@
 """One policy for sizes: mirror up to what a network needs, crop back to the true pixels."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -38,12 +39,16 @@ def missing_to_multiple(size: int, halvings: int, least: int = 2) -> tuple[int, 
 
 
 def centre_crop(x: Tensor, *size: int) -> Tensor:
-    """The centre (..., *size) of x, as in (..., height, width) of (..., H, W)."""
-    window = [slice(None)] * (x.ndim - len(size))
-    for whole, part in zip(x.shape[-len(size) :], size, strict=True):
-        start = (whole - part) // 2
-        window.append(slice(start, start + part))
-    return x[tuple(window)]
+    """The centre (..., *size) of x, as in (..., height, width) of (..., H, W).
+
+    By negative padding, whose gradient has the memory layout of x; a slice's is always channels first, which makes a
+    channels-last network change between the two.
+    """
+    amounts = []
+    for whole, part in zip(reversed(x.shape[-len(size) :]), reversed(size), strict=True):
+        before = (whole - part) // 2
+        amounts += [-before, before + part - whole]
+    return F.pad(x, amounts)
 
 
 def predict_full_frame(network: nn.Module, x: Tensor) -> Tensor:

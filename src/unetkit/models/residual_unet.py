@@ -18,8 +18,9 @@ class ResidualUNet(nn.Module):
     Adding needs no convolution over twice the features (LinkNet, Chaurasia & Culurciello 2017), so parameters and
     arithmetic go to blocks at low resolution, where a dilated one sees far. What full size costs is memory traffic, so
     nothing is held there: the first convolution has stride 2, and the head gives 2x2 logits for each pixel of half size
-    (sub-pixel convolution, Shi et al. 2016). Down: max-pooling and a 1x1 convolution to each deeper level; its blocks. Up, at each level: a 1x1 convolution, bilinear upsampling, addition of the skip, its blocks, and, but
-    for the shallowest, attention. BatchNorm follows every convolution but the head.
+    (sub-pixel convolution, Shi et al. 2016). Down: max-pooling and a 1x1 convolution to each deeper level; its blocks.
+    Up, at each level: a 1x1 convolution, bilinear upsampling, addition of the skip, its blocks, and, but for the
+    shallowest, attention. BatchNorm follows every convolution but the head.
 
     (B, in_channels, H, W) to logits (B, num_classes, H, W), for any size. Parameters are registered in the order
     encoder, decoder (deepest level first), head.
