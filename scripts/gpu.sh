@@ -17,7 +17,7 @@ train() { # EXPERIMENT EPOCHS OPTIONS...: all five folds, pairs and augmentation
 }
 
 [ -f benchmark/gpu-tests.txt ] || { mkdir -p benchmark && pytest -m gpu -n 0 | tee benchmark/gpu-tests.part && mv benchmark/gpu-tests.{part,txt}; }
-ask quality --data "$data" --ours experiment=tgs_quick augment=elastic_device augment.elastic_p=0
+ask quality --data "$data"
 ask augment
 ask step $milesial
 ask memory

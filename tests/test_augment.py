@@ -27,8 +27,9 @@ def configured(name: str, *overrides: str) -> Augmentation | DeviceAugmentation:
 
 
 def geometric(name: str) -> Augmentation | DeviceAugmentation:
-    intensity = {"strong": "~augment.transforms.brightness", "strong_device": "augment.intensity_p=0"}
-    return configured(name, *([intensity[name]] if name in intensity else []))
+    if name.endswith("_device"):
+        return configured(name, "augment.intensity_p=0")
+    return configured(name, *(["~augment.transforms.brightness"] if name == "strong" else []))
 
 
 def noise(*shape: int) -> Image:

@@ -298,7 +298,7 @@ class SegmentationDataModule(L.LightningDataModule):
             "images of one size": len(set(self.masks.shapes)) > 1,
             "data.crop_size=null": self.crop_size is not None,
             "a loss without border weights": self.borders is not None,
-            "augment=none, elastic_device or strong_device": isinstance(self.augmentation, Augmentation)
+            "augment=none, elastic_device, mild_device or strong_device": isinstance(self.augmentation, Augmentation)
             and self.augmentation.compose is not None,
         }
         lacking = [wanted for wanted, is_missing in hindrances.items() if is_missing]
