@@ -58,6 +58,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
 REFERENCE = "unet_milesial"
 SIDE, BATCH = 128, 2  # of the images that `networks` times a network on
+WARM_UP = 5  # steps until an allocator has found its places
 RECREATION_SCORE = 0.549  # Kaggle's, of U_net_recreation's small network on the whole 101x101 frame
 PEERS = ("segmentation_models_pytorch", "monai.networks.nets", "monai.inferers")
 
@@ -637,7 +638,10 @@ class TrainingApart:
             shape = tuple(training.logits(cls.here[1]).shape)
         with FlopCounterMode(display=False) as counter:
             cls._step(device)
-        return shape, growth, counter.get_total_flops(), kept_bytes(training, cls.here[1])
+        kept = kept_bytes(training, cls.here[1])
+        for _ in range(WARM_UP):
+            cls._step(device)
+        return shape, growth, counter.get_total_flops(), kept
 
     @classmethod
     def _step(cls, device: torch.device) -> float:

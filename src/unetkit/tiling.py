@@ -19,6 +19,7 @@ from unetkit.errors import UserError
 from unetkit.models.padding import mirrored_indices
 
 Array = NDArray[Any]
+AT_ONCE = 64  # rows of a prediction that are handed on: what is made of them then takes little memory, too
 
 
 class Raster(Protocol):
@@ -108,7 +109,8 @@ def blended_rows(
         strip *= row_weight[:, None]
         if carried is not None:
             strip[:, : carried.shape[1]] += carried
-        yield strip[:, : end - top]
+        for part in strip[:, : end - top].split(AT_ONCE, dim=1):
+            yield part.clone()  # whoever keeps it does not keep the strip
         carried = strip[:, end - top :].clone()
 
 
