@@ -5,6 +5,7 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
+from unetkit.allocation import keep_freed_memory
 from unetkit.command_line import quoted_paths
 from unetkit.errors import UserError
 
@@ -14,6 +15,7 @@ mistakes: list[UserError] = []
 @hydra.main(config_path="conf", config_name="train", version_base="1.3")
 def main(cfg: DictConfig) -> None:
     """Train one configuration; with `-m`, each of a grid, whose other runs go on when one can't."""
+    keep_freed_memory()
     from unetkit.training import train  # imported here: torch takes seconds that --help should not
 
     try:

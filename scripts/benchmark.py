@@ -42,7 +42,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from unetkit.allocation import keep_freed_memory
+from unetkit.allocation import HUGE_PAGES, keep_freed_memory
 from unetkit.checkpoint import find_device
 from unetkit.data import DeviceAugmentation, Preprocessing, folder_pairs, tgs_salt_pairs
 from unetkit.data.files import FileRef, read_image
@@ -270,6 +270,17 @@ def apart() -> ProcessPoolExecutor:
         ["torch._dynamo", "unetkit.training", *(name for name in PEERS if name in sys.modules)]
     )
     return ProcessPoolExecutor(1, mp_context=context)
+
+
+def started_anew(keeps: bool) -> ProcessPoolExecutor:
+    """A process that begins as train.py does, which asks for huge pages before it imports torch, or as any other."""
+    pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    before = os.environ.pop(HUGE_PAGES, None)
+    os.environ |= {HUGE_PAGES: "1"} if keeps else {}
+    pool.submit(os.getpid).result()  # it has its environment now
+    os.environ.pop(HUGE_PAGES, None)
+    os.environ |= {HUGE_PAGES: before} if before is not None else {}
+    return pool
 
 
 def _growth(device: torch.device, threads: int, work: Callable[..., object], *arguments: Any) -> float:
@@ -527,7 +538,7 @@ def step(
             with ExitStack() as processes:
                 trainings: dict[str, TrainingApart] = {}
                 for contender in CASES[name].contenders:
-                    pool = processes.enter_context(apart())
+                    pool = processes.enter_context(started_anew(keeps=contender == "unetkit"))
                     try:
                         trainings[contender] = TrainingApart(pool, name, contender, batch, size, device, milesial)
                     except UserError as error:

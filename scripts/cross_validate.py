@@ -5,6 +5,7 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
+from unetkit.allocation import keep_freed_memory
 from unetkit.command_line import quoted_paths
 from unetkit.errors import mistakes_in_one_line
 
@@ -12,6 +13,7 @@ from unetkit.errors import mistakes_in_one_line
 @hydra.main(config_path="../conf", config_name="cross_validate", version_base="1.3")
 def main(cfg: DictConfig) -> None:
     """Train each fold, or go on with it, score every image by the network that has not seen it, and fit a threshold."""
+    keep_freed_memory()
     from unetkit.cross_validation import cross_validate  # imported here: torch takes seconds that --help should not
 
     with mistakes_in_one_line():

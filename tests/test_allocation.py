@@ -8,10 +8,10 @@ from unetkit.allocation import CHOSEN_BY_USER
 
 PAGES_TOUCHED = """
 import resource
-import torch
 from unetkit.allocation import keep_freed_memory
 if {keeps}:
     keep_freed_memory()
+import torch
 for step in range(4):
     if step == 1:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -322,7 +322,10 @@ def test_a_collapse_is_said(
         (["threshold=half"], "threshold=half"),
         (["trainer.max_epochs=many"], "trainer.max_epochs=many must be a whole number"),
         (["augment=strong_device", "augment.flip=3"], "augment.flip=3 must be a probability"),
-        (["augment=strong", "data.resident=true"], "data.resident=true wants augment=none, elastic_device, mild_device or"),
+        (
+            ["augment=strong", "data.resident=true"],
+            "data.resident=true wants augment=none, elastic_device, mild_device or",
+        ),
         (["data.resident=maybe"], "data.resident=maybe"),
         (["trainer.compile=fast"], "trainer.compile=fast must be one of"),
         (["augment=flip", "augment.transforms.flip.p=3"], r"^1 validation error.*less than or equal to 1.*\S$"),

@@ -22,7 +22,6 @@ from omegaconf import DictConfig
 from torch import nn
 
 from unetkit import checkpoint
-from unetkit.allocation import keep_freed_memory
 from unetkit.callbacks import CollapseWarning, EpochSeed, Pictures, RunFigures
 from unetkit.command_line import path_of
 from unetkit.curves import draw_curves
@@ -56,7 +55,6 @@ def train(cfg: DictConfig) -> Summary:
         UserError: If the configuration or the data hold a mistake.
     """
     started = time.perf_counter()
-    keep_freed_memory()
     run_dir = path_of("run_dir", cfg.run_dir)
     _quieten_lightning()
     check_numbers(cfg)
