@@ -293,10 +293,13 @@ def _growth(device: torch.device, threads: int, work: Callable[..., object], *ar
 def _peak(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")
+    if status.exists():  # as getrusage tells of the program that a process was started from, too
+        (line,) = (x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
     import resource  # which Windows lacks
 
-    unit = 1 if sys.platform == "darwin" else 1024  # Linux counts KiB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS
 
 
 def peer(module: str, place: Path | None = None) -> Any:

@@ -324,7 +324,7 @@ def test_a_collapse_is_said(
         (["augment=strong_device", "augment.flip=3"], "augment.flip=3 must be a probability"),
         (
             ["augment=strong", "data.resident=true"],
-            "data.resident=true wants augment=none, elastic_device, mild_device or",
+            "data.resident=true wants augment=none, elastic_device, mild",
         ),
         (["data.resident=maybe"], "data.resident=maybe"),
         (["trainer.compile=fast"], "trainer.compile=fast must be one of"),
