@@ -57,3 +57,8 @@ def test_scse_adds_both_gates() -> None:
 def test_a_wrong_argument_is_named(arguments: dict[str, object], named: str) -> None:
     with pytest.raises(UserError, match=named):
         ResidualUNet(**arguments)  # type: ignore[arg-type]
+
+
+def test_a_young_network_gives_no_chequers() -> None:
+    logits = ResidualUNet(1, 3).eval()(torch.randn(2, 1, 16, 24))
+    assert torch.equal(logits, logits[..., ::2, ::2].repeat_interleave(2, -1).repeat_interleave(2, -2))

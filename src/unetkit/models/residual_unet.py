@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -18,9 +19,9 @@ class ResidualUNet(nn.Module):
     Adding needs no convolution over twice the features (LinkNet, Chaurasia & Culurciello 2017), so parameters and
     arithmetic go to blocks at low resolution, where a dilated one sees far. What full size costs is memory traffic, so
     nothing is held there: the first convolution has stride 2, and the head gives 2x2 logits for each pixel of half size
-    (sub-pixel convolution, Shi et al. 2016). Down: max-pooling and a 1x1 convolution to each deeper level; its blocks.
-    Up, at each level: a 1x1 convolution, bilinear upsampling, addition of the skip, its blocks, and, but for the
-    shallowest, attention. BatchNorm follows every convolution but the head.
+    (sub-pixel convolution, Shi et al. 2016, begun with equal ones, Aitken et al. 2017). Down: max-pooling and a 1x1
+    convolution to each deeper level; its blocks. Up, at each level: a 1x1 convolution, bilinear upsampling, addition of
+    the skip, its blocks, and, but for the shallowest, attention. BatchNorm follows every convolution but the head.
 
     (B, in_channels, H, W) to logits (B, num_classes, H, W), for any size. Parameters are registered in the order
     encoder, decoder (deepest level first), head.
@@ -90,6 +91,8 @@ class ResidualUNet(nn.Module):
         )
         self.head = nn.Conv2d(channels[0], 4 * num_classes, kernel_size=1)
         self.apply(he_initialisation)
+        with torch.no_grad():  # 2x2 equal logits to begin with, or masks of a young network are chequered
+            self.head.weight.copy_(self.head.weight[::4].repeat_interleave(4, dim=0))
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, num_classes, H, W) of images (B, in_channels, H, W)."""
