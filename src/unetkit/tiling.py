@@ -109,7 +109,7 @@ def blended_rows(
         strip *= row_weight[:, None]
         if carried is not None:
             strip[:, : carried.shape[1]] += carried
-        for part in strip[:, : end - top].split(AT_ONCE, dim=1):
+        for part in torch.split(strip[:, : end - top], AT_ONCE, dim=1):
             yield part.clone()  # whoever keeps it does not keep the strip
         carried = strip[:, end - top :].clone()
 
