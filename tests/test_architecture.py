@@ -8,7 +8,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "unetkit"
 LAYERS = (
     ("errors",),
-    ("command_line",),
+    ("command_line", "allocation"),
     ("models", "losses", "metrics", "schedules", "pictures", "curves", "data"),
     ("tiling",),
     ("module", "inference", "loggers", "results", "drawing", "doctor"),

@@ -85,7 +85,10 @@ def test_a_stopped_program_leaves_whole_files(checkpoints: Path, write_image: Wr
     for i in range(3000):
         write_image(tmp_path / "in" / f"{i}.png", np.zeros((101, 101), np.uint8))
     options = [f"checkpoint={checkpoints}/fold0/last.ckpt", f"input={tmp_path}/in", f"output={tmp_path}/out"]
-    program = subprocess.Popen(typed(*options), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    program = subprocess.Popen(
+        typed(*options), cwd=ROOT, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a shell's background job ignores
+    )  # fmt: skip
     while not list(tmp_path.glob("out/overlays/*.png")) and program.poll() is None:
         time.sleep(0.05)
     program.send_signal(signal.SIGINT)

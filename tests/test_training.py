@@ -229,7 +229,7 @@ def test_a_run_of_several_classes_leaves_void_out(tmp_path: Path, cache: Path) -
         ["model.gradient_checkpointing=all", "optimizer=rmsprop", "scheduler=poly", "augment=strong"],
         ["trainer.precision=16", "trainer.accumulate_grad_batches=2", "trainer.gradient_clip_val=0.5"],
         ["callbacks=[ema,early_stopping]", "channels_last=false", "augment=flip"],
-        ["model=unet_small", "model.channels=[4,6,8,8]", "loss=bce_then_lovasz"],
+        ["model=unet_small", "model.channels=[4,6,8]", "loss=bce_then_lovasz"],
         ["loss=weighted_bce", "data.crop_size=24", "model.padding=valid", "mirror_border=false", "data.size=60"],
         ["loss=sum", "loss.weights.weighted_bce=0.5", "loss.weights.boundary=1"],
         ["loss=boundary", "data.num_workers=1"],
