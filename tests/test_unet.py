@@ -273,7 +273,9 @@ def test_the_gradient_of_a_crop_keeps_channels_last() -> None:
     x = torch.randn(2, 3, 9, 8).to(memory_format=torch.channels_last).requires_grad_()
     y = x * 1
     kept: list[bool] = []
-    y.register_hook(lambda gradient: kept.append(gradient.is_contiguous(memory_format=torch.channels_last)))
+    y.register_hook(  # type: ignore[no-untyped-call]
+        lambda gradient: kept.append(gradient.is_contiguous(memory_format=torch.channels_last))
+    )
     cropped = centre_crop(y, 4, 5)
     assert torch.equal(cropped, x[:, :, 2:6, 1:6])
     cropped.backward(torch.ones_like(cropped))  # type: ignore[no-untyped-call]
