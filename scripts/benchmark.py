@@ -543,7 +543,7 @@ def step(
                 for contender in CASES[name].contenders:
                     pool = processes.enter_context(started_anew(keeps=contender == "unetkit"))
                     try:
-                        trainings[contender] = TrainingApart(pool, name, contender, batch, size, device, milesial)
+                        trainings[contender] = TrainingApart(pool, device, name, contender, batch, size, milesial)
                     except UserError as error:
                         left_out[f"left out: {error}"] = None
                 check_alike({n: t.shape for n, t in trainings.items()}, batch, CASES[name].classes)
@@ -603,20 +603,11 @@ class TrainingApart:
 
     here: "tuple[Training, Tensor, Tensor]"  # in that process
 
-    def __init__(
-        self,
-        pool: ProcessPoolExecutor,
-        case: str,
-        contender: str,
-        batch: int,
-        size: int,
-        device: torch.device,
-        clone: Path | None,
-    ) -> None:
+    def __init__(self, pool: ProcessPoolExecutor, device: torch.device, *facts: Any) -> None:
+        """Make it ready in the only process of a pool; facts: what `_prepare` takes besides."""
         self.pool = pool
         self.device = device
-        facts = (case, contender, batch, size, device, clone)
-        prepared = pool.submit(self._prepare, torch.get_num_threads(), *facts)
+        prepared = pool.submit(self._prepare, torch.get_num_threads(), device, *facts)
         self.shape, self.peak, self.flops, self.kept = prepared.result()
 
     def __call__(self) -> float:
@@ -632,14 +623,7 @@ class TrainingApart:
 
     @classmethod
     def _prepare(
-        cls,
-        threads: int,
-        case: str,
-        contender: str,
-        batch: int,
-        size: int,
-        device: torch.device,
-        clone: Path | None,
+        cls, threads: int, device: torch.device, case: str, contender: str, batch: int, size: int, clone: Path | None
     ) -> tuple[tuple[int, ...], float, int, int]:
         torch.set_num_threads(threads)
         before = _peak(device)
