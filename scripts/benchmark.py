@@ -527,7 +527,11 @@ def step(
     cases: list[str],
     milesial: Path | None,
 ) -> Answer:
-    """Training steps of the same network on the same tensors, in our way and in the peers'."""
+    """Training steps of the same network on the same tensors, in our way and in the peers'.
+
+    Raises:
+        UserError: If no case can be run.
+    """
     rows: list[Row] = []
     left_out: dict[str, None] = {}  # a set that keeps its order
     limits = measured_limits(device)
@@ -546,12 +550,16 @@ def step(
                         trainings[contender] = TrainingApart(pool, device, name, contender, batch, size, milesial)
                     except UserError as error:
                         left_out[f"left out: {error}"] = None
+                if not trainings:
+                    continue
                 check_alike({n: t.shape for n, t in trainings.items()}, batch, CASES[name].classes)
                 timed = paired(trainings, rounds, device, work=batch, clock=lambda run, _: run())
             facts = {"network": name, "pixels": size, "batch": batch}
             for n, row in timed.items():
                 shares = trainings[n].shares(row["seconds"], limits)
                 rows.append({**facts, "way": n, "peak MiB": trainings[n].peak, **row, **shares})
+    if not rows:
+        raise UserError("; ".join(left_out))
     said = (
         f"limits measured here: {limits.flops / 1e12:.3g} TFLOP/s in a {half_of(device)} matrix product, "
         f"{limits.bytes / 1e9:.3g} GB/s in a copy; of bytes/s: were what the backward pass keeps written and read once"
@@ -711,8 +719,8 @@ def epoch(
             loops["milesial, batch 1 (its default)"] = partial(theirs, [])
             loops[f"milesial --amp, batch {batch}"] = partial(theirs, ["--amp", "--batch-size", str(batch)])
         for number in range(rounds):
-            for name, loop in tqdm(loops.items(), f"round {number + 1}", unit="run", leave=False):
-                work = Path(folder) / f"{len(seconds)}-{number}"
+            for place, (name, loop) in enumerate(tqdm(loops.items(), f"round {number + 1}", unit="run", leave=False)):
+                work = Path(folder) / f"{place}-{number}"
                 work.mkdir()
                 seconds[name] = seconds.get(name, []) + loop(work)
     rows = [
@@ -812,7 +820,7 @@ def memory(rounds: int, device: torch.device, model: str, sizes: list[int], time
     trainings = {s: checkpointing(model, s, amp, device) for s in settings}
     rows: list[Row] = []
     for size in tqdm(sorted({*sizes, timed}), unit="size", leave=False):
-        x, y = image_of(trainings["none"].network, model, size, device)
+        x, y = image_of(model, size, device)
         kept = {s: kept_bytes(training, x) for s, training in trainings.items()}
         measured: dict[str, Row] = {}
         if size == timed:
@@ -836,7 +844,7 @@ def checkpointing(model: str, setting: int | str, amp: bool, device: torch.devic
     return unetkits(network, device, None, amp)
 
 
-def image_of(network: nn.Module, model: str, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def image_of(model: str, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """An image (1, C, size, size) and its class indices."""
     return random_batch(Case({}, channels=composed(model).model.in_channels), 1, size, device)
 
@@ -850,7 +858,7 @@ def kept_bytes(training: Training, x: Tensor) -> int:
 def checkpointed_steps(model: str, setting: int | str, amp: bool, size: int, device: torch.device) -> None:
     """Two steps of a new network."""
     training = checkpointing(model, setting, amp, device)
-    x, y = image_of(training.network, model, size, device)
+    x, y = image_of(model, size, device)
     for _ in range(2):
         training(x, y)
 
@@ -869,6 +877,7 @@ def advice(rows: list[Row], size: int, most: float = 1.25) -> str:
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 Deform = Callable[[], tuple[Any, Any]]  # images and masks, as the library gives them
+EPOCH = 2560  # images, as of a fold of TGS Salt
 SAW, SLOPE = 40, 6  # a sawtooth by which displacements are measured: its length in pixels, and its rise of a pixel
 
 
@@ -928,13 +937,14 @@ def check_pairs(images: Any, masks: Any, shape: tuple[int, ...]) -> None:
 
 
 def our_deformation(images: Bytes, masks: Bytes, strength: float, device: torch.device) -> Deform:
-    """unetkit's, of whole batches; what is drawn for them on the CPU is included."""
+    """unetkit's, of whole batches; what is drawn for them on the CPU, a table for an epoch, is included."""
     augmentation = DeviceAugmentation(0, flip=0, displacement_px=strength, elastic_p=1)
     pixels, classes = (torch.from_numpy(x)[:, None].to(device) for x in (images, masks))
-    epochs, indices = itertools.count(), np.arange(len(images))
+    starts, indices = itertools.count(step=len(images)), np.arange(len(images))
 
     def deform() -> tuple[Tensor, Tensor]:
-        draws = augmentation.draw(next(epochs), indices, *images.shape[1:])
+        epoch, first = divmod(next(starts), EPOCH)
+        draws = augmentation.draw(epoch, first + indices, *images.shape[1:])
         return augmentation.apply(pixels, classes, *(x.to(device, non_blocking=True) for x in draws))
 
     return deform
@@ -1036,7 +1046,8 @@ def predict(
     ensembles = {n: random_ensemble(*arguments) for n, arguments in made.items()}
     pixels = np.random.default_rng(0).integers(0, 256, (images, 101, 101, 1), np.uint8)
     said = {n: tiles(ensembles[n], pixels[:batch], batch) for n, (tiles, _) in ways.items()}
-    if any(not torch.allclose(said["unetkit"], other, atol=1e-4) for other in said.values()):
+    rounding = 1e-4 if device.type == "cpu" else 1e-2  # GPUs round the factors of a convolution
+    if any(not torch.allclose(said["unetkit"], other, atol=rounding) for other in said.values()):
         raise UserError("the contenders' probabilities differ, so they are not compared")
     runs: dict[str, Callable[[], object]] = {
         n: partial(tiles, ensembles[n], pixels, batch) for n, (tiles, _) in ways.items()
@@ -1132,7 +1143,8 @@ def quality(rounds: int, device: torch.device, data: Path, ours: list[str]) -> A
     for number in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
             started = time.time()
-            options = [*ours, f"data.root={data.absolute()}", f"trainer.accelerator={accelerator(device)}"]
+            options = [*ours, f"data.root={data.absolute()}", f"data.cache_dir={folder}/cache"]
+            options += [f"trainer.accelerator={accelerator(device)}"]
             times, run_dir = run_train(Path(folder), [*options, f"seed={47 + number}"])
             summary = json.loads((run_dir / "summary.json").read_text())
             with (run_dir / "metrics.csv").open(newline="") as file:

@@ -23,7 +23,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 def pages_touched(keeps: bool, **environment: str) -> int:
     """Pages that the system cleared for three steps that take the same memory as the first."""
-    inherited = {key: value for key, value in os.environ.items() if key not in CHOSEN_BY_USER}
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(CHOSEN_BY_USER)}
     done = subprocess.run(
         [sys.executable, "-c", PAGES_TOUCHED.format(keeps=keeps)],
         env=inherited | environment, capture_output=True, text=True, check=True, timeout=120,

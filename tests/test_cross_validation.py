@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -84,11 +85,42 @@ def test_all_folds_from_training_to_an_ensemble(tmp_path: Path) -> None:
     assert again["models"] == summary["models"]
 
 
+def test_a_fold_interrupted_after_its_last_epoch_gets_its_records(tmp_path: Path) -> None:
+    options = ("cross_validation.bootstrap=100", "callbacks=ema")
+    summary = cross_validate(config(tmp_path, *options))
+    records = tmp_path / "fold-1" / "summary.json"
+    before = json.loads(records.read_text())
+    records.unlink()
+    (tmp_path / "fold-1" / "pictures" / "predictions.png").unlink()
+    assert cross_validate(config(tmp_path, *options))["models"] == summary["models"]
+    after = json.loads(records.read_text())
+    assert after["epochs"] == before["epochs"]
+    assert after["val/iou"] == pytest.approx(before["val/iou"], abs=1e-6)
+    assert (tmp_path / "fold-1" / "pictures" / "predictions.png").exists()
+
+
+def test_a_random_fraction_becomes_folds_but_a_chosen_way_to_divide_stays(tmp_path: Path) -> None:
+    for override, said in (("data.split=fraction", "kfold"), ("data.split=contiguous", "contiguous")):
+        folder = tmp_path / said
+        cross_validate(config(folder, override, "cross_validation.folds=[0]", "cross_validation.bootstrap=100"))
+        assert json.loads((folder / "fold-0" / "summary.json").read_text())["data"]["split"] == said
+
+
+def test_images_that_are_divided_already_are_refused(tmp_path: Path) -> None:
+    for folder in ("train/images", "train/masks", "val/images", "val/masks"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / "data" / folder / "a.png"), np.zeros((32, 32), np.uint8))
+    cfg = config(tmp_path / "run")
+    cfg.data.pairs = {"_target_": "unetkit.data.folder_pairs", "_partial_": True, "root": str(tmp_path / "data")}
+    with pytest.raises(UserError, match="all pairs lie in train/, val/ or test/"):
+        cross_validate(cfg)
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [
         ("cross_validation.folds=[2]", r"cross_validation.folds=\[2\] must be some of 0 to 1"),
-        ("data.split=fraction", "data.split=fraction has no folds; use kfold, contiguous or mosaic"),
+        ("data.split=recreation", "data.split=recreation has no folds; use kfold, contiguous or mosaic"),
     ],
 )
 def test_mistakes_are_named(override: str, said: str, tmp_path: Path) -> None:

@@ -6,17 +6,18 @@ import sys
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"  # of torch
-CHOSEN_BY_USER = ("GLIBC_TUNABLES", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "LD_PRELOAD")
+CHOSEN_BY_USER = ("GLIBC_TUNABLES", "MALLOC_", "LD_PRELOAD")  # what their names begin with
 
 
 def keep_freed_memory() -> None:
     """Let this process keep the memory that it frees, in huge pages where it can; of use with glibc alone.
 
     A step frees its activations, and the next one takes as much again. glibc gives large blocks back to the system,
-    which clears each page of 4 KiB anew when it is touched: a fifth to a third of a step (docs/performance.md). To be
-    called before torch is imported. Whoever has chosen an allocator or its settings in the environment keeps them.
+    which clears each page of 4 KiB anew when it is touched: an eighth to a quarter of a step (docs/performance.md).
+    To be called before torch is imported. Whoever has chosen an allocator or its settings in the environment keeps
+    them.
     """
-    if sys.platform != "linux" or any(name in os.environ for name in CHOSEN_BY_USER):
+    if sys.platform != "linux" or any(name.startswith(CHOSEN_BY_USER) for name in os.environ):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # which musl lacks
     if mallopt is not None:

@@ -1,4 +1,4 @@
-"""What every run does beside training: the same draws on resuming, warnings, figures and pictures."""
+"""What runs do beside training: the same draws on resuming, warnings, averaged weights, figures and pictures."""
 
 import logging
 import sys
@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from unetkit import pictures
 from unetkit.data import SegmentationDataModule
@@ -51,12 +53,32 @@ class CollapseWarning(L.Callback):
         )
 
 
+class EMA(EMAWeightAveraging):
+    """Lightning's exponential moving average of the weights, kept on the device that trains, all tensors at once.
+
+    Lightning makes it while the network is still on the CPU, and a GPU would bring all weights there at every step.
+
+    Args:
+        decay: The share of the old average in the new one.
+        **options: Of Lightning's callback.
+    """
+
+    def __init__(self, decay: float, **options: Any) -> None:
+        super().__init__(decay=decay, **options)
+        self._kwargs = {"multi_avg_fn": get_ema_multi_avg_fn(decay)}
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Begin the average."""
+        self._device = trainer.strategy.root_device
+        super().setup(trainer, pl_module, stage)
+
+
 class RunFigures(L.Callback):
     """Measure images per second of training, what of it was waiting for data, and the peak of memory.
 
     Attributes:
         images_per_second: Of the training steps, the first left out, data loading included.
-        data_wait: Share of that time between two steps: loading, augmentation, the way to the device.
+        data_wait: Share of that time between two steps: loading, augmentation, the way to the device, progress bar.
         peak_memory_mib: Of the GPU's tensors, or of the process since it began on a CPU.
     """
 
@@ -116,7 +138,7 @@ class RunFigures(L.Callback):
 
 
 class Pictures(L.Callback):
-    """Write `training_pairs.png` before training and `predictions.png` after it; show some to W&B or TensorBoard.
+    """Write `training_pairs.png` before training; show some predictions to W&B or TensorBoard.
 
     Args:
         folder: For the pictures.
@@ -138,19 +160,14 @@ class Pictures(L.Callback):
         if not loggers or trainer.sanity_checking or not trainer.is_global_zero:
             return
         dataset = _data(trainer).dataset("val")
-        predictor = _predictor(pl_module)
+        assert isinstance(pl_module, SegmentationModule)  # the only one that training.py trains
+        predictor = predictor_of(pl_module)
         for item in evenly(len(dataset), self.shown):
             pair = dataset[item]
             prediction = predictor.predict_prepared(pair["image"])
             for logger in loggers:
                 names = _data(trainer).class_names
                 log_prediction(logger, f"predictions/{item}", pair, prediction, trainer.global_step, names)
-
-    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draw the best, median and worst predictions."""
-        if trainer.is_global_zero:
-            picture = best_median_worst(_predictor(pl_module), _data(trainer))
-            pictures.write_png(self.folder / "predictions.png", picture)
 
 
 def training_pairs(data: SegmentationDataModule, rows: int = 8, epochs: int = 4) -> pictures.Image:
@@ -231,8 +248,8 @@ def evenly(total: int, wanted: int) -> list[int]:
     return [int(i) for i in np.linspace(0, total - 1, min(wanted, total)).round()]
 
 
-def _predictor(module: L.LightningModule) -> Predictor:
-    assert isinstance(module, SegmentationModule)  # the only module that training.py trains
+def predictor_of(module: SegmentationModule) -> Predictor:
+    """A module's network, ready for images."""
     return Predictor(module.network, module.preprocessing, module.threshold)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from tqdm import tqdm
@@ -63,7 +64,10 @@ def cross_validate(cfg: DictConfig) -> Summary:
         UserError: If the configuration or the data hold a mistake.
     """
     base = Path(cfg.run_dir)
+    if cfg.data.split == "fraction":
+        cfg.data.split = "kfold"
     folds = chosen_folds(cfg)
+    check_undivided(cfg)
     runs = [base / f"fold-{fold}" for fold in folds]
     for fold, run in zip(folds, runs, strict=True):
         train_fold(cfg, fold, run)
@@ -99,6 +103,19 @@ def chosen_folds(cfg: DictConfig) -> list[int]:
     if cfg.data.split not in FOLDS:
         raise UserError(f"data.split={cfg.data.split} has no folds; use {', '.join(FOLDS[:-1])} or {FOLDS[-1]}")
     return folds
+
+
+def check_undivided(cfg: DictConfig) -> None:
+    """Check that there is something to divide.
+
+    Raises:
+        UserError: If all pairs have their sides already.
+    """
+    if all(pair.split is not None for pair in instantiate(cfg.data.pairs, _convert_="all")()):
+        raise UserError(
+            f"data={cfg.data.name}: all pairs lie in train/, val/ or test/, which folds would not change; put the "
+            "images into one images/ and the masks into one masks/, or use train.py"
+        )
 
 
 def train_fold(cfg: DictConfig, fold: int, run: Path) -> None:

@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -27,12 +28,21 @@ def read_resumed(cfg: DictConfig) -> dict[str, Any] | None:
     if "loops" not in content:  # imported, or slim
         raise UserError(f"checkpoint={cfg.checkpoint} holds weights and no run to go on with; start with weights=")
     epochs = int(content["epoch"]) + 1
-    if cfg.trainer.max_epochs is not None and 0 <= cfg.trainer.max_epochs <= epochs:
+    is_over = cfg.trainer.max_epochs is not None and 0 <= cfg.trainer.max_epochs <= epochs
+    if is_over and not lacks_records_only(cfg, content):
         raise UserError(
             f"checkpoint={cfg.checkpoint} has done {epochs} epochs already; ask for more with trainer.max_epochs"
         )
     log.info("going on after epoch %d of %s", epochs - 1, cfg.checkpoint)
     return content
+
+
+def lacks_records_only(cfg: DictConfig, content: dict[str, Any]) -> bool:
+    """Whether a run that goes on in its own directory was interrupted after its last epoch, before `summary.json`."""
+    run_dir = Path(cfg.run_dir)
+    is_same = checkpoint.file_of(cfg.checkpoint).parent.parent.resolve() == run_dir.resolve()
+    has_all_epochs = bool(cfg.trainer.max_epochs == int(content["epoch"]) + 1)
+    return is_same and has_all_epochs and not (run_dir / "summary.json").exists()
 
 
 def check_resumable(cfg: DictConfig, content: dict[str, Any] | None, module: SegmentationModule) -> None:

@@ -21,8 +21,8 @@ from lightning.pytorch.loggers import CSVLogger
 from omegaconf import DictConfig
 from torch import nn
 
-from unetkit import checkpoint
-from unetkit.callbacks import CollapseWarning, EpochSeed, Pictures, RunFigures
+from unetkit import checkpoint, pictures
+from unetkit.callbacks import CollapseWarning, EpochSeed, Pictures, RunFigures, best_median_worst, predictor_of
 from unetkit.command_line import path_of
 from unetkit.curves import draw_curves
 from unetkit.data import Preprocessing, SegmentationDataModule
@@ -40,7 +40,7 @@ from unetkit.records import (
     summarise,
     write_records,
 )
-from unetkit.resuming import check_resumable, read_resumed
+from unetkit.resuming import check_resumable, lacks_records_only, read_resumed
 
 log = logging.getLogger(__name__)
 
@@ -76,8 +76,12 @@ def train(cfg: DictConfig) -> Summary:
         raise UserError(f"run_dir={run_dir} can't be written ({error}); give another folder") from error
     announce(data, module)
     fit(cfg, trainer, module, data)
+    is_trained = resume_from is not None and lacks_records_only(cfg, resume_from)
+    if is_trained:
+        checkpoint.load_weights(module.network, plain(cfg.model), cfg.checkpoint)  # averaged, if they are
     scores = logged_scores(trainer)
-    if "val/iou" not in scores and trainer.num_val_batches:  # stopped within an epoch, by max_steps or max_time
+    # Stopped within an epoch, by max_steps or max_time, or before it was scored.
+    if "val/iou" not in scores and (trainer.num_val_batches or is_trained):
         trainer.validate(module, datamodule=data, verbose=False)
         scores |= logged_scores(trainer)
     if data.has_test:
@@ -85,6 +89,9 @@ def train(cfg: DictConfig) -> Summary:
         scores |= logged_scores(trainer)
     summary = summarise(cfg, trainer, data, module, figures, scores, time.perf_counter() - started)
     if trainer.is_global_zero:
+        module.network.to(trainer.strategy.root_device)
+        picture = best_median_worst(predictor_of(module), data)
+        pictures.write_png(run_dir / "pictures" / "predictions.png", picture)
         draw_curves(run_dir / "metrics.csv", run_dir / "pictures" / "learning_curves.png")
         (run_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
         conclude(summary, run_dir, trainer)
@@ -144,8 +151,6 @@ def build_module(
         deep_supervision=cfg.deep_supervision,
         artefact=artefact,
     )
-    if cfg.trainer.compile:  # in place, so that the keys of checkpoints stay
-        network.compile(mode=None if cfg.trainer.compile is True else cfg.trainer.compile)
     return module.to(memory_format=torch.channels_last) if cfg.channels_last else module
 
 
@@ -185,10 +190,10 @@ def build_trainer(cfg: DictConfig, run_dir: Path, figures: RunFigures) -> L.Trai
         ModelCheckpoint(folder, "last", enable_version_counter=False, save_on_train_epoch_end=True),
         EpochSeed(cfg.seed),
         CollapseWarning(),
-        figures,
         Pictures(run_dir / "pictures"),
         LearningRateMonitor("step"),
         *_listed(cfg.callbacks),
+        figures,  # last, so that it doesn't take the others' work for waiting
     ]
     precision = choose_precision(cfg.trainer.precision, cfg.trainer.accelerator)
     trainer: L.Trainer = instantiate(
@@ -210,6 +215,10 @@ def fit(cfg: DictConfig, trainer: L.Trainer, module: SegmentationModule, data: S
         UserError: If Lightning refuses the configuration, or the GPU's memory does not suffice.
     """
     resume_from = None if cfg.checkpoint is None else checkpoint.file_of(cfg.checkpoint)
+    if cfg.trainer.compile:
+        torch.compiler.reset()  # of earlier folds, or runs of a sweep
+        # In place, so that the keys of checkpoints stay.
+        module.network.compile(mode=None if cfg.trainer.compile is True else cfg.trainer.compile)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
     except MisconfigurationException as error:
@@ -222,6 +231,8 @@ def fit(cfg: DictConfig, trainer: L.Trainer, module: SegmentationModule, data: S
             f"data.batch_size={cfg.data.batch_size} does not fit into the GPU's memory; lower it, or set "
             "model.gradient_checkpointing=all, trainer.precision=16 or data.crop_size"
         ) from error
+    finally:
+        module.network._compiled_call_impl = None  # pictures are of other shapes, each of which would be compiled
 
 
 def choose_precision(precision: int | str, accelerator: str) -> str:
@@ -253,6 +264,11 @@ def check_numbers(cfg: DictConfig) -> None:
     modes = (False, True, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
     if cfg.trainer.compile not in modes:
         raise UserError(f"trainer.compile={cfg.trainer.compile} must be one of {', '.join(map(str, modes)).lower()}")
+    if cfg.trainer.compile in ("reduce-overhead", "max-autotune") and cfg.trainer.accumulate_grad_batches > 1:
+        raise UserError(
+            f"trainer.compile={cfg.trainer.compile} makes CUDA graphs, which lose gradients with "
+            f"trainer.accumulate_grad_batches={cfg.trainer.accumulate_grad_batches}; use max-autotune-no-cudagraphs"
+        )
     for key in ("max_epochs", "max_steps"):
         if not isinstance(cfg.trainer[key], int) and not (key == "max_epochs" and cfg.trainer[key] is None):
             raise UserError(f"trainer.{key}={cfg.trainer[key]} must be a whole number; -1 is without end")

@@ -26,6 +26,11 @@ class Draw(NamedTuple):
     item: int
     is_filler: bool = False
 
+    @classmethod
+    def of(cls, draw: "Draw | int") -> "Draw":
+        """A plain number, as Lightning's `overfit_batches` asks for, is an item in epoch 0."""
+        return cls(0, draw) if isinstance(draw, int) else draw
+
 
 class Item(TypedDict):
     """An image (H, W, C) uint8, its mask (H, W) of class indices or `VOID`, its index among all pairs.
@@ -89,8 +94,8 @@ class PairDataset(Dataset[Item]):
         return len(self.indices)
 
     def __getitem__(self, draw: Draw | int) -> Item:
-        """An item in an epoch; in epoch 0 for a plain number, as Lightning's `overfit_batches` asks."""
-        draw = Draw(0, draw) if isinstance(draw, int) else draw
+        """An item in an epoch."""
+        draw = Draw.of(draw)
         index = self.indices[draw.item]
         image, mask = self.images[index], self.masks[index]
         if self.borders is not None:

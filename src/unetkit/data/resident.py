@@ -36,8 +36,9 @@ class IndexDataset(Dataset[IndexBatch]):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitems__(self, draws: Sequence[Draw]) -> IndexBatch:
+    def __getitems__(self, draws: Sequence[Draw | int]) -> IndexBatch:
         """A whole batch at once."""
+        draws = [Draw.of(draw) for draw in draws]
         return {
             "index": self.indices[[draw.item for draw in draws]],
             "is_filler": torch.tensor([draw.is_filler for draw in draws]),
