@@ -89,6 +89,14 @@ def test_a_network_learns_one_batch_by_heart(tmp_path: Path, cache: Path) -> Non
     assert summary["train/loss_epoch"] < 0.1
 
 
+def test_one_batch_of_resident_pairs_trains(tmp_path: Path, cache: Path) -> None:
+    summary = run(
+        tmp_path, cache, "augment=none", "data.count=12", "data.resident=true", "trainer.overfit_batches=1",
+        "trainer.max_epochs=1",
+    )  # fmt: skip
+    assert summary["train/loss_epoch"] > 0
+
+
 def test_two_runs_are_equal(tmp_path: Path, cache: Path) -> None:
     for name in ("a", "b"):
         run(tmp_path / name, cache)

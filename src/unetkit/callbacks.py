@@ -65,7 +65,7 @@ class EMA(EMAWeightAveraging):
 
     def __init__(self, decay: float, **options: Any) -> None:
         super().__init__(decay=decay, **options)
-        self._kwargs = {"multi_avg_fn": get_ema_multi_avg_fn(decay)}
+        self._kwargs = {"multi_avg_fn": get_ema_multi_avg_fn(decay)}  # type: ignore[no-untyped-call]
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Begin the average."""

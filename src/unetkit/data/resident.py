@@ -38,10 +38,10 @@ class IndexDataset(Dataset[IndexBatch]):
 
     def __getitems__(self, draws: Sequence[Draw | int]) -> IndexBatch:
         """A whole batch at once."""
-        draws = [Draw.of(draw) for draw in draws]
+        wanted = [Draw.of(draw) for draw in draws]
         return {
-            "index": self.indices[[draw.item for draw in draws]],
-            "is_filler": torch.tensor([draw.is_filler for draw in draws]),
+            "index": self.indices[[draw.item for draw in wanted]],
+            "is_filler": torch.tensor([draw.is_filler for draw in wanted]),
         }
 
 
