@@ -37,3 +37,4 @@ train tgs_small tgs_small 400
 train tgs_base tgs_base 400
 train tgs_best tgs_best 400
 for seed in 48 49; do train tgs_small-$seed tgs_small 400 seed=$seed data.seed=47; done
+bash scripts/ablations.sh "$data" 200 "47 48 49" trainer.devices=1 data.resident=true trainer.compile=reduce-overhead

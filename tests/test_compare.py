@@ -76,6 +76,26 @@ def test_what_is_common_drops_out_of_the_interval(tmp_path: Path) -> None:
     assert found.means["base"]["kaggle"].high - found.means["base"]["kaggle"].low > 0.05
 
 
+def test_seeds_of_one_recipe_are_taken_together(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    hardness = rng.random(300)
+    folders = []
+    for recipe, gain, spread in (("a", 0.0, 0.0), ("b", 0.02, 0.03)):
+        for seed, luck in enumerate((-spread, 0.0, spread)):
+            scores = {str(i): (v := hard + gain + luck, v, v) for i, hard in enumerate(hardness)}
+            folder = write(tmp_path / f"{recipe}-{seed}", model=scores)
+            (folder / "summary.json").write_text(json.dumps({"epochs": 12, "seed": seed}))
+            folders.append(str(folder))
+    a, b = read_runs(folders, ["a"] * 3 + ["b"] * 3)
+    assert (a.name, len(a.seeds), a.facts) == ("a", 3, {"epochs": 12, "seed": "0, 1, 2"})
+    value, low, high = compare_runs([a, b], 2000, 0).differences["b"]["kaggle"]
+    assert value == pytest.approx(0.02)
+    # all three draws of the unlucky seed: one resample in 27, so more than 2.5 %; images drop out
+    assert (low, high) == pytest.approx((0.02 - 0.03, 0.02 + 0.03), abs=1e-4)
+    lucky = compare_runs(read_runs([folders[0], folders[5]], None), 2000, 0).differences["b-2"]["kaggle"]
+    assert lucky == pytest.approx((0.05, 0.05, 0.05))  # one seed each: the interval knows nothing of seeds
+
+
 def test_the_files(two: tuple[Path, Path], tmp_path: Path) -> None:
     (two[1] / "fold-0").mkdir()
     facts = {"parameters": 114_886, "epochs": 120, "seed": 47, "seconds": 1.5}
@@ -137,8 +157,9 @@ def test_an_evaluation_of_two_models_is_two_runs(two: tuple[Path, Path], tmp_pat
         (["runs=[{base},{masks}]"], "1 of the 1 images that masks and base have in common, such as a, have another"),
         (["runs=[{base},{empty}]"], r"runs=.*empty holds no scores.csv; write it with .*evaluate.py checkpoint="),
         (["runs=[{base},{wrong}]"], r"runs=.*wrong.scores.csv can't be read as the scores.csv of an evaluation"),
-        (["runs=[{base},{base}]"], "names=base,base must be 2 different names"),
-        (["runs=[{base},{other}]", "names=[x]"], "names=x must be 2 different names"),
+        (["runs=[{base},{base}]"], r"named alike \(base,base\); give names="),
+        (["runs=[{base},{other}]", "names=[x]"], "names=x must be 2 names, one for each run"),
+        (["runs=[{base},{other}]", "names=[x,x]"], r"runs= names one run \(x has 3\)"),
         (["runs=[{base},{other}]", "bootstrap=3"], "bootstrap=3 must be a whole number of at least 100"),
         (["runs=[{base},{other}]", "output=/proc/none"], "output=/proc/none can't be written"),
     ],

@@ -1,7 +1,9 @@
 """How far a score could be off because these images, and not others, were drawn: the bootstrap over images.
 
 Efron, *Bootstrap Methods: Another Look at the Jackknife*, 1979; percentile intervals. It takes the images as drawn
-independently: of neighbouring slices or frames, the truth is wider.
+independently: of neighbouring slices or frames, the truth is wider. Where a recipe was run with several seeds, they are
+drawn anew as well, apart from the images (Owen, *The Pigeonhole Bootstrap*, 2007); of two or three, the truth is wider
+still.
 """
 
 from typing import NamedTuple
@@ -42,13 +44,26 @@ def resamples(images: int, times: int, seed: int) -> Tensor:
 
 def bootstrap(statistic: Statistic, draws: Tensor) -> Interval:
     """A score on the images as they are, with its interval over resamples (times, images)."""
-    return _interval(statistic(_once(draws)), _drawn(statistic, draws))
+    return interval(statistic(_once(draws)), _drawn(statistic, draws))
 
 
 def difference(statistic: Statistic, other: Statistic, draws: Tensor) -> Interval:
     """`statistic` less `other`, both on the same images in each resample, so that what is common drops out."""
     value = statistic(_once(draws)) - other(_once(draws))
-    return _interval(value, _drawn(statistic, draws) - _drawn(other, draws))
+    return interval(value, _drawn(statistic, draws) - _drawn(other, draws))
+
+
+def drawn_means(scores: Tensor, images: Tensor, seeds: Tensor) -> Tensor:
+    """The mean of scores (S, N) float64 in each resample (R,), of images (R, N) and of seeds (R, S)."""
+    sums = torch.cat([block.double() @ scores.T for block in torch.split(images, BLOCK)])
+    return (sums * seeds).sum(1) / scores.numel()
+
+
+def interval(value: Tensor, drawn: Tensor) -> Interval:
+    """A score with what holds 95 % of those drawn (R,) that are not nan."""
+    defined = drawn[~drawn.isnan()].numpy()
+    low, high = np.percentile(defined, [2.5, 97.5]) if len(defined) else (np.nan, np.nan)
+    return Interval(value.item(), float(low), float(high))
 
 
 def _once(draws: Tensor) -> Tensor:
@@ -57,9 +72,3 @@ def _once(draws: Tensor) -> Tensor:
 
 def _drawn(statistic: Statistic, draws: Tensor) -> Tensor:
     return torch.cat([statistic(block.double()) for block in torch.split(draws, BLOCK)])
-
-
-def _interval(value: Tensor, drawn: Tensor) -> Interval:
-    defined = drawn[~drawn.isnan()].numpy()
-    low, high = np.percentile(defined, [2.5, 97.5]) if len(defined) else (np.nan, np.nan)
-    return Interval(value.item(), float(low), float(high))

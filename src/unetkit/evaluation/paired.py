@@ -10,31 +10,39 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from unetkit.command_line import path_of
 from unetkit.data.files import matching
 from unetkit.errors import UserError
-from unetkit.evaluation.bootstrap import Interval, bootstrap, difference, resamples
-from unetkit.evaluation.scores import mean_over_images
+from unetkit.evaluation.bootstrap import Interval, drawn_means, interval, resamples
 
 SCORES = ("kaggle", "iou", "dice")
 FACTS = ("parameters", "epochs", "seed")  # of `summary.json`, for the table
 SAME = 1e-5  # by which the shares of foreground of one mask may differ, as they are rounded in the file
 
+Rows = dict[str, dict[str, float]]
+"""By image, its `SCORES` and `true_share`."""
+
 
 @dataclass(frozen=True)
 class Run:
-    """What a run left.
+    """What a run left, or several of one recipe, each with a seed of its own.
 
     Attributes:
         name: For tables and figures.
-        rows: By image, its `SCORES` and `true_share`.
-        facts: Those of `FACTS` that are known.
+        seeds: The images of each.
+        facts: Those of `FACTS` that are known; several as text, as in `47, 48`.
     """
 
     name: str
-    rows: dict[str, dict[str, float]]
+    seeds: list[Rows]
     facts: dict[str, Any]
+
+    @property
+    def ids(self) -> set[str]:
+        """The images that all seeds were scored on."""
+        return set.intersection(*(set(rows) for rows in self.seeds))
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,8 @@ class Comparison:
         runs: The first is the baseline.
         ids: Of these N images.
         means: By run and score.
-        gaps: By score, of each run but the baseline: the paired differences (N,), above 0 where it is better.
+        gaps: By score, of each run but the baseline: the paired differences (N,), above 0 where it is better; where
+            there are several seeds, of their means.
         differences: By run but the baseline and score, the mean of these.
         resamples: That the intervals were made with.
     """
@@ -64,7 +73,7 @@ class Comparison:
 
 
 def compare_runs(runs: Sequence[Run], times: int, seed: int) -> Comparison:
-    """The paired differences of runs to the first, with 95 % bootstrap intervals over images.
+    """The paired differences of runs to the first, with 95 % bootstrap intervals over images, and seeds where several.
 
     Args:
         runs: At least two.
@@ -75,22 +84,32 @@ def compare_runs(runs: Sequence[Run], times: int, seed: int) -> Comparison:
         UserError: If the runs have no image in common, or the masks of one differ.
     """
     ids = common_images(runs)
-    draws = resamples(len(ids), times, seed)
-    scores = {
-        run.name: {name: torch.tensor([run.rows[id][name] for id in ids], dtype=torch.float64) for name in SCORES}
-        for run in runs
-    }
-    statistics = {run: {name: mean_over_images(s) for name, s in own.items()} for run, own in scores.items()}
+    images = resamples(len(ids), times, seed)
+    scores = {run.name: {name: _scores(run, ids, name) for name in SCORES} for run in runs}
+    drawn: dict[str, dict[str, Tensor]] = {}
+    for index, run in enumerate(runs, start=1):
+        seeds = resamples(len(run.seeds), times, seed + index)
+        drawn[run.name] = {name: drawn_means(own, images, seeds) for name, own in scores[run.name].items()}
     first, *others = scores
+
+    def to_first(run: str, name: str) -> Interval:
+        gap = scores[run][name].mean() - scores[first][name].mean()
+        return interval(gap, drawn[run][name] - drawn[first][name])
+
     return Comparison(
         list(runs),
         ids,
-        {run: {name: bootstrap(s, draws) for name, s in own.items()} for run, own in statistics.items()},
-        {name: {run: (scores[run][name] - scores[first][name]).numpy() for run in others} for name in SCORES},
-        {run: {name: difference(statistics[run][name], statistics[first][name], draws) for name in SCORES}
-         for run in others},
+        {run: {name: interval(own[name].mean(), drawn[run][name]) for name in SCORES} for run, own in scores.items()},
+        {name: {run: (scores[run][name].mean(0) - scores[first][name].mean(0)).numpy() for run in others}
+         for name in SCORES},
+        {run: {name: to_first(run, name) for name in SCORES} for run in others},
         times,
     )  # fmt: skip
+
+
+def _scores(run: Run, ids: Sequence[str], name: str) -> Tensor:
+    """(S, N) of its seeds and these images."""
+    return torch.tensor([[rows[id][name] for id in ids] for rows in run.seeds], dtype=torch.float64)
 
 
 def common_images(runs: Sequence[Run]) -> list[str]:
@@ -99,17 +118,18 @@ def common_images(runs: Sequence[Run]) -> list[str]:
     Raises:
         UserError: If there are none, or they are other images of equal names.
     """
-    counts = ", ".join(f"{run.name} has {len(run.rows)}" for run in runs)
+    counts = ", ".join(f"{run.name} has {len(run.ids)}" for run in runs)
     if len(runs) < 2:
         raise UserError(f"runs= names one run ({counts}); name at least two: runs=[BASELINE,OTHER]")
-    ids = sorted(set(runs[0].rows).intersection(*(run.rows for run in runs[1:])))
+    ids = sorted(set.intersection(*(run.ids for run in runs)))
     if not ids:
         raise UserError(f"runs= have 0 images in common ({counts}); compare runs that were scored on the same ones")
-    for run in runs[1:]:
-        other = [id for id in ids if abs(run.rows[id]["true_share"] - runs[0].rows[id]["true_share"]) > SAME]
+    first = runs[0].seeds[0]
+    for name, rows in ((run.name, rows) for run in runs for rows in run.seeds):
+        other = [id for id in ids if abs(rows[id]["true_share"] - first[id]["true_share"]) > SAME]
         if other:
             raise UserError(
-                f"{len(other)} of the {len(ids)} images that {run.name} and {runs[0].name} have in common, such as "
+                f"{len(other)} of the {len(ids)} images that {name} and {runs[0].name} have in common, such as "
                 f"{other[0]}, have another mask in one than in the other; compare runs on the same data"
             )
     return ids
@@ -120,18 +140,38 @@ def read_runs(given: object, names: Sequence[str] | None) -> list[Run]:
 
     Args:
         given: One folder or several, a `scores.csv`, or a pattern of these.
-        names: For tables and figures; None for those of the folders.
+        names: For tables and figures; None for those of the folders. Runs of one name are seeds of one recipe.
 
     Raises:
-        UserError: If one holds no scores, or the names are too few, too many or alike.
+        UserError: If one holds no scores, the names are too few or too many, or folders are named alike.
     """
     places = [given] if isinstance(given, str | int) else given if isinstance(given, Sequence) else []
     files = [scores_of(path) for place in places for path in matching(str(path_of("runs", place)))]
     runs = [run for file in files for run in _read(file)]
-    names = [run.name for run in runs] if names is None else [names] if isinstance(names, str) else list(names)
-    if len(names) != len(runs) or len(set(names)) != len(names):
-        raise UserError(f"names={','.join(map(str, names))} must be {len(runs)} different names, one for each run")
-    return [Run(str(name), run.rows, run.facts) for name, run in zip(names, runs, strict=True)]
+    if names is None:
+        names = [run.name for run in runs]
+        if len(set(names)) != len(names):
+            raise UserError(
+                f"runs= are of folders named alike ({','.join(names)}); give names=, different ones, or equal ones for "
+                "the seeds of one recipe"
+            )
+    names = [names] if isinstance(names, str) else list(map(str, names))
+    if len(names) != len(runs):
+        raise UserError(f"names={','.join(names)} must be {len(runs)} names, one for each run")
+    recipes: dict[str, list[Run]] = {}
+    for name, run in zip(names, runs, strict=True):
+        recipes.setdefault(name, []).append(run)
+    return [_as_one(name, seeds) for name, seeds in recipes.items()]
+
+
+def _as_one(name: str, runs: Sequence[Run]) -> Run:
+    """Runs of one recipe."""
+    facts: dict[str, Any] = {}
+    for key in FACTS:
+        known = list(dict.fromkeys(run.facts[key] for run in runs if key in run.facts))
+        if known:
+            facts[key] = known[0] if len(known) == 1 else ", ".join(map(str, known))
+    return Run(name, [rows for run in runs for rows in run.seeds], facts)
 
 
 def scores_of(path: Path) -> Path:
@@ -152,7 +192,7 @@ def scores_of(path: Path) -> Path:
 
 def _read(file: Path) -> list[Run]:
     """A run for each model in the file."""
-    models: dict[str, dict[str, dict[str, float]]] = {}
+    models: dict[str, Rows] = {}
     try:
         with file.open(newline="") as stream:
             for row in csv.DictReader(stream):
@@ -165,7 +205,7 @@ def _read(file: Path) -> list[Run]:
     folder = file.absolute().parent
     folder = folder.parent if folder.name == "evaluation" else folder
     facts = _facts(folder)
-    return [Run(model if len(models) > 1 else folder.name, rows, facts) for model, rows in models.items()]
+    return [Run(model if len(models) > 1 else folder.name, [rows], facts) for model, rows in models.items()]
 
 
 def _facts(folder: Path) -> dict[str, Any]:

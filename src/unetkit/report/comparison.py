@@ -51,7 +51,7 @@ def _held_against_first(comparison: Comparison, run: str, score: str) -> tuple[s
 
 
 def _fact(value: object) -> str:
-    return "-" if value is None else f"{value:,}"
+    return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _row(comparison: Comparison, index: int) -> dict[str, Any]:
