@@ -132,7 +132,7 @@ def build_module(
     recipe = {
         "optimizer": cfg.optimizer._target_,
         "scheduler": schedule["scheduler"] and cfg.scheduler.scheduler._target_,
-        "callbacks=ema": "ema" in cfg.callbacks,
+        "callbacks=ema": _is_chosen(cfg.callbacks.get("ema")),
         "data.split": data.split_digest,
         "deep_supervision": cfg.deep_supervision or None,  # as checkpoints from before it have
     }
@@ -298,7 +298,12 @@ def library_mistakes() -> Iterator[None]:
 
 def _listed(group: DictConfig | None) -> list[Any]:
     """Instantiate the members of a config group whose files each add one."""
-    return [instantiate(member, _convert_="all") for member in (group or {}).values() if member is not None]
+    return [instantiate(member, _convert_="all") for member in (group or {}).values() if _is_chosen(member)]
+
+
+def _is_chosen(member: DictConfig | None) -> bool:
+    """Whether its file was chosen; what an experiment sets of it remains where it was not, as in `callbacks=none`."""
+    return member is not None and "_target_" in member
 
 
 def _quieten_lightning() -> None:
