@@ -21,7 +21,7 @@ changes=(
     "no_symmetric_stage loss.switch=1"
     "symmetric_at_once loss.switch=0"
     "cosine scheduler=cosine"
-    "weight_decay optimizer.weight_decay=0.1"
+    "little_weight_decay optimizer.weight_decay=0.005"
 )
 runs=() names=()
 for seed in $seeds; do
