@@ -23,7 +23,7 @@ def main(cfg: DictConfig) -> None:
     for run in comparison.runs:
         left_out = len(run.ids) - len(comparison.ids)
         note = f" (without {left_out} images that not all runs were scored on)" if left_out else ""
-        seeds = f", mean of {len(run.seeds)} seeds" if len(run.seeds) > 1 else ""
+        seeds = f", mean of {len(run.seeds)} runs" if len(run.seeds) > 1 else ""
         print(f"{run.name}{seeds}{note}" + (", the baseline" if run.name == first else ""))
         for score, (mean, low, high) in comparison.means[run.name].items():
             print(f"  {score:<8}{mean:.4f}  95 % interval {low:.4f} to {high:.4f}", end="")
