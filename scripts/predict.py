@@ -50,7 +50,8 @@ def predict_all(cfg: DictConfig) -> list[str]:
     except torch.OutOfMemoryError as error:
         raise UserError(f"device={cfg.device} is out of memory; give a smaller tile= than {cfg.tile}") from error
     except OSError as error:
-        raise UserError(f"output={cfg.output} can't be written ({error})") from error
+        places = f"output={cfg.output}" + (f" or submission={cfg.submission}" if cfg.submission else "")
+        raise UserError(f"{places} can't be written ({error})") from error
     written = [f"{predictor.done} {kind} to {wanted.output / kind}" for kind in wanted.write]
     written += [f"{len(predictor.codes)} rows to {wanted.submission}"] if wanted.submission else []
     left_out = f"; {len(predictor.failed)} left out, see below" if predictor.failed else ""
@@ -72,6 +73,8 @@ def read_wanted(cfg: DictConfig) -> "Wanted":
             raise UserError(f"{key}={cfg[key]} must be an integer of at least {least}")
     if cfg.min_area is not None and not (isinstance(cfg.min_area, int) and cfg.min_area >= 0):
         raise UserError(f"min_area={cfg.min_area} must be an integer of at least 0")
+    if cfg.submission and Path(str(cfg.submission)).is_dir():
+        raise UserError(f"submission={cfg.submission} is a folder; give a file, as {cfg.submission}/submission.csv")
     if cfg.threshold is not None and not (isinstance(cfg.threshold, int | float) and 0 <= cfg.threshold <= 1):
         raise UserError(f"threshold={cfg.threshold} must lie between 0 and 1")
     return Wanted(

@@ -11,12 +11,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from test_cross_validation import config
 
 from unetkit.cross_validation import cross_validate
 from unetkit.errors import UserError
 from unetkit.evaluation import Comparison, compare_runs, read_runs
+from unetkit.evaluation.bootstrap import drawn_means, seed_resamples
 
 ROOT = Path(__file__).parent.parent
 Scores = Mapping[str, tuple[float, float, float]]  # Kaggle's, IoU, Dice, by image
@@ -90,10 +92,18 @@ def test_seeds_of_one_recipe_are_taken_together(tmp_path: Path) -> None:
     assert (a.name, len(a.seeds), a.facts) == ("a", 3, {"epochs": 12, "seed": "0, 1, 2"})
     value, low, high = compare_runs([a, b], 2000, 0).differences["b"]["kaggle"]
     assert value == pytest.approx(0.02)
-    # all three draws of the unlucky seed: one resample in 27, so more than 2.5 %; images drop out
+    # both draws of the unlucky seed: one resample in 9, so more than 2.5 %; images drop out
     assert (low, high) == pytest.approx((0.02 - 0.03, 0.02 + 0.03), abs=1e-4)
     lucky = compare_runs(read_runs([folders[0], folders[5]], None), 2000, 0).differences["b-2"]["kaggle"]
     assert lucky == pytest.approx((0.05, 0.05, 0.05))  # one seed each: the interval knows nothing of seeds
+
+
+def test_the_spread_of_few_seeds_is_not_too_small() -> None:
+    for values in ([0.0, 1.0], [0.0, 1.0, 5.0]):
+        scores = torch.tensor(values, dtype=torch.float64)[:, None]  # of one image
+        drawn = drawn_means(scores, torch.ones(20_000, 1), seed_resamples(len(values), 20_000, 0))
+        assert drawn.std() == pytest.approx(scores.std().item() / len(values) ** 0.5, rel=0.02)  # the standard error
+        assert drawn.mean() == pytest.approx(scores.mean().item(), rel=0.02)
 
 
 def test_the_files(two: tuple[Path, Path], tmp_path: Path) -> None:
@@ -157,7 +167,8 @@ def test_an_evaluation_of_two_models_is_two_runs(two: tuple[Path, Path], tmp_pat
         (["runs=[{base},{masks}]"], "1 of the 1 images that masks and base have in common, such as a, have another"),
         (["runs=[{base},{empty}]"], r"runs=.*empty holds no scores.csv; write it with .*evaluate.py checkpoint="),
         (["runs=[{base},{wrong}]"], r"runs=.*wrong.scores.csv can't be read as the scores.csv of an evaluation"),
-        (["runs=[{base},{base}]"], r"named alike \(base,base\); give names="),
+        (["runs=[{base},{again}]"], r"named alike \(base,base\); give names="),
+        (["runs=[{base},{base}/scores.csv]", "names=[x,x]"], "runs= names .*base/scores.csv twice; name each"),
         (["runs=[{base},{other}]", "names=[x]"], "names=x must be 2 names, one for each run"),
         (["runs=[{base},{other}]", "names=[x,x]"], r"runs= names one run \(x has 3\)"),
         (["runs=[{base},{other}]", "bootstrap=3"], "bootstrap=3 must be a whole number of at least 100"),
@@ -168,6 +179,7 @@ def test_mistakes_are_named(overrides: list[str], said: str, two: tuple[Path, Pa
     places = {"base": two[0], "other": two[1], "empty": tmp_path / "empty", "wrong": tmp_path / "wrong"}
     places["apart"] = write(tmp_path / "apart", model={"z": (1.0, 1.0, 1.0)})
     places["masks"] = write(tmp_path / "masks", model={"a": (1.0, 1.0, 1.0)}, shares=0.3)
+    places["again"] = write(tmp_path / "again" / "base", model={"a": (1.0, 1.0, 1.0)})
     places["empty"].mkdir()
     places["wrong"].mkdir()
     (places["wrong"] / "scores.csv").write_text("id,iou\na,1\n")

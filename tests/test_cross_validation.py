@@ -11,8 +11,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from unetkit.checkpoint import load_ensemble
-from unetkit.cross_validation import PostProcessing, cross_validate, fit, kaggle_grid, kaggle_of_others_choice
+from unetkit.checkpoint import find, load_ensemble
+from unetkit.cross_validation import PostProcessing, choose, cross_validate, fit, kaggle_grid, kaggle_of_others_choice
 from unetkit.errors import UserError
 from unetkit.evaluation import Measured, Measures, measure_image
 from unetkit.inference import Prediction
@@ -50,6 +50,17 @@ def test_a_choice_is_judged_by_images_that_did_not_make_it() -> None:
     assert kaggle_of_others_choice([low]) is None
 
 
+def test_a_choice_that_does_not_gain_is_not_used() -> None:
+    low = measured(([0.6] * 6 + [0.3] * 6, [1] * 6 + [0] * 6))
+    high = measured(([0.75] * 6 + [0.6] * 6, [1] * 6 + [0] * 6))
+    used, said = choose([low, high])  # fitted, low's choice is wrong for high, and high's for low
+    assert used == PostProcessing(0.5, 0)
+    assert said["kaggle_of_others_choice"] == 0.0
+    used, said = choose([high, high])
+    assert said["fitted"] == used._asdict() == {"threshold": 0.6, "min_area": 0}
+    assert choose([high])[0] == PostProcessing(0.5, 0)  # nobody to judge
+
+
 def config(folder: Path, *overrides: str) -> DictConfig:
     tiny = [
         "model=plain_small",
@@ -66,7 +77,8 @@ def config(folder: Path, *overrides: str) -> DictConfig:
 
 def test_all_folds_from_training_to_an_ensemble(tmp_path: Path) -> None:
     summary = cross_validate(config(tmp_path, "cross_validation.bootstrap=100"))
-    assert summary.keys() >= {"folds", "models", "post_processing", "tta", "seed"}
+    assert summary.keys() >= {"folds", "models", "post_processing", "tta", "seed", "git_commit"}
+    assert (summary["epochs"], summary["data"]["split"]) == (1, "kfold")
     rows = list(csv.DictReader((tmp_path / "scores.csv").open()))
     assert len({row["id"] for row in rows}) == len(rows) == 24
     for fold in (0, 1):
@@ -86,7 +98,7 @@ def test_all_folds_from_training_to_an_ensemble(tmp_path: Path) -> None:
 
 
 def test_a_fold_interrupted_after_its_last_epoch_gets_its_records(tmp_path: Path) -> None:
-    options = ("cross_validation.bootstrap=100", "callbacks=ema")
+    options = ("cross_validation.bootstrap=100", "callbacks=ema", "loss=bce_then_lovasz")
     summary = cross_validate(config(tmp_path, *options))
     records = tmp_path / "fold-1" / "summary.json"
     before = json.loads(records.read_text())
@@ -95,7 +107,8 @@ def test_a_fold_interrupted_after_its_last_epoch_gets_its_records(tmp_path: Path
     assert cross_validate(config(tmp_path, *options))["models"] == summary["models"]
     after = json.loads(records.read_text())
     assert after["epochs"] == before["epochs"]
-    assert after["val/iou"] == pytest.approx(before["val/iou"], abs=1e-6)
+    for score in ("val/iou", "val/loss"):
+        assert after[score] == pytest.approx(before[score], abs=1e-6)
     assert (tmp_path / "fold-1" / "pictures" / "predictions.png").exists()
 
 
@@ -104,6 +117,31 @@ def test_a_random_fraction_becomes_folds_but_a_chosen_way_to_divide_stays(tmp_pa
         folder = tmp_path / said
         cross_validate(config(folder, override, "cross_validation.folds=[0]", "cross_validation.bootstrap=100"))
         assert json.loads((folder / "fold-0" / "summary.json").read_text())["data"]["split"] == said
+
+
+def test_folds_that_were_trained_apart_are_scored_together(tmp_path: Path) -> None:
+    options = ("cross_validation.bootstrap=100",)
+    alone = cross_validate(config(tmp_path / "apart", *options, "cross_validation.folds=[1]"))
+    assert (alone["images"], list(alone["folds"])) == (12, ["fold-1"])
+    apart = cross_validate(config(tmp_path / "apart", *options, "cross_validation.folds=[0]"))
+    together = cross_validate(config(tmp_path / "together", *options))
+    assert apart["models"] == together["models"]
+    assert [file.name for file in sorted((tmp_path / "apart" / "ensemble").iterdir())] == ["fold-0.ckpt", "fold-1.ckpt"]
+    assert len(find(tmp_path / "apart")) == 2
+
+
+def test_folds_of_two_recipes_are_never_mixed(tmp_path: Path) -> None:
+    folds = ("cross_validation.bootstrap=100", "cross_validation.folds=[0]")
+    cross_validate(config(tmp_path, *folds))
+    for override, said in (
+        ("optimizer.lr=0.5", r"fold-0 was trained with optimizer.lr=0.003 \(now 0.5\); type the same, or give another"),
+        ("callbacks=ema", r"callbacks.ema._target_=None \(now unetkit.callbacks.EMA\)"),
+        ("seed=48", r"data.seed=47 \(now 48\), seed=47 \(now 48\)|augment.seed=47 \(now 48\)"),
+    ):
+        with pytest.raises(UserError, match=said):
+            cross_validate(config(tmp_path, *folds, override))
+    places = ("data.num_workers=0", "trainer.log_every_n_steps=5", "logger=wandb", "data.cache_dir=/tmp")
+    assert cross_validate(config(tmp_path, *folds, *places))["images"] == 12
 
 
 def test_images_that_are_divided_already_are_refused(tmp_path: Path) -> None:
@@ -119,7 +157,13 @@ def test_images_that_are_divided_already_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("cross_validation.folds=[2]", r"cross_validation.folds=\[2\] must be some of 0 to 1"),
+        ("cross_validation.folds=[2]", r"cross_validation.folds=\[2\] must be a list of some of 0 to 1"),
+        ("cross_validation.folds=[0,0]", r"cross_validation.folds=\[0, 0\] must be a list of some of 0 to 1"),
+        ("cross_validation.folds=0", "cross_validation.folds=0 must be a list of some of 0 to 1"),
+        ("cross_validation.tta=flips", "cross_validation.tta=flips must be one of none, flip, d4"),
+        ("cross_validation.bootstrap=many", "cross_validation.bootstrap=many must be a whole number of at least 100"),
+        ("data.folds=five", "data.folds=five must be a whole number of at least 2"),
+        ("checkpoint=last.ckpt", "checkpoint=last.ckpt is for train.py"),
         ("data.split=recreation", "data.split=recreation has no folds; use kfold, contiguous or mosaic"),
     ],
 )

@@ -93,6 +93,17 @@ def test_an_ensemble_averages_probabilities_each_with_its_own_preprocessing() ->
     np.testing.assert_allclose(tiled.probability, mean, atol=1e-5)
 
 
+def test_small_masks_are_made_empty_by_one_network_and_by_several() -> None:
+    image = np.full((16, 16), 200, np.uint8)  # brighter than the mean: above probability 0.5
+    predictor = Predictor(Shift(), PLAIN, 0.5)
+    assert predictor(image).mask.all()
+    for emptied in (replace(predictor, min_area=257), Ensemble([predictor], min_area=257)):
+        prediction = emptied(image)
+        assert not prediction.mask.any()
+        assert (prediction.probability > 0.5).all()
+    assert replace(predictor, min_area=256)(image).mask.all()
+
+
 def test_floats_can_be_scaled_for_a_network_of_8_bit_images() -> None:
     amplitudes = np.array([[-2000.0, -1000.0, 0.0, 1000.0]], np.float32)
     ensemble = Ensemble([Predictor(Shift(), PLAIN)]).with_value_range((-1000, 1000))

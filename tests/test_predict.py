@@ -117,6 +117,7 @@ def test_a_stopped_program_leaves_whole_files(checkpoints: Path, write_image: Wr
         (["tta=both"], "tta=both must be one of none, flip, d4"),
         (["device=abacus"], "device=abacus must be auto, cpu"),
         (["output=/proc/none"], "output=/proc/none can't be written"),
+        (["submission=/tmp"], "submission=/tmp is a folder; give a file, as /tmp/submission.csv"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

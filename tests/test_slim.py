@@ -118,11 +118,12 @@ def test_the_card_says_what_is_known(validated: tuple[Path, Summary]) -> None:
     for said in (
         "12 images of `synthetic`, 12 kept back; split `kfold`, fold 1 of 2, seed 47",
         "Out of fold, on 24 images",
-        f"Threshold {chosen['threshold']} and least area {chosen['min_area']}, which the file holds, were chosen",
+        f"Threshold {chosen['fitted']['threshold']:g} and least area {chosen['fitted']['min_area']} are best for all",
         ", ".join(f"{fold['kaggle']:.4f}" for fold in summary["folds"].values()),
         "Trained for 1 epochs a fold, seed 47, 32",
         "weights in float32",
         "python scripts/cross_validate.py model=plain_small data.root=DIR\n",
+        f"`python train.py model=plain_small weights={file}\ndata=folder data.root=DIR optimizer.lr=1e-3`",
     ):
         assert said in card
     assert (f"masks of fewer than {chosen['min_area']} pixels" in card) == (chosen["min_area"] > 0)

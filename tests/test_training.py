@@ -22,7 +22,7 @@ from unetkit.data import synthetic_multiclass_pairs, synthetic_pairs
 from unetkit.data.files import FileRef, read_image
 from unetkit.errors import UserError
 from unetkit.records import Summary
-from unetkit.training import build_module, choose_precision, prepare_data, train
+from unetkit.training import build_module, choose_precision, metrics_before, prepare_data, train
 
 ROOT = Path(__file__).parent.parent
 TINY = ["model=plain_small", "data.count=24", "data.size=36", "data.batch_size=8", "model.channels=[4,8]"]
@@ -159,6 +159,18 @@ def test_resuming_into_the_same_directory_loses_no_row(tmp_path: Path, cache: Pa
     run(tmp_path, cache, "trainer.max_epochs=3", f"checkpoint={tmp_path}/checkpoints/last.ckpt")
     assert (tmp_path / "metrics.1.csv").read_text() == before
     assert {row["epoch"] for row in rows(tmp_path) if row["val/iou"]} == {"2"}
+
+
+def test_the_records_of_a_run_that_goes_on_are_of_the_whole(tmp_path: Path, cache: Path) -> None:
+    run(tmp_path, cache)
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    content = torch.load(path, weights_only=True)
+    content["callbacks"]["RunFigures"]["seconds"] += 1000
+    torch.save(content, path)
+    going_on = config(tmp_path, cache, "trainer.max_epochs=3", f"checkpoint={tmp_path}")
+    assert train(going_on)["seconds"] > 1000
+    assert metrics_before(going_on, tmp_path) == [tmp_path / "metrics.1.csv"]
+    assert metrics_before(config(tmp_path, cache), tmp_path) == []  # another run, in the same directory
 
 
 def test_the_checkpoint_is_plain_and_predicts(tmp_path: Path, cache: Path) -> None:
@@ -362,6 +374,10 @@ def test_a_collapse_is_said(
         (["optimizer.lr=-1"], "Invalid learning rate"),
         (["loss=sum"], "all loss.weights are 0; set some, as in loss.weights.bce=1"),
         (["loss=dice", "loss.smooth=0"], "smooth=0"),
+        (
+            ["+loss.switch=0.5"],
+            "loss.switch is set, by the experiment perhaps, but DiceBCELoss has no .*type ~loss.switch",
+        ),
         (["loss=weighted_bce", "data.border_weight=null"], "data.border_weight=None, but the loss wants"),
         (["trainer.accelerator=abacus"], "abacus"),
     ],
@@ -375,6 +391,16 @@ def test_mistakes_are_named(tmp_path: Path, cache: Path, options: list[str], sai
         cfg = config(tmp_path, cache, *options)
     with pytest.raises(UserError, match=said):
         train(cfg)
+
+
+def test_weights_that_may_know_the_images_are_told(
+    tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(tmp_path / "first", cache, "trainer.max_epochs=1")
+    run(tmp_path / "same", cache, "trainer.max_epochs=1", f"weights={tmp_path / 'first'}")
+    assert "another part" not in caplog.text
+    run(tmp_path / "other", cache, "trainer.max_epochs=1", f"weights={tmp_path / 'first'}", "data.split=kfold")
+    assert "were trained on another part of data=synthetic" in caplog.text
 
 
 def test_a_checkpoint_of_another_network_or_a_finished_one_is_refused(tmp_path: Path, cache: Path) -> None:

@@ -80,9 +80,11 @@ class RunFigures(L.Callback):
         images_per_second: Of the training steps, the first left out, data loading included.
         data_wait: Share of that time between two steps: loading, augmentation, the way to the device, progress bar.
         peak_memory_mib: Of the GPU's tensors, or of the process since it began on a CPU.
+        seconds_of_the_run: All, with those up to the checkpoint that it goes on from.
     """
 
     def __init__(self) -> None:
+        self.began = time.perf_counter()
         self.images = 0
         self.seconds = 0.0
         self.waited = 0.0
@@ -113,6 +115,19 @@ class RunFigures(L.Callback):
             self.images += len(batch["image"]) * trainer.world_size
             self.seconds += now - self._last
         self._last = now
+
+    @property
+    def seconds_of_the_run(self) -> float:
+        """Wall time in seconds."""
+        return time.perf_counter() - self.began
+
+    def state_dict(self) -> dict[str, Any]:
+        """For the checkpoint."""
+        return {"seconds": self.seconds_of_the_run}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Count what passed before the interruption, too."""
+        self.began -= state_dict["seconds"]
 
     @property
     def images_per_second(self) -> float | None:

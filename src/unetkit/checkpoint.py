@@ -84,7 +84,7 @@ def load(
         preprocessing = Preprocessing.from_dict(card["preprocessing"])
     except TypeError as error:
         raise UserError(f"checkpoint={path} has a preprocessing that this version of unetkit lacks: {error}") from error
-    return Predictor(network, preprocessing, card["threshold"], tta, tile, overlap)
+    return Predictor(network, preprocessing, card["threshold"], tta, tile, overlap, card.get("min_area", 0))
 
 
 def load_ensemble(paths: Sequence[str | Path], device: str | torch.device = "cpu", **options: Any) -> Ensemble:
@@ -108,7 +108,7 @@ def load_ensemble(paths: Sequence[str | Path], device: str | torch.device = "cpu
             )
     members = [load(path, device, **options) for path in paths]
     threshold = sum(member.threshold for member in members) / len(members)
-    min_area = round(sum(card.get("min_area", 0) for card in cards) / len(cards))
+    min_area = round(sum(member.min_area for member in members) / len(members))
     return Ensemble(members, threshold, classes[0], min_area)
 
 
@@ -189,7 +189,7 @@ def file_of(path: str | Path) -> Path:
 
 
 def find(given: object) -> list[Path]:
-    """The files of one path or several, each of a checkpoint or run directory, or a pattern of them.
+    """The files of one path or several, each of a checkpoint, run directory or cross-validation, or a pattern of them.
 
     Raises:
         UserError: If there is nothing of that name.
@@ -199,7 +199,8 @@ def find(given: object) -> list[Path]:
         found = matching(str(path_of("checkpoint", item)))
         if not found:
             raise UserError(f"checkpoint={item} matches no file")
-        files += map(file_of, found)
+        for path in found:
+            files += sorted((path / "ensemble").glob("*.ckpt")) or [file_of(path)]
     if not files:
         raise UserError("checkpoint=[] names no file")
     return files

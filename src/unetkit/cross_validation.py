@@ -3,24 +3,26 @@
 import json
 import logging
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import Tensor
 from tqdm import tqdm
 
 from unetkit import checkpoint
 from unetkit.data.splits import FOLDS
-from unetkit.errors import UserError
+from unetkit.errors import UserError, check
 from unetkit.evaluation import (
     LabelledImages,
     Measured,
     Measures,
     Summary,
+    check_resampling,
     find_images,
     measure,
     open_models,
@@ -29,7 +31,10 @@ from unetkit.evaluation import (
     write_scores,
     write_summary,
 )
+from unetkit.inference import TTA
 from unetkit.metrics import THRESHOLDS, Counts, iou, kaggle_score, threshold_counts
+from unetkit.records import plain
+from unetkit.results import whole_file
 from unetkit.slim import slim
 from unetkit.training import train
 
@@ -38,6 +43,20 @@ log = logging.getLogger(__name__)
 IS_CANDIDATE = torch.isin(THRESHOLDS, torch.arange(20, 81) / 100)
 CANDIDATES = THRESHOLDS[IS_CANDIDATE]
 AREAS = (0, 5, 10, 20, 40, 80, 160)  # pixels; smaller predicted masks become empty
+FACTS = (
+    "parameters",
+    "epochs",
+    "precision",
+    "device",
+    "versions",
+    "git_commit",
+)  # of a fold's summary, for that of all
+# Keys of the configuration that say where and how a fold ran, and not what was trained.
+PLACES = re.compile(
+    r"(run_dir|checkpoint|logger|cross_validation|monitor|channels_last|model\.gradient_checkpointing"
+    r"|data\.(fold|(pairs\.)?root|cache_dir|num_workers|resident|channels|num_classes)"
+    r"|trainer\.(accelerator|devices|enable_progress_bar|log_every_n_steps|profiler|compile))(\..*)?"
+)
 
 
 class PostProcessing(NamedTuple):
@@ -56,33 +75,37 @@ def cross_validate(cfg: DictConfig) -> Summary:
     """Train the folds that are not done yet, score each on its own images, and write what follows from all.
 
     In `cfg.run_dir`: `fold-0`, ... (run directories), `scores.csv` (each image, by the network that has not seen
-    it), `summary.json`, and `ensemble/` with each fold's weights and, for binary masks, the threshold and least area
-    that were best for Kaggle's score on all of these images. What this choice is worth is estimated fold by fold,
-    with the choice of the other folds.
+    it), `summary.json`, and `ensemble/` with each fold's weights. They are of all folds that are done there, so that
+    folds can be trained side by side. For binary masks, the threshold and least area that are best for Kaggle's score
+    on all of these images are stored with the weights, if the choice of the other folds raises each fold's score.
 
     Raises:
-        UserError: If the configuration or the data hold a mistake.
+        UserError: If the configuration or the data hold a mistake, or folds were trained there with another recipe.
     """
     base = Path(cfg.run_dir)
     if cfg.data.split == "fraction":
         cfg.data.split = "kfold"
+    check_keys(cfg)
     folds = chosen_folds(cfg)
     check_undivided(cfg)
-    runs = [base / f"fold-{fold}" for fold in folds]
-    for fold, run in zip(folds, runs, strict=True):
-        train_fold(cfg, fold, run)
+    check_same_recipe(cfg, base)
+    for fold in folds:
+        train_fold(cfg, fold, base / f"fold-{fold}")
+    runs = [run for fold in range(cfg.data.folds) if is_done(run := base / f"fold-{fold}")]
     measured = [measure_fold(run, cfg) for run in runs]
     whole = together(measured)
     summary = summarise([whole], resamples(len(whole.ids), cfg.cross_validation.bootstrap, cfg.seed))
+    records = {run.name: json.loads((run / "summary.json").read_text()) for run in runs}
     summary["folds"] = {
-        run.name: {name: round(score, 6) for name, score in fold_scores(fold).items()}
+        run.name: fold_scores(fold) | {"seconds": records[run.name]["seconds"]}
         for run, fold in zip(runs, measured, strict=True)
     }
-    summary |= {"tta": cfg.cross_validation.tta, "seed": cfg.seed}
+    first = records[runs[0].name]
+    summary |= {"tta": cfg.cross_validation.tta, "seed": cfg.seed} | {key: first[key] for key in FACTS}
+    summary["data"] = {key: first["data"][key] for key in ("name", "split", "folds", "seed")}
     chosen = None
     if len(whole.classes) == 1:
-        chosen = fit(measured)
-        summary["post_processing"] = {**chosen._asdict(), "kaggle": kaggle_of_others_choice(measured)}
+        chosen, summary["post_processing"] = choose(measured)
     write_ensemble(base / "ensemble", runs, chosen)
     write_scores(base / "scores.csv", [whole])
     write_summary(base / "summary.json", summary)
@@ -90,19 +113,64 @@ def cross_validate(cfg: DictConfig) -> Summary:
     return summary
 
 
+def check_keys(cfg: DictConfig) -> None:
+    """Check, before the first fold is trained, what is used after the last.
+
+    Raises:
+        UserError: If a key is out of range.
+    """
+    check_resampling(cfg.cross_validation.bootstrap, cfg.seed, "cross_validation.bootstrap")
+    tta = cfg.cross_validation.tta
+    check("cross_validation.tta", tta, tta in TTA, f"one of {', '.join(TTA)}")
+    if cfg.checkpoint is not None:
+        raise UserError(
+            f"checkpoint={cfg.checkpoint} is for train.py; here each fold goes on from its own, in hydra.run.dir=DIR"
+        )
+
+
 def chosen_folds(cfg: DictConfig) -> list[int]:
     """The folds to train.
 
     Raises:
-        UserError: If they are none of `data.folds`.
+        UserError: If they are none of `data.folds`, or one stands there twice.
     """
-    known = range(cfg.data.folds)
-    folds = list(known) if cfg.cross_validation.folds is None else list(cfg.cross_validation.folds)
-    if not folds or not set(folds) <= set(known):
-        raise UserError(f"cross_validation.folds={folds} must be some of 0 to {cfg.data.folds - 1} (data.folds)")
+    count, given = cfg.data.folds, cfg.cross_validation.folds
+    check("data.folds", count, isinstance(count, int) and count > 1, "a whole number of at least 2")
+    folds = list(range(count)) if given is None else list(given) if isinstance(given, ListConfig) else []
+    if not folds or not set(folds) <= set(range(count)) or len(set(folds)) < len(folds):
+        raise UserError(f"cross_validation.folds={given} must be a list of some of 0 to {count - 1} (data.folds)")
     if cfg.data.split not in FOLDS:
         raise UserError(f"data.split={cfg.data.split} has no folds; use {', '.join(FOLDS[:-1])} or {FOLDS[-1]}")
     return folds
+
+
+def check_same_recipe(cfg: DictConfig, base: Path) -> None:
+    """Check that the folds that were trained in `base` before, to their end or not, are of this recipe.
+
+    Raises:
+        UserError: If one is not.
+    """
+    now = flat(plain(cfg))
+    for file in sorted(base.glob("fold-*/config.yaml")):
+        then = flat(OmegaConf.to_container(OmegaConf.load(file)))
+        keys = [k for k in sorted(now.keys() | then.keys()) if now.get(k) != then.get(k) and not PLACES.fullmatch(k)]
+        if keys:
+            shown = ", ".join(f"{key}={then.get(key)} (now {now.get(key)})" for key in keys[:3])
+            more = f" and {len(keys) - 3} keys more" if len(keys) > 3 else ""
+            raise UserError(
+                f"{os.path.relpath(file.parent)} was trained with {shown}{more}; type the same, or give another "
+                "hydra.run.dir"
+            )
+
+
+def flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    """The leaves of nested containers by dotted key."""
+    if not isinstance(node, dict):
+        return {prefix: node}
+    leaves: dict[str, Any] = {}
+    for key, value in node.items():
+        leaves |= flat(value, f"{prefix}.{key}" if prefix else str(key))
+    return leaves
 
 
 def check_undivided(cfg: DictConfig) -> None:
@@ -118,9 +186,14 @@ def check_undivided(cfg: DictConfig) -> None:
         )
 
 
+def is_done(run: Path) -> bool:
+    """Whether the fold of this run directory was trained to its end."""
+    return (run / "summary.json").exists()
+
+
 def train_fold(cfg: DictConfig, fold: int, run: Path) -> None:
     """Train a fold in its own run directory; go on where it was interrupted; do nothing if it is done."""
-    if (run / "summary.json").exists():
+    if is_done(run):
         log.info("%s is done already", os.path.relpath(run))
         return
     last = run / "checkpoints" / "last.ckpt"
@@ -151,7 +224,22 @@ def fold_scores(fold: Measured) -> dict[str, float]:
     counts = Counts.of_matrix(fold.measures.confusion)
     pooled = Counts(*(column.sum(0) for column in counts))
     scores = {"kaggle": kaggle_score(counts), "iou_per_image": iou(counts), "iou": iou(pooled)}
-    return {name: score.mean().item() for name, score in scores.items()}
+    return {name: round(score.mean().item(), 6) for name, score in scores.items()}
+
+
+def choose(folds: Sequence[Measured]) -> tuple[PostProcessing, dict[str, Any]]:
+    """The post-processing that is best on all folds, if choosing so is shown to gain; else that of the training.
+
+    It is shown if Kaggle's score rises where each fold has the choice of the others.
+
+    Returns:
+        What to use, and the same with what was found, for the summary.
+    """
+    plain_score = fold_scores(together(folds))["kaggle"]
+    fitted, estimate = fit(folds), kaggle_of_others_choice(folds)
+    gains = estimate is not None and estimate > plain_score
+    used = fitted if gains else PostProcessing(folds[0].threshold, 0)
+    return used, used._asdict() | {"fitted": fitted._asdict(), "kaggle_of_others_choice": estimate}
 
 
 def fit(folds: Sequence[Measured]) -> PostProcessing:
@@ -186,21 +274,31 @@ def kaggle_grid(fold: Measured, min_area: int) -> Tensor:
 
 def write_ensemble(folder: Path, runs: Sequence[Path], chosen: PostProcessing | None) -> None:
     """Each fold's weights and card, without the state of its training, for `scripts/predict.py`."""
-    folder.mkdir(parents=True, exist_ok=True)
     for run in runs:
         content = slim(checkpoint.read(run / "checkpoints" / "last.ckpt"))
         content["unetkit"] = {**content["unetkit"], **(chosen._asdict() if chosen else {})}
-        torch.save(content, folder / f"{run.name}.ckpt")
+        with whole_file(folder / f"{run.name}.ckpt") as part:
+            torch.save(content, part)
 
 
 def conclude(summary: Summary, base: Path) -> None:
     """Tell the scores, and what to type next."""
     where = os.path.relpath(base)
     for name, scores in summary["folds"].items():
-        log.info("%s: %s", name, ", ".join(f"{key} {value:.4f}" for key, value in scores.items()))
+        log.info("%s: kaggle %.4f, iou_per_image %.4f, iou %.4f, %.0f s", name, *scores.values())
     value, low, high = summary["models"]["out of fold"]["scores"]["per_image/kaggle"].values()
     log.info("out of fold: kaggle %.4f, 95 %% interval %.4f to %.4f, tta=%s", value, low, high, summary["tta"])
     if "post_processing" in summary:
-        log.info("best threshold and least area: %s", json.dumps(summary["post_processing"]))
+        chosen = summary["post_processing"]
+        gains = chosen["kaggle_of_others_choice"]
+        log.info(
+            "threshold %g and least area %d are used; fitted to all folds they are %g and %d, which %s",
+            chosen["threshold"],
+            chosen["min_area"],
+            *chosen["fitted"].values(),
+            "one fold can't judge"
+            if gains is None
+            else f"gives kaggle {gains:.4f} where each fold has the others' choice",
+        )
     log.info("wrote scores.csv, summary.json and ensemble/ to %s", where)
     log.info('next: python scripts/predict.py checkpoint="%s/ensemble/*.ckpt" input=FILE_OR_FOLDER tta=flip', where)

@@ -1,6 +1,8 @@
 """The learning curves of a run, drawn from its metrics.csv."""
 
 import csv
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -10,15 +12,16 @@ LOSSES = {"train/loss_epoch": "training", "val/loss": "validation"}
 SCORES = {"val/iou": "IoU, pooled", "val/iou_per_image": "IoU, per image", "val/kaggle": "Kaggle's score"}
 
 
-def draw_curves(metrics: Path, picture: Path) -> None:
+def draw_curves(metrics: Sequence[Path], picture: Path) -> None:
     """Draw losses beside scores, by epoch; without a row to draw, do nothing.
 
     Args:
-        metrics: As Lightning's CSVLogger writes it.
+        metrics: As Lightning's CSVLogger writes them; those of a run that was interrupted, each where the last stopped.
         picture: A PNG, in a folder that is there.
     """
-    with metrics.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    parts = [[row for row in csv.DictReader(file.read_text().splitlines()) if row["epoch"]] for file in metrics]
+    ends = [min((int(row["epoch"]) for row in part), default=math.inf) for part in parts[1:]]
+    rows = [row for part, end in zip(parts, [*ends, math.inf], strict=True) for row in part if int(row["epoch"]) < end]
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     losses, scores = figure.subplots(1, 2)
     for axes, title, names in ((losses, "loss", LOSSES), (scores, "validation score", SCORES)):

@@ -33,10 +33,13 @@ class Prediction:
     mask: NDArray[np.uint8]
 
     @classmethod
-    def of(cls, probability: Tensor, threshold: float) -> "Prediction":
-        """Of probabilities (1 or C, H, W)."""
+    def of(cls, probability: Tensor, threshold: float, min_area: int = 0) -> "Prediction":
+        """Of probabilities (1 or C, H, W); a mask of fewer pixels than `min_area` is made empty."""
         array = probability.numpy()
-        return cls(array[0] if len(array) == 1 else array, classify(probability[None], threshold)[0].numpy())
+        mask = classify(probability[None], threshold)[0].numpy()
+        if np.count_nonzero(mask) < min_area:
+            mask[:] = 0
+        return cls(array[0] if len(array) == 1 else array, mask)
 
 
 @dataclass
@@ -50,6 +53,7 @@ class Predictor:
         tta: Views whose predictions are averaged: `none`, `flip` (the mirror image too) or `d4` (all eight).
         tile: Side in pixels above which an image is predicted in tiles.
         overlap: Pixels that neighbouring tiles share and blend over.
+        min_area: Pixels below which a mask is made empty.
     """
 
     network: nn.Module
@@ -58,6 +62,7 @@ class Predictor:
     tta: str = "none"
     tile: int = 1024
     overlap: int = 128
+    min_area: int = 0
 
     def __call__(self, image: Array) -> Prediction:
         """Predict an image (H, W) or (H, W, C), of the dtype of the training images.
@@ -74,7 +79,7 @@ class Predictor:
             return self.probabilities(window[None], self.margin)[0]
 
         rows = blended_rows(pixels, predict, self.tile, self.overlap, self.stride, self.margin)
-        return Prediction.of(torch.cat(list(rows), dim=1), self.threshold)
+        return Prediction.of(torch.cat(list(rows), dim=1), self.threshold, self.min_area)
 
     @property
     def margin(self) -> int:
@@ -122,7 +127,7 @@ class Ensemble:
         members: With the same classes; tile and overlap are the first one's.
         threshold: Probability above which a pixel is foreground.
         classes: That are told apart, background included.
-        min_area: Pixels below which `scripts/predict.py` makes a mask empty, as cross-validation found it best.
+        min_area: Pixels below which a mask is made empty, as cross-validation found it best.
     """
 
     members: Sequence[Predictor]
@@ -136,7 +141,7 @@ class Ensemble:
         Raises:
             UserError: If dtype or channels are not those of the training images.
         """
-        return Prediction.of(torch.cat(list(self.rows(image)), dim=1), self.threshold)
+        return Prediction.of(torch.cat(list(self.rows(image)), dim=1), self.threshold, self.min_area)
 
     @property
     def tile(self) -> int:

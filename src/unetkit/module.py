@@ -94,8 +94,11 @@ class SegmentationModule(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Tell a loss in stages how far the run is."""
+        self.tell_progress(self.global_step / self.trainer.estimated_stepping_batches)
+
+    def tell_progress(self, done: float) -> None:
+        """Tell a loss in stages the share of the steps that are done."""
         if hasattr(self.loss, "progress"):
-            done = self.global_step / self.trainer.estimated_stepping_batches
             self.loss.progress = done  # type: ignore[assignment]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

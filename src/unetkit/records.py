@@ -70,7 +70,6 @@ def summarise(
     module: SegmentationModule,
     figures: RunFigures,
     scores: dict[str, float],
-    seconds: float,
 ) -> Summary:
     """What `summary.json` holds. The scores are those of the last epoch; the best epoch stands apart."""
     best, last = (c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint))
@@ -89,7 +88,7 @@ def summarise(
         "images_per_second": figures.images_per_second,
         "data_wait": figures.data_wait,
         "peak_memory_mib": figures.peak_memory_mib,
-        "seconds": round(seconds, 1),
+        "seconds": round(figures.seconds_of_the_run, 1),
         "data": data.describe(),
         "seed": cfg.seed,
         "precision": str(trainer.precision),

@@ -39,10 +39,13 @@ def read_resumed(cfg: DictConfig) -> dict[str, Any] | None:
 
 def lacks_records_only(cfg: DictConfig, content: dict[str, Any]) -> bool:
     """Whether a run that goes on in its own directory was interrupted after its last epoch, before `summary.json`."""
-    run_dir = Path(cfg.run_dir)
-    is_same = checkpoint.file_of(cfg.checkpoint).parent.parent.resolve() == run_dir.resolve()
     has_all_epochs = bool(cfg.trainer.max_epochs == int(content["epoch"]) + 1)
-    return is_same and has_all_epochs and not (run_dir / "summary.json").exists()
+    return is_in_its_own_directory(cfg) and has_all_epochs and not (Path(cfg.run_dir) / "summary.json").exists()
+
+
+def is_in_its_own_directory(cfg: DictConfig) -> bool:
+    """Whether a run goes on where its checkpoint lies."""
+    return checkpoint.file_of(cfg.checkpoint).parent.parent.resolve() == Path(cfg.run_dir).resolve()
 
 
 def check_resumable(cfg: DictConfig, content: dict[str, Any] | None, module: SegmentationModule) -> None:

@@ -3,7 +3,7 @@
 import json
 import logging
 import math
-import time
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,7 +40,8 @@ from unetkit.records import (
     summarise,
     write_records,
 )
-from unetkit.resuming import check_resumable, lacks_records_only, read_resumed
+from unetkit.results import whole_file
+from unetkit.resuming import check_resumable, is_in_its_own_directory, lacks_records_only, read_resumed
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ def train(cfg: DictConfig) -> Summary:
     Raises:
         UserError: If the configuration or the data hold a mistake.
     """
-    started = time.perf_counter()
+    figures = RunFigures()
     run_dir = path_of("run_dir", cfg.run_dir)
     _quieten_lightning()
     check_numbers(cfg)
@@ -63,11 +64,11 @@ def train(cfg: DictConfig) -> Summary:
     with library_mistakes():
         data = prepare_data(cfg)
         module = build_module(cfg, data, resume_from)
-        figures = RunFigures()
         trainer = build_trainer(cfg, run_dir, figures)
     check_resumable(cfg, resume_from, module)
     if cfg.weights is not None:
         new = checkpoint.load_weights(module.network, plain(cfg.model), cfg.weights)
+        warn_of_known_images(cfg, data)
         log.info("starts from the weights of %s%s", cfg.weights, f", but for {', '.join(new)}" if new else "")
     try:
         keep_old_metrics(run_dir)
@@ -79,6 +80,7 @@ def train(cfg: DictConfig) -> Summary:
     is_trained = resume_from is not None and lacks_records_only(cfg, resume_from)
     if is_trained:
         checkpoint.load_weights(module.network, plain(cfg.model), cfg.checkpoint)  # averaged, if they are
+        module.tell_progress(1 - 1 / cfg.trainer.max_epochs)  # as its last epoch began
     scores = logged_scores(trainer)
     # Stopped within an epoch, by max_steps or max_time, or before it was scored.
     if "val/iou" not in scores and (trainer.num_val_batches or is_trained):
@@ -87,15 +89,36 @@ def train(cfg: DictConfig) -> Summary:
     if data.has_test:
         trainer.test(module, datamodule=data, verbose=False)
         scores |= logged_scores(trainer)
-    summary = summarise(cfg, trainer, data, module, figures, scores, time.perf_counter() - started)
+    summary = summarise(cfg, trainer, data, module, figures, scores)
     if trainer.is_global_zero:
         module.network.to(trainer.strategy.root_device)
         picture = best_median_worst(predictor_of(module), data)
         pictures.write_png(run_dir / "pictures" / "predictions.png", picture)
-        draw_curves(run_dir / "metrics.csv", run_dir / "pictures" / "learning_curves.png")
-        (run_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+        earlier = metrics_before(cfg, run_dir)
+        draw_curves([*earlier, run_dir / "metrics.csv"], run_dir / "pictures" / "learning_curves.png")
+        with whole_file(run_dir / "summary.json") as part:
+            part.write_text(json.dumps(summary, indent=2) + "\n")
         conclude(summary, run_dir, trainer)
     return summary
+
+
+def warn_of_known_images(cfg: DictConfig, data: SegmentationDataModule) -> None:
+    """Say so where weights may have been trained on images that scores are of."""
+    stored = checkpoint.read(cfg.weights)["unetkit"]
+    then = stored["recipe"].get("data.split")
+    if stored["data"].get("name") == cfg.data.name and then not in (None, data.split_digest):
+        log.warning(
+            "weights=%s were trained on another part of data=%s: of images that they know, scores say little",
+            cfg.weights,
+            cfg.data.name,
+        )
+
+
+def metrics_before(cfg: DictConfig, run_dir: Path) -> list[Path]:
+    """What the run logged before it was interrupted, in order."""
+    if cfg.checkpoint is None or not is_in_its_own_directory(cfg):
+        return []
+    return sorted(run_dir.glob("metrics.*.csv"), key=lambda file: int(file.suffixes[0][1:]))
 
 
 def prepare_data(cfg: DictConfig) -> SegmentationDataModule:
@@ -291,7 +314,15 @@ def library_mistakes() -> Iterator[None]:
     except InstantiationException as error:
         if not isinstance(error.__cause__, ValueError | TypeError | MisconfigurationException):
             raise
-        raise UserError(" ".join(str(error.__cause__).split())) from error  # pydantic's take several lines
+        reason = " ".join(str(error.__cause__).split())  # pydantic's take several lines
+        unknown = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", reason)
+        place = re.search(r"full_key: (\S+)", str(error))
+        if unknown and place:
+            key = f"{place[1]}.{unknown[2]}"
+            reason = (
+                f"{key} is set, by the experiment perhaps, but {unknown[1]} has no such option; type ~{key} as well"
+            )
+        raise UserError(reason) from error
     except MisconfigurationException as error:
         raise UserError(str(error)) from error
 

@@ -2,8 +2,9 @@
 
 Efron, *Bootstrap Methods: Another Look at the Jackknife*, 1979; percentile intervals. It takes the images as drawn
 independently: of neighbouring slices or frames, the truth is wider. Where a recipe was run with several seeds, they are
-drawn anew as well, apart from the images (Owen, *The Pigeonhole Bootstrap*, 2007); of two or three, the truth is wider
-still.
+drawn anew as well, apart from the images (Owen, *The Pigeonhole Bootstrap*, 2007), one fewer than there are, or their
+spread would come out too small (Rao & Wu, *Resampling Inference with Complex Survey Data*, 1988). Of two or three seeds
+the truth is wider still, as so few hardly tell a spread.
 """
 
 from typing import NamedTuple
@@ -26,20 +27,24 @@ class Interval(NamedTuple):
     high: float
 
 
-def check_resampling(count: object, seed: object) -> None:
-    """Check the keys `bootstrap` and `seed` before the work whose result they resample.
+def check_resampling(count: object, seed: object, key: str = "bootstrap") -> None:
+    """Check the count of resamples, of this `key`, and the `seed` before the work whose result they resample.
 
     Raises:
         UserError: If they are out of range.
     """
-    check("bootstrap", count, isinstance(count, int) and count >= 100, "a whole number of at least 100")
+    check(key, count, isinstance(count, int) and count >= 100, "a whole number of at least 100")
     check("seed", seed, isinstance(seed, int) and seed >= 0, "a whole number of at least 0")
 
 
 def resamples(images: int, times: int, seed: int) -> Tensor:
     """How often each image is drawn in each resample, (times, images) int32; the same for all scores and models."""
-    rng = np.random.default_rng(seed)
-    return torch.from_numpy(rng.multinomial(images, np.full(images, 1 / images), size=times).astype(np.int32))
+    return _draws(images, images, times, seed)
+
+
+def seed_resamples(seeds: int, times: int, seed: int) -> Tensor:
+    """How often each of a recipe's seeds is drawn, (times, seeds) int32: one fewer than there are, if several."""
+    return _draws(max(seeds - 1, 1), seeds, times, seed)
 
 
 def bootstrap(statistic: Statistic, draws: Tensor) -> Interval:
@@ -56,7 +61,7 @@ def difference(statistic: Statistic, other: Statistic, draws: Tensor) -> Interva
 def drawn_means(scores: Tensor, images: Tensor, seeds: Tensor) -> Tensor:
     """The mean of scores (S, N) float64 in each resample (R,), of images (R, N) and of seeds (R, S)."""
     sums = torch.cat([block.double() @ scores.T for block in torch.split(images, BLOCK)])
-    return (sums * seeds).sum(1) / scores.numel()
+    return (sums * seeds).sum(1) / (scores.shape[1] * seeds.sum(1))
 
 
 def interval(value: Tensor, drawn: Tensor) -> Interval:
@@ -64,6 +69,11 @@ def interval(value: Tensor, drawn: Tensor) -> Interval:
     defined = drawn[~drawn.isnan()].numpy()
     low, high = np.percentile(defined, [2.5, 97.5]) if len(defined) else (np.nan, np.nan)
     return Interval(value.item(), float(low), float(high))
+
+
+def _draws(count: int, among: int, times: int, seed: int) -> Tensor:
+    rng = np.random.default_rng(seed)
+    return torch.from_numpy(rng.multinomial(count, np.full(among, 1 / among), size=times).astype(np.int32))
 
 
 def _once(draws: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import Tensor
 from unetkit.command_line import path_of
 from unetkit.data.files import matching
 from unetkit.errors import UserError
-from unetkit.evaluation.bootstrap import Interval, drawn_means, interval, resamples
+from unetkit.evaluation.bootstrap import Interval, drawn_means, interval, resamples, seed_resamples
 
 SCORES = ("kaggle", "iou", "dice")
 FACTS = ("parameters", "epochs", "seed")  # of `summary.json`, for the table
@@ -88,7 +89,7 @@ def compare_runs(runs: Sequence[Run], times: int, seed: int) -> Comparison:
     scores = {run.name: {name: _scores(run, ids, name) for name in SCORES} for run in runs}
     drawn: dict[str, dict[str, Tensor]] = {}
     for index, run in enumerate(runs, start=1):
-        seeds = resamples(len(run.seeds), times, seed + index)
+        seeds = seed_resamples(len(run.seeds), times, seed + index)
         drawn[run.name] = {name: drawn_means(own, images, seeds) for name, own in scores[run.name].items()}
     first, *others = scores
 
@@ -143,10 +144,13 @@ def read_runs(given: object, names: Sequence[str] | None) -> list[Run]:
         names: For tables and figures; None for those of the folders. Runs of one name are seeds of one recipe.
 
     Raises:
-        UserError: If one holds no scores, the names are too few or too many, or folders are named alike.
+        UserError: If one holds no scores or comes twice, the names are too few or too many, or folders are named alike.
     """
     places = [given] if isinstance(given, str | int) else given if isinstance(given, Sequence) else []
     files = [scores_of(path) for place in places for path in matching(str(path_of("runs", place)))]
+    twice = [file for file, count in Counter(file.resolve() for file in files).items() if count > 1]
+    if twice:
+        raise UserError(f"runs= names {twice[0]} twice; name each run once")
     runs = [run for file in files for run in _read(file)]
     if names is None:
         names = [run.name for run in runs]
@@ -211,6 +215,10 @@ def _read(file: Path) -> list[Run]:
 def _facts(folder: Path) -> dict[str, Any]:
     """What the table says of a run, from its `summary.json` or that of its first fold."""
     for file in (folder / "summary.json", *sorted(folder.glob("fold-*/summary.json"))):
-        if file.is_file() and "epochs" in (summary := json.loads(file.read_text())):
+        try:
+            summary = json.loads(file.read_text())
+        except (OSError, ValueError):  # the table has a gap then
+            continue
+        if "epochs" in summary:
             return {key: summary[key] for key in FACTS if key in summary}
     return {}

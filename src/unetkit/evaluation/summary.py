@@ -14,6 +14,7 @@ from unetkit.evaluation.bootstrap import bootstrap, difference
 from unetkit.evaluation.measure import Measured
 from unetkit.evaluation.scores import LOWER_IS_BETTER, per_image, statistics
 from unetkit.metrics import Counts, pixel_accuracy
+from unetkit.results import whole_file
 
 Summary = dict[str, Any]
 
@@ -86,7 +87,7 @@ def score_rows(model: Measured) -> list[dict[str, Any]]:
 def write_scores(path: Path, models: Sequence[Measured]) -> None:
     """Write the rows of all models as CSV."""
     rows = [row for model in models for row in score_rows(model)]
-    with path.open("w", newline="") as file:
+    with whole_file(path) as part, part.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
@@ -94,7 +95,8 @@ def write_scores(path: Path, models: Sequence[Measured]) -> None:
 
 def write_summary(path: Path, summary: Summary) -> None:
     """Write JSON; what is not defined (nan) becomes null."""
-    path.write_text(json.dumps(_without_nan(summary), indent=2, allow_nan=False) + "\n")
+    with whole_file(path) as part:
+        part.write_text(json.dumps(_without_nan(summary), indent=2, allow_nan=False) + "\n")
 
 
 def _of_model(model: Measured, draws: Tensor) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from unetkit.report.page import SCORES
 SHOWN = ("per_image/kaggle", "per_image/iou", "per_image/dice", "pooled/iou")
 # Keys of a command line that say where it ran, and not what was trained.
 PLACES = ("hydra.", "run_dir=", "data.cache_dir=", "trainer.enable_progress_bar=", "cross_validation.folds=", "logger")
+NETWORK = ("experiment=", "model=", "model.")  # keys that say which network it is
 
 
 def model_card(file: Path, cross_validation: Path | None) -> str:
@@ -55,7 +56,7 @@ def model_card(file: Path, cross_validation: Path | None) -> str:
 
 
 def read_validation(folder: Path) -> dict[str, Any]:
-    """What a cross-validation left: its `summary`, those of its `folds`, and the `command`, where known.
+    """What a cross-validation left: its `summary`, those of its `folds`; where known, `command` and `network` keys.
 
     Raises:
         UserError: If there is no such summary.
@@ -67,10 +68,17 @@ def read_validation(folder: Path) -> dict[str, Any]:
         raise UserError(f"scores={folder} is no directory that scripts/cross_validate.py has finished") from error
     typed = folder / ".hydra" / "overrides.yaml"
     overrides = yaml.safe_load(typed.read_text()) if typed.is_file() else None
-    return {"summary": summary, "folds": folds, "command": None if overrides is None else _command(overrides)}
+    return {
+        "summary": summary,
+        "folds": folds,
+        "command": None if overrides is None else _command(overrides, [fold["data"] for fold in folds]),
+        "network": " ".join(key for key in overrides or () if key.startswith(NETWORK)),
+    }
 
 
-def _command(overrides: list[str]) -> str:
+def _command(overrides: list[str], folds: list[dict[str, Any]]) -> str:
     kept = [key for key in overrides if not key.startswith(PLACES)]
     shown = ["data.root=DIR" if key.startswith("data.root=") else key for key in kept]
+    if len(folds) < folds[0]["folds"]:
+        shown.append(f"cross_validation.folds=[{','.join(str(fold['fold']) for fold in folds)}]")
     return " ".join(["python scripts/cross_validate.py", *shown])
