@@ -301,4 +301,4 @@ def conclude(summary: Summary, base: Path) -> None:
             else f"gives kaggle {gains:.4f} where each fold has the others' choice",
         )
     log.info("wrote scores.csv, summary.json and ensemble/ to %s", where)
-    log.info('next: python scripts/predict.py checkpoint="%s/ensemble/*.ckpt" input=FILE_OR_FOLDER tta=flip', where)
+    log.info("next: python scripts/predict.py checkpoint=%s input=FILE_OR_FOLDER tta=flip", where)
