@@ -43,14 +43,8 @@ log = logging.getLogger(__name__)
 IS_CANDIDATE = torch.isin(THRESHOLDS, torch.arange(20, 81) / 100)
 CANDIDATES = THRESHOLDS[IS_CANDIDATE]
 AREAS = (0, 5, 10, 20, 40, 80, 160)  # pixels; smaller predicted masks become empty
-FACTS = (
-    "parameters",
-    "epochs",
-    "precision",
-    "device",
-    "versions",
-    "git_commit",
-)  # of a fold's summary, for that of all
+# What the summary of all folds takes from that of the first.
+FACTS = ("parameters", "epochs", "precision", "device", "versions", "git_commit")
 # Keys of the configuration that say where and how a fold ran, and not what was trained.
 PLACES = re.compile(
     r"(run_dir|checkpoint|logger|cross_validation|monitor|channels_last|model\.gradient_checkpointing"
@@ -137,7 +131,7 @@ def chosen_folds(cfg: DictConfig) -> list[int]:
     count, given = cfg.data.folds, cfg.cross_validation.folds
     check("data.folds", count, isinstance(count, int) and count > 1, "a whole number of at least 2")
     folds = list(range(count)) if given is None else list(given) if isinstance(given, ListConfig) else []
-    if not folds or not set(folds) <= set(range(count)) or len(set(folds)) < len(folds):
+    if not folds or not all(fold in range(count) for fold in folds) or len(set(folds)) < len(folds):
         raise UserError(f"cross_validation.folds={given} must be a list of some of 0 to {count - 1} (data.folds)")
     if cfg.data.split not in FOLDS:
         raise UserError(f"data.split={cfg.data.split} has no folds; use {', '.join(FOLDS[:-1])} or {FOLDS[-1]}")
