@@ -43,7 +43,14 @@ def path_of(key: str, value: object) -> Path:
 
 def _quoted(argument: str) -> str:
     key, _, value = argument.partition("=")
-    if not re.search(r"[=,(){}\[\]:'\"\\#$%&*?!|<> ]", value) or not Path(value).expanduser().exists():
+    if not re.search(r"[=,(){}\[\]:'\"\\#$%&*?!|<> ]", value) or not _is_there(value):
         return argument
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     return f"{key}='{escaped}'"
+
+
+def _is_there(value: str) -> bool:
+    try:
+        return Path(value).expanduser().exists()
+    except OSError:  # a list may be longer than any name of a file
+        return False
