@@ -22,7 +22,8 @@ from unetkit.data import synthetic_multiclass_pairs, synthetic_pairs
 from unetkit.data.files import FileRef, read_image
 from unetkit.errors import UserError
 from unetkit.records import Summary
-from unetkit.training import build_module, choose_precision, metrics_before, prepare_data, train
+from unetkit.resuming import metrics_before
+from unetkit.training import build_module, choose_precision, prepare_data, train
 
 ROOT = Path(__file__).parent.parent
 TINY = ["model=plain_small", "data.count=24", "data.size=36", "data.batch_size=8", "model.channels=[4,8]"]

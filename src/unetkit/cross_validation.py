@@ -71,7 +71,7 @@ def cross_validate(cfg: DictConfig) -> Summary:
     In `cfg.run_dir`: `fold-0`, ... (run directories), `scores.csv` (each image, by the network that has not seen
     it), `summary.json`, and `ensemble/` with each fold's weights. They are of all folds that are done there, so that
     folds can be trained side by side. For binary masks, the threshold and least area that are best for Kaggle's score
-    on all of these images are stored with the weights, if the choice of the other folds raises each fold's score.
+    on all of these images are stored with the weights, if the score rises where each fold has the choice of the others.
 
     Raises:
         UserError: If the configuration or the data hold a mistake, or folds were trained there with another recipe.

@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from unetkit import checkpoint
+from unetkit.data import SegmentationDataModule
 from unetkit.errors import UserError
 from unetkit.module import SegmentationModule
 
@@ -73,3 +74,22 @@ def check_resumable(cfg: DictConfig, content: dict[str, Any] | None, module: Seg
                     f"checkpoint={cfg.checkpoint} was trained with {prefix}{key}: {then}, this run has {now}; "
                     "resume with the same model, optimizer, scheduler, callbacks, data and seed"
                 )
+
+
+def warn_of_known_images(cfg: DictConfig, data: SegmentationDataModule) -> None:
+    """Say so where weights may have been trained on images that scores are of."""
+    stored = checkpoint.read(cfg.weights)["unetkit"]
+    then = stored["recipe"].get("data.split")
+    if stored["data"].get("name") == cfg.data.name and then not in (None, data.split_digest):
+        log.warning(
+            "weights=%s were trained on another part of data=%s: of images that they know, scores say little",
+            cfg.weights,
+            cfg.data.name,
+        )
+
+
+def metrics_before(cfg: DictConfig, run_dir: Path) -> list[Path]:
+    """What the run logged before it was interrupted, in order."""
+    if cfg.checkpoint is None or not is_in_its_own_directory(cfg):
+        return []
+    return sorted(run_dir.glob("metrics.*.csv"), key=lambda file: int(file.suffixes[0][1:]))

@@ -1,6 +1,5 @@
 """train(cfg): from a composed configuration to a run directory. The one place that instantiates."""
 
-import json
 import logging
 import math
 import re
@@ -27,6 +26,7 @@ from unetkit.command_line import path_of
 from unetkit.curves import draw_curves
 from unetkit.data import Preprocessing, SegmentationDataModule
 from unetkit.errors import UserError
+from unetkit.evaluation import write_summary
 from unetkit.losses import wants_weight
 from unetkit.metrics import segmentation_metrics
 from unetkit.module import SegmentationModule
@@ -40,8 +40,7 @@ from unetkit.records import (
     summarise,
     write_records,
 )
-from unetkit.results import whole_file
-from unetkit.resuming import check_resumable, is_in_its_own_directory, lacks_records_only, read_resumed
+from unetkit.resuming import check_resumable, lacks_records_only, metrics_before, read_resumed, warn_of_known_images
 
 log = logging.getLogger(__name__)
 
@@ -96,29 +95,9 @@ def train(cfg: DictConfig) -> Summary:
         pictures.write_png(run_dir / "pictures" / "predictions.png", picture)
         earlier = metrics_before(cfg, run_dir)
         draw_curves([*earlier, run_dir / "metrics.csv"], run_dir / "pictures" / "learning_curves.png")
-        with whole_file(run_dir / "summary.json") as part:
-            part.write_text(json.dumps(summary, indent=2) + "\n")
+        write_summary(run_dir / "summary.json", summary)
         conclude(summary, run_dir, trainer)
     return summary
-
-
-def warn_of_known_images(cfg: DictConfig, data: SegmentationDataModule) -> None:
-    """Say so where weights may have been trained on images that scores are of."""
-    stored = checkpoint.read(cfg.weights)["unetkit"]
-    then = stored["recipe"].get("data.split")
-    if stored["data"].get("name") == cfg.data.name and then not in (None, data.split_digest):
-        log.warning(
-            "weights=%s were trained on another part of data=%s: of images that they know, scores say little",
-            cfg.weights,
-            cfg.data.name,
-        )
-
-
-def metrics_before(cfg: DictConfig, run_dir: Path) -> list[Path]:
-    """What the run logged before it was interrupted, in order."""
-    if cfg.checkpoint is None or not is_in_its_own_directory(cfg):
-        return []
-    return sorted(run_dir.glob("metrics.*.csv"), key=lambda file: int(file.suffixes[0][1:]))
 
 
 def prepare_data(cfg: DictConfig) -> SegmentationDataModule:
