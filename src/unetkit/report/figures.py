@@ -167,15 +167,21 @@ def differences(summary: Summary, names: Mapping[str, str]) -> Figure:
 
 
 def paired_differences(comparison: Comparison, score: str, label: str) -> Figure:
-    """The score of each image less the baseline's, sorted: left of the flat part it is worse, right of it better."""
-    figure, axes = _panel()
-    axes.axhline(0, color="0.5", linewidth=0.8)
-    for index, (run, gap) in enumerate(comparison.gaps[score].items()):
-        mean, low, high = comparison.differences[run][score]
-        text = f"{run}: {mean:+.4f} ({low:+.4f} to {high:+.4f})"
-        axes.step(np.arange(len(gap)), np.sort(gap), where="mid", label=text, **_style(index))
-    axes.set(xlabel="image, sorted by difference", ylabel=f"{label} less that of\n{comparison.runs[0].name}")
-    figure.legend(loc="outside upper center")
+    """The score of each run less the baseline's, with its 95 % interval; on how many images it is better and worse."""
+    runs = list(comparison.differences)
+    figure = Figure(figsize=(WIDTH, 1.0 + 0.24 * len(runs)))
+    axes = figure.subplots()
+    axes.axvline(0, color="0.5", linewidth=0.8)
+    values, lows, highs = np.array([comparison.differences[run][score] for run in runs]).T
+    rows = range(len(runs))
+    style: dict[str, Any] = {"color": "k", "linestyle": "none", "marker": "o", "markersize": 5, "capsize": 3}
+    axes.errorbar(values, rows, xerr=[values - lows, highs - values], **style)
+    axes.set_yticks(rows, runs)
+    counts = [f"{better:,} / {worse:,}" for better, worse in (comparison.wins(run, score) for run in runs)]
+    axes.secondary_yaxis("right").set_yticks(rows, counts, fontsize=7)
+    axes.set_title("images better / worse", loc="right", fontsize=7)
+    axes.set_ylim(len(runs) - 0.5, -0.5)
+    axes.set_xlabel(f"{label} less that of\n{comparison.runs[0].name}")
     return figure
 
 
