@@ -30,19 +30,28 @@ class Layers:
     norm: Norm = "batch"
 
     def conv(
-        self, c_in: int, c_out: int, kernel: int = 3, *, dilation: int = 1, groups: int = 1, bias: bool = True
+        self,
+        c_in: int,
+        c_out: int,
+        kernel: int = 3,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = True,
     ) -> nn.Conv2d | nn.Conv3d:
-        """A convolution that keeps the size, or loses dilation * (kernel // 2) on each side if `valid`."""
+        """A convolution; with stride 1 it keeps the size, or loses dilation * (kernel // 2) on each side if `valid`."""
         pad = 0 if self.padding == "valid" else dilation * (kernel // 2)
         mode = "zeros" if self.padding == "valid" or pad == 0 else self.padding
         kind = nn.Conv2d if self.dims == 2 else nn.Conv3d
-        return kind(c_in, c_out, kernel, padding=pad, dilation=dilation, groups=groups, bias=bias, padding_mode=mode)
+        return kind(c_in, c_out, kernel, stride, pad, dilation, groups, bias, mode)
 
     def conv_norm_relu(
-        self, c_in: int, c_out: int, kernel: int = 3, *, dilation: int = 1, groups: int = 1
+        self, c_in: int, c_out: int, kernel: int = 3, *, stride: int = 1, dilation: int = 1, groups: int = 1
     ) -> list[nn.Module]:
         """A convolution, with a bias only where no norm follows, the norm, a ReLU."""
-        conv = self.conv(c_in, c_out, kernel, dilation=dilation, groups=groups, bias=self.norm == "none")
+        has_bias = self.norm == "none"
+        conv = self.conv(c_in, c_out, kernel, stride=stride, dilation=dilation, groups=groups, bias=has_bias)
         return [conv, *self.normalisation(c_out), nn.ReLU(inplace=True)]
 
     def normalisation(self, channels: int) -> list[nn.Module]:

@@ -75,7 +75,7 @@ class ResidualUNet(nn.Module):
         self.decoder_channels = list(channels[:-1])
 
         entries = [
-            conv_norm_relu(in_channels, channels[0], kernel=3, stride=2),
+            conv_norm_relu(in_channels, channels[0], stride=2),
             *(nn.Sequential(nn.MaxPool2d(2), conv_norm_relu(a, b, kernel=1)) for a, b in pairwise(channels)),
         ]
         levels_down = [
@@ -118,7 +118,7 @@ class AdditiveLevel(nn.Module):
         super().__init__()
         self.narrow = conv_norm_relu(below, width, kernel=1)
         self.up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
-        refine = residual_blocks(width, blocks, dilation=1) if blocks else [conv_norm_relu(width, width, kernel=3)]
+        refine = residual_blocks(width, blocks, dilation=1) if blocks else [conv_norm_relu(width, width)]
         self.refine = nn.Sequential(*refine, *([SCSE(width)] if attention == "scse" else []))
 
     def forward(self, below: Tensor, skip: Tensor) -> Tensor:
@@ -127,10 +127,9 @@ class AdditiveLevel(nn.Module):
         return refined
 
 
-def conv_norm_relu(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Convolution with zero padding, BatchNorm, ReLU; stride 1 keeps the size."""
-    convolution = nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(c_out), nn.ReLU(inplace=True))
+def conv_norm_relu(c_in: int, c_out: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    """Convolution, BatchNorm, ReLU, as one layer."""
+    return nn.Sequential(*IMAGES.conv_norm_relu(c_in, c_out, kernel, stride=stride))
 
 
 def residual_blocks(channels: int, count: int, dilation: int) -> list[nn.Module]:
