@@ -180,6 +180,7 @@ def paired_differences(comparison: Comparison, score: str, label: str) -> Figure
     counts = [f"{better:,} / {worse:,}" for better, worse in (comparison.wins(run, score) for run in runs)]
     axes.secondary_yaxis("right").set_yticks(rows, counts, fontsize=7)
     axes.set_title("images better / worse", loc="right", fontsize=7)
+    axes.locator_params(axis="x", nbins=5)
     axes.set_ylim(len(runs) - 0.5, -0.5)
     axes.set_xlabel(f"{label} less that of\n{comparison.runs[0].name}")
     return figure
