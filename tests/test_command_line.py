@@ -23,9 +23,8 @@ def test_a_path_is_read_as_typed(name: str, tmp_path: Path) -> None:
 
 def test_all_else_stays(tmp_path: Path) -> None:
     arguments = ["-m", "model=unet_small,dumbnet", "a=[1,2]", f"b={tmp_path}", "checkpoint=runs/*/last.ckpt", "--help"]
-    arguments.append(
-        f"runs=[{','.join(f'runs/ablations-200/name-{i}' for i in range(300))}]"
-    )  # no name of a file is so long
+    no_name = ",".join(f"runs/ablations-200/name-{i}" for i in range(300))  # of a file: it is too long for one
+    arguments.append(f"runs=[{no_name}]")
     assert quoted_paths(arguments) == arguments
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from torch import Tensor
 
 from unetkit.evaluation import Comparison, Measured, Summary, per_image
@@ -153,11 +154,9 @@ def differences(summary: Summary, names: Mapping[str, str]) -> Figure:
     axes.axvline(0, color="0.5", linewidth=0.8)
     for index, (model, scores) in enumerate(summary["differences"].items(), start=1):
         shift = (index - (len(summary["differences"]) + 1) / 2) * 0.22
-        values = np.array([[scores[name][key] for key in ("value", "low", "high")] for name in names]).T
-        rows = np.arange(len(names)) + shift
-        error = [values[0] - values[1], values[2] - values[0]]
+        intervals = [[scores[name][key] for key in ("value", "low", "high")] for name in names]
         style: dict[str, Any] = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % 6]}
-        axes.errorbar(values[0], rows, xerr=error, linestyle="none", markersize=5, capsize=3, label=model, **style)
+        _intervals(axes, intervals, np.arange(len(names)) + shift, label=model, **style)
     axes.set_yticks(range(len(names)), list(names.values()))
     axes.invert_yaxis()
     axes.set_xlabel(f"difference to\n{next(iter(summary['models']))}\n(right is better)")
@@ -172,10 +171,8 @@ def paired_differences(comparison: Comparison, score: str, label: str) -> Figure
     figure = Figure(figsize=(WIDTH, 1.0 + 0.24 * len(runs)))
     axes = figure.subplots()
     axes.axvline(0, color="0.5", linewidth=0.8)
-    values, lows, highs = np.array([comparison.differences[run][score] for run in runs]).T
-    rows = range(len(runs))
-    style: dict[str, Any] = {"color": "k", "linestyle": "none", "marker": "o", "markersize": 5, "capsize": 3}
-    axes.errorbar(values, rows, xerr=[values - lows, highs - values], **style)
+    rows = np.arange(len(runs))
+    _intervals(axes, [comparison.differences[run][score] for run in runs], rows, color="k", marker="o")
     axes.set_yticks(rows, runs)
     counts = [f"{better:,} / {worse:,}" for better, worse in (comparison.wins(run, score) for run in runs)]
     axes.secondary_yaxis("right").set_yticks(rows, counts, fontsize=7)
@@ -184,6 +181,13 @@ def paired_differences(comparison: Comparison, score: str, label: str) -> Figure
     axes.set_ylim(len(runs) - 0.5, -0.5)
     axes.set_xlabel(f"{label} less that of\n{comparison.runs[0].name}")
     return figure
+
+
+def _intervals(axes: Axes, intervals: Sequence[Sequence[float]], rows: NDArray[Any], **style: Any) -> None:
+    """Values with their bounds (value, low, high), each in its row."""
+    values, lows, highs = np.array(intervals).T
+    error = [values - lows, highs - values]
+    axes.errorbar(values, rows, xerr=error, linestyle="none", markersize=5, capsize=3, **style)
 
 
 def _panel() -> tuple[Figure, Axes]:
