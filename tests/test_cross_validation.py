@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from conftest import WritePairs
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
@@ -61,11 +62,10 @@ def test_a_choice_that_does_not_gain_is_not_used() -> None:
     assert choose([high])[0] == PostProcessing(0.5, 0)  # nobody to judge
 
 
-def config(folder: Path, *overrides: str) -> DictConfig:
+def config(folder: Path, *overrides: str, with_synthetic: bool = True) -> DictConfig:
     tiny = [
         "model=plain_small",
-        "data.count=24",
-        "data.size=36",
+        *(["data.count=24", "data.size=36"] if with_synthetic else []),
         "model.channels=[4,8]",
         "data.folds=2",
         "trainer.accelerator=cpu",
@@ -142,6 +142,18 @@ def test_folds_of_two_recipes_are_never_mixed(tmp_path: Path) -> None:
             cross_validate(config(tmp_path, *folds, override))
     places = ("data.num_workers=0", "trainer.log_every_n_steps=5", "logger=wandb", "data.cache_dir=/tmp")
     assert cross_validate(config(tmp_path, *folds, *places))["images"] == 12
+
+
+def test_folds_of_one_s_own_images_go_on(tmp_path: Path, write_pairs: WritePairs) -> None:
+    rng = np.random.default_rng(0)
+    images = {f"{i}": rng.integers(0, 256, (36, 36)).astype(np.uint8) for i in range(12)}
+    root = write_pairs(tmp_path / "data", images, {name: 255 * (image > 128) for name, image in images.items()})
+    own = ("data=folder", f"data.root={root}", "cross_validation.bootstrap=100")
+    for folds, scored in (("[0]", 6), ("[0,1]", 12)):
+        cfg = config(tmp_path / "run", *own, f"cross_validation.folds={folds}", with_synthetic=False)
+        assert cross_validate(cfg)["images"] == scored
+    with pytest.raises(UserError, match=r"data.channels=1 \(now 3\)"):
+        cross_validate(config(tmp_path / "run", *own, "data.channels=3", with_synthetic=False))
 
 
 def test_images_that_are_divided_already_are_refused(tmp_path: Path) -> None:

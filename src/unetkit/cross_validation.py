@@ -48,7 +48,7 @@ FACTS = ("parameters", "epochs", "precision", "device", "versions", "git_commit"
 # Keys of the configuration that say where and how a fold ran, and not what was trained.
 PLACES = re.compile(
     r"(run_dir|checkpoint|logger|cross_validation|monitor|channels_last|model\.gradient_checkpointing"
-    r"|data\.(fold|(pairs\.)?root|cache_dir|num_workers|resident|channels|num_classes)"
+    r"|data\.(fold|(pairs\.)?root|cache_dir|num_workers|resident)"
     r"|trainer\.(accelerator|devices|enable_progress_bar|log_every_n_steps|profiler|compile))(\..*)?"
 )
 
@@ -147,7 +147,11 @@ def check_same_recipe(cfg: DictConfig, base: Path) -> None:
     now = flat(plain(cfg))
     for file in sorted(base.glob("fold-*/config.yaml")):
         then = flat(OmegaConf.to_container(OmegaConf.load(file)))
-        keys = [k for k in sorted(now.keys() | then.keys()) if now.get(k) != then.get(k) and not PLACES.fullmatch(k)]
+        keys = [
+            key
+            for key in sorted(now.keys() | then.keys())
+            if now.get(key) not in (then.get(key), "auto") and not PLACES.fullmatch(key)  # "auto" was found then
+        ]
         if keys:
             shown = ", ".join(f"{key}={then.get(key)} (now {now.get(key)})" for key in keys[:3])
             more = f" and {len(keys) - 3} keys more" if len(keys) > 3 else ""
