@@ -208,6 +208,21 @@ def test_other_images(place: Path, trained: tuple[Path, RunSummary], tmp_path: P
     assert same["models"] == everything["models"]
 
 
+def test_a_checkpoint_without_its_run_may_know_the_images(trained: tuple[Path, RunSummary], tmp_path: Path) -> None:
+    alone = shutil.copy(trained[0] / "checkpoints" / "last.ckpt", tmp_path / "alone.ckpt")
+    data = ["data=synthetic", *TINY[:2], f"data.cache_dir={trained[0].parent / 'cache'}"]
+    (warning,) = evaluate(f"checkpoint={alone}", *data, f"output={tmp_path / 'a'}")["warnings"]
+    assert "alone was trained on images of synthetic, and its run's records are not beside it" in warning
+    ensemble = tmp_path / "cv" / "ensemble"  # as scripts/cross_validate.py leaves it
+    ensemble.mkdir(parents=True)
+    shutil.move(alone, ensemble / "fold-0.ckpt")
+    for record in ("config.yaml", "split.csv"):
+        (tmp_path / "cv" / "fold-0").mkdir(exist_ok=True)
+        shutil.copy(trained[0] / record, tmp_path / "cv" / "fold-0" / record)
+    (warning,) = evaluate(f"checkpoint={tmp_path / 'cv'}", *data, f"output={tmp_path / 'b'}")["warnings"]
+    assert f"{trained[1]['data']['train']} of the 24 images have the names" in warning
+
+
 def test_a_run_that_scored_only_the_centre_is_named(trained: tuple[Path, RunSummary], tmp_path: Path) -> None:
     shutil.copytree(trained[0], tmp_path / "centre")
     config = tmp_path / "centre" / "config.yaml"

@@ -20,10 +20,11 @@ class Model:
     Attributes:
         name: For tables and figures.
         path: Of the checkpoint.
-        run: The run directory that it lies in, where that has its records.
+        run: The directory of the run that made it, where it lies in that or its cross-validation.
         predictor: The network with its preprocessing and threshold.
         num_classes: Of the network's logits.
         class_names: Of class 0, 1, ...; None where the checkpoint does not say.
+        data_name: Of the data that it was trained on; None where the checkpoint does not say.
         epochs: That it was trained for; 0 where the checkpoint does not say.
         digest: The first 12 digits of the file's SHA-256.
     """
@@ -34,6 +35,7 @@ class Model:
     predictor: Predictor
     num_classes: int
     class_names: list[str] | None
+    data_name: str | None
     epochs: int
     digest: str
 
@@ -70,6 +72,8 @@ def _open(file: Path, name: str, device: str | torch.device, tta: str) -> Model:
     predictor = checkpoint.load(file, device, tta=tta)
     content = checkpoint.read(file)
     run = file.absolute().parent.parent
+    if file.parent.name == "ensemble":  # of a cross-validation, beside its folds
+        run /= file.stem
     return Model(
         name,
         file,
@@ -77,6 +81,7 @@ def _open(file: Path, name: str, device: str | torch.device, tta: str) -> Model:
         predictor,
         content["unetkit"]["model"]["num_classes"],
         content["unetkit"]["data"].get("class_names"),
+        content["unetkit"]["data"].get("name"),
         int(content.get("epoch", -1)) + 1,
         hashlib.sha256(file.read_bytes()).hexdigest()[:12],
     )
