@@ -115,6 +115,10 @@ def test_a_result_at_the_threshold_of_the_checkpoint_is_its_prediction() -> None
     expected = chosen.predictor(SECTION)
     result = predict(chosen, "a.png", SECTION)
     assert (result.mask_at(0.5) == expected.mask).all()
+    strict = model()
+    strict.predictor.min_area = int(expected.mask.sum()) + 1
+    assert expected.mask.any()
+    assert not predict(strict, "a.png", SECTION).mask_at(0.5).any()
     median = float(np.median(expected.probability))
     page = show(result, median)
     assert (downloaded(page) == 255 * (expected.probability > median)).all()

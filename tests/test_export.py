@@ -109,6 +109,7 @@ def test_the_file_says_how_to_use_it(onnx_file: Path) -> None:
     session = onnxruntime.InferenceSession(onnx_file)
     facts = {key: json.loads(value) for key, value in session.get_modelmeta().custom_metadata_map.items()}
     assert facts["threshold"] == 0.6
+    assert facts["min_area"] == 0
     assert facts["input"] == "uint8"
     assert facts["channels"] == 1
     assert facts["value_range"] is None

@@ -98,6 +98,7 @@ def facts_of(predictor: Predictor) -> dict[str, Any]:
         "channels": preprocessing.channels,
         "value_range": preprocessing.value_range,
         "threshold": predictor.threshold,
+        "min_area": predictor.min_area,
     }
 
 

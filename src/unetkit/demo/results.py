@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from unetkit import checkpoint
 from unetkit.demo.images import to_display
 from unetkit.errors import UserError
-from unetkit.inference import Predictor
-from unetkit.models import classify
+from unetkit.inference import Prediction, Predictor
 from unetkit.pictures import CLASS_COLOURS, Image, encode_png, heatmap, overlay, to_rgb
 
 COLOURS = np.concatenate([np.zeros((1, 3), np.uint8), CLASS_COLOURS])  # by class, the background black
@@ -80,6 +79,7 @@ class Result:
         figures: Those of image and probability, as HTML.
         seconds: That the prediction took.
         class_names: Of class 0, 1, ...
+        min_area: Pixels below which a mask is made empty.
     """
 
     name: str
@@ -89,12 +89,13 @@ class Result:
     figures: str
     seconds: float
     class_names: Sequence[str]
+    min_area: int
 
     def mask_at(self, threshold: float) -> NDArray[np.uint8]:
         """Class indices (H, W)."""
         if self.mask is not None:
             return self.mask
-        return classify(torch.from_numpy(self.probability)[None, None], threshold)[0].numpy()
+        return Prediction.of(torch.from_numpy(self.probability)[None], threshold, self.min_area).mask
 
 
 def predict(model: Model, name: str, image: NDArray[Any]) -> Result:
@@ -116,7 +117,8 @@ def predict(model: Model, name: str, image: NDArray[Any]) -> Result:
     colours = heatmap(to_display(probability, cv2.INTER_AREA))
     scale = f'{of_what}, 0<span class="scale"></span>1'
     figures = _figure("image", picture, "Image") + _figure("probability", colours, scale)
-    return Result(name, picture, probability, mask, figures, seconds, model.class_names)
+    min_area = model.predictor.min_area
+    return Result(name, picture, probability, mask, figures, seconds, model.class_names, min_area)
 
 
 def show(result: Result, threshold: float) -> str:
