@@ -134,6 +134,7 @@ def test_a_wrong_csv_is_named(content: str | bytes, message: str, tmp_path: Path
         ("fraction", {"val_fraction": 0.0}, r"data\.val_fraction=0\.0 must be between 0 and 1"),
         ("fraction", {"val_fraction": 1.0}, r"data\.val_fraction=1\.0 must be between 0 and 1"),
         ("kfold", {"fold": 5}, r"data\.fold=5 of data\.folds=5 does not fit 10 pairs; folds count from 0"),
+        ("fraction", {"fold": 1}, r"data\.fold=1, but data\.split=fraction has no folds; set data\.split=kfold"),
         ("kfold", {"fold": -1}, r"data\.fold=-1 of"),
         ("contiguous", {"folds": 11}, r"data\.folds=11 does not fit 10 pairs"),
         ("kfold", {"folds": 1}, r"leaves no pair for train"),

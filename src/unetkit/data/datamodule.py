@@ -25,7 +25,7 @@ from unetkit.data.resident import IndexDataset, PairsOnDevice, as_it_is
 from unetkit.data.sources import Pair
 from unetkit.data.splits import Split, assign_split
 from unetkit.data.store import ArrayStore, cached_arrays, cached_json
-from unetkit.errors import UserError
+from unetkit.errors import UserError, check
 
 RESIDENT_SHARE = 1 / 8  # of a GPU's free memory that the pairs may take without being asked
 
@@ -57,7 +57,8 @@ class SegmentationDataModule(L.LightningDataModule):
         batch_size: Images in a batch.
         num_workers: Processes that load, or `auto`: none when training on a CPU, where they would take the network's
             cores, else up to 8.
-        seed: Of the split and of the order.
+        seed: Of the split.
+        order_seed: Of the order of training pairs, and of their crops.
         **_: Keys of the configuration that belong to `pairs`.
     """
 
@@ -84,12 +85,15 @@ class SegmentationDataModule(L.LightningDataModule):
         num_workers: int | Literal["auto"] = "auto",
         resident: bool | Literal["auto"] = "auto",
         seed: int = 0,
+        order_seed: int = 0,
         **_: Any,
     ) -> None:
         super().__init__()
         for key, value in (("batch_size", batch_size), ("folds", folds), ("crop_size", crop_size)):
             if not (isinstance(value, int) and value >= 1) and not (key == "crop_size" and value is None):
                 raise UserError(f"data.{key}={value} must be a whole number of at least 1")
+        for key, value in (("seed", seed), ("order_seed", order_seed)):
+            check(f"data.{key}", value, isinstance(value, int) and value >= 0, "a whole number of at least 0")
         if num_workers != "auto" and not (isinstance(num_workers, int) and num_workers >= 0):
             raise UserError(f"data.num_workers={num_workers} must be auto or a whole number of at least 0")
         if resident not in ("auto", True, False):
@@ -115,7 +119,7 @@ class SegmentationDataModule(L.LightningDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.resident = resident
-        self.seed = seed
+        self.order_seed = order_seed
 
     def inspect(self) -> None:
         """Find pairs, channels, value range and classes, read the masks, and split.
@@ -178,7 +182,7 @@ class SegmentationDataModule(L.LightningDataModule):
             UserError: If `border_weight` is not given, or out of range.
         """
         w0, sigma = ((self.border_weight or {}).get(key, 0) for key in ("w0", "sigma"))
-        if w0 < 0 or sigma <= 0:
+        if not (isinstance(w0, int | float) and isinstance(sigma, int | float) and w0 >= 0 and sigma > 0):
             raise UserError(
                 f"data.border_weight={self.border_weight}, but the loss wants a weight map, of w0 at least 0 and "
                 "sigma above 0; the U-Net paper has data.border_weight={w0:10,sigma:5}"
@@ -195,7 +199,7 @@ class SegmentationDataModule(L.LightningDataModule):
         """The pairs of `train`, `val` or `test`; with `augment`, cropped and augmented as in training."""
         augmentation, crop_size = (self.augmentation, self.crop_size) if augment else (None, None)
         indices = self._indices(part)
-        return PairDataset(self.images, self.masks, indices, augmentation, crop_size, self.borders, self.seed)
+        return PairDataset(self.images, self.masks, indices, augmentation, crop_size, self.borders, self.order_seed)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled batches; a `DeviceAugmentation` changes them when the Trainer has moved them to the device."""
@@ -265,8 +269,8 @@ class SegmentationDataModule(L.LightningDataModule):
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         on_gpu = device.type == "cuda"
-        sampler = EpochSampler(len(dataset), shuffle=shuffle, seed=self.seed, rank=rank, world_size=world_size)
-        generator = torch.Generator().manual_seed(self.seed)  # else starting to read would disturb dropout's draws
+        sampler = EpochSampler(len(dataset), shuffle=shuffle, seed=self.order_seed, rank=rank, world_size=world_size)
+        generator = torch.Generator().manual_seed(self.order_seed)  # or starting to read would disturb dropout
         if self._is_resident(device):
             self._pairs_on_device.move_to(device)
             indices = IndexDataset(dataset.indices)

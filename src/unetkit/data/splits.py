@@ -48,6 +48,8 @@ def assign_split(
     """
     if method in FOLDS and not 0 <= fold < folds <= len(ids):
         raise UserError(f"data.fold={fold} of data.folds={folds} does not fit {len(ids)} pairs; folds count from 0")
+    if method in ("fraction", "recreation") and fold != 0:
+        raise UserError(f"data.fold={fold}, but data.split={method} has no folds; set data.split=kfold")
     if method == "fraction":
         split = _mark(_systematic_sample(coverage, val_fraction, seed))
     elif method == "kfold":
