@@ -41,6 +41,11 @@ def predict_all(cfg: DictConfig) -> list[str]:
     wanted = read_wanted(cfg)
     ensemble = load_ensemble(find(cfg.checkpoint), cfg.device, tta=cfg.tta, tile=cfg.tile, overlap=cfg.overlap)
     if cfg.threshold is not None:
+        if ensemble.classes > 2:
+            raise UserError(
+                f"threshold={cfg.threshold} is for one kind of foreground; of {ensemble.classes} classes the likeliest "
+                "is taken, so leave it out"
+            )
         ensemble.threshold = cfg.threshold
     if cfg.min_area is not None:
         ensemble.min_area = cfg.min_area

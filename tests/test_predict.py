@@ -135,6 +135,18 @@ def test_mistakes_are_named(
         predict_all(*good, *options)
 
 
+def test_a_threshold_of_more_classes_is_refused(
+    checkpoints: Path, predict_all: Callable[..., list[str]], write_image: WriteImage, tmp_path: Path
+) -> None:
+    model = {"_target_": "unetkit.models.UNet", "in_channels": 1, "num_classes": 3, "channels": [4, 8]}
+    state = {f"network.{key}": value for key, value in UNet(1, 3, [4, 8]).state_dict().items()}
+    card = describe(model, Preprocessing(1, None, (0.5,), (0.3,)), 0.5, {})
+    torch.save({"state_dict": state, "unetkit": card}, tmp_path / "three.ckpt")
+    image = write_image(tmp_path / "a.png", np.zeros((20, 20), np.uint8))
+    with pytest.raises(UserError, match=r"threshold=0\.4 is for one kind of foreground; of 3 classes the likeliest"):
+        predict_all(f"checkpoint={tmp_path}/three.ckpt", f"input={image}", f"output={tmp_path}/out", "threshold=0.4")
+
+
 def test_segy_without_its_extra_is_one_line(
     checkpoints: Path, predict_all: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

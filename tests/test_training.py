@@ -381,6 +381,18 @@ def test_a_collapse_is_said(
         ),
         (["loss=weighted_bce", "data.border_weight=null"], "data.border_weight=None, but the loss wants"),
         (["trainer.accelerator=abacus"], "abacus"),
+        (["data.fold=1"], "data.fold=1, but data.split=fraction has no folds; set data.split=kfold"),
+        (["data.seed=-1"], "data.seed=-1 must be a whole number of at least 0"),
+        (["threshold=0.3", "data=synthetic_multiclass"], "threshold=0.3 is for binary masks; of 4 classes the"),
+        (["scheduler.scheduler.warmup=5"], "warmup=5 must be a share of the steps"),
+        (["scheduler.interval=epoch"], "interval=epoch must be step"),
+        (["scheduler=poly", "scheduler.scheduler.power=-1"], "power=-1 must be above 0"),
+        (["loss=bce_then_lovasz", "loss.switch=50"], "loss.switch=50 must be a share of the run, from 0 to 1"),
+        (["loss=weighted_bce", "data.border_weight.sigma=wide"], "'sigma': 'wide'.*, but the loss wants"),
+        (["trainer.check_val_every_n_epoch=0"], "check_val_every_n_epoch=0 must be a whole number of at least 1"),
+        (["trainer.val_check_interval=9"], "val_check_interval"),
+        (["trainer.max_time=5"], "trainer.max_time=5 must be DAYS:HOURS:MINUTES:SECONDS"),
+        (["callbacks=early_stopping", "callbacks.early_stopping.monitor=val/f1"], "conditioned on metric `val/f1`"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, cache: Path, options: list[str], said: str) -> None:
@@ -429,6 +441,58 @@ def test_a_run_that_stops_within_an_epoch_is_scored(tmp_path: Path, cache: Path)
     summary = run(tmp_path, cache, "trainer.max_steps=2")
     assert 0 <= summary["val/iou"] <= 1
     assert Path(summary["last_checkpoint"]).exists()
+
+
+def test_the_scores_are_those_of_the_last_epoch(tmp_path: Path, cache: Path) -> None:
+    every, second = (
+        run(tmp_path / str(n), cache, "trainer.max_epochs=3", f"trainer.check_val_every_n_epoch={n}") for n in (1, 2)
+    )
+    assert second["val/loss"] == every["val/loss"]
+    scored = [row for row in rows(tmp_path / "2") if row["val/loss"]]
+    assert [float(row["epoch"]) for row in scored] == [1, 2]
+    assert float(scored[0]["val/loss"]) != pytest.approx(every["val/loss"])
+
+
+@pytest.mark.parametrize("option", ["trainer.fast_dev_run=true", "trainer.max_epochs=0"])
+def test_a_run_without_a_log_is_recorded(tmp_path: Path, cache: Path, option: str) -> None:
+    assert run(tmp_path, cache, option)["epochs"] <= 1
+    assert (tmp_path / "summary.json").exists()
+
+
+def test_a_plateau_is_told_each_score_once(tmp_path: Path, cache: Path) -> None:
+    options = ["scheduler=plateau", "scheduler.scheduler.patience=0", "trainer.check_val_every_n_epoch=2"]
+    run(tmp_path / "part", cache, *options, "trainer.max_epochs=3")
+    goes_on = [f"checkpoint={tmp_path / 'part'}", "trainer.max_epochs=4"]
+    seen = []
+    for name, extra in (("whole", ["trainer.max_epochs=4"]), ("resumed", goes_on)):
+        run(tmp_path / name, cache, *options, *extra)
+        content = torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)
+        seen.append(content["lr_schedulers"][0]["last_epoch"])
+    assert seen == [1, 1]  # the second score is told after the checkpoint is saved
+
+
+def test_the_best_before_is_named_where_a_run_goes_on_elsewhere(
+    tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    best = run(tmp_path / "first", cache)["best"]
+    caplog.set_level("INFO")
+    goes_on = [f"checkpoint={tmp_path / 'first'}", "trainer.max_epochs=3"]
+    run(tmp_path / "second", cache, *goes_on)
+    assert f"until here it is {best['checkpoint']}, with val/iou {best['score']:.4f}" in caplog.text
+    caplog.clear()
+    run(tmp_path / "first", cache, *goes_on)
+    assert "until here it is" not in caplog.text
+
+
+def test_a_fixed_split_is_trained_on_in_an_order_of_the_run_s_seed(tmp_path: Path, cache: Path) -> None:
+    splits, orders = [], []
+    for seed in (47, 48):
+        data = prepare_data(config(tmp_path, cache, f"seed={seed}", "data.seed=47", "augment=none"))
+        splits.append(data.split)
+        orders.append([int(index) for batch in data.train_dataloader() for index in batch["index"]])
+    assert splits[0] == splits[1]
+    assert sorted(orders[0]) == sorted(orders[1])
+    assert orders[0] != orders[1]
 
 
 def test_one_cycle_is_not_stretched(tmp_path: Path, cache: Path) -> None:

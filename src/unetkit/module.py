@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 
 import lightning as L
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -79,6 +80,7 @@ class SegmentationModule(L.LightningModule):
         self.side_heads = SideHeads(network, num_classes) if deep_supervision else None
         self.artefact = dict(artefact or {})
         self.monitored: float | None = None
+        self.scored_at: int | None = None  # step of the last validation
         metrics = segmentation_metrics(num_classes)
         if num_classes > 2:
             names = list(class_names or map(str, range(num_classes)))
@@ -134,6 +136,7 @@ class SegmentationModule(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the scores."""
         self._log_scores("val")
+        self.scored_at = self.global_step
 
     def on_test_epoch_end(self) -> None:
         """Log the scores."""
@@ -157,6 +160,8 @@ class SegmentationModule(L.LightningModule):
             return optimizer
         make_scheduler = self.schedule["scheduler"]
         wants_steps = inspect.signature(make_scheduler).parameters.get("total_steps")
+        if wants_steps and self.schedule["interval"] != "step":
+            raise ValueError(f"interval={self.schedule['interval']} must be step, as this schedule counts steps")
         if wants_steps and math.isinf(steps):
             raise ValueError("a run without end has no schedule; give trainer.max_epochs, or scheduler=none")
         known = {"total_steps": int(steps)} if wants_steps else {}
@@ -190,7 +195,7 @@ class SegmentationModule(L.LightningModule):
         """Store what a reader needs beside the weights."""
         checkpoint["unetkit"] = self.artefact
         monitor = self.schedule["monitor"] if self.schedule else None
-        if monitor in self.trainer.callback_metrics:
+        if monitor in self.trainer.callback_metrics and self.scored_at == self.global_step:
             checkpoint["unetkit"] = {**self.artefact, "monitored": self.trainer.callback_metrics[monitor].item()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -220,6 +225,8 @@ class SegmentationModule(L.LightningModule):
         values = {f"{phase}/loss": loss.compute(), **scores.compute()}
         for name, value in values.items():
             self.log(name, value, prog_bar=name in (f"{phase}/iou", f"{phase}/kaggle"), sync_dist=True)
+        if self.trainer.state.fn != TrainerFn.FITTING:  # after the last epoch Lightning counts one more
+            self.log("epoch", float(max(self.current_epoch - 1, 0)), sync_dist=True)
         loss.reset()
         scores.reset()
 

@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from unetkit import checkpoint
+from unetkit.command_line import path_of
 from unetkit.data import SegmentationDataModule
 from unetkit.errors import UserError
 from unetkit.module import SegmentationModule
@@ -35,7 +36,21 @@ def read_resumed(cfg: DictConfig) -> dict[str, Any] | None:
             f"checkpoint={cfg.checkpoint} has done {epochs} epochs already; ask for more with trainer.max_epochs"
         )
     log.info("going on after epoch %d of %s", epochs - 1, cfg.checkpoint)
+    tell_best_so_far(cfg, content)
     return content
+
+
+def tell_best_so_far(cfg: DictConfig, content: dict[str, Any]) -> None:
+    """Say where the best epoch so far stays: in another folder than its own, Lightning begins anew to look for one."""
+    folder = str(path_of("run_dir", cfg.run_dir) / "checkpoints")
+    for state in content["callbacks"].values():
+        if state.get("monitor") == cfg.monitor and state["best_model_path"] and state["dirpath"] != folder:
+            log.info(
+                "best.ckpt will be the best of the epochs from here on; until here it is %s, with %s %.4f",
+                state["best_model_path"],
+                cfg.monitor,
+                state["best_model_score"],
+            )
 
 
 def lacks_records_only(cfg: DictConfig, content: dict[str, Any]) -> bool:

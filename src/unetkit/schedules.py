@@ -14,7 +14,12 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05, 
         total_steps: Steps of the whole run.
         warmup: Share of the steps in which the rate rises.
         final: Last rate, as a share of the optimiser's.
+
+    Raises:
+        ValueError: If `warmup` is no such share.
     """
+    if not 0 <= warmup < 1:
+        raise ValueError(f"warmup={warmup} must be a share of the steps, at least 0 and below 1")
     rising = max(round(warmup * total_steps), 1)
 
     def factor(step: int) -> float:
@@ -27,5 +32,11 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05, 
 
 
 def poly(optimizer: Optimizer, total_steps: int, power: float = 0.9) -> LambdaLR:
-    """(1 - step / total) ** power of the optimiser's rate (Chen et al. 2018, DeepLab, section 4.1)."""
+    """(1 - step / total) ** power of the optimiser's rate (Chen et al. 2018, DeepLab, section 4.1).
+
+    Raises:
+        ValueError: If `power` is not above 0.
+    """
+    if power <= 0:
+        raise ValueError(f"power={power} must be above 0")
     return LambdaLR(optimizer, lambda step: (1 - min(step / total_steps, 1)) ** power)

@@ -81,8 +81,8 @@ def train(cfg: DictConfig) -> Summary:
         checkpoint.load_weights(module.network, plain(cfg.model), cfg.checkpoint)  # averaged, if they are
         module.tell_progress(1 - 1 / cfg.trainer.max_epochs)  # as its last epoch began
     scores = logged_scores(trainer)
-    # Stopped within an epoch, by max_steps or max_time, or before it was scored.
-    if "val/iou" not in scores and (trainer.num_val_batches or is_trained):
+    # Stopped within an epoch, by max_steps or max_time, or after one that check_val_every_n_epoch leaves out.
+    if module.scored_at != trainer.global_step and (trainer.num_val_batches or is_trained):
         trainer.validate(module, datamodule=data, verbose=False)
         scores |= logged_scores(trainer)
     if data.has_test:
@@ -118,7 +118,7 @@ def build_module(
     """The network with its loss and optimisation; `resumed` is the checkpoint that it goes on from.
 
     Raises:
-        UserError: If the network has another number of classes than the masks.
+        UserError: If the network has another number of classes than the masks, or a threshold has no use.
     """
     is_binary = data.num_classes <= 2
     allowed = (1, 2) if is_binary else (data.num_classes,)
@@ -126,6 +126,11 @@ def build_module(
         raise UserError(
             f"model.num_classes={cfg.model.num_classes}, but the masks have "
             f"{'two classes, which is 1 (sigmoid) or 2 (softmax)' if is_binary else data.num_classes}"
+        )
+    if not is_binary and cfg.threshold != 0.5:
+        raise UserError(
+            f"threshold={cfg.threshold} is for binary masks; of {data.num_classes} classes the likeliest is taken, so "
+            "leave it out"
         )
     loss = instantiate(cfg.loss, _convert_="all")
     if wants_weight(loss):
@@ -225,6 +230,10 @@ def fit(cfg: DictConfig, trainer: L.Trainer, module: SegmentationModule, data: S
         trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
     except MisconfigurationException as error:
         raise UserError(str(error)) from error
+    except (ValueError, RuntimeError) as error:
+        if not re.search("val_check_interval|Early stopping conditioned on", str(error)):
+            raise
+        raise UserError(" ".join(str(error).split())) from error
     except torch._dynamo.exc.TorchDynamoException as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"trainer.compile={cfg.trainer.compile} fails here ({reason}); use false") from error
@@ -271,6 +280,11 @@ def check_numbers(cfg: DictConfig) -> None:
             f"trainer.compile={cfg.trainer.compile} makes CUDA graphs, which lose gradients with "
             f"trainer.accumulate_grad_batches={cfg.trainer.accumulate_grad_batches}; use max-autotune-no-cudagraphs"
         )
+    every = cfg.trainer.check_val_every_n_epoch
+    if every is not None and not (isinstance(every, int) and every >= 1):
+        raise UserError(f"trainer.check_val_every_n_epoch={every} must be a whole number of at least 1")
+    if isinstance(cfg.trainer.max_time, int | float):
+        raise UserError(f"trainer.max_time={cfg.trainer.max_time} must be DAYS:HOURS:MINUTES:SECONDS, as 00:01:30:00")
     for key in ("max_epochs", "max_steps"):
         if not isinstance(cfg.trainer[key], int) and not (key == "max_epochs" and cfg.trainer[key] is None):
             raise UserError(f"trainer.{key}={cfg.trainer[key]} must be a whole number; -1 is without end")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from unetkit.errors import UserError
+from unetkit.errors import UserError, check
 from unetkit.losses.per_image import PerImageLoss
 from unetkit.losses.pixels import CrossEntropyLoss
 from unetkit.losses.regions import DiceLoss
@@ -84,10 +84,14 @@ class Staged(nn.Module):
         first: The loss at the beginning.
         second: The loss once `progress`, the share of epochs done, which the trainer's module keeps, reaches `switch`.
         switch: In [0, 1].
+
+    Raises:
+        UserError: If `switch` is outside.
     """
 
     def __init__(self, first: nn.Module, second: nn.Module, switch: float = 0.5) -> None:
         super().__init__()
+        check("loss.switch", switch, 0 <= switch <= 1, "a share of the run, from 0 to 1")
         self.first = first
         self.second = second
         self.switch = switch
