@@ -4,6 +4,7 @@
 // $ORT: a release of github.com/microsoft/onnxruntime, unpacked; or Debian's and Ubuntu's libonnxruntime-dev.
 #include <onnxruntime_cxx_api.h>
 
+#include <algorithm>
 #include <fstream>
 #include <iostream>
 #include <string>
@@ -40,14 +41,17 @@ int main(int argc, char** argv) {
   const int64_t classes = results[0].GetTensorTypeAndShapeInfo().GetShape()[1];
 
   Ort::AllocatorWithDefaultOptions allocator;
-  const float threshold =
-      std::stof(session.GetModelMetadata().LookupCustomMetadataMapAllocated("threshold", allocator).get());
+  const auto fact = [&](const char* name) {
+    return std::stof(session.GetModelMetadata().LookupCustomMetadataMapAllocated(name, allocator).get());
+  };
+  const float threshold = fact("threshold");
   std::vector<uint8_t> mask(plane, 0);
   for (int64_t i = 0; i < plane; ++i) {
     if (classes == 1) mask[i] = p[i] > threshold ? 255 : 0;
     for (int64_t c = 1; c < classes; ++c)
       if (p[c * plane + i] > p[mask[i] * plane + i]) mask[i] = static_cast<uint8_t>(c);
   }
+  if (plane - std::count(mask.begin(), mask.end(), 0) < fact("min_area")) mask.assign(plane, 0);
   std::ofstream(argv[3], std::ios::binary) << "P5\n" << width << ' ' << height << "\n255\n"
                                            << std::string(mask.begin(), mask.end());
   std::ofstream(argv[4], std::ios::binary)

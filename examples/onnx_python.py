@@ -24,5 +24,7 @@ images = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
 probabilities = session.run(None, {"images": images})[0][0]  # (1 or N, H, W)
 
 mask = probabilities.argmax(0) if len(probabilities) > 1 else 255 * (probabilities[0] > facts["threshold"])
+if np.count_nonzero(mask) < facts["min_area"]:
+    mask = np.zeros_like(mask)
 Image.fromarray(mask.astype(np.uint8)).save(target)
 print(f"wrote {target}, mean probability {probabilities[-1].mean():.4f}")

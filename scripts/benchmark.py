@@ -90,7 +90,8 @@ def main() -> None:
 
     question = ask(epoch, "seconds of a whole epoch of train.py, against milesial's train.py", 1)
     question.add_argument("--data", type=Path, help="TGS Salt as downloaded, or images/ and masks/; default: synthetic")
-    question.add_argument("--images", type=int, default=64, help="of them")
+    about = "of them; milesial's loop evaluates five times an epoch or more, so of few images that is most of its time"
+    question.add_argument("--images", type=int, default=320, help=about)
     question.add_argument("--epochs", type=int, default=3, help="of which the first is not counted")
     question.add_argument("--batch", type=int, default=8, help="images in a batch; milesial's own default is 1")
     question.add_argument("--ours", nargs="*", default=["model=unet_milesial"], help="overrides of train.py")
@@ -712,7 +713,7 @@ def epoch(
     with tempfile.TemporaryDirectory() as folder:
         files = write_pairs(Path(folder) / "data", data, images)
         loops: dict[str, Callable[[Path], list[float]]] = {
-            f"unetkit, batch {batch}": partial(our_loop, files, epochs, batch, device, ours, waits)
+            f"unetkit {' '.join(ours)}, batch {batch}": partial(our_loop, files, epochs, batch, device, ours, waits)
         }
         if milesial is not None:
             theirs = partial(their_loop, milesial, files, epochs)

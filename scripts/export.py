@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from unetkit.command_line import help_wanted, path_of, quoted_paths
 from unetkit.errors import UserError, mistakes_in_one_line
 
+SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "checkpoint": ".ckpt"}
 USE = {
     "onnx": "python examples/onnx_python.py {file} IMAGE.png MASK.png",
     "torch": 'torch.export.load("{file}").module()(images)',
@@ -21,14 +22,18 @@ def main(cfg: DictConfig) -> None:
     with mistakes_in_one_line():
         if cfg.checkpoint is None:
             raise UserError("checkpoint= is missing; give checkpoint=FILE.ckpt and output=FILE.onnx")
+        if cfg.format not in SUFFIXES:
+            raise UserError(f"format={cfg.format} must be one of {', '.join(SUFFIXES)}")
+        suffix = SUFFIXES[cfg.format]
+        file = Path(f"model{suffix}") if cfg.output is None else path_of("output", cfg.output)
+        if file.suffix != suffix:
+            raise UserError(f"output={file} must end in {suffix} for format={cfg.format}")
         if cfg.format == "checkpoint":
-            write_checkpoint(cfg, path_of("output", cfg.output))
-        elif cfg.format not in USE:
-            raise UserError(f"format={cfg.format} must be one of {', '.join(USE)} or checkpoint")
+            write_checkpoint(cfg, file)
         elif cfg.half or cfg.card is not None or cfg.scores is not None:
             raise UserError(f"half=, card= and scores= are for format=checkpoint, not for format={cfg.format}")
         else:
-            write_program(cfg, path_of("output", cfg.output))
+            write_program(cfg, file)
 
 
 def write_program(cfg: DictConfig, file: Path) -> None:
@@ -54,8 +59,6 @@ def write_checkpoint(cfg: DictConfig, file: Path) -> None:
     """Write a copy without the state of training, and its model card."""
     from unetkit.slim import write_slim
 
-    if file.suffix != ".ckpt":
-        raise UserError(f"output={file} must end in .ckpt for format=checkpoint")
     if cfg.scores is not None and cfg.card is None:
         raise UserError(f"scores={cfg.scores} is for a model card; give card=FILE.md")
     difference = write_slim(cfg.checkpoint, file, half=cfg.half)

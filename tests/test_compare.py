@@ -169,6 +169,7 @@ def test_an_evaluation_of_two_models_is_two_runs(two: tuple[Path, Path], tmp_pat
         (["runs=[{base},{wrong}]"], r"runs=.*wrong.scores.csv can't be read as the scores.csv of an evaluation"),
         (["runs=[{base},{again}]"], r"named alike \(base,base\); give names="),
         (["runs=[{base},{base}/scores.csv]", "names=[x,x]"], "runs= names .*base/scores.csv twice; name each"),
+        (["runs=[{base},{other}]", "names=5"], "names=5 must be 2 names, one for each run"),
         (["runs=[{base},{other}]", "names=[x]"], "names=x must be 2 names, one for each run"),
         (["runs=[{base},{other}]", "names=[x,x]"], r"runs= names one run \(x has 3\)"),
         (["runs=[{base},{other}]", "bootstrap=3"], "bootstrap=3 must be a whole number of at least 100"),

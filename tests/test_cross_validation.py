@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import WritePairs
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from unetkit.checkpoint import find, load_ensemble
 from unetkit.cross_validation import PostProcessing, choose, cross_validate, fit, kaggle_grid, kaggle_of_others_choice
@@ -154,6 +154,19 @@ def test_folds_of_one_s_own_images_go_on(tmp_path: Path, write_pairs: WritePairs
         assert cross_validate(cfg)["images"] == scored
     with pytest.raises(UserError, match=r"data.channels=1 \(now 3\)"):
         cross_validate(config(tmp_path / "run", *own, "data.channels=3", with_synthetic=False))
+
+
+def test_a_fold_goes_on_with_what_was_typed_for_the_first(tmp_path: Path, write_pairs: WritePairs) -> None:
+    images = {f"{i}": np.full((36, 36, 3), (i, 100, 200), np.uint8) for i in range(12)}
+    root = write_pairs(tmp_path / "data", images, {name: np.eye(36, dtype=np.uint8) * 255 for name in images})
+    own = ("data=folder", f"data.root={root}", "cross_validation.bootstrap=100")
+    typed = ("data.num_classes=2", "model.in_channels=1", "cross_validation.folds=[0]")
+    cross_validate(config(tmp_path / "run", *own, *typed, with_synthetic=False))
+    with pytest.raises(UserError, match=r"model.in_channels=1 \(now 3\)"):
+        cross_validate(config(tmp_path / "run", *own, with_synthetic=False))
+    cross_validate(config(tmp_path / "run", *own, "model.in_channels=1", with_synthetic=False))
+    for fold in (0, 1):
+        assert OmegaConf.load(tmp_path / "run" / f"fold-{fold}" / "config.yaml").model.num_classes == 2
 
 
 def test_images_that_are_divided_already_are_refused(tmp_path: Path) -> None:

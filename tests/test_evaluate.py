@@ -212,7 +212,7 @@ def test_a_checkpoint_without_its_run_may_know_the_images(trained: tuple[Path, R
     alone = shutil.copy(trained[0] / "checkpoints" / "last.ckpt", tmp_path / "alone.ckpt")
     data = ["data=synthetic", *TINY[:2], f"data.cache_dir={trained[0].parent / 'cache'}"]
     (warning,) = evaluate(f"checkpoint={alone}", *data, f"output={tmp_path / 'a'}")["warnings"]
-    assert "alone was trained on images of synthetic, and its run's records are not beside it" in warning
+    assert "alone was trained on images of synthetic, but its run's records are not beside it" in warning
     ensemble = tmp_path / "cv" / "ensemble"  # as scripts/cross_validate.py leaves it
     ensemble.mkdir(parents=True)
     shutil.move(alone, ensemble / "fold-0.ckpt")

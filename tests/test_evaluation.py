@@ -30,6 +30,7 @@ from unetkit.evaluation import (
 )
 from unetkit.inference import Predictor
 from unetkit.report.cases import FALSE, MISSED, choose, errors
+from unetkit.report.figures import iou_by_coverage
 
 Masks = Sequence[NDArray[np.uint8]]
 PLAIN = Preprocessing(1, None, (0.0,), (1 / 255,))  # the network sees pixels as they are
@@ -204,3 +205,9 @@ def test_a_folder_with_one_pair_is_refused(write_pairs: Callable[..., Path], tmp
     root = write_pairs(tmp_path / "data", {"a": np.zeros((9, 9), np.uint8)}, {"a": np.zeros((9, 9), np.uint8)})
     with pytest.raises(UserError, match="fewer than two labelled images"):
         LabelledImages(of_folder(root, tmp_path, None), "all")
+
+
+def test_equal_scores_of_many_images_are_drawn() -> None:
+    truths = rows(*[[1 + i % 3, 1 + i % 3, 0, 0] for i in range(21)])
+    model = measured(rows(*[[0, 0, 0, 0]] * 21), truths, classes=("a", "b", "c"))  # all 2/3, summed a little below
+    assert iou_by_coverage([model], resamples(21, 100, 0)).axes

@@ -147,7 +147,8 @@ def test_a_card_of_tgs_salt_without_scores(validated: tuple[Path, Summary], tmp_
     ("options", "said"),
     [
         (["half=true", "format=onnx"], "half=, card= and scores= are for format=checkpoint, not for format=onnx"),
-        (["format=tflite"], "format=tflite must be one of onnx, torch or checkpoint"),
+        (["format=tflite"], "format=tflite must be one of onnx, torch, checkpoint"),
+        (["output=model.onnx", "format=torch"], "output=model.onnx must end in .pt2 for format=torch"),
         (["output=model.onnx", "format=checkpoint"], "output=model.onnx must end in .ckpt for format=checkpoint"),
     ],
 )

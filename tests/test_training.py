@@ -21,6 +21,7 @@ import unetkit
 from unetkit.data import synthetic_multiclass_pairs, synthetic_pairs
 from unetkit.data.files import FileRef, read_image
 from unetkit.errors import UserError
+from unetkit.module import SegmentationModule
 from unetkit.records import Summary
 from unetkit.resuming import metrics_before
 from unetkit.training import build_module, choose_precision, prepare_data, train
@@ -406,6 +407,26 @@ def test_mistakes_are_named(tmp_path: Path, cache: Path, options: list[str], sai
         train(cfg)
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), "data.batch_size=8 does not fit into the GPU's memory"),
+        (torch._dynamo.exc.TorchDynamoException("no compiler"), r"fails here \(no compiler\); use false"),
+        (RuntimeError("a defect of ours"), "a defect of ours"),
+    ],
+    ids=["memory", "compiler", "defect"],
+)
+def test_what_this_machine_can_not_do_is_told_from_defects(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(SegmentationModule, "training_step", fail)
+    with pytest.raises(RuntimeError if said in str(error) else UserError, match=said):
+        run(tmp_path, cache)
+
+
 def test_weights_that_may_know_the_images_are_told(
     tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -480,7 +501,8 @@ def test_the_best_before_is_named_where_a_run_goes_on_elsewhere(
     run(tmp_path / "second", cache, *goes_on)
     assert f"until here it is {best['checkpoint']}, with val/iou {best['score']:.4f}" in caplog.text
     caplog.clear()
-    run(tmp_path / "first", cache, *goes_on)
+    (tmp_path / "link").symlink_to(tmp_path / "first")
+    run(tmp_path / "link", cache, *goes_on)
     assert "until here it is" not in caplog.text
 
 

@@ -141,17 +141,19 @@ def chosen_folds(cfg: DictConfig) -> list[int]:
 def check_same_recipe(cfg: DictConfig, base: Path) -> None:
     """Check that the folds that were trained in `base` before, to their end or not, are of this recipe.
 
+    What they found for `auto` is set in `cfg`, so that all folds have the same.
+
     Raises:
         UserError: If one is not.
     """
-    now = flat(plain(cfg))
     for file in sorted(base.glob("fold-*/config.yaml")):
         then = flat(OmegaConf.to_container(OmegaConf.load(file)))
-        keys = [
-            key
-            for key in sorted(now.keys() | then.keys())
-            if now.get(key) not in (then.get(key), "auto") and not PLACES.fullmatch(key)  # "auto" was found then
-        ]
+        then.setdefault("data.order_seed", then.get("data.seed"))  # as it was before there was such a key
+        for key in ("channels", "num_classes"):
+            if cfg.data[key] == "auto":
+                cfg.data[key] = then[f"data.{key}"]
+        now = flat(plain(cfg))
+        keys = [k for k in sorted(now.keys() | then.keys()) if now.get(k) != then.get(k) and not PLACES.fullmatch(k)]
         if keys:
             shown = ", ".join(f"{key}={then.get(key)} (now {now.get(key)})" for key in keys[:3])
             more = f" and {len(keys) - 3} keys more" if len(keys) > 3 else ""

@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def read_resumed(cfg: DictConfig) -> dict[str, Any] | None:
 
 def tell_best_so_far(cfg: DictConfig, content: dict[str, Any]) -> None:
     """Say where the best epoch so far stays: in another folder than its own, Lightning begins anew to look for one."""
-    folder = str(path_of("run_dir", cfg.run_dir) / "checkpoints")
+    folder = os.path.realpath(path_of("run_dir", cfg.run_dir) / "checkpoints")  # as Lightning notes it
     for state in content["callbacks"].values():
         if state.get("monitor") == cfg.monitor and state["best_model_path"] and state["dirpath"] != folder:
             log.info(

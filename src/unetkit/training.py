@@ -230,10 +230,6 @@ def fit(cfg: DictConfig, trainer: L.Trainer, module: SegmentationModule, data: S
         trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
     except MisconfigurationException as error:
         raise UserError(str(error)) from error
-    except (ValueError, RuntimeError) as error:
-        if not re.search("val_check_interval|Early stopping conditioned on", str(error)):
-            raise
-        raise UserError(" ".join(str(error).split())) from error
     except torch._dynamo.exc.TorchDynamoException as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"trainer.compile={cfg.trainer.compile} fails here ({reason}); use false") from error
@@ -242,6 +238,10 @@ def fit(cfg: DictConfig, trainer: L.Trainer, module: SegmentationModule, data: S
             f"data.batch_size={cfg.data.batch_size} does not fit into the GPU's memory; lower it, or set "
             "model.gradient_checkpointing=all, trainer.precision=16 or data.crop_size"
         ) from error
+    except (ValueError, RuntimeError) as error:  # of which those above are kinds
+        if not re.search("val_check_interval|Early stopping conditioned on", str(error)):
+            raise
+        raise UserError(" ".join(str(error).split())) from error
     finally:
         module.network._compiled_call_impl = None  # pictures are of other shapes, each of which would be compiled
 

@@ -26,7 +26,6 @@ class LabelledImages:
 
     Attributes:
         name: What they are, for people.
-        data_name: Of the data that they come from.
         num_classes: Of the masks; 1 for binary ones.
         classes: Names of the classes without the background.
         ids: Their names.
@@ -49,7 +48,6 @@ class LabelledImages:
         self._chosen = [i for i, side in enumerate(data.split) if part in (side, "all")]
         if not self._chosen:
             raise UserError(f"part={part}: the data has no such images; it has {', '.join(sorted(set(data.split)))}")
-        self.data_name = data.name
         self.name = data.name if part == "all" else f"{data.name}, {part} part"
         self.num_classes = data.num_classes
         self.classes = tuple(data.class_names[1:])
@@ -120,10 +118,10 @@ def check_images(models: Sequence[Model], images: LabelledImages) -> list[str]:
                 f"{seen} of the {len(images)} images have the names of images that {model.name} was trained on: "
                 "its scores on them say little about new images."
             )
-        if model.run is None and model.data_name == images.data_name:
+        if model.run is None:
             warnings.append(
-                f"{model.name} was trained on images of {images.data_name}, and its run's records are not beside it: "
-                "which of these images it knows is not known, and its scores on those say little about new images."
+                f"{model.name} was trained on images of {model.data_name}, but its run's records are not beside it: if "
+                "some are among these, its scores on them say little about new images."
             )
         if model.run and not _config(model.run).get("mirror_border", True):
             warnings.append(

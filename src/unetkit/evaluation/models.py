@@ -24,7 +24,7 @@ class Model:
         predictor: The network with its preprocessing and threshold.
         num_classes: Of the network's logits.
         class_names: Of class 0, 1, ...; None where the checkpoint does not say.
-        data_name: Of the data that it was trained on; None where the checkpoint does not say.
+        data_name: Of the data that it was trained on.
         epochs: That it was trained for; 0 where the checkpoint does not say.
         digest: The first 12 digits of the file's SHA-256.
     """
@@ -35,7 +35,7 @@ class Model:
     predictor: Predictor
     num_classes: int
     class_names: list[str] | None
-    data_name: str | None
+    data_name: str
     epochs: int
     digest: str
 
@@ -62,7 +62,7 @@ def open_models(
         UserError: If one can't be read, or names are too few, too many or alike.
     """
     files = checkpoint.find(paths)
-    names = _names(files) if names is None else [names] if isinstance(names, str) else list(map(str, names))
+    names = _names(files) if names is None else [str(names)] if isinstance(names, str | int) else list(map(str, names))
     if len(names) != len(files) or len(set(names)) != len(names):
         raise UserError(f"names={','.join(names)} must be {len(files)} different names, one for each checkpoint")
     return [_open(file, name, device, tta) for file, name in zip(files, names, strict=True)]
@@ -81,7 +81,7 @@ def _open(file: Path, name: str, device: str | torch.device, tta: str) -> Model:
         predictor,
         content["unetkit"]["model"]["num_classes"],
         content["unetkit"]["data"].get("class_names"),
-        content["unetkit"]["data"].get("name"),
+        content["unetkit"]["data"].get("name", "an unknown source"),
         int(content.get("epoch", -1)) + 1,
         hashlib.sha256(file.read_bytes()).hexdigest()[:12],
     )

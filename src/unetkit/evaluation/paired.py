@@ -159,7 +159,7 @@ def read_runs(given: object, names: Sequence[str] | None) -> list[Run]:
                 f"runs= are of folders named alike ({','.join(names)}); give names=, different ones, or equal ones for "
                 "the seeds of one recipe"
             )
-    names = [names] if isinstance(names, str) else list(map(str, names))
+    names = [str(names)] if isinstance(names, str | int) else list(map(str, names))
     if len(names) != len(runs):
         raise UserError(f"names={','.join(names)} must be {len(runs)} names, one for each run")
     recipes: dict[str, list[Run]] = {}

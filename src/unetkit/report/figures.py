@@ -117,7 +117,7 @@ def iou_by_coverage(models: Sequence[Measured], draws: Tensor) -> Figure:
             jitter = x + shift + rng.uniform(-width, width, int(inside.sum()))
             axes.scatter(jitter, scores[inside], s=5, color=colour, alpha=0.25, linewidths=0, rasterized=True)
             mean, low, high = _mean_and_interval(scores[inside], draws[:, inside].double())
-            error = [[mean - low], [high - mean]]
+            error = [[max(mean - low, 0)], [max(high - mean, 0)]]  # rounding can put equal ones a little beyond
             axes.errorbar(x + shift, mean, error, color="k", marker=MARKERS[index % 6], markersize=6, capsize=3,
                           markerfacecolor=colour, label=model.name if x == 0 else None)  # fmt: skip
     names = [f"{COVERAGE_LABELS[k]}\nn = {np.count_nonzero(place == k)}" for k in there]
@@ -186,7 +186,7 @@ def paired_differences(comparison: Comparison, score: str, label: str) -> Figure
 def _intervals(axes: Axes, intervals: Sequence[Sequence[float]], rows: NDArray[Any], **style: Any) -> None:
     """Values with their bounds (value, low, high), each in its row."""
     values, lows, highs = np.array(intervals).T
-    error = [values - lows, highs - values]
+    error = np.maximum([values - lows, highs - values], 0)  # rounding can put equal ones a little beyond
     axes.errorbar(values, rows, xerr=error, linestyle="none", markersize=5, capsize=3, **style)
 
 
