@@ -24,7 +24,7 @@ LARGEST_OVERLAY = 4096  # pixels a side; pictures of larger images show every se
 def whole_file(path: Path) -> Iterator[Path]:
     """A path to write to, which is renamed once all is written; nothing stays of a file that was broken off."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")  # folds side by side may write the same file
+    part = path.with_name(f".{path.name}.part{os.getpid()}")  # folds side by side may write the same file
     try:
         yield part
         part.replace(path)
