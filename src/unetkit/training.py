@@ -82,7 +82,7 @@ def train(cfg: DictConfig) -> Summary:
         module.tell_progress(1 - 1 / cfg.trainer.max_epochs)  # as its last epoch began
     scores = logged_scores(trainer)
     # Stopped within an epoch, by max_steps or max_time, or after one that check_val_every_n_epoch leaves out.
-    if module.scored_at != trainer.global_step and (trainer.num_val_batches or is_trained):
+    if module.scored_at != trainer.global_step and cfg.trainer.limit_val_batches:
         trainer.validate(module, datamodule=data, verbose=False)
         scores |= logged_scores(trainer)
     if data.has_test:
