@@ -54,3 +54,8 @@ def _is_there(value: str) -> bool:
         return Path(value).expanduser().exists()
     except OSError:  # a list may be longer than any name of a file
         return False
+
+
+def names_of(given: Sequence[object] | int) -> list[str]:
+    """The names of `names=`, which may be a single one; Hydra reads digits as a number."""
+    return [str(given)] if isinstance(given, str | int) else list(map(str, given))

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from unetkit import checkpoint
+from unetkit.command_line import names_of
 from unetkit.errors import UserError
 from unetkit.inference import Predictor
 
@@ -62,7 +63,7 @@ def open_models(
         UserError: If one can't be read, or names are too few, too many or alike.
     """
     files = checkpoint.find(paths)
-    names = _names(files) if names is None else [str(names)] if isinstance(names, str | int) else list(map(str, names))
+    names = _names(files) if names is None else names_of(names)
     if len(names) != len(files) or len(set(names)) != len(names):
         raise UserError(f"names={','.join(names)} must be {len(files)} different names, one for each checkpoint")
     return [_open(file, name, device, tta) for file, name in zip(files, names, strict=True)]

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unetkit.command_line import path_of
+from unetkit.command_line import names_of, path_of
 from unetkit.data.files import matching
 from unetkit.errors import UserError
 from unetkit.evaluation.bootstrap import Interval, drawn_means, interval, resamples, seed_resamples
@@ -159,7 +159,7 @@ def read_runs(given: object, names: Sequence[str] | None) -> list[Run]:
                 f"runs= are of folders named alike ({','.join(names)}); give names=, different ones, or equal ones for "
                 "the seeds of one recipe"
             )
-    names = [str(names)] if isinstance(names, str | int) else list(map(str, names))
+    names = names_of(names)
     if len(names) != len(runs):
         raise UserError(f"names={','.join(names)} must be {len(runs)} names, one for each run")
     recipes: dict[str, list[Run]] = {}
