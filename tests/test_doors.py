@@ -79,6 +79,7 @@ def test_a_sweep_goes_on_after_a_mistake(run_dir: Path, tmp_path: Path) -> None:
     [
         (["train.py", "data=tgs_salt", "data.root=/nowhere"], "error: data.root=/nowhere does not exist"),
         (["train.py", "model.padding=same", *TINY], "error: model.padding=same must be one of"),
+        (["train.py", "augment.zoom=null", *TINY], "error: augment.zoom=null: object of type 'NoneType' has no len()"),
         (["train.py", "model=unet_tiny"], "Could not find 'model/unet_tiny'"),
         (["train.py", "trainer.epochs=3"], "Key 'epochs' is not in struct"),
         (["scripts/predict.py"], "error: checkpoint= is missing"),

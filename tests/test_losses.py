@@ -385,6 +385,8 @@ def test_sums_leave_out_what_has_no_weight_and_hand_weights_on() -> None:
         (lambda: TopKLoss(share=10), "share=10"),
         (lambda: HausdorffLoss(alpha=0), "alpha=0"),
         (lambda: ClDiceLoss(alpha=2), "alpha=2"),
+        (lambda: DiceBCELoss(bce_weight=None), "loss.bce_weight=None must be a number"),  # type: ignore[arg-type]
+        (lambda: WeightedSum({"a": DiceLoss()}, {"a": None}), "loss.weights.a=None"),  # type: ignore[dict-item]
     ],
 )
 def test_values_out_of_range_are_named(make: Callable[[], object], said: str) -> None:

@@ -152,7 +152,9 @@ class SegmentationModule(L.LightningModule):
         try:
             return self._optimizer_and_scheduler(steps)
         except (TypeError, ValueError, ArithmeticError) as error:  # torch's own checks of rates, momenta and the like
-            raise UserError(f"optimizer or scheduler: {error}") from error
+            makers = (self.make_optimizer, self.schedule and self.schedule["scheduler"])
+            given = [f"{key}={value}" for maker in makers for key, value in getattr(maker, "keywords", {}).items()]
+            raise UserError(f"optimizer or scheduler: {error}; they have {', '.join(given)}") from error
 
     def _optimizer_and_scheduler(self, steps: float) -> OptimizerLRScheduler:
         optimizer = self.make_optimizer(parameter_groups(self.network, self.side_heads))

@@ -12,6 +12,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -315,9 +316,18 @@ def library_mistakes() -> Iterator[None]:
             reason = (
                 f"{key} is set, by the experiment perhaps, but {unknown[1]} has no such option; type ~{key} as well"
             )
+        elif place and not isinstance(error.__cause__, UserError):
+            reason = typed(place[1]) + reason
         raise UserError(reason) from error
     except MisconfigurationException as error:
         raise UserError(str(error)) from error
+
+
+def typed(key: str) -> str:
+    """What was typed for this key and those below it, to begin an error of a library with, which doesn't know them."""
+    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    found = [override for override in overrides if re.match(rf"\+*{re.escape(key)}[.=]", override)]
+    return f"{' '.join(found) or key}: "
 
 
 def _listed(group: DictConfig | None) -> list[Any]:

@@ -29,10 +29,15 @@ class DiceBCELoss(PerImageLoss):
         dice_weight: Factor of the Dice term.
         bce_weight: Factor of the cross-entropy, binary (C = 1) or categorical (C >= 2).
         smooth: In pixels; more makes small masks count less.
+
+    Raises:
+        UserError: If a factor is no number.
     """
 
     def __init__(self, dice_weight: float = 1.0, bce_weight: float = 1.0, smooth: float = 1.0) -> None:
         super().__init__()
+        check("loss.dice_weight", dice_weight, isinstance(dice_weight, int | float), "a number")
+        check("loss.bce_weight", bce_weight, isinstance(bce_weight, int | float), "a number")
         self.dice_weight = dice_weight
         self.bce_weight = bce_weight
         self.dice = DiceLoss(smooth)
@@ -52,13 +57,15 @@ class WeightedSum(nn.Module):
         weights: A factor for each of these names.
 
     Raises:
-        UserError: If the names differ, or no weight is left.
+        UserError: If the names differ, a weight is no number, or none is left.
     """
 
     def __init__(self, terms: Mapping[str, nn.Module], weights: Mapping[str, float]) -> None:
         super().__init__()
         if terms.keys() != weights.keys():
             raise UserError(f"loss.weights={dict(weights)} must give one factor for each of {', '.join(terms)}")
+        for name, weight in weights.items():
+            check(f"loss.weights.{name}", weight, isinstance(weight, int | float), "a number; 0 leaves it out")
         self.weights = {name: weight for name, weight in weights.items() if weight != 0}
         if not self.weights:
             raise UserError(f"all loss.weights are 0; set some, as in loss.weights.{next(iter(terms), 'dice')}=1")
