@@ -154,6 +154,10 @@ def test_folds_of_one_s_own_images_go_on(tmp_path: Path, write_pairs: WritePairs
         assert cross_validate(cfg)["images"] == scored
     with pytest.raises(UserError, match=r"data.channels=1 \(now 3\)"):
         cross_validate(config(tmp_path / "run", *own, "data.channels=3", with_synthetic=False))
+    for folder in ("images", "masks"):
+        (root / folder / "0.png").rename(root / folder / "12.png")
+    with pytest.raises(UserError, match=r"fold-0 divided other images than .*data holds now, as 0 shows \(2 differ\)"):
+        cross_validate(config(tmp_path / "run", *own, with_synthetic=False))
 
 
 def test_a_fold_goes_on_with_what_was_typed_for_the_first(tmp_path: Path, write_pairs: WritePairs) -> None:

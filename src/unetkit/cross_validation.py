@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unetkit import checkpoint
-from unetkit.data.splits import FOLDS
+from unetkit.data.splits import FOLDS, read_split
 from unetkit.errors import UserError, check
 from unetkit.evaluation import (
     LabelledImages,
@@ -74,15 +74,16 @@ def cross_validate(cfg: DictConfig) -> Summary:
     on all of these images are stored with the weights, if the score rises where each fold has the choice of the others.
 
     Raises:
-        UserError: If the configuration or the data hold a mistake, or folds were trained there with another recipe.
+        UserError: If the configuration or the data hold a mistake, or folds were trained there with another recipe or
+            other images.
     """
     base = Path(cfg.run_dir)
     if cfg.data.split == "fraction":
         cfg.data.split = "kfold"
     check_keys(cfg)
     folds = chosen_folds(cfg)
-    check_undivided(cfg)
     check_same_recipe(cfg, base)
+    check_images(cfg, base)
     for fold in folds:
         train_fold(cfg, fold, base / f"fold-{fold}")
     runs = [run for fold in range(cfg.data.folds) if is_done(run := base / f"fold-{fold}")]
@@ -173,17 +174,25 @@ def flat(node: Any, prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def check_undivided(cfg: DictConfig) -> None:
-    """Check that there is something to divide.
+def check_images(cfg: DictConfig, base: Path) -> None:
+    """Check that there is something to divide, and that the folds that were trained in `base` before divided the same.
 
     Raises:
-        UserError: If all pairs have their sides already.
+        UserError: If all pairs have their sides already, or a fold had other images.
     """
-    if all(pair.split is not None for pair in instantiate(cfg.data.pairs, _convert_="all")()):
+    pairs = instantiate(cfg.data.pairs, _convert_="all")()
+    if all(pair.split is not None for pair in pairs):
         raise UserError(
             f"data={cfg.data.name}: all pairs lie in train/, val/ or test/, which folds would not change; put the "
             "images into one images/ and the masks into one masks/, or use train.py"
         )
+    ids = {pair.id for pair in pairs}
+    for file in sorted(base.glob("fold-*/split.csv")):
+        if others := ids ^ read_split(file).keys():
+            raise UserError(
+                f"{os.path.relpath(file.parent)} divided other images than data.root={cfg.data.root} holds now, as "
+                f"{min(others)} shows ({len(others)} differ); give those, or another hydra.run.dir"
+            )
 
 
 def is_done(run: Path) -> bool:

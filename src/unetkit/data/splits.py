@@ -116,6 +116,12 @@ def write_split(path: Path, ids: Sequence[str], split: Split) -> None:
         writer.writerows(zip(ids, split, strict=True))
 
 
+def read_split(path: Path) -> dict[str, str]:
+    """The side of each id, as `write_split` wrote them."""
+    with path.open(newline="") as file:
+        return {row["id"]: row["split"] or "" for row in csv.DictReader(file)}
+
+
 def _mark(validates: NDArray[np.bool_]) -> Split:
     return ["val" if v else "train" for v in validates]
 
@@ -151,8 +157,7 @@ def _recreation(ids: Sequence[str]) -> Split:
 
 def _read(path: Path, ids: Sequence[str]) -> Split:
     try:
-        with path.expanduser().open(newline="") as file:
-            rows = {row["id"]: row["split"] or "" for row in csv.DictReader(file)}
+        rows = read_split(path.expanduser())
     except (OSError, KeyError, ValueError, csv.Error) as error:
         raise UserError(f"data.split={path} can't be read as a CSV with the columns id,split ({error})") from error
     unknown = sorted(rows.keys() - set(ids))

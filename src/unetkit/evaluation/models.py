@@ -1,6 +1,5 @@
 """The models to compare: their checkpoints, names and runs."""
 
-import csv
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ import torch
 
 from unetkit import checkpoint
 from unetkit.command_line import names_of
+from unetkit.data.splits import read_split
 from unetkit.errors import UserError
 from unetkit.inference import Predictor
 
@@ -44,8 +44,7 @@ class Model:
         """Names of the images that it was trained on; none where its run's records are missing."""
         if self.run is None:
             return set()
-        with (self.run / "split.csv").open(newline="") as file:
-            return {row["id"] for row in csv.DictReader(file) if row["split"] == "train"}
+        return {id for id, side in read_split(self.run / "split.csv").items() if side == "train"}
 
 
 def open_models(
