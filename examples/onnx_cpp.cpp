@@ -1,4 +1,4 @@
-// A network of scripts/export.py in C++ with ONNX Runtime alone; images as PGM or PPM, of 8 or 16 bits.
+// A network of scripts/export.py in C++ with ONNX Runtime alone; images as PGM or PPM, of 8 or 16 bits, as it takes.
 // g++ -std=c++17 -O2 onnx_cpp.cpp -I$ORT/include -L$ORT/lib -Wl,-rpath,$ORT/lib -lonnxruntime -o onnx_cpp
 // ./onnx_cpp model.onnx image.pgm mask.pgm probabilities.f32     (the last: float32, classes x height x width)
 // $ORT: a release of github.com/microsoft/onnxruntime, unpacked; or Debian's and Ubuntu's libonnxruntime-dev.
@@ -31,8 +31,10 @@ int main(int argc, char** argv) {
   const std::vector<int64_t> shape{1, channels, height, width};
   std::vector<uint8_t> bytes(values.begin(), values.end());
   const auto type = session.GetInputTypeInfo(0).GetTensorTypeAndShapeInfo().GetElementType();
+  const bool takes_bytes = type == ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
+  if (takes_bytes && largest > 255) return std::cerr << argv[2] << " has 16 bits, the network takes 8\n", 1;
   const Ort::Value images =
-      type == ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8
+      takes_bytes
           ? Ort::Value::CreateTensor<uint8_t>(cpu, bytes.data(), bytes.size(), shape.data(), shape.size())
           : Ort::Value::CreateTensor<float>(cpu, values.data(), values.size(), shape.data(), shape.size());
   const char *input = "images", *output = "probabilities";

@@ -18,6 +18,8 @@ facts = {key: json.loads(value) for key, value in session.get_modelmeta().custom
 
 image = Image.open(source)
 if facts["input"] == "uint8":
+    if image.mode[0] in "IF":  # Pillow's modes of 16 bits, 32 bits and floats
+        sys.exit(f"{source} is no 8-bit image, as the network takes")
     image = image.convert({1: "L", 3: "RGB"}[facts["channels"]])
 pixels = np.asarray(image, facts["input"]).reshape(1, image.height, image.width, facts["channels"])
 images = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))

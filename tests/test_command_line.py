@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from unetkit.command_line import path_of, quoted_paths
+from unetkit.command_line import names_of, path_of, quoted_paths
 from unetkit.errors import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -32,6 +32,11 @@ def test_a_number_is_a_name() -> None:
     """Hydra reads the name of a folder `2026` as a number."""
     (override,) = OverridesParser.create().parse_overrides(["input=2026"])
     assert path_of("input", override.value()) == Path("2026")
+
+
+@pytest.mark.parametrize(("given", "names"), [("a", ["a"]), (2026, ["2026"]), (1.5, ["1.5"]), (["a", 2], ["a", "2"])])
+def test_one_name_needs_no_list(given: object, names: list[str]) -> None:
+    assert names_of(given) == names  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("typed", ["null", "[a,b]", "true", "''"])

@@ -87,10 +87,13 @@ def test_a_folder_gives_the_examples_that_can_be_shown(
     assert [record.getMessage().split()[2] for record in caplog.records] == ["broken.png", "deep.png", "large.tif"]
 
 
-@pytest.mark.parametrize("folder", ["", "nowhere"])
-def test_a_folder_without_examples_is_a_mistake(tmp_path: Path, folder: str) -> None:
+@pytest.mark.parametrize("folder", ["", "nowhere", 2026])
+def test_a_folder_without_examples_is_a_mistake(
+    tmp_path: Path, folder: str | int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"examples=.* is no folder with images"):
-        folder_examples(str(tmp_path / folder), EIGHT_BIT, PIXELS)
+        folder_examples(folder or str(tmp_path), EIGHT_BIT, PIXELS)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".npy"])

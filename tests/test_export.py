@@ -158,6 +158,10 @@ def test_the_python_example(checkpoint: Path, onnx_file: Path, tmp_path: Path) -
     done = run(sys.executable, example, strict, tmp_path / "image.png", tmp_path / "mask.png")
     assert done.returncode == 0, done.stderr
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "mask.png"), cv2.IMREAD_UNCHANGED), 0 * pixels)
+    cv2.imwrite(str(tmp_path / "deep.png"), pixels.astype(np.uint16) * 257)
+    done = run(sys.executable, example, onnx_file, tmp_path / "deep.png", tmp_path / "mask.png")
+    assert done.returncode == 1
+    assert done.stderr == f"{tmp_path / 'deep.png'} is no 8-bit image, as the network takes\n"
 
 
 def test_mistakes_end_in_one_line() -> None:
@@ -204,6 +208,10 @@ def test_the_cpp_example_agrees(checkpoint: Path, onnx_file: Path, tmp_path: Pat
     done = run(tmp_path / "a", strict_file(checkpoint, tmp_path), tmp_path / "image.pgm", *answers)
     assert done.returncode == 0, done.stderr
     np.testing.assert_array_equal(cv2.imread(str(answers[0]), cv2.IMREAD_UNCHANGED), 0 * pixels)
+    cv2.imwrite(str(tmp_path / "deep.pgm"), pixels.astype(np.uint16) * 257)
+    done = run(tmp_path / "a", onnx_file, tmp_path / "deep.pgm", *answers)
+    assert done.returncode == 1
+    assert done.stderr == f"{tmp_path / 'deep.pgm'} has 16 bits, the network takes 8\n"
 
 
 def strict_file(checkpoint: Path, folder: Path) -> Path:

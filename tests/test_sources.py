@@ -120,11 +120,15 @@ class TestFolder:
         assert [pair.split for pair in pairs] == [None] * 3
         assert [mask_of(pair).shape for pair in pairs] == list(sizes.values())
 
-    @pytest.mark.parametrize("suffix", ["_mask", "-gt"])
-    def test_masks_may_have_a_suffix(self, suffix: str, write_pairs: WritePairs, tmp_path: Path) -> None:
-        pairs = folder_pairs(write_pairs(tmp_path, IMAGES, MASKS, mask_suffix=suffix), mask_suffix=suffix)
+    @pytest.mark.parametrize("suffix", ["_mask", "-gt", 1])
+    def test_masks_may_have_a_suffix(self, suffix: str | int, write_pairs: WritePairs, tmp_path: Path) -> None:
+        pairs = folder_pairs(write_pairs(tmp_path, IMAGES, MASKS, mask_suffix=str(suffix)), mask_suffix=suffix)
         for pair in pairs:
             np.testing.assert_array_equal(mask_of(pair), BINARY[pair.id])
+
+    def test_a_suffix_that_is_no_text_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=r"data\.mask_suffix=None must be what a mask's name has"):
+            folder_pairs(tmp_path, mask_suffix=None)  # type: ignore[arg-type]
 
     @pytest.mark.parametrize("zipped", [True, False])
     def test_given_parts_are_kept(self, zipped: bool, write_pairs: WritePairs, tmp_path: Path) -> None:

@@ -385,6 +385,8 @@ def test_a_collapse_is_said(
         (["loss=weighted_bce", "data.border_weight=null"], "data.border_weight=None, but the loss wants"),
         (["trainer.accelerator=abacus"], "abacus"),
         (["data.fold=1"], "data.fold=1, but data.split=fraction has no folds; set data.split=kfold"),
+        (["data.split=5"], "data.split=5 must be the name of a way to split"),
+        (["data.split=kfold", "data.fold=first"], "data.fold=first of data.folds=5 does not fit 24 pairs"),
         (["data.seed=-1"], "data.seed=-1 must be a whole number of at least 0"),
         (["threshold=0.3", "data=synthetic_multiclass"], "threshold=0.3 is for binary masks; of 4 classes the"),
         (["scheduler.scheduler.warmup=5"], "warmup=5 must be a share of the steps"),
@@ -524,6 +526,23 @@ def test_one_cycle_is_not_stretched(tmp_path: Path, cache: Path) -> None:
     path = tmp_path / "a" / "checkpoints" / "last.ckpt"
     with pytest.raises(UserError, match="planned for 6 steps"):
         run(tmp_path / "b", cache, "scheduler=onecycle", f"checkpoint={path}", "trainer.max_epochs=4")
+
+
+def test_a_run_begun_with_weights_goes_on_as_it_began(tmp_path: Path, cache: Path) -> None:
+    first = run(tmp_path / "first", cache, "trainer.max_epochs=1")
+    content = torch.load(first["last_checkpoint"], weights_only=True)
+    content["unetkit"]["preprocessing"] |= {"mean": [0.1], "std": [0.9]}
+    other = tmp_path / "other.ckpt"
+    torch.save(content, other)
+    run(tmp_path / "a", cache, f"weights={other}")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    longer = "trainer.max_epochs=3"
+    run(tmp_path / "a", cache, f"checkpoint={tmp_path / 'a'}", longer)
+    run(tmp_path / "b", cache, f"checkpoint={tmp_path / 'b'}", f"weights={other}", longer)
+    a, b = (tmp_path / name / "checkpoints" / "last.ckpt" for name in "ab")
+    assert torch.load(a, weights_only=True)["unetkit"]["preprocessing"]["mean"] == (0.1,)
+    ours, theirs = weights(a), weights(b)
+    assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
 
 
 def test_weights_of_another_run_start_a_new_one(tmp_path: Path, cache: Path) -> None:

@@ -56,6 +56,6 @@ def _is_there(value: str) -> bool:
         return False
 
 
-def names_of(given: Sequence[object] | int) -> list[str]:
+def names_of(given: Sequence[object] | float) -> list[str]:
     """The names of `names=`, which may be a single one; Hydra reads digits as a number."""
-    return [str(given)] if isinstance(given, str | int) else list(map(str, given))
+    return [str(given)] if isinstance(given, str | int | float) else list(map(str, given))

@@ -190,7 +190,7 @@ class SegmentationModule(L.LightningModule):
         if isinstance(scheduler, OneCycleLR) and scheduler.total_steps != steps:
             raise UserError(
                 f"the checkpoint's one-cycle schedule was planned for {scheduler.total_steps} steps, this run has "
-                f"{steps}; resume with the same trainer.max_epochs and data.batch_size, or use scheduler=cosine"
+                f"{steps}; resume with the same trainer.max_epochs and data.batch_size, or start anew with weights="
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

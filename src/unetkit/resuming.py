@@ -25,7 +25,7 @@ def read_resumed(cfg: DictConfig) -> dict[str, Any] | None:
     """
     if cfg.checkpoint is None:
         return None
-    if cfg.weights is not None:
+    if cfg.weights is not None and not is_in_its_own_directory(cfg):  # there, they are what the run began with
         raise UserError("checkpoint= goes on with a run, weights= starts a new one; give one of them")
     content = checkpoint.read(cfg.checkpoint)
     if "loops" not in content:  # imported, or slim

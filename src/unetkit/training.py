@@ -66,7 +66,7 @@ def train(cfg: DictConfig) -> Summary:
         module = build_module(cfg, data, resume_from)
         trainer = build_trainer(cfg, run_dir, figures)
     check_resumable(cfg, resume_from, module)
-    if cfg.weights is not None:
+    if cfg.weights is not None and resume_from is None:
         new = checkpoint.load_weights(module.network, plain(cfg.model), cfg.weights)
         warn_of_known_images(cfg, data)
         log.info("starts from the weights of %s%s", cfg.weights, f", but for {', '.join(new)}" if new else "")
@@ -165,18 +165,19 @@ def build_module(
 def build_network(
     cfg: DictConfig, preprocessing: Preprocessing, resumed: dict[str, Any] | None
 ) -> tuple[nn.Module, Preprocessing]:
-    """The network, and the preprocessing, with the statistics that the network's pretraining asks for, if any."""
-    if resumed is not None and cfg.model.get("encoder_weights") is not None:  # all is there, nothing to download
-        stored = resumed["unetkit"]["preprocessing"]
-        return checkpoint.build_network(plain(cfg.model), cfg.checkpoint), Preprocessing.from_dict(stored)
-    if cfg.weights is not None:  # they want images normalised as they were
+    """The network, and the preprocessing, with the statistics that what it goes on or starts from was normalised by."""
+    if resumed is not None:
+        preprocessing = Preprocessing.from_dict(resumed["unetkit"]["preprocessing"])
+        if cfg.model.get("encoder_weights") is not None:  # all is there, nothing to download
+            return checkpoint.build_network(plain(cfg.model), cfg.checkpoint), preprocessing
+    elif cfg.weights is not None:
         stored = checkpoint.read(cfg.weights)["unetkit"]["preprocessing"]
         if len(stored["mean"]) == preprocessing.channels:
             preprocessing = replace(preprocessing, mean=tuple(stored["mean"]), std=tuple(stored["std"]))
         return checkpoint.build_network(plain(cfg.model), cfg.weights), preprocessing
     network: nn.Module = instantiate(cfg.model, _convert_="all")
     statistics = getattr(network, "statistics", None)
-    if statistics is not None:
+    if statistics is not None and resumed is None:  # those of a pretrained encoder
         mean, std = statistics
         preprocessing = replace(preprocessing, mean=mean, std=std)
     return network, preprocessing

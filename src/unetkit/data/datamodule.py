@@ -94,6 +94,7 @@ class SegmentationDataModule(L.LightningDataModule):
                 raise UserError(f"data.{key}={value} must be a whole number of at least 1")
         for key, value in (("seed", seed), ("order_seed", order_seed)):
             check(f"data.{key}", value, isinstance(value, int) and value >= 0, "a whole number of at least 0")
+        check("data.split", split, isinstance(split, str), "the name of a way to split, or the path of a .csv")
         if num_workers != "auto" and not (isinstance(num_workers, int) and num_workers >= 0):
             raise UserError(f"data.num_workers={num_workers} must be auto or a whole number of at least 0")
         if resident not in ("auto", True, False):

@@ -8,7 +8,7 @@ from pathlib import Path
 from unetkit.command_line import path_of
 from unetkit.data import synthetic, synthetic_multiclass
 from unetkit.data.files import FileRef, find_folder
-from unetkit.errors import UserError
+from unetkit.errors import UserError, check
 
 SPLITS = ("train", "val", "test")
 SMALLEST = 16  # side of the sections that are made, in pixels
@@ -54,7 +54,7 @@ def tgs_salt_pairs(root: str | Path | None) -> list[Pair]:
     return [Pair(id, image, masks.get(id), codes.get(id)) for id, image in images.items()]
 
 
-def folder_pairs(root: str | Path | None, mask_suffix: str = "") -> list[Pair]:
+def folder_pairs(root: str | Path | None, mask_suffix: str | int = "") -> list[Pair]:
     """Your own images: `images/` and `masks/` with equal names, or these two in `train/`, `val/` and `test/`.
 
     PNG, JPEG, TIFF, BMP or NPY, loose or zipped (`root` or each of the three may be a zip).
@@ -66,6 +66,7 @@ def folder_pairs(root: str | Path | None, mask_suffix: str = "") -> list[Pair]:
     Raises:
         UserError: If there are no such folders, or an image or a mask stands alone.
     """
+    mask_suffix = suffix_of(mask_suffix)
     root = existing_root(root, "give the folder that holds images/ and masks/")
     parts = _given_parts(root)
     if not parts and (find_folder(root, "images") is None or find_folder(root, "masks") is None):
@@ -82,6 +83,17 @@ def folder_pairs(root: str | Path | None, mask_suffix: str = "") -> list[Pair]:
         prefix = f"{split}/" if len(parts) > 1 else ""
         pairs += [Pair(prefix + id, image, masks[id], split=given) for id, image in images.items()]
     return pairs
+
+
+def suffix_of(given: object) -> str:
+    """The `data.mask_suffix` that was typed; Hydra reads digits as a number.
+
+    Raises:
+        UserError: If it is no text.
+    """
+    is_text = isinstance(given, str | int) and not isinstance(given, bool)
+    check("data.mask_suffix", given, is_text, "what a mask's name has after the image's; '' if nothing")
+    return str(given)
 
 
 def synthetic_pairs(root: str | Path, count: int, size: int, seed: int) -> list[Pair]:

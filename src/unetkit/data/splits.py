@@ -46,7 +46,7 @@ def assign_split(
     Raises:
         UserError: If an argument does not fit, or a side of the split would be empty.
     """
-    if method in FOLDS and not 0 <= fold < folds <= len(ids):
+    if method in FOLDS and not (isinstance(fold, int) and 0 <= fold < folds <= len(ids)):
         raise UserError(f"data.fold={fold} of data.folds={folds} does not fit {len(ids)} pairs; folds count from 0")
     if method in ("fraction", "recreation") and fold != 0:
         raise UserError(f"data.fold={fold}, but data.split={method} has no folds; set data.split=kfold")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from unetkit.command_line import path_of
 from unetkit.data import Preprocessing
 from unetkit.data.files import SUFFIXES, FileRef, find_folder, read_image
 from unetkit.data.synthetic import section
@@ -54,13 +55,13 @@ def synthetic_examples(preprocessing: Preprocessing) -> list[Example]:
     return [_example(f"section_{index}", partial(read, index, salt), preprocessing) for index, salt in SECTIONS]
 
 
-def folder_examples(folder: str, preprocessing: Preprocessing, max_pixels: int) -> list[Example]:
+def folder_examples(folder: str | int, preprocessing: Preprocessing, max_pixels: int) -> list[Example]:
     """The first images of a folder that the network takes; those that it does not take are named.
 
     Raises:
         UserError: If there is none.
     """
-    place = Path(folder).expanduser().resolve()
+    place = path_of("examples", folder).resolve()
     examples: list[Example] = []
     for ref in find_folder(place.parent, place.name) or []:
         try:

@@ -46,7 +46,7 @@ class Diagnosis:
         return sum(finding.severity == Severity.FAULT for finding in self.findings)
 
 
-def diagnose(root: str | Path | None, mask_suffix: str = "", machine: Machine | None = None) -> Diagnosis:
+def diagnose(root: str | Path | None, mask_suffix: str | int = "", machine: Machine | None = None) -> Diagnosis:
     """Read all images and masks once.
 
     Args:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from unetkit.data.files import SUFFIXES, FileRef, find_folder
-from unetkit.data.sources import Pair, existing_root
+from unetkit.data.sources import Pair, existing_root, suffix_of
 from unetkit.doctor.findings import Finding, Severity, of_files, some
 from unetkit.doctor.naming import ENOUGH, common_suffix, mask_suffix_of, match
 from unetkit.errors import UserError
@@ -51,12 +51,13 @@ class Part:
     masks: list[FileRef]
 
 
-def find_layout(root: str | Path | None, mask_suffix: str = "") -> Layout:
+def find_layout(root: str | Path | None, mask_suffix: str | int = "") -> Layout:
     """Look for images and masks under a folder or zip.
 
     Raises:
         UserError: If there is nothing to look at.
     """
+    mask_suffix = suffix_of(mask_suffix)
     place = existing_root(root, "give the folder that holds images/ and masks/").resolve()
     codes = _kaggle_codes(place / "train.csv")
     findings: list[Finding] = []
