@@ -149,14 +149,14 @@ def publish(name: str, run: Callable[..., Answer], threads: int, device: str, ou
     print("\n".join([table(rows), *sentences, f"{command}\n{about['device']}, {threads} threads, {about['date']}"]))
     output.parent.mkdir(parents=True, exist_ok=True)
     content = {"question": name, "command": command, "machine": about, "rows": rows, "said": sentences}
-    output.write_text(json.dumps(content, indent=2) + "\n")
+    output.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     print(f"wrote {output}")
 
 
 def machine(device: torch.device) -> dict[str, Any]:
     """Where and with what something was measured."""
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     cpu = next((x.partition(": ")[2] for x in lines if x.startswith("model name")), platform.processor())
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu,
@@ -296,7 +296,7 @@ def _peak(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")
     if status.exists():  # as getrusage tells of the program that a process was started from, too
-        (line,) = (x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+        (line,) = (x for x in status.read_text(encoding="utf-8").splitlines() if x.startswith("VmHWM"))
         return int(line.split()[1]) * 1024
     import resource  # which Windows lacks
 
@@ -688,7 +688,7 @@ class Clock(L.Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """The last epoch is over."""
         self.times.append(time.time())
-        self.file.write_text(json.dumps(self.times))
+        self.file.write_text(json.dumps(self.times), encoding="utf-8")
 
 
 def epoch(
@@ -764,7 +764,7 @@ def our_loop(
     options = ["data=folder", f"data.root={files}", f"data.cache_dir={work / 'cache'}", "data.val_fraction=0.1"]
     options += [f"data.batch_size={batch}", "trainer.precision=16", f"trainer.max_epochs={epochs}"]
     times, run_dir = run_train(work, [*options, f"trainer.accelerator={accelerator(device)}", *ours])
-    wait = json.loads((run_dir / "summary.json").read_text()).get("data_wait")
+    wait = json.loads((run_dir / "summary.json").read_text(encoding="utf-8")).get("data_wait")
     waits += [] if wait is None else [wait]
     return [end - start for start, end in itertools.pairwise(times[1:])]
 
@@ -779,7 +779,7 @@ def run_train(work: Path, options: list[str]) -> tuple[list[float], Path]:
         cwd=work,
         PYTHONPATH=os.pathsep.join(filter(None, paths)),
     )
-    return json.loads(clock.read_text()), run_dir
+    return json.loads(clock.read_text(encoding="utf-8")), run_dir
 
 
 def accelerator(device: torch.device) -> str:
@@ -1147,8 +1147,8 @@ def quality(rounds: int, device: torch.device, data: Path, ours: list[str]) -> A
             options = [*ours, f"data.root={data.absolute()}", f"data.cache_dir={folder}/cache"]
             options += [f"trainer.accelerator={accelerator(device)}"]
             times, run_dir = run_train(Path(folder), [*options, f"seed={47 + number}"])
-            summary = json.loads((run_dir / "summary.json").read_text())
-            with (run_dir / "metrics.csv").open(newline="") as file:
+            summary = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
+            with (run_dir / "metrics.csv").open(encoding="utf-8", newline="") as file:
                 scores = [float(row["val/kaggle"]) for row in csv.DictReader(file) if row.get("val/kaggle")]
         curve = [
             {"seed": 47 + number, "images": summary["data"]["train"] * n, "seconds": end - started, "kaggle": score}
@@ -1209,14 +1209,16 @@ def networks(models: list[str], epochs: int, count: int, rounds: int, output: Pa
     for name in (bar := tqdm(models, unit="network")):
         bar.set_postfix_str(name)
         file = output / name / "row.json"
-        stored = json.loads(file.read_text()) if file.exists() else {}
+        stored = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         if stored.get("settings") != settings:
             stored = {"settings": settings, "row": measure(name, settings, output / name)}
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(stored, indent=2) + "\n")
+            file.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
         rows[name] = stored["row"]
-    (output / "networks.json").write_text(json.dumps({"settings": settings, "networks": rows}, indent=2) + "\n")
-    (output / "networks.md").write_text(markdown(rows, settings))
+    (output / "networks.json").write_text(
+        json.dumps({"settings": settings, "networks": rows}, indent=2) + "\n", encoding="utf-8"
+    )
+    (output / "networks.md").write_text(markdown(rows, settings), encoding="utf-8")
     print(f"wrote {output / 'networks.md'} and {output / 'networks.json'}")
 
 

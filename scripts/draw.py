@@ -29,7 +29,7 @@ def main(cfg: DictConfig) -> None:
         drawing = draw_u(network, cfg.size, HydraConfig.get().runtime.choices["model"])
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(drawing)
+            file.write_text(drawing, encoding="utf-8")
         except OSError as error:
             raise UserError(f"output={file} can't be written: {error.strerror}") from error
         print(f"wrote {file}; open it in a browser")

@@ -62,3 +62,15 @@ def test_frameworks_stay_where_they_belong(file: Path) -> None:
 
 def test_every_part_has_its_layer() -> None:
     assert {name_of(f).split("/")[0] for f in FILES} - {"__init__"} == {part for layer in LAYERS for part in layer}
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_text_is_utf8_where_the_system_s_encoding_is_another(file: Path) -> None:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            modes = [arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
+            is_text = node.func.attr in ("read_text", "write_text") or (
+                node.func.attr == "open" and ast.unparse(node.func.value) in ("path", "file", "part")
+            )
+            if is_text and not any("b" in mode for mode in modes):
+                assert "encoding" in {keyword.arg for keyword in node.keywords}, ast.unparse(node)

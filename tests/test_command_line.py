@@ -1,5 +1,6 @@
 """Paths with signs that mean something to Hydra come through as typed."""
 
+import ntpath
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from unetkit.command_line import names_of, path_of, quoted_paths
+from unetkit.command_line import names_of, path_of, quoted_paths, short_path
 from unetkit.errors import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -37,6 +38,12 @@ def test_a_number_is_a_name() -> None:
 @pytest.mark.parametrize(("given", "names"), [("a", ["a"]), (2026, ["2026"]), (1.5, ["1.5"]), (["a", 2], ["a", "2"])])
 def test_one_name_needs_no_list(given: object, names: list[str]) -> None:
     assert names_of(given) == names  # type: ignore[arg-type]
+
+
+def test_a_path_on_another_drive_is_shown_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert short_path(Path.cwd() / "runs" / "a") == str(Path("runs", "a"))
+    monkeypatch.setattr("os.path.relpath", lambda path: ntpath.relpath(path, "C:\\"))  # as on Windows
+    assert short_path("D:\\runs\\a") == "D:\\runs\\a"
 
 
 @pytest.mark.parametrize("typed", ["null", "[a,b]", "true", "''"])

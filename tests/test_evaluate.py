@@ -274,6 +274,7 @@ def test_a_strangers_run_directory_runs_no_code(
         (["checkpoint={run}", "bootstrap=3"], "bootstrap=3 must be a whole number of at least 100"),
         (["checkpoint={run}", "device=abacus"], "device=abacus must be auto"),
         (["checkpoint={run}", "output=/proc/none"], "output=/proc/none can't be written"),
+        (["checkpoint={run}", "output={taken}"], "/taken can't be written"),
         (["checkpoint={loose}"], "lies in no run directory"),
         (["checkpoint={strange}"], "asks for os.system; if you trust it, give data= and data.root="),
     ],
@@ -287,7 +288,9 @@ def test_mistakes_are_named(
     shutil.copytree(trained[0], strange)
     config = (strange / "config.yaml").read_text()
     (strange / "config.yaml").write_text(config.replace("unetkit.data.synthetic_pairs", "os.system"))
-    filled = [option.format(run=trained[0], loose=loose, strange=strange) for option in options]
+    taken = tmp_path / "taken"
+    (taken / "report.html").mkdir(parents=True)  # where the file should go
+    filled = [option.format(run=trained[0], loose=loose, strange=strange, taken=taken) for option in options]
     with pytest.raises(UserError) as error:
         evaluate(f"cache_dir={tmp_path}", *filled)
     assert said in str(error.value)

@@ -93,6 +93,14 @@ def test_scores_of_several_classes_by_hand() -> None:
     assert "pooled/ece" not in values(model, 0)
 
 
+def test_a_network_that_predicts_no_numbers_is_named() -> None:
+    network = Says(1)
+    network.sure.data.fill_(torch.nan)
+    (image,) = rows([1, 0])
+    with pytest.raises(UserError, match=r"diverged predicts no numbers \(NaN\) of x: its training diverged; remove"):
+        measure("diverged", Predictor(network, PLAIN), [("x", image, image)], ("salt",))
+
+
 def test_void_images_are_left_out() -> None:
     model = measured(rows([1, 0], [1, 1]), rows([VOID, VOID], [1, 1]))
     assert model.ids == ("001",)

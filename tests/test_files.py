@@ -1,5 +1,6 @@
 """Files of every kind, loose and zipped, decode to what was written; broken ones are named."""
 
+import struct
 import zipfile
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import Array, WriteImage
+from PIL import Image, ImageOps
 
 from unetkit.data.files import FileRef, find_folder, find_images, open_image, read_image
 from unetkit.errors import UserError
@@ -147,6 +149,13 @@ def test_a_zip_lists_a_folder_at_any_depth(prefix: str, tmp_path: Path) -> None:
     assert find_folder(path, "depths") is None
 
 
+def test_a_zip_may_name_its_members_from_where_it_was_made(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "a.zip", ("./images/a.png", b"1"), ("./masks/a.png", b"2"))
+    (ref,) = find_folder(path, "images") or []
+    assert ref.read() == b"1"
+    assert ref.fingerprint()
+
+
 def test_a_zip_with_several_such_folders_is_refused(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", ("train/images/a.png", b""), ("val/images/b.png", b""))
     with pytest.raises(UserError, match=r"a\.zip holds train/images and val/images; unpack it"):
@@ -171,6 +180,10 @@ def test_fingerprints_change_with_the_content(tmp_path: Path) -> None:
     assert FileRef(loose).fingerprint() == before
     loose.write_bytes(b"123")
     assert FileRef(loose).fingerprint() != before
+    loose.unlink()
+    loose.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"a\.npy can't be read \(No such file or directory\); replace or remove it"):
+        FileRef(loose).fingerprint()
 
 
 def test_images_to_predict_come_from_a_file_a_folder_or_a_zip(write_image: WriteImage, tmp_path: Path) -> None:
@@ -232,3 +245,37 @@ def test_a_stack_is_not_read_as_its_first_page(tmp_path: Path) -> None:
     assert cv2.imwritemulti(str(tmp_path / "a.tif"), pages)
     with pytest.raises(UserError, match=r"a\.tif is a stack of several images; save each as a file of its own$"):
         read_image(FileRef(tmp_path / "a.tif"))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photograph_is_read_upright(orientation: int, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    grey = np.kron(np.arange(6, dtype=np.uint8).reshape(2, 3) * 40, np.ones((16, 16), np.uint8))
+    Image.fromarray(grey).save(tmp_path / "a.jpg", exif=exif, quality=100)
+    with Image.open(tmp_path / "a.jpg") as file:
+        upright = np.array(ImageOps.exif_transpose(file))
+    image = read_image(FileRef(tmp_path / "a.jpg"))
+    assert image.flags.c_contiguous
+    np.testing.assert_array_equal(image, upright)
+
+
+def with_tag(tiff: bytes, tag: int, value: int) -> bytes:
+    """A little-endian TIFF with another value of a 16-bit tag."""
+    place = tiff.index(struct.pack("<HHI", tag, 3, 1)) + 8
+    return tiff[:place] + struct.pack("<H", value) + tiff[place + 2 :]
+
+
+@pytest.mark.parametrize(("tag", "value"), [(262, 1), (284, 2)])  # bands that are no colours; one after the other
+@pytest.mark.parametrize("bands", [3, 4])
+def test_tiffs_that_would_be_misread_are_refused(tag: int, value: int, bands: int, tmp_path: Path) -> None:
+    assert cv2.imwrite(str(tmp_path / "rgb.tif"), np.dstack([GREY16] * bands))
+    tiff = (tmp_path / "rgb.tif").read_bytes()
+    (tmp_path / "a.tif").write_bytes(with_tag(tiff, tag, value))
+    with pytest.raises(UserError, match=rf"a\.tif is a TIFF of {bands} bands that are not stored as RGB"):
+        read_image(FileRef(tmp_path / "a.tif"))
+
+
+def test_a_tiff_of_grey_and_alpha_is_grey(tmp_path: Path) -> None:
+    Image.fromarray(np.dstack([GREY, GREY]), "LA").save(tmp_path / "a.tif")
+    np.testing.assert_array_equal(read_image(FileRef(tmp_path / "a.tif")), GREY)

@@ -12,7 +12,7 @@ import pytest
 from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
 from unetkit.errors import UserError
-from unetkit.loggers import wandb_logger
+from unetkit.loggers import _has_key, wandb_logger
 
 ROOT = Path(__file__).parent.parent
 TINY = ["model=plain_small", "data.count=24", "data.size=36", "data.batch_size=8", "model.channels=[4,8]"]
@@ -89,3 +89,14 @@ def test_tensorboard_holds_scores_and_pictures(tmp_path: Path) -> None:
 def test_an_unknown_mode_is_named() -> None:
     with pytest.raises(UserError, match=r"logger\.wandb\.mode=sometimes"):
         wandb_logger(save_dir=".", project="p", entity=None, name=None, mode="sometimes")
+
+
+@pytest.mark.parametrize("name", [".netrc", "_netrc"])
+def test_a_login_is_found(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("WANDB_API_KEY", "NETRC"):
+        monkeypatch.delenv(variable, raising=False)
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    assert not _has_key()
+    (tmp_path / name).write_text("machine api.wandb.ai login user password none\n")
+    assert _has_key()

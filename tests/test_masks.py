@@ -193,6 +193,11 @@ class TestColours:
         mask = read(path, mask_colours=[[0, 0, 0], [255, 0, 0], [255, 255, 255]])
         np.testing.assert_array_equal(mask, filled(0, 2))
 
+    def test_jpegs_of_neighbouring_values_are_refused(self, tmp_path: Path) -> None:
+        pair = as_jpeg(tmp_path / "m.jpg", things(1, 2), 95)
+        with pytest.raises(UserError, match=r"m\.jpg is a JPEG, which blurs values as near as 0,1,2; save"):
+            read_mask(pair, (101, 101), MaskCode.of_keys(3, None, None, None))
+
     def test_jpegs_and_other_channels_are_refused(self, write_image: WriteImage, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"m\.jpg is a JPEG, which blurs colours; save masks as PNG"):
             read(write_image(tmp_path / "m.jpg", filled(*self.COLOURS)), mask_colours=self.COLOURS)

@@ -181,6 +181,20 @@ class TestFolder:
         with pytest.raises(UserError, match=r"data\.root is not set; give the folder"):
             folder_pairs(None)
 
+    @pytest.mark.parametrize(("name", "right"), [("valid", "val"), ("Validation", "val"), ("testing", "test")])
+    def test_parts_of_another_name_are_told(
+        self, name: str, right: str, write_pairs: WritePairs, tmp_path: Path
+    ) -> None:
+        write_pairs(tmp_path / "train", IMAGES, MASKS)
+        write_pairs(tmp_path / name, IMAGES, MASKS)
+        with pytest.raises(UserError, match=rf"{name} holds masks, but is to be called {right}; rename it"):
+            folder_pairs(tmp_path)
+
+    def test_accents_may_be_written_apart(self, write_pairs: WritePairs, tmp_path: Path) -> None:
+        together, apart = "\u00e9", "e\u0301"
+        write_pairs(tmp_path, {apart: IMAGES["a"]}, {together: MASKS["a"]})
+        assert ids(folder_pairs(tmp_path)) == [together]
+
     def test_empty_folders_are_refused(self, tmp_path: Path) -> None:
         for name in ("images", "masks"):
             (tmp_path / name).mkdir()

@@ -99,6 +99,8 @@ def test_a_written_split_reads_back(tmp_path: Path) -> None:
     write_split(tmp_path / "split.csv", ids, split)
     options: dict[str, Any] = {"val_fraction": 0.2, "folds": 5, "fold": 0, "seed": 0}
     assert assign_split(str(tmp_path / "split.csv"), ids, np.zeros(5), **options) == split
+    table = (tmp_path / "split.csv").read_text(encoding="utf-8")
+    (tmp_path / "split.csv").write_text(table, encoding="utf-8-sig")  # as spreadsheets write it
     more = [*ids, "new"]
     assert assign_split(str(tmp_path / "split.csv"), more, np.zeros(6), **options) == [*split, "unused"]
 

@@ -14,6 +14,7 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
+from conftest import WritePairs
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
@@ -171,6 +172,7 @@ def test_the_records_of_a_run_that_goes_on_are_of_the_whole(tmp_path: Path, cach
     torch.save(content, path)
     going_on = config(tmp_path, cache, "trainer.max_epochs=3", f"checkpoint={tmp_path}")
     assert train(going_on)["seconds"] > 1000
+    (tmp_path / "metrics.backup.csv").touch()
     assert metrics_before(going_on, tmp_path) == [tmp_path / "metrics.1.csv"]
     assert metrics_before(config(tmp_path, cache), tmp_path) == []  # another run, in the same directory
 
@@ -363,6 +365,8 @@ def test_a_collapse_is_said(
         (["trainer.compile=max-autotune", "trainer.accumulate_grad_batches=2"], "CUDA graphs, which lose gradients"),
         (["augment=flip", "augment.transforms.flip.p=3"], r"^augment.transforms.flip: .*less than or equal to 1.*\S$"),
         (["run_dir=/proc/none"], "run_dir=/proc/none can't be written"),
+        (["data.sections_seed=-1"], "data.sections_seed=-1 must be a whole number of at least 0"),
+        (["loss=cldice", "loss.iterations=1.5"], "loss.iterations=1.5 must be a whole number of pixels"),
         (["data.size=0"], "data.size=0 must be a whole number of pixels"),
         (["data=folder", "data.root=2026"], "data.root=2026 does not exist"),
         (["trainer.accumulate_grad_batches=0"], "accumulate_grad_batches=0"),
@@ -526,6 +530,16 @@ def test_one_cycle_is_not_stretched(tmp_path: Path, cache: Path) -> None:
     path = tmp_path / "a" / "checkpoints" / "last.ckpt"
     with pytest.raises(UserError, match="planned for 6 steps"):
         run(tmp_path / "b", cache, "scheduler=onecycle", f"checkpoint={path}", "trainer.max_epochs=4")
+
+
+def test_data_without_foreground_teach_nothing(tmp_path: Path, write_pairs: WritePairs) -> None:
+    images = {name: np.full((36, 36), 100, np.uint8) for name in "abcde"}
+    root = write_pairs(tmp_path / "data", images, {name: np.eye(36, dtype=np.uint8) * 255 for name in images})
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        own = ["data=folder", f"data.root={root}", "data.ignore_index=255", f"data.cache_dir={tmp_path / 'cache'}"]
+        cfg = compose("train", [*own, f"run_dir={tmp_path}"])
+    with pytest.raises(UserError, match=r"no mask of data=folder has .*; data.ignore_index=255 leaves those"):
+        train(cfg)
 
 
 def test_a_run_begun_with_weights_goes_on_as_it_began(tmp_path: Path, cache: Path) -> None:

@@ -1,5 +1,6 @@
 """What is typed: made safe for Hydra, and read as paths."""
 
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ def help_wanted(arguments: Sequence[str], about: str | None, keys: Path) -> None
         keys: The YAML; its first lines, up to an empty one, are for Hydra.
     """
     if {"--help", "-h"} & set(arguments):
-        _, _, explained = keys.read_text().partition("\n\n")
+        _, _, explained = keys.read_text(encoding="utf-8").partition("\n\n")
         sys.stdout.write(f"{about}\n\n{explained}")
         sys.exit()
 
@@ -39,6 +40,14 @@ def path_of(key: str, value: object) -> Path:
     if isinstance(value, bool) or not isinstance(value, str | int | Path) or value == "":
         raise UserError(f"{key}={'null' if value is None else value} must be one path")
     return Path(str(value)).expanduser()
+
+
+def short_path(path: str | Path) -> str:
+    """A path as short as it can be typed here: relative, but for one on another drive of Windows."""
+    try:
+        return os.path.relpath(path)
+    except ValueError:
+        return str(path)
 
 
 def _quoted(argument: str) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unetkit import checkpoint
+from unetkit.command_line import short_path
 from unetkit.data.splits import FOLDS, read_split
 from unetkit.errors import UserError, check
 from unetkit.evaluation import (
@@ -90,7 +90,7 @@ def cross_validate(cfg: DictConfig) -> Summary:
     measured = [measure_fold(run, cfg) for run in runs]
     whole = together(measured)
     summary = summarise([whole], resamples(len(whole.ids), cfg.cross_validation.bootstrap, cfg.seed))
-    records = {run.name: json.loads((run / "summary.json").read_text()) for run in runs}
+    records = {run.name: json.loads((run / "summary.json").read_text(encoding="utf-8")) for run in runs}
     summary["folds"] = {
         run.name: fold_scores(fold) | {"seconds": records[run.name]["seconds"]}
         for run, fold in zip(runs, measured, strict=True)
@@ -159,7 +159,7 @@ def check_same_recipe(cfg: DictConfig, base: Path) -> None:
             shown = ", ".join(f"{key}={then.get(key)} (now {now.get(key)})" for key in keys[:3])
             more = f" and {len(keys) - 3} keys more" if len(keys) > 3 else ""
             raise UserError(
-                f"{os.path.relpath(file.parent)} was trained with {shown}{more}; type the same, or give another "
+                f"{short_path(file.parent)} was trained with {shown}{more}; type the same, or give another "
                 "hydra.run.dir"
             )
 
@@ -190,7 +190,7 @@ def check_images(cfg: DictConfig, base: Path) -> None:
     for file in sorted(base.glob("fold-*/split.csv")):
         if others := ids ^ read_split(file).keys():
             raise UserError(
-                f"{os.path.relpath(file.parent)} divided other images than data.root={cfg.data.root} holds now, as "
+                f"{short_path(file.parent)} divided other images than data.root={cfg.data.root} holds now, as "
                 f"{min(others)} shows ({len(others)} differ); give those, or another hydra.run.dir"
             )
 
@@ -203,7 +203,7 @@ def is_done(run: Path) -> bool:
 def train_fold(cfg: DictConfig, fold: int, run: Path) -> None:
     """Train a fold in its own run directory; go on where it was interrupted; do nothing if it is done."""
     if is_done(run):
-        log.info("%s is done already", os.path.relpath(run))
+        log.info("%s is done already", short_path(run))
         return
     last = run / "checkpoints" / "last.ckpt"
     mine = OmegaConf.merge(cfg, {"run_dir": str(run), "data": {"fold": fold}})
@@ -292,7 +292,7 @@ def write_ensemble(folder: Path, runs: Sequence[Path], chosen: PostProcessing | 
 
 def conclude(summary: Summary, base: Path) -> None:
     """Tell the scores, and what to type next."""
-    where = os.path.relpath(base)
+    where = short_path(base)
     for name, scores in summary["folds"].items():
         log.info("%s: kaggle %.4f, iou_per_image %.4f, iou %.4f, %.0f s", name, *scores.values())
     value, low, high = summary["models"]["out of fold"]["scores"]["per_image/kaggle"].values()

@@ -19,7 +19,7 @@ def draw_curves(metrics: Sequence[Path], picture: Path) -> None:
         metrics: As Lightning's CSVLogger writes them; those of a run that was interrupted, each where the last stopped.
         picture: A PNG, in a folder that is there.
     """
-    texts = [file.read_text() if file.exists() else "" for file in metrics]
+    texts = [file.read_text(encoding="utf-8") if file.exists() else "" for file in metrics]
     parts = [[row for row in csv.DictReader(text.splitlines()) if row["epoch"]] for text in texts]
     ends = [min((epoch_of(row) for row in part), default=math.inf) for part in parts[1:]]
     rows = [row for part, end in zip(parts, [*ends, math.inf], strict=True) for row in part if epoch_of(row) < end]

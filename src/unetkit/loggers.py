@@ -2,6 +2,8 @@
 
 import netrc
 import os
+from contextlib import suppress
+from pathlib import Path
 
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
@@ -35,10 +37,11 @@ def wandb_logger(save_dir: str, project: str, entity: str | None, name: str | No
 def _has_key() -> bool:
     if os.environ.get("WANDB_API_KEY"):
         return True
-    try:
-        return any("wandb" in host for host in netrc.netrc(os.environ.get("NETRC")).hosts)
-    except (OSError, netrc.NetrcParseError):
-        return False
+    for file in [os.environ["NETRC"]] if "NETRC" in os.environ else ["~/.netrc", "~/_netrc"]:  # the second: Windows
+        with suppress(OSError, netrc.NetrcParseError):
+            if any("wandb" in host for host in netrc.netrc(Path(file).expanduser()).hosts):
+                return True
+    return False
 
 
 def tensorboard_logger(save_dir: str) -> TensorBoardLogger:

@@ -1,7 +1,6 @@
 """What a run leaves behind and says: configuration, split, summary, and where to look."""
 
 import logging
-import os
 import platform
 import subprocess
 from pathlib import Path
@@ -16,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from unetkit.callbacks import RunFigures
+from unetkit.command_line import short_path
 from unetkit.data import SegmentationDataModule
 from unetkit.data.jpeg import is_jpeg
 from unetkit.data.splits import write_split
@@ -31,7 +31,7 @@ Summary = dict[str, Any]
 def write_records(cfg: DictConfig, run_dir: Path, data: SegmentationDataModule, trainer: L.Trainer) -> None:
     """The resolved configuration, also to the loggers, and the split."""
     run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
+    (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
     write_split(run_dir / "split.csv", [pair.id for pair in data.pairs], data.split)
     for logger in trainer.loggers[1:]:  # all but the CSV, beside which config.yaml lies
         logger.log_hyperparams(plain(cfg))
@@ -108,17 +108,17 @@ def conclude(summary: Summary, run_dir: Path, trainer: L.Trainer) -> None:
     width = max([20, *map(len, shown)]) + 2
     lines = [f"  {name:<{width}}{value:.4f}" for name, value in shown.items()]
     last = summary["last_checkpoint"]
-    where = os.path.relpath(run_dir)
+    where = short_path(run_dir)
     log.info("scores after %d epochs, %.0f s:\n%s", summary["epochs"], summary["seconds"], "\n".join(lines))
     log.info("the run lies in %s: look at pictures/, metrics.csv and summary.json", where)
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
-            folder = os.path.relpath(Path(logger.experiment.dir).parent)
+            folder = short_path(Path(logger.experiment.dir).parent)
             online = None if logger.experiment.offline else logger.experiment.url
             log.info("W&B: %s", online or f"send it with `wandb sync {folder}`")
             logger.experiment.finish()
     if last:
-        log.info("next: python scripts/predict.py checkpoint=%s input=FILE_OR_FOLDER", os.path.relpath(last))
+        log.info("next: python scripts/predict.py checkpoint=%s input=FILE_OR_FOLDER", short_path(last))
 
 
 @rank_zero_only

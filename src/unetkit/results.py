@@ -192,7 +192,7 @@ SEGY_RESULTS = {"masks": SegyMask, "probabilities": SegyProbability}
 
 def write_submission(path: Path, table: dict[str, str]) -> None:
     """Write Kaggle's `id,rle_mask`, sorted by id."""
-    with whole_file(path) as part, part.open("w", newline="") as file:
+    with whole_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["id", "rle_mask"])
         rows.writerows(sorted(table.items()))

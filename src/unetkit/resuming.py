@@ -3,6 +3,7 @@
 import inspect
 import logging
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from unetkit.errors import UserError
 from unetkit.module import SegmentationModule
 
 log = logging.getLogger(__name__)
+
+KEPT = re.compile(r"metrics\.(\d+)\.csv")  # what `keep_old_metrics` sets aside
 
 
 def read_resumed(cfg: DictConfig) -> dict[str, Any] | None:
@@ -108,4 +111,5 @@ def metrics_before(cfg: DictConfig, run_dir: Path) -> list[Path]:
     """What the run logged before it was interrupted, in order."""
     if cfg.checkpoint is None or not is_in_its_own_directory(cfg):
         return []
-    return sorted(run_dir.glob("metrics.*.csv"), key=lambda file: int(file.suffixes[0][1:]))
+    numbers = {int(found[1]): file for file in run_dir.iterdir() if (found := KEPT.fullmatch(file.name))}
+    return [numbers[number] for number in sorted(numbers)]

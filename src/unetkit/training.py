@@ -106,6 +106,10 @@ def prepare_data(cfg: DictConfig) -> SegmentationDataModule:
     augmentation = instantiate(cfg.augment, _convert_="all")
     data: SegmentationDataModule = instantiate(cfg.data, augmentation=augmentation, _convert_="all")
     data.inspect()
+    if not data.pixels[:, 1:].any():
+        void = cfg.data.ignore_index
+        why = "" if void is None else f"; data.ignore_index={void} leaves those of this value out"
+        raise UserError(f"no mask of data={data.name} has a foreground pixel, so there is nothing to learn{why}")
     cfg.data.channels, cfg.data.num_classes = data.channels, data.num_classes
     data.decode(cfg.model.in_channels)
     if cfg.model.in_channels < data.channels:

@@ -2,9 +2,11 @@
 
 import glob
 import io
-import os
+import posixpath
+import warnings
 import zipfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -13,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from unetkit.errors import UserError
 
@@ -23,6 +25,18 @@ SEGY_SUFFIXES = (".sgy", ".segy")
 UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, cv2.error)
 
 Array = NDArray[Any]
+
+# How to bring pixels upright, by the orientation that a camera notes (EXIF 2.3, tag 0x0112); 1 is upright.
+TURNS: dict[int, Callable[[Array], Array]] = {
+    2: np.fliplr,
+    3: lambda pixels: np.rot90(pixels, 2),
+    4: np.flipud,
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, 3),
+    7: lambda pixels: np.rot90(pixels, 2).swapaxes(0, 1),
+    8: np.rot90,
+}
+SAMPLES, BITS, PHOTOMETRIC, PLANAR, EXTRA = 277, 258, 262, 284, 338  # tags of TIFF 6.0
 
 
 @dataclass(frozen=True)
@@ -45,11 +59,18 @@ class FileRef:
         return _open_zip(self.path).read(self.member) if self.member else self.path.read_bytes()
 
     def fingerprint(self) -> str:
-        """Name, size and checksum (in a zip) or time of change: differs when the content does."""
+        """Name, size and checksum (in a zip) or time of change: differs when the content does.
+
+        Raises:
+            UserError: If there is no such file, as where a link leads nowhere.
+        """
         if self.member:
             info = _open_zip(self.path).getinfo(self.member)
             return f"{self}|{info.file_size}|{info.CRC}"
-        stat = self.path.stat()
+        try:
+            stat = self.path.stat()
+        except OSError as error:
+            raise UserError(f"{self} can't be read ({error.strerror}); replace or remove it") from error
         return f"{self}|{stat.st_size}|{stat.st_mtime_ns}"
 
 
@@ -73,8 +94,8 @@ def find_folder(container: Path, folder: str, suffixes: tuple[str, ...] = SUFFIX
         place = container / folder
         refs = [FileRef(path) for path in place.iterdir()] if place.is_dir() else None
     elif container.is_file():
-        members = [PurePosixPath(name) for name in _open_zip(container).namelist() if "__MACOSX" not in name]
-        found = [FileRef(container, str(member)) for member in members if member.parent.name == folder]
+        members = [FileRef(container, name) for name in _open_zip(container).namelist() if "__MACOSX" not in name]
+        found = [member for member in members if member.name.parent.name == folder]
         folders = sorted({str(ref.name.parent) for ref in found})
         if len(folders) > 1:
             raise UserError(f"{container} holds {' and '.join(folders)}; unpack it, or make a zip of each")
@@ -85,7 +106,7 @@ def find_folder(container: Path, folder: str, suffixes: tuple[str, ...] = SUFFIX
 
 
 def read_image(ref: FileRef) -> Array:
-    """Decode to (H, W) or (H, W, C), RGB order, in the file's own dtype; an alpha channel is dropped.
+    """Decode to (H, W) or (H, W, C), RGB order, in the file's own dtype, as viewers show it; without alpha channel.
 
     Raises:
         UserError: If the file can't be decoded, or is not one image of numbers.
@@ -97,11 +118,12 @@ def read_image(ref: FileRef) -> Array:
         if ref.name.suffix.lower() == ".npy":
             image: Array | None = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
         else:
+            _check_tiff(content, str(ref))
             # Two pages are asked for, so that a stack is noticed instead of read as its first page.
             _, pages = cv2.imdecodemulti(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED, range=(0, 2))
             if len(pages) > 1:
                 raise UserError(f"{ref} is a stack of several images; save each as a file of its own")
-            image = pages[0] if pages else None
+            image = _upright(pages[0], content) if pages else None
     except UserError:
         raise
     except UNREADABLE as error:
@@ -132,7 +154,7 @@ def read_palette_indices(ref: FileRef) -> Array | None:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             colours = np.reshape(image.getpalette() or [], (-1, 3))
             return None if (colours == colours[:, :1]).all() else np.array(image)
-    except (*UNREADABLE, SyntaxError) as error:  # which Pillow raises of broken chunks
+    except (*UNREADABLE, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: of broken chunks
         raise UserError(f"{ref} can't be read as an image ({error}); replace or remove it") from error
 
 
@@ -208,8 +230,41 @@ def result_names(refs: list[FileRef]) -> list[PurePosixPath]:
     """What to call the results of files: their paths below the folder that holds all of them, without suffix."""
     # A zip may name members "/a.png" or "../a.png", which must not lead out of the output folder.
     paths = [PurePosixPath(*(part for part in ref.name.parts if part not in ("/", ".."))) for ref in refs]
-    folder = os.path.commonpath([path.parent for path in paths])
+    folder = posixpath.commonpath([str(path.parent) for path in paths])
     return [path.relative_to(folder).with_suffix("") for path in paths]
+
+
+def _upright(image: Array, content: bytes) -> Array:
+    """Turn a photograph as its camera noted that it was held; OpenCV doesn't where it is to keep depth and channels."""
+    if not content.startswith(b"\xff\xd8"):  # JPEG
+        return image
+    with Image.open(io.BytesIO(content), formats=["JPEG"]) as file:
+        turn = TURNS.get(file.getexif().get(0x0112, 1))
+    return image if turn is None else np.ascontiguousarray(turn(image))
+
+
+def _check_tiff(content: bytes, name: str) -> None:
+    """Refuse the TIFFs that OpenCV reads wrongly without a word: bands that are no RGB, or not pixel by pixel.
+
+    What it reads well: RGB, with alpha or not; grey with alpha, of 8 bits; three bands of 32 bits.
+    """
+    if content[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return
+    stream = io.BytesIO(content)
+    header = stream.read(16 if b"+" in content[:4] else 8)
+    tags = TiffImagePlugin.ImageFileDirectory_v2(header)
+    stream.seek(tags.next)
+    with warnings.catch_warnings(action="ignore"):  # of a broken file, which is told when it is decoded
+        tags.load(stream)
+    samples, photometric, bits = tags.get(SAMPLES, 1), tags.get(PHOTOMETRIC, 1), np.max(tags.get(BITS, 1))
+    is_grey = photometric in (0, 1)
+    is_planar = tags.get(PLANAR, 1) == 2 and bits > 8
+    reads_well = (samples == 2 and bits == 8 and EXTRA in tags) or (samples == 3 and bits == 32)
+    if samples > 1 and (is_planar or (is_grey and not reads_well)):
+        raise UserError(
+            f"{name} is a TIFF of {samples} bands that are not stored as RGB, pixel by pixel; save it so, or as .npy "
+            "of (H, W, C)"
+        )
 
 
 def _known(refs: list[FileRef], suffixes: tuple[str, ...]) -> list[FileRef]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from unetkit.data.dataset import VOID
 from unetkit.data.files import FileRef, read_image, read_palette_indices
-from unetkit.data.jpeg import flat_counts, flat_levels, is_jpeg
+from unetkit.data.jpeg import FLAT, flat_counts, flat_levels, is_jpeg
 from unetkit.data.rle import decode_rle
 from unetkit.data.sources import Pair
 from unetkit.errors import UserError
@@ -107,7 +107,8 @@ def read_mask(pair: Pair, shape: tuple[int, int], code: MaskCode, others: Sequen
         return _decode_code(pair, shape)
     values, is_colour = file_values(pair.mask, code.is_colour)
     if values.shape != shape:
-        raise UserError(f"{pair.mask} is {values.shape[0]}x{values.shape[1]}, its image {shape[0]}x{shape[1]}")
+        turned = "; was a camera's orientation applied to one of the two?" if values.shape == shape[::-1] else ""
+        raise UserError(f"{pair.mask} is {values.shape[0]}x{values.shape[1]}, its image {shape[0]}x{shape[1]}{turned}")
     if is_jpeg(pair.mask):
         if is_colour:
             raise UserError(f"{pair.mask} is a JPEG, which blurs colours; save masks as PNG")
@@ -116,6 +117,11 @@ def read_mask(pair: Pair, shape: tuple[int, int], code: MaskCode, others: Sequen
         further = flat_levels(flat_counts(values), code.in_jpegs).keys() - set(code.in_jpegs)
         if further:
             raise UserError(f"{pair.mask} {_advice_on_jpeg(sorted(further), _levels_of([pair, *others], code), code)}")
+        known = sorted(set(code.in_jpegs))
+        if np.diff(known).min() < 2 * FLAT:
+            raise UserError(
+                f"{pair.mask} is a JPEG, which blurs values as near as {_listed(known, False)}; save masks as PNG"
+            )
         values = code.nearest(values)
     indices = code.indices(values) if is_colour == code.is_colour else None
     if indices is None:
@@ -254,7 +260,9 @@ def _listed(values: Iterable[int], is_colour: bool, space: str = "") -> str:
 
 
 def _shown(value: int, is_colour: bool) -> str:
-    return f"[{value >> 16},{value >> 8 & 255},{value & 255}]" if is_colour else f"{value:g}"
+    if is_colour:
+        return f"[{value >> 16},{value >> 8 & 255},{value & 255}]"
+    return str(int(value) if value == int(value) else value)
 
 
 def _stated(

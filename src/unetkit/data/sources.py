@@ -1,6 +1,7 @@
 """Where pairs of image and mask come from: one function a data set, each giving a list of `Pair`."""
 
 import csv
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from unetkit.data.files import FileRef, find_folder
 from unetkit.errors import UserError, check
 
 SPLITS = ("train", "val", "test")
+OTHER_NAMES = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}  # of other tools
 SMALLEST = 16  # side of the sections that are made, in pixels
 
 
@@ -113,6 +115,7 @@ def _embedded(root: str | Path, name: str, write: Callable[..., Path], count: in
         raise UserError(f"data.count={count} must be at least 2, one section to train on and one to validate")
     if not isinstance(size, int) or size < SMALLEST:
         raise UserError(f"data.size={size} must be a whole number of pixels, at least {SMALLEST}")
+    check("data.sections_seed", seed, isinstance(seed, int) and seed >= 0, "a whole number of at least 0")
     folder = path_of("data.root", root) / f"{name}-{count}x{size}-seed{seed}"
     try:
         return write(folder, count=count, size=size, seed=seed)
@@ -136,6 +139,10 @@ def existing_root(root: str | Path | None, advice: str) -> Path:
 
 def _given_parts(root: Path) -> dict[str, Path]:
     parts: dict[str, Path] = {}
+    for path in sorted(root.iterdir()) if root.is_dir() else []:
+        right = OTHER_NAMES.get(path.stem.lower())
+        if right and (path.is_dir() or path.suffix == ".zip") and find_folder(path, "masks") is not None:
+            raise UserError(f"{path} holds masks, but is to be called {right}{path.suffix}; rename it")
     for split in SPLITS:
         found = [c for c in (root / split, root / f"{split}.zip") if find_folder(c, "masks") is not None]
         if len(found) > 1:
@@ -150,7 +157,7 @@ def _given_parts(root: Path) -> dict[str, Path]:
 def _by_id(refs: list[FileRef] | None, suffix: str = "") -> dict[str, FileRef]:
     files: dict[str, FileRef] = {}
     for ref in refs or []:
-        id = ref.name.stem.removesuffix(suffix)
+        id = unicodedata.normalize("NFC", ref.name.stem).removesuffix(suffix)  # macOS takes accents apart
         if id in files:
             raise UserError(f"{files[id]} and {ref} have the same name; keep one")
         files[id] = ref
@@ -175,7 +182,7 @@ def _check_no_orphans(container: Path, images: dict[str, FileRef], masks: dict[s
 def _read_codes(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
-    with path.open(newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         if not {"id", "rle_mask"} <= set(reader.fieldnames or []):
             raise UserError(f"{path} must have the columns id,rle_mask, not {','.join(reader.fieldnames or [])}")

@@ -110,15 +110,15 @@ def grouped_folds(coverage: NDArray[np.float64], groups: NDArray[np.int64], fold
 
 def write_split(path: Path, ids: Sequence[str], split: Split) -> None:
     """Write `id,split`, which `data.split=PATH` reads back."""
-    with path.open("w", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "split"])
         writer.writerows(zip(ids, split, strict=True))
 
 
 def read_split(path: Path) -> dict[str, str]:
-    """The side of each id, as `write_split` wrote them."""
-    with path.open(newline="") as file:
+    """The side of each id, as `write_split` or a spreadsheet wrote them."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
         return {row["id"]: row["split"] or "" for row in csv.DictReader(file)}
 
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from unetkit.errors import UserError
 
-FORMAT = 1  # change it when what is stored changes
+FORMAT = 2  # change it when what is stored changes
 T = TypeVar("T")
 
 MANY = 500  # images from which decoding shows a progress bar
@@ -28,7 +28,9 @@ class ArrayStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.shapes: list[tuple[int, ...]] = [tuple(s) for s in json.loads(path.with_suffix(".json").read_text())]
+        self.shapes: list[tuple[int, ...]] = [
+            tuple(s) for s in json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        ]
         sizes = [int(np.prod(shape)) for shape in self.shapes]
         self._ends = np.cumsum(sizes)
         self._starts = self._ends - sizes
@@ -93,7 +95,7 @@ def cached_json(cache_dir: Path, key: Sequence[object], make: Callable[[], Any],
     """Plain data from the cache if `key` is known there, else made and written."""
     path = cache_path(cache_dir, key, what, ".json")
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         content = json.dumps(make())
     write_whole(path, lambda file: file.write(content.encode()))
@@ -117,7 +119,9 @@ def write_whole(path: Path, write: Callable[[BinaryIO], T]) -> T:
         with os.fdopen(handle, "wb") as file:
             result = write(file)
         Path(temporary).replace(path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise UserError(f"data.cache_dir={path.parent} can't be written ({error}); give another folder") from error
         raise
     return result

@@ -195,7 +195,7 @@ def write_png(path: Path, pixels: cv2.typing.MatLike) -> None:
 
 
 def _write_table(path: Path, header: tuple[str, str], rows: list[tuple[str, object]]) -> None:
-    with path.open("w", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([header, *sorted(rows)])
 
 

@@ -72,6 +72,6 @@ def write(root: str | Path, *, count: int = 500, size: int = 101, seed: int = 0)
         for index in range(count):
             for part, pixels in zip(("images", "masks"), section(seed, index, size=size), strict=True):
                 synthetic.write_png(folder / part / f"{index:05d}.png", pixels)
-        (folder / "classes.txt").write_text("\n".join(CLASSES) + "\n")
+        (folder / "classes.txt").write_text("\n".join(CLASSES) + "\n", encoding="utf-8")
 
     return synthetic.write_folder(Path(root), "classes.txt", fill)

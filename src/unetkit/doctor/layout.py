@@ -226,7 +226,7 @@ def _kaggle_codes(path: Path) -> dict[str, str]:
     """TGS Salt's run-length codes by id; empty where the file is absent or another table."""
     if not path.is_file():
         return {}
-    with path.open(newline="", errors="replace") as file:
+    with path.open(encoding="utf-8-sig", newline="", errors="replace") as file:
         reader = csv.DictReader(file)
         if not {"id", "rle_mask"} <= set(reader.fieldnames or []):
             return {}

@@ -119,7 +119,7 @@ def write_experiment(text: str, output: Path) -> str:
     """Write it where `--config-dir OUTPUT experiment=NAME` finds it; gives the name."""
     path = output / "experiment" / f"{NAME}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return NAME
 
 
@@ -219,7 +219,9 @@ def _free_ram() -> int:
     """Bytes; of Linux what is available, elsewhere half of all there is (8 GiB where that is unknown)."""
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
-        line = next(line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable"))
+        line = next(
+            line for line in meminfo.read_text(encoding="utf-8").splitlines() if line.startswith("MemAvailable")
+        )
         return int(line.split()[1]) * 1024
     names = getattr(os, "sysconf_names", {})
     if "SC_PHYS_PAGES" in names:

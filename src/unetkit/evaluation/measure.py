@@ -74,11 +74,16 @@ def measure(
         classes: Names of the classes without the background.
 
     Raises:
-        UserError: If an image is not of the kind that the model was trained on, or none is left.
+        UserError: If an image is not of the kind that the model was trained on, none is left, or NaN is predicted.
     """
     ids, rows = [], []
     for id, image, truth in images:
         prediction = predictor.predict_prepared(predictor.preprocessing.to_uint8(image, id))
+        if not np.isfinite(prediction.probability).all():
+            raise UserError(
+                f"{name} predicts no numbers (NaN) of {id}: its training diverged; remove its run, and train it anew "
+                "with a lower optimizer.lr"
+            )
         if (truth != VOID).any():
             ids.append(id)
             rows.append(measure_image(prediction, truth, len(classes) + 1))

@@ -198,7 +198,7 @@ def _read(file: Path) -> list[Run]:
     """A run for each model in the file."""
     models: dict[str, Rows] = {}
     try:
-        with file.open(newline="") as stream:
+        with file.open(encoding="utf-8", newline="") as stream:
             for row in csv.DictReader(stream):
                 columns = {name: float(row[name]) for name in (*SCORES, "true_share")}
                 models.setdefault(row["model"], {})[row["id"]] = columns
@@ -216,7 +216,7 @@ def _facts(folder: Path) -> dict[str, Any]:
     """What the table says of a run, from its `summary.json` or that of its first fold."""
     for file in (folder / "summary.json", *sorted(folder.glob("fold-*/summary.json"))):
         try:
-            summary = json.loads(file.read_text())
+            summary = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError):  # the table has a gap then
             continue
         if "epochs" in summary:

@@ -87,7 +87,7 @@ def score_rows(model: Measured) -> list[dict[str, Any]]:
 def write_scores(path: Path, models: Sequence[Measured]) -> None:
     """Write the rows of all models as CSV."""
     rows = [row for model in models for row in score_rows(model)]
-    with whole_file(path) as part, part.open("w", newline="") as file:
+    with whole_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
@@ -96,7 +96,7 @@ def write_scores(path: Path, models: Sequence[Measured]) -> None:
 def write_summary(path: Path, summary: Summary) -> None:
     """Write JSON; what is not defined (nan) becomes null."""
     with whole_file(path) as part:
-        part.write_text(json.dumps(_without_nan(summary), indent=2, allow_nan=False) + "\n")
+        part.write_text(json.dumps(_without_nan(summary), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _of_model(model: Measured, draws: Tensor) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from unetkit.errors import UserError
+from unetkit.errors import UserError, check
 from unetkit.losses.per_image import PerImageLoss, check_positive, foreground, mean_of_pixels
 from unetkit.losses.regions import DiceLoss, SoftCounts
 
@@ -74,6 +74,7 @@ class ClDiceLoss(PerImageLoss):
     def __init__(self, alpha: float = 0.5, iterations: int = 3, smooth: float = 1.0) -> None:
         super().__init__()
         check_positive(iterations=iterations)
+        check("loss.iterations", iterations, isinstance(iterations, int), "a whole number of pixels")
         if not 0 <= alpha <= 1:
             raise UserError(f"alpha={alpha} of the clDice loss must be in [0, 1]")
         self.alpha = alpha

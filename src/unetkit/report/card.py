@@ -62,12 +62,12 @@ def read_validation(folder: Path) -> dict[str, Any]:
         UserError: If there is no such summary.
     """
     try:
-        summary = json.loads((folder / "summary.json").read_text())
-        folds = [json.loads((folder / name / "summary.json").read_text()) for name in summary["folds"]]
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        folds = [json.loads((folder / name / "summary.json").read_text(encoding="utf-8")) for name in summary["folds"]]
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"scores={folder} is no directory that scripts/cross_validate.py has finished") from error
     typed = folder / ".hydra" / "overrides.yaml"
-    overrides = yaml.safe_load(typed.read_text()) if typed.is_file() else None
+    overrides = yaml.safe_load(typed.read_text(encoding="utf-8")) if typed.is_file() else None
     return {
         "summary": summary,
         "folds": folds,

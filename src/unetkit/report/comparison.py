@@ -19,11 +19,11 @@ def write_comparison(folder: Path, comparison: Comparison) -> None:
     rows = [_row(comparison, index) for index in range(len(comparison.runs))]
     facts = {"images": len(comparison.ids), "resamples": comparison.resamples, "baseline": comparison.runs[0].name}
     write_summary(folder / "comparison.json", {**facts, "runs": rows})
-    with (folder / "comparison.csv").open("w", newline="") as file:
+    with (folder / "comparison.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[-1]), restval="")
         writer.writeheader()
         writer.writerows(rows)
-    (folder / "comparison.md").write_text(markdown(comparison))
+    (folder / "comparison.md").write_text(markdown(comparison), encoding="utf-8")
     with mpl.rc_context(figures.STYLE):
         picture = figures.paired_differences(comparison, "kaggle", LABELS["kaggle"])
         picture.savefig(folder / "differences.png", dpi=PAPER_DPI)

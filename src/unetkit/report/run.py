@@ -1,7 +1,8 @@
 """From models and images to a folder that a person can read: scores, figures and `report.html`."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
@@ -38,17 +39,25 @@ def evaluate_models(models: Sequence[Model], images: LabelledImages, folder: Pat
     warnings = check_images(models, images)
     for line in warnings:
         tqdm.write(f"warning: {line}", file=sys.stderr)
-    try:
+    with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"output={folder} can't be written ({error}); give another folder") from error
     measured = [measure(m.name, m.predictor, tqdm(images, m.name, unit="image"), images.classes) for m in models]
     draws = resamples(len(measured[0].ids), times, seed)
     summary = summarise(measured, draws)
     summary |= {"data": images.name, "seed": seed, "git_commit": git_commit(), "warnings": warnings}
     for model in models:
         summary["models"][model.name] |= {"checkpoint": str(model.path), "sha256": model.digest}
-    write_scores(folder / "scores.csv", measured)
-    write_summary(folder / "summary.json", summary)
-    write_report(folder, models, measured, images, summary, draws)
+    with writable(folder):
+        write_scores(folder / "scores.csv", measured)
+        write_summary(folder / "summary.json", summary)
+        write_report(folder, models, measured, images, summary, draws)
     return summary
+
+
+@contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """Turn what the system says of a folder that can't be written into a `UserError`."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"output={folder} can't be written ({error}); give another folder") from error
