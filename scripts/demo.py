@@ -48,7 +48,9 @@ def serve(cfg: DictConfig) -> None:
         demo.served(models, examples, cfg.max_pixels, cfg.max_upload_mib, cfg.host, cfg.port) as url,
     ):
         print(f"open {url} in a browser; Ctrl-C stops the page", flush=True)
-        threading.Event().wait()
+        never = threading.Event()
+        while not never.wait(1):  # without limit, Ctrl-C would not end it on Windows
+            pass
     print("stopped, and deleted what was uploaded")
 
 

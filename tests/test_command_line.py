@@ -14,7 +14,23 @@ from unetkit.errors import UserError
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("name", ["epoch=3-step=120.ckpt", "scans (2)", "a,b", "it's", "[x]", "a b", "{y}", "50%"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "epoch=3-step=120.ckpt",
+        "scans (2)",
+        "a,b",
+        "it's",
+        "[x]",
+        "a b",
+        "{y}",
+        "50%",
+        r"a\b c",
+        r"\\a b",
+        r"a\'b",
+        "a b\\",
+    ],
+)
 def test_a_path_is_read_as_typed(name: str, tmp_path: Path) -> None:
     (tmp_path / name).touch()
     (argument,) = quoted_paths([f"checkpoint={tmp_path / name}"])

@@ -420,9 +420,10 @@ def test_mistakes_are_named(tmp_path: Path, cache: Path, options: list[str], sai
     [
         (torch.OutOfMemoryError("CUDA out of memory"), "data.batch_size=8 does not fit into the GPU's memory"),
         (torch._dynamo.exc.TorchDynamoException("no compiler"), r"fails here \(no compiler\); use false"),
+        (RuntimeError("nll_loss does not have a deterministic implementation, but"), "use trainer.deterministic=warn"),
         (RuntimeError("a defect of ours"), "a defect of ours"),
     ],
-    ids=["memory", "compiler", "defect"],
+    ids=["memory", "compiler", "determinism", "defect"],
 )
 def test_what_this_machine_can_not_do_is_told_from_defects(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
@@ -433,6 +434,19 @@ def test_what_this_machine_can_not_do_is_told_from_defects(
     monkeypatch.setattr(SegmentationModule, "training_step", fail)
     with pytest.raises(RuntimeError if said in str(error) else UserError, match=said):
         run(tmp_path, cache)
+
+
+def test_stages_of_a_loss_want_an_end(tmp_path: Path, cache: Path) -> None:
+    endless = ("scheduler=none", "trainer.max_epochs=-1", "trainer.max_time=00:00:00:20")
+    with pytest.raises(UserError, match="a run without end has no stages of a loss; give trainer"):
+        run(tmp_path, cache, "loss=bce_then_lovasz", *endless)
+
+
+def test_checkpoints_of_one_s_own_are_written_too(tmp_path: Path, cache: Path) -> None:
+    every = "{_target_: lightning.pytorch.callbacks.ModelCheckpoint, filename: 'own-{epoch}', every_n_epochs: 2}"
+    summary = run(tmp_path, cache, f"+callbacks.every={every}")
+    assert summary["last_checkpoint"] == str(tmp_path / "checkpoints" / "last.ckpt")
+    assert sorted(file.name for file in tmp_path.rglob("own-*.ckpt")) == ["own-epoch=1.ckpt"]
 
 
 def test_weights_that_may_know_the_images_are_told(

@@ -60,11 +60,10 @@ class EMA(EMAWeightAveraging):
 
     Args:
         decay: The share of the old average in the new one.
-        **options: Of Lightning's callback.
     """
 
-    def __init__(self, decay: float, **options: Any) -> None:
-        super().__init__(decay=decay, **options)
+    def __init__(self, decay: float) -> None:
+        super().__init__(decay=decay)
         self._kwargs = {"multi_avg_fn": get_ema_multi_avg_fn(decay)}  # type: ignore[no-untyped-call]
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -89,10 +88,12 @@ class RunFigures(L.Callback):
         self.seconds = 0.0
         self.waited = 0.0
         self._last: float | None = None
+        self._is_on_gpu = False
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Forget the peak of an earlier run of a sweep."""
-        if torch.cuda.is_available():
+        self._is_on_gpu = trainer.strategy.root_device.type == "cuda"
+        if self._is_on_gpu:
             torch.cuda.reset_peak_memory_stats()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -142,7 +143,7 @@ class RunFigures(L.Callback):
     @property
     def peak_memory_mib(self) -> float | None:
         """In MiB; None on Windows without a GPU."""
-        if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        if self._is_on_gpu:
             return round(torch.cuda.max_memory_allocated() / 2**20, 1)
         if sys.platform == "win32":
             return None

@@ -54,7 +54,8 @@ def _quoted(argument: str) -> str:
     key, _, value = argument.partition("=")
     if not re.search(r"[=,(){}\[\]:'\"\\#$%&*?!|<> ]", value) or not _is_there(value):
         return argument
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    # Hydra reads a backslash as such, but for those right before a quote.
+    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + found[2].replace("'", "\\'"), value)
     return f"{key}='{escaped}'"
 
 

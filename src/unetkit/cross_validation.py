@@ -117,6 +117,9 @@ def check_keys(cfg: DictConfig) -> None:
     check_resampling(cfg.cross_validation.bootstrap, cfg.seed, "cross_validation.bootstrap")
     tta = cfg.cross_validation.tta
     check("cross_validation.tta", tta, tta in TTA, f"one of {', '.join(TTA)}")
+    devices = cfg.trainer.devices
+    is_one = devices in (1, "1") or (isinstance(devices, ListConfig) and len(devices) == 1)
+    check("trainer.devices", devices, is_one, "1, or a list of one: folds can be trained side by side, each on its own")
     if cfg.checkpoint is not None:
         raise UserError(
             f"checkpoint={cfg.checkpoint} is for train.py; here each fold goes on from its own, in hydra.run.dir=DIR"
@@ -215,7 +218,8 @@ def train_fold(cfg: DictConfig, fold: int, run: Path) -> None:
 
 def measure_fold(run: Path, cfg: DictConfig) -> Measured:
     """The network of a fold on the images that it has not seen."""
-    (model,) = open_models([str(run)], [run.name], "auto", cfg.cross_validation.tta)
+    device = "cpu" if cfg.trainer.accelerator == "cpu" else "auto"
+    (model,) = open_models([str(run)], [run.name], device, cfg.cross_validation.tta)
     images: LabelledImages = find_images(model, None, None, "val", cfg.data.cache_dir)
     return measure(run.name, model.predictor, tqdm(images, run.name, unit="image"), images.classes)
 

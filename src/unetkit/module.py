@@ -180,13 +180,15 @@ class SegmentationModule(L.LightningModule):
         """Let a resumed schedule go on, but for a one-cycle that was planned for another length.
 
         Raises:
-            UserError: If the checkpoint's schedule had another number of steps.
+            UserError: If the checkpoint's schedule had another number of steps, or a loss in stages has no end.
         """
         scheduler = self.lr_schedulers()
         if isinstance(scheduler, ReduceLROnPlateau) and self.monitored is not None:
             scheduler.step(self.monitored)
         self.monitored = None
         steps = self.trainer.estimated_stepping_batches
+        if hasattr(self.loss, "progress") and math.isinf(steps):
+            raise UserError("a run without end has no stages of a loss; give trainer.max_epochs, or another loss")
         if isinstance(scheduler, OneCycleLR) and scheduler.total_steps != steps:
             raise UserError(
                 f"the checkpoint's one-cycle schedule was planned for {scheduler.total_steps} steps, this run has "

@@ -72,7 +72,7 @@ def summarise(
     scores: dict[str, float],
 ) -> Summary:
     """What `summary.json` holds. The scores are those of the last epoch; the best epoch stands apart."""
-    best, last = (c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint))
+    best, last = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)][:2]  # before one's own
     score = best.best_model_score
     return {
         **scores,

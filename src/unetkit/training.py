@@ -242,12 +242,17 @@ def fit(cfg: DictConfig, trainer: L.Trainer, module: SegmentationModule, data: S
     except torch.OutOfMemoryError as error:
         raise UserError(
             f"data.batch_size={cfg.data.batch_size} does not fit into the GPU's memory; lower it, or set "
-            "model.gradient_checkpointing=all, trainer.precision=16 or data.crop_size"
+            "model.gradient_checkpointing=all, trainer.precision=16 or data.crop_size; or else data.resident=false"
         ) from error
     except (ValueError, RuntimeError) as error:  # of which those above are kinds
-        if not re.search("val_check_interval|Early stopping conditioned on", str(error)):
+        reason = " ".join(str(error).split())
+        if "does not have a deterministic implementation" in reason:
+            raise UserError(
+                f"trainer.deterministic=true: {reason.split('.')[0]}; use trainer.deterministic=warn"
+            ) from error
+        if not re.search("val_check_interval|Early stopping conditioned on", reason):
             raise
-        raise UserError(" ".join(str(error).split())) from error
+        raise UserError(reason) from error
     finally:
         module.network._compiled_call_impl = None  # pictures are of other shapes, each of which would be compiled
 
