@@ -260,6 +260,26 @@ def test_a_photograph_is_read_upright(orientation: int, tmp_path: Path) -> None:
     np.testing.assert_array_equal(image, upright)
 
 
+@pytest.mark.parametrize(
+    "content", [b"II*\0", b"MM\0*\0\0", b"II+\0\x08\0\0\0", b"II*\0\xff\xff\xff\xff", b"\xff\xd8\xff\xe1\0"]
+)
+def test_headers_that_are_cut_short_are_named(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.tif can't be read as an image"):
+        read_image(FileRef(tmp_path / "a.tif"))
+
+
+def test_a_photograph_whose_note_is_broken_is_read_as_it_is(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(GREY).save(tmp_path / "a.jpg", exif=exif, quality=100)
+    content = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(
+        content.replace(b"Exif\0\0MM", b"Exif\0\0??").replace(b"Exif\0\0II", b"Exif\0\0??")
+    )
+    assert read_image(FileRef(tmp_path / "a.jpg")).shape == GREY.shape
+
+
 def with_tag(tiff: bytes, tag: int, value: int) -> bytes:
     """A little-endian TIFF with another value of a 16-bit tag."""
     place = tiff.index(struct.pack("<HHI", tag, 3, 1)) + 8

@@ -3,10 +3,12 @@
 import glob
 import io
 import posixpath
+import struct
 import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -238,7 +240,8 @@ def _upright(image: Array, content: bytes) -> Array:
     """Turn a photograph as its camera noted that it was held; OpenCV doesn't where it is to keep depth and channels."""
     if not content.startswith(b"\xff\xd8"):  # JPEG
         return image
-    with Image.open(io.BytesIO(content), formats=["JPEG"]) as file:
+    turn = None
+    with suppress(Exception), Image.open(io.BytesIO(content), formats=["JPEG"]) as file:  # a broken note is none
         turn = TURNS.get(file.getexif().get(0x0112, 1))
     return image if turn is None else np.ascontiguousarray(turn(image))
 
@@ -251,11 +254,13 @@ def _check_tiff(content: bytes, name: str) -> None:
     if content[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return
     stream = io.BytesIO(content)
-    header = stream.read(16 if b"+" in content[:4] else 8)
-    tags = TiffImagePlugin.ImageFileDirectory_v2(header)
-    stream.seek(tags.next)
-    with warnings.catch_warnings(action="ignore"):  # of a broken file, which is told when it is decoded
-        tags.load(stream)
+    try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(stream.read(16 if b"+" in content[:4] else 8))
+        stream.seek(tags.next)
+        with warnings.catch_warnings(action="ignore"):
+            tags.load(stream)
+    except (*UNREADABLE, SyntaxError, struct.error):
+        return  # of a broken file, which is told when it is decoded
     samples, photometric, bits = tags.get(SAMPLES, 1), tags.get(PHOTOMETRIC, 1), np.max(tags.get(BITS, 1))
     is_grey = photometric in (0, 1)
     is_planar = tags.get(PLANAR, 1) == 2 and bits > 8
