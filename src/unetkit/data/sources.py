@@ -11,8 +11,9 @@ from unetkit.data import synthetic, synthetic_multiclass
 from unetkit.data.files import FileRef, find_folder
 from unetkit.errors import UserError, check
 
-SPLITS = ("train", "val", "test")
-OTHER_NAMES = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}  # of other tools
+# What the parts' folders are called, here and by other tools.
+SPLIT_FOLDERS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+OTHER_NAMES = {other: split for split, (_, *others) in SPLIT_FOLDERS.items() for other in others}
 SMALLEST = 16  # side of the sections that are made, in pixels
 
 
@@ -143,7 +144,7 @@ def _given_parts(root: Path) -> dict[str, Path]:
         right = OTHER_NAMES.get(path.stem.lower())
         if right and (path.is_dir() or path.suffix == ".zip") and find_folder(path, "masks") is not None:
             raise UserError(f"{path} holds masks, but is to be called {right}{path.suffix}; rename it")
-    for split in SPLITS:
+    for split in SPLIT_FOLDERS:
         found = [c for c in (root / split, root / f"{split}.zip") if find_folder(c, "masks") is not None]
         if len(found) > 1:
             raise UserError(f"{found[0]} and {found[1]} both hold masks; keep one")

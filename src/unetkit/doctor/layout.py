@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from unetkit.data.files import SUFFIXES, FileRef, find_folder
-from unetkit.data.sources import Pair, existing_root, suffix_of
+from unetkit.data.sources import SPLIT_FOLDERS, Pair, existing_root, suffix_of
 from unetkit.doctor.findings import Finding, Severity, of_files, some
 from unetkit.doctor.naming import ENOUGH, common_suffix, mask_suffix_of, match
 from unetkit.errors import UserError
@@ -20,7 +20,6 @@ MASK_FOLDERS = (
     *("masks", "mask", "labels", "label", "annotations", "annotation", "gt", "ground_truth", "groundtruth", "truth"),
     *("targets", "target", "segmentations", "segmentation", "seg", "segmentationclass", "y"),
 )
-SPLIT_FOLDERS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 
 
 @dataclass(frozen=True)
