@@ -8,7 +8,7 @@ import hydra
 from omegaconf import DictConfig
 
 from unetkit.command_line import help_wanted, path_of, quoted_paths
-from unetkit.errors import UserError, mistakes_in_one_line
+from unetkit.errors import UserError, mistakes_in_one_line, writable
 
 if TYPE_CHECKING:
     from unetkit.evaluation import Comparison
@@ -47,11 +47,9 @@ def compare(cfg: DictConfig) -> "Comparison":
     check_resampling(cfg.bootstrap, cfg.seed)
     output = path_of("output", cfg.output)
     comparison = compare_runs(read_runs(cfg.runs, cfg.names), cfg.bootstrap, cfg.seed)
-    try:
+    with writable("output", output):
         output.mkdir(parents=True, exist_ok=True)
         write_comparison(output, comparison)
-    except OSError as error:
-        raise UserError(f"output={output} can't be written ({error}); give another folder") from error
     return comparison
 
 

@@ -8,7 +8,7 @@ import hydra
 from omegaconf import DictConfig
 
 from unetkit.command_line import help_wanted, path_of, quoted_paths
-from unetkit.errors import UserError, mistakes_in_one_line
+from unetkit.errors import mistakes_in_one_line, writable
 
 
 @hydra.main(config_path="../conf", config_name="doctor", version_base="1.3")
@@ -28,13 +28,11 @@ def examine(cfg: DictConfig) -> int:
     diagnosis = diagnose(cfg.data.root, cfg.data.mask_suffix)
     text = report(diagnosis)
     name = None
-    try:
+    with writable("output", cfg.output):
         write_png(output / "contact_sheet.png", contact_sheet(diagnosis))
         (output / "report.txt").write_text(text + "\n", encoding="utf-8")
         if diagnosis.experiment is not None:
             name = write_experiment(diagnosis.experiment, output)
-    except OSError as error:
-        raise UserError(f"output={cfg.output} can't be written ({error}); give another folder") from error
     print(text)
     print(f"wrote {output}/report.txt and {output}/contact_sheet.png: look at it")
     if name is not None:

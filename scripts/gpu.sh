@@ -13,7 +13,7 @@ ask() { # NAME QUESTION OPTIONS...: a benchmark on the GPU, unless its answer is
     [ -f "$answer" ] || python scripts/benchmark.py "$2" --device cuda --output "$answer" "${@:3}"
 }
 train() { # NAME EXPERIMENT EPOCHS OPTIONS...: all five folds, pairs and augmentation on the device, the step as a CUDA graph
-    python scripts/cross_validate.py experiment="$2" data.root="$data" trainer.max_epochs="$3" trainer.devices=1 \
+    python scripts/cross_validate.py experiment="$2" data.root="$data" trainer.max_epochs="$3" \
         data.resident=true trainer.compile=reduce-overhead trainer.check_val_every_n_epoch=20 \
         hydra.run.dir=runs/gpu-"$1" "${@:4}"
 }
@@ -39,4 +39,4 @@ train tgs_base tgs_base 400
 train tgs_base-strong tgs_base 400 augment=strong_device cross_validation.folds=[0,1]
 train tgs_best tgs_best 400
 for seed in 48 49; do train tgs_small-$seed tgs_small 400 seed=$seed data.seed=47; done
-bash scripts/ablations.sh "$data" 200 "47 48 49" trainer.devices=1 data.resident=true trainer.compile=reduce-overhead
+bash scripts/ablations.sh "$data" 200 "47 48 49" data.resident=true trainer.compile=reduce-overhead

@@ -14,6 +14,15 @@ def check(key: str, value: object, holds: bool, wanted: str) -> None:
 
 
 @contextmanager
+def writable(key: str, folder: object) -> Iterator[None]:
+    """Turn what the system says of a folder that can't be written into a `UserError` that names its key."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{key}={folder} can't be written ({error}); give another folder") from error
+
+
+@contextmanager
 def mistakes_in_one_line() -> Iterator[None]:
     """End the program with status 1 and the error's line, instead of a stack trace, on a `UserError`."""
     try:

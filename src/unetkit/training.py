@@ -26,7 +26,7 @@ from unetkit.callbacks import CollapseWarning, EpochSeed, Pictures, RunFigures, 
 from unetkit.command_line import path_of
 from unetkit.curves import draw_curves
 from unetkit.data import Preprocessing, SegmentationDataModule
-from unetkit.errors import UserError
+from unetkit.errors import UserError, writable
 from unetkit.evaluation import write_summary
 from unetkit.losses import wants_weight
 from unetkit.metrics import segmentation_metrics
@@ -70,11 +70,9 @@ def train(cfg: DictConfig) -> Summary:
         new = checkpoint.load_weights(module.network, plain(cfg.model), cfg.weights)
         warn_of_known_images(cfg, data)
         log.info("starts from the weights of %s%s", cfg.weights, f", but for {', '.join(new)}" if new else "")
-    try:
+    with writable("run_dir", run_dir):
         keep_old_metrics(run_dir)
         write_records(cfg, run_dir, data, trainer)
-    except OSError as error:
-        raise UserError(f"run_dir={run_dir} can't be written ({error}); give another folder") from error
     announce(data, module)
     fit(cfg, trainer, module, data)
     is_trained = resume_from is not None and lacks_records_only(cfg, resume_from)

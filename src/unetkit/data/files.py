@@ -4,6 +4,7 @@ import glob
 import io
 import posixpath
 import struct
+import unicodedata
 import warnings
 import zipfile
 import zlib
@@ -55,6 +56,11 @@ class FileRef:
     def name(self) -> PurePosixPath:
         """The path within the zip, or the whole path."""
         return PurePosixPath(self.member or self.path.as_posix())
+
+    @property
+    def stem(self) -> str:
+        """The name without suffix, its accents as one sign each: macOS takes them apart."""
+        return unicodedata.normalize("NFC", self.name.stem)
 
     def read(self) -> bytes:
         """The content."""

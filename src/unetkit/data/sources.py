@@ -1,7 +1,6 @@
 """Where pairs of image and mask come from: one function a data set, each giving a list of `Pair`."""
 
 import csv
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 from unetkit.command_line import path_of
 from unetkit.data import synthetic, synthetic_multiclass
 from unetkit.data.files import FileRef, find_folder
-from unetkit.errors import UserError, check
+from unetkit.errors import UserError, check, writable
 
 # What the parts' folders are called, here and by other tools.
 SPLIT_FOLDERS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
@@ -118,10 +117,8 @@ def _embedded(root: str | Path, name: str, write: Callable[..., Path], count: in
         raise UserError(f"data.size={size} must be a whole number of pixels, at least {SMALLEST}")
     check("data.sections_seed", seed, isinstance(seed, int) and seed >= 0, "a whole number of at least 0")
     folder = path_of("data.root", root) / f"{name}-{count}x{size}-seed{seed}"
-    try:
+    with writable("data.root", root):
         return write(folder, count=count, size=size, seed=seed)
-    except OSError as error:
-        raise UserError(f"data.root={root} can't be written ({error}); give another folder") from error
 
 
 def existing_root(root: str | Path | None, advice: str) -> Path:
@@ -158,7 +155,7 @@ def _given_parts(root: Path) -> dict[str, Path]:
 def _by_id(refs: list[FileRef] | None, suffix: str = "") -> dict[str, FileRef]:
     files: dict[str, FileRef] = {}
     for ref in refs or []:
-        id = unicodedata.normalize("NFC", ref.name.stem).removesuffix(suffix)  # macOS takes accents apart
+        id = ref.stem.removesuffix(suffix)
         if id in files:
             raise UserError(f"{files[id]} and {ref} have the same name; keep one")
         files[id] = ref

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from unetkit.errors import UserError
+from unetkit.errors import writable
 
 FORMAT = 2  # change it when what is stored changes
 T = TypeVar("T")
@@ -110,18 +110,14 @@ def cache_path(cache_dir: Path, key: Sequence[object], what: str, suffix: str) -
 
 def write_whole(path: Path, write: Callable[[BinaryIO], T]) -> T:
     """Write a file that is either whole or not there, also when two runs write it at once."""
-    try:
+    with writable("data.cache_dir", path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    except OSError as error:
-        raise UserError(f"data.cache_dir={path.parent} can't be written ({error}); give another folder") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            result = write(file)
-        Path(temporary).replace(path)
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise UserError(f"data.cache_dir={path.parent} can't be written ({error}); give another folder") from error
-        raise
+        try:
+            with os.fdopen(handle, "wb") as file:
+                result = write(file)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
     return result

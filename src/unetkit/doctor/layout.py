@@ -233,4 +233,4 @@ def _kaggle_codes(path: Path) -> dict[str, str]:
 
 
 def _stems(groups: Iterable[list[FileRef]]) -> set[str]:
-    return {ref.name.stem for refs in groups for ref in refs}
+    return {ref.stem for refs in groups for ref in refs}

@@ -1,7 +1,6 @@
 """Which mask belongs to which image, by their names; and what would have to be renamed."""
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping
 
@@ -63,7 +62,7 @@ def _by_id(refs: list[FileRef], suffix: str, findings: list[Finding]) -> dict[st
     files: dict[str, FileRef] = {}
     twice = []
     for ref in refs:
-        if files.setdefault(unicodedata.normalize("NFC", ref.name.stem).removesuffix(suffix), ref) is not ref:
+        if files.setdefault(ref.stem.removesuffix(suffix), ref) is not ref:
             twice.append(f"{ref.name.parent.name}/{ref.name.name}")
     findings += of_files(
         Severity.FAULT, "{n} file{s} {have} the name of another, but for the suffix", "keep one of each", twice

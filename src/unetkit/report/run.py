@@ -1,13 +1,12 @@
 """From models and images to a folder that a person can read: scores, figures and `report.html`."""
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
-from unetkit.errors import UserError
+from unetkit.errors import writable
 from unetkit.evaluation import (
     LabelledImages,
     Model,
@@ -39,7 +38,7 @@ def evaluate_models(models: Sequence[Model], images: LabelledImages, folder: Pat
     warnings = check_images(models, images)
     for line in warnings:
         tqdm.write(f"warning: {line}", file=sys.stderr)
-    with writable(folder):
+    with writable("output", folder):
         folder.mkdir(parents=True, exist_ok=True)
     measured = [measure(m.name, m.predictor, tqdm(images, m.name, unit="image"), images.classes) for m in models]
     draws = resamples(len(measured[0].ids), times, seed)
@@ -47,17 +46,8 @@ def evaluate_models(models: Sequence[Model], images: LabelledImages, folder: Pat
     summary |= {"data": images.name, "seed": seed, "git_commit": git_commit(), "warnings": warnings}
     for model in models:
         summary["models"][model.name] |= {"checkpoint": str(model.path), "sha256": model.digest}
-    with writable(folder):
+    with writable("output", folder):
         write_scores(folder / "scores.csv", measured)
         write_summary(folder / "summary.json", summary)
         write_report(folder, models, measured, images, summary, draws)
     return summary
-
-
-@contextmanager
-def writable(folder: Path) -> Iterator[None]:
-    """Turn what the system says of a folder that can't be written into a `UserError`."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"output={folder} can't be written ({error}); give another folder") from error
