@@ -18,8 +18,8 @@ changes=(
     "pyramid model.bottleneck=pyramid"
     "deep_supervision deep_supervision=0.4"
     "dice_bce loss=dice_bce"
-    "no_symmetric_stage loss.switch=1"
-    "symmetric_at_once loss.switch=0"
+    "two_stages loss=bce_then_lovasz"
+    "not_symmetric loss.weights.bce=1 loss.terms.lovasz.symmetric=false"
     "cosine scheduler=cosine"
     "little_weight_decay optimizer.weight_decay=0.005"
 )
