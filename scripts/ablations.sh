@@ -13,7 +13,7 @@ changes=(
     "tgs_small"
     "flips_alone augment.elastic_p=0 augment.affine_p=0 augment.intensity_p=0"
     "strong_device augment=strong_device"
-    "no_ema callbacks=none"
+    "ema callbacks=ema"
     "no_attention model.attention=none"
     "pyramid model.bottleneck=pyramid"
     "deep_supervision deep_supervision=0.4"
@@ -28,7 +28,6 @@ for seed in $seeds; do
     for change in "${changes[@]}"; do
         read -ra words <<<"$change"
         name=${words[0]}
-        if [ "$name" != no_ema ] && ((epochs < 100)); then words+=(callbacks.ema.decay=0.99); fi
         runs+=("$base/$name-$seed") names+=("$name")
         python scripts/cross_validate.py experiment=tgs_small data.root="$data" cross_validation.folds=[0,1] \
             seed="$seed" data.seed=47 trainer.max_epochs="$epochs" trainer.check_val_every_n_epoch="$epochs" \
