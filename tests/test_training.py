@@ -101,7 +101,7 @@ def test_one_batch_of_resident_pairs_trains(tmp_path: Path, cache: Path) -> None
 
 
 def test_what_a_recipe_sets_of_a_callback_does_not_bring_it_back(tmp_path: Path, cache: Path) -> None:
-    recipe = ["experiment=tgs_small", "data=synthetic", "data.split=fraction", "trainer.max_epochs=1"]
+    recipe = ["experiment=tgs_quick", "data=synthetic", "data.split=fraction", "trainer.max_epochs=1"]
     keeps_raw_weights = {}  # beside their average
     for name, extra in (("with", []), ("without", ["callbacks=none"])):
         run(tmp_path / name, cache, *recipe, "trainer.check_val_every_n_epoch=1", *extra)
