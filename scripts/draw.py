@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from unetkit.command_line import help_wanted, path_of, quoted_paths
-from unetkit.errors import UserError, mistakes_in_one_line
+from unetkit.errors import UserError, mistakes_in_one_line, writable
 
 
 @hydra.main(config_path="../conf", config_name="draw", version_base="1.3")
@@ -27,11 +27,9 @@ def main(cfg: DictConfig) -> None:
         if file.suffix.lower() != ".svg":
             raise UserError(f"output={file} must end in .svg: the drawing is one")
         drawing = draw_u(network, cfg.size, HydraConfig.get().runtime.choices["model"])
-        try:
+        with writable("output", file):
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(drawing, encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"output={file} can't be written: {error.strerror}") from error
         print(f"wrote {file}; open it in a browser")
 
 

@@ -7,7 +7,7 @@ import hydra
 from omegaconf import DictConfig
 
 from unetkit.command_line import help_wanted, path_of, quoted_paths
-from unetkit.errors import UserError, mistakes_in_one_line
+from unetkit.errors import UserError, mistakes_in_one_line, writable
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "checkpoint": ".ckpt"}
 USE = {
@@ -69,11 +69,9 @@ def write_checkpoint(cfg: DictConfig, file: Path) -> None:
         card = path_of("card", cfg.card)
         scores = None if cfg.scores is None else path_of("scores", cfg.scores)
         text = model_card(file, scores)
-        try:
+        with writable("card", card):
             card.parent.mkdir(parents=True, exist_ok=True)
             card.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"card={card} can't be written: {error.strerror or error}") from error
         written += f" and {card}"
     print(f"wrote {written}, largest difference {difference:.1e} of probabilities")
     print(f"next: python scripts/predict.py checkpoint={file} input=FILE_OR_FOLDER")

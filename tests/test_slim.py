@@ -161,5 +161,9 @@ def test_a_folder_without_scores_is_named(validated: tuple[Path, Summary], tmp_p
     (tmp_path / "summary.json").write_text(json.dumps({"val/iou": 0.5}))
     with pytest.raises(UserError, match=r"scores=.* is no directory that scripts/cross_validate.py has finished"):
         model_card(validated[0] / "ensemble" / "fold-0.ckpt", tmp_path)
-    with pytest.raises(UserError, match=r"output=/proc/none/a.ckpt can't be written"):
-        write_slim(validated[0] / "fold-0", Path("/proc/none/a.ckpt"), half=True)
+
+
+@pytest.mark.parametrize("place", [Path("/proc/none/a.ckpt"), Path("/proc/a.ckpt")])  # no such folder; no such file
+def test_a_place_that_cant_be_written_is_named(validated: tuple[Path, Summary], place: Path) -> None:
+    with pytest.raises(UserError, match=rf"output={place} can't be written \(No such file.*\); give another"):
+        write_slim(validated[0] / "fold-0", place, half=True)

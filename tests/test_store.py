@@ -92,7 +92,7 @@ def test_a_cache_that_can_not_be_written_is_named(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("in the way")
     for cache_dir in (file, file / "cache"):
-        with pytest.raises(UserError, match=rf"data\.cache_dir={cache_dir} can't be written .*; give another folder"):
+        with pytest.raises(UserError, match=rf"data\.cache_dir={cache_dir} can't be written .*; give another"):
             stored(cache_dir, Decoding())
         with pytest.raises(UserError, match=r"data\.cache_dir="):
             cached_json(cache_dir, ["key"], dict, "probes")

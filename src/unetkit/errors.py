@@ -14,12 +14,12 @@ def check(key: str, value: object, holds: bool, wanted: str) -> None:
 
 
 @contextmanager
-def writable(key: str, folder: object) -> Iterator[None]:
-    """Turn what the system says of a folder that can't be written into a `UserError` that names its key."""
+def writable(key: str, place: object) -> Iterator[None]:
+    """Turn what the system says of a file or folder that can't be written into a `UserError` that names its key."""
     try:
         yield
     except OSError as error:
-        raise UserError(f"{key}={folder} can't be written ({error}); give another folder") from error
+        raise UserError(f"{key}={place} can't be written ({error.strerror or error}); give another") from error
 
 
 @contextmanager

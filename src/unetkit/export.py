@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from unetkit.data import Preprocessing
-from unetkit.errors import UserError
+from unetkit.errors import UserError, writable
 from unetkit.inference import Predictor
 from unetkit.models import predict_full_frame, probabilities
 from unetkit.results import whole_file
@@ -72,7 +72,7 @@ def export(predictor: Predictor, file: Path, form: str = "onnx", **facts: Any) -
     write, read = FORMATS[form]
     facts = {**facts_of(predictor), **facts}
     try:
-        with whole_file(file) as part:
+        with writable("output", file), whole_file(file) as part:
             with quiet():
                 write(trace(predictor), part, {key: json.dumps(value) for key, value in facts.items()})
                 differences = compare(predictor, read(part))
@@ -84,8 +84,6 @@ def export(predictor: Predictor, file: Path, form: str = "onnx", **facts: Any) -
                 )
     except ImportError as error:
         raise UserError(f'format={form} needs {error.name}: pip install -e ".[export]"') from error
-    except OSError as error:
-        raise UserError(f"output={file} can't be written: {error.strerror or error}") from error
     return differences[worst]
 
 

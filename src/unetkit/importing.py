@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unetkit import checkpoint
 from unetkit.data import Preprocessing
-from unetkit.errors import UserError
+from unetkit.errors import UserError, writable
 from unetkit.models import UNet
 from unetkit.results import whole_file
 
@@ -215,11 +215,8 @@ def write_checkpoint(imported: Imported, path: str | Path, preprocessing: Prepro
     card = checkpoint.describe(imported.model, preprocessing, threshold, {"name": imported.origin.project})
     state = {f"network.{key}": value for key, value in imported.network.state_dict().items()}
     file = Path(path).expanduser()
-    try:
-        with whole_file(file) as part:
-            torch.save({"unetkit": card, "state_dict": state}, part)
-    except (OSError, RuntimeError) as error:
-        raise UserError(f"output={path} can't be written ({error}); give another file") from error
+    with writable("output", path), whole_file(file) as part:
+        torch.save({"unetkit": card, "state_dict": state}, part)
 
 
 def _are_numbers(values: object, count: int) -> bool:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unetkit import checkpoint
 from unetkit.data import synthetic
-from unetkit.errors import UserError
+from unetkit.errors import UserError, writable
 from unetkit.inference import Predictor
 from unetkit.results import whole_file
 
@@ -43,17 +43,14 @@ def write_slim(path: str | Path, file: Path, *, half: bool) -> float:
         UserError: If the checkpoint can't be read, the file can't be written, or a difference exceeds `TOLERANCE`.
     """
     original, content = checkpoint.load(path), checkpoint.read(path)
-    try:
-        with whole_file(file) as part:
-            torch.save(slim(content, half=half), part)
-            difference = largest_difference(original, checkpoint.load(part))
-            if not difference <= TOLERANCE:  # which a nan does not pass either
-                raise UserError(
-                    f"output={file} would differ from checkpoint={path} by up to {difference:.1e}, more than "
-                    f"{TOLERANCE}, so it was not written; use half=false"
-                )
-    except OSError as error:
-        raise UserError(f"output={file} can't be written: {error.strerror or error}") from error
+    with writable("output", file), whole_file(file) as part:
+        torch.save(slim(content, half=half), part)
+        difference = largest_difference(original, checkpoint.load(part))
+        if not difference <= TOLERANCE:  # which a nan does not pass either
+            raise UserError(
+                f"output={file} would differ from checkpoint={path} by up to {difference:.1e}, more than "
+                f"{TOLERANCE}, so it was not written; use half=false"
+            )
     return difference
 
 
