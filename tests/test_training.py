@@ -577,7 +577,7 @@ def test_weights_of_another_run_start_a_new_one(tmp_path: Path, cache: Path) -> 
     first = run(tmp_path / "first", cache)
     last = first["last_checkpoint"]
     frozen = ["optimizer.lr=0", "trainer.max_epochs=1"]
-    summary = run(tmp_path / "second", cache, f"weights={last}", *frozen)
+    summary = run(tmp_path / "second", cache, f"weights={last}", "model.dropout=0.3", *frozen)
     assert summary["epochs"] == 1
     ours = weights(Path(summary["last_checkpoint"]))
     for key, value in weights(Path(last)).items():

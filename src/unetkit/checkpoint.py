@@ -128,7 +128,8 @@ def load_weights(network: nn.Module, model: dict[str, Any], path: str | Path) ->
     except UserError as error:  # name the key that was typed
         raise UserError(str(error).replace("checkpoint=", "weights=", 1)) from error
     theirs, state = content["unetkit"]["model"], network_state(content)
-    ignored = {"gradient_checkpointing", "encoder_weights", "num_classes"}  # which change no tensor but the last ones
+    # Which change no tensor but the last ones:
+    ignored = {"dropout", "gradient_checkpointing", "encoder_weights", "num_classes"}
     keys = [key for key in model | theirs if model.get(key) != theirs.get(key) and key not in ignored]
     ours = network.state_dict()
     other = [key for key in ours if key not in state or state[key].shape != ours[key].shape]
