@@ -75,8 +75,9 @@ def config(folder: Path, *overrides: str, with_synthetic: bool = True) -> DictCo
         return compose("cross_validate", [*fixed, f"data.cache_dir={folder / 'cache'}", *overrides])
 
 
-def test_all_folds_from_training_to_an_ensemble(tmp_path: Path) -> None:
+def test_all_folds_from_training_to_an_ensemble(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     summary = cross_validate(config(tmp_path, "cross_validation.bootstrap=100"))
+    assert "image/s" not in capsys.readouterr().err  # as the configuration wants no progress bar
     assert summary.keys() >= {"folds", "models", "post_processing", "tta", "seed", "git_commit"}
     assert (summary["epochs"], summary["data"]["split"]) == (1, "kfold")
     rows = list(csv.DictReader((tmp_path / "scores.csv").open()))
@@ -92,7 +93,8 @@ def test_all_folds_from_training_to_an_ensemble(tmp_path: Path) -> None:
     chosen = summary["post_processing"]
     assert (round(ensemble.threshold, 2), ensemble.min_area) == (chosen["threshold"], chosen["min_area"])
     before = (tmp_path / "fold-0" / "summary.json").stat().st_mtime_ns
-    again = cross_validate(config(tmp_path, "cross_validation.bootstrap=100"))
+    again = cross_validate(config(tmp_path, "cross_validation.bootstrap=100", "trainer.enable_progress_bar=true"))
+    assert "image/s" in capsys.readouterr().err
     assert (tmp_path / "fold-0" / "summary.json").stat().st_mtime_ns == before
     assert again["models"] == summary["models"]
 

@@ -221,7 +221,8 @@ def measure_fold(run: Path, cfg: DictConfig) -> Measured:
     device = "cpu" if cfg.trainer.accelerator == "cpu" else "auto"
     (model,) = open_models([str(run)], [run.name], device, cfg.cross_validation.tta)
     images: LabelledImages = find_images(model, None, None, "val", cfg.data.cache_dir)
-    return measure(run.name, model.predictor, tqdm(images, run.name, unit="image"), images.classes)
+    shown = tqdm(images, run.name, unit="image", disable=not cfg.trainer.enable_progress_bar)
+    return measure(run.name, model.predictor, shown, images.classes)
 
 
 def together(folds: Sequence[Measured]) -> Measured:
