@@ -23,6 +23,8 @@ def main(cfg: DictConfig) -> None:
     except UserError as error:
         mistakes.append(error)
         print(f"error: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        sys.exit("stopped")
 
 
 if __name__ == "__main__":

@@ -61,6 +61,8 @@ def write_checkpoint(cfg: DictConfig, file: Path) -> None:
 
     if cfg.scores is not None and cfg.card is None:
         raise UserError(f"scores={cfg.scores} is for a model card; give card=FILE.md")
+    if cfg.card is not None and Path(str(cfg.card)).suffix.lower() != ".md":
+        raise UserError(f"card={cfg.card} must end in .md: the card is Markdown")
     difference = write_slim(cfg.checkpoint, file, half=cfg.half)
     written = f"{file} ({file.stat().st_size / 1e6:.2f} MB)"
     if cfg.card is not None:

@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from unetkit.prediction import Wanted
 
 
+left_out: list[str] = []
+
+
 @hydra.main(config_path="../conf", config_name="predict", version_base="1.3")
 def main(cfg: DictConfig) -> None:
     """Write masks and what else is wanted; files that can't be read are named at the end."""
-    try:
-        with mistakes_in_one_line():
-            failed = predict_all(cfg)
-    except KeyboardInterrupt:
-        sys.exit(f"stopped; the files in {cfg.output} are whole")
+    with mistakes_in_one_line(f"stopped; the files in {cfg.output} are whole"):
+        failed = predict_all(cfg)
     for line in failed:
         print(f"left out: {line}", file=sys.stderr)
-    sys.exit(1 if failed else 0)
+    left_out.extend(failed)
 
 
 def predict_all(cfg: DictConfig) -> list[str]:
@@ -80,6 +80,8 @@ def read_wanted(cfg: DictConfig) -> "Wanted":
         raise UserError(f"min_area={cfg.min_area} must be an integer of at least 0")
     if cfg.submission and Path(str(cfg.submission)).is_dir():
         raise UserError(f"submission={cfg.submission} is a folder; give a file, as {cfg.submission}/submission.csv")
+    if cfg.submission and Path(str(cfg.submission)).suffix.lower() != ".csv":
+        raise UserError(f"submission={cfg.submission} must end in .csv, as Kaggle takes it")
     if cfg.threshold is not None and not (isinstance(cfg.threshold, int | float) and 0 <= cfg.threshold <= 1):
         raise UserError(f"threshold={cfg.threshold} must lie between 0 and 1")
     return Wanted(
@@ -115,3 +117,4 @@ if __name__ == "__main__":
     help_wanted(sys.argv, __doc__, Path(__file__).parent.parent / "conf" / "predict.yaml")
     sys.argv = quoted_paths(sys.argv)
     main()
+    sys.exit(1 if left_out else 0)

@@ -1,8 +1,10 @@
 """What people type: train.py and scripts/, as processes."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -72,6 +74,22 @@ def test_a_sweep_goes_on_after_a_mistake(run_dir: Path, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "error: model.dropout=2" in done.stderr
     assert [path.parent.name for path in tmp_path.glob("*/summary.json")] == ["1-plain_small"]
+
+
+@pytest.mark.parametrize("script", ["train.py", "scripts/cross_validate.py"])
+def test_a_training_that_is_stopped_says_what_it_leaves(script: str, tmp_path: Path) -> None:
+    endless = [*TINY, "trainer.max_epochs=9999", f"data.cache_dir={tmp_path / 'cache'}", f"hydra.run.dir={tmp_path}"]
+    program = subprocess.Popen(
+        [sys.executable, script, *endless], cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a shell's background job ignores
+    )  # fmt: skip
+    while not (checkpoints := list(tmp_path.rglob("last.ckpt"))) and program.poll() is None:
+        time.sleep(0.05)
+    program.send_signal(signal.SIGINT)
+    _, errors = program.communicate(timeout=60)
+    assert program.returncode == 1
+    assert "Traceback" not in errors
+    assert errors.splitlines()[-1] == f"stopped; {checkpoints[0]} holds what is done, to go on from"
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,7 @@ def test_a_stopped_program_leaves_whole_files(checkpoints: Path, write_image: Wr
         (["tta=both"], "tta=both must be one of none, flip, d4"),
         (["device=abacus"], "device=abacus must be auto, cpu"),
         (["output=/proc/none"], "output=/proc/none can't be written"),
+        (["submission=a.ckpt"], "submission=a.ckpt must end in .csv"),
         (["submission=/tmp"], "submission=/tmp is a folder; give a file, as /tmp/submission.csv"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
@@ -133,6 +134,29 @@ def test_mistakes_are_named(
     good = [f"checkpoint={checkpoints}/fold0/last.ckpt", f"input={tmp_path}/a.png", f"output={tmp_path}/out"]
     with pytest.raises(UserError, match=said):
         predict_all(*good, *options)
+
+
+@pytest.mark.parametrize("folder", ["", "/images", "/masks"])
+def test_true_masks_and_images_are_not_replaced(
+    folder: str, checkpoints: Path, predict_all: Callable[..., list[str]], write_image: WriteImage, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    for kind in ("images", "masks"):
+        write_image(data / kind / "a.png", np.full((20, 20), 7, np.uint8))
+    options = [f"checkpoint={checkpoints}/fold0/last.ckpt", f"input={data}{folder}"]
+    with pytest.raises(UserError, match=f"output={data} holds the images and a folder masks, .*; give another output"):
+        predict_all(*options, f"output={data}")
+    assert not (data / "overlays").exists()
+    assert predict_all(*options, f"output={data}/predicted") == []
+    np.testing.assert_array_equal(cv2.imread(str(data / "masks" / "a.png"), cv2.IMREAD_UNCHANGED), 7)
+
+
+def test_a_sweep_goes_on(checkpoints: Path, write_image: WriteImage, tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", np.zeros((20, 20), np.uint8))
+    options = [f"checkpoint={checkpoints}/fold0/last.ckpt", f"input={tmp_path}/a.png", f"output={tmp_path}/${{tta}}"]
+    done = subprocess.run(typed("-m", *options, "tta=none,flip"), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all((tmp_path / tta / "masks" / "a.png").exists() for tta in ("none", "flip"))
 
 
 def test_a_threshold_of_more_classes_is_refused(

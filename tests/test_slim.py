@@ -150,6 +150,7 @@ def test_a_card_of_tgs_salt_without_scores(validated: tuple[Path, Summary], tmp_
         (["format=tflite"], "format=tflite must be one of onnx, torch, checkpoint"),
         (["output=model.onnx", "format=torch"], "output=model.onnx must end in .pt2 for format=torch"),
         (["output=model.onnx", "format=checkpoint"], "output=model.onnx must end in .ckpt for format=checkpoint"),
+        (["card=a.ckpt", "format=checkpoint"], "card=a.ckpt must end in .md: the card is Markdown"),
     ],
 )
 def test_mistakes_at_the_door(options: list[str], said: str) -> None:
@@ -167,3 +168,12 @@ def test_a_folder_without_scores_is_named(validated: tuple[Path, Summary], tmp_p
 def test_a_place_that_cant_be_written_is_named(validated: tuple[Path, Summary], place: Path) -> None:
     with pytest.raises(UserError, match=rf"output={place} can't be written \(No such file.*\); give another"):
         write_slim(validated[0] / "fold-0", place, half=True)
+
+
+def test_a_run_keeps_the_checkpoint_that_it_can_go_on_from(validated: tuple[Path, Summary]) -> None:
+    run = validated[0] / "fold-0"
+    last = run / "checkpoints" / "last.ckpt"
+    before = last.read_bytes()
+    with pytest.raises(UserError, match=rf"output={last} is the checkpoint itself"):
+        write_slim(run, last, half=False)
+    assert last.read_bytes() == before

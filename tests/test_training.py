@@ -337,6 +337,14 @@ def test_a_collapse_is_said(
     assert said in caplog.text
 
 
+def test_a_training_that_diverged_is_told(tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+    summary = run(tmp_path, cache, "trainer.max_epochs=1", "optimizer.lr=inf")
+    assert "val/loss is nan: the training has diverged" in caplog.text
+    assert "predicted empty" not in caplog.text
+    with pytest.raises(UserError, match=r"checkpoint=.* holds weights that are no numbers \(NaN\)"):
+        unetkit.load(summary["last_checkpoint"])
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -365,6 +373,7 @@ def test_a_collapse_is_said(
         (["trainer.compile=max-autotune", "trainer.accumulate_grad_batches=2"], "CUDA graphs, which lose gradients"),
         (["augment=flip", "augment.transforms.flip.p=3"], r"^augment.transforms.flip: .*less than or equal to 1.*\S$"),
         (["run_dir=/proc/none"], "run_dir=/proc/none can't be written"),
+        (["weights=nowhere.ckpt"], "weights=nowhere.ckpt does not exist"),
         (["data.sections_seed=-1"], "data.sections_seed=-1 must be a whole number of at least 0"),
         (["loss=cldice", "loss.iterations=1.5"], "loss.iterations=1.5 must be a whole number of pixels"),
         (["data.size=0"], "data.size=0 must be a whole number of pixels"),

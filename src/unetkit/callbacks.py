@@ -38,12 +38,22 @@ class EpochSeed(L.Callback):
 
 
 class CollapseWarning(L.Callback):
-    """Warn when every validation mask is predicted empty, or every one full."""
+    """Warn when the training has diverged, or every validation mask is predicted empty, or every one full."""
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Look at the share of predicted foreground, which the module has logged by now."""
-        share = trainer.callback_metrics.get("val/predicted_share")
-        if share is None or 0 < share < 1 or trainer.sanity_checking or not trainer.is_global_zero:
+        """Look at the loss and the share of predicted foreground, which the module has logged by now."""
+        loss, share = (trainer.callback_metrics.get(f"val/{name}") for name in ("loss", "predicted_share"))
+        if loss is None or share is None or trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        if not loss.isfinite():
+            log.warning(
+                "epoch %d: val/loss is %s: the training has diverged, and its network is of no use; begin anew with a "
+                "lower optimizer.lr",
+                trainer.current_epoch,
+                loss.item(),
+            )
+            return
+        if 0 < share < 1:
             return
         log.warning(
             "epoch %d: every validation mask is predicted %s. In the first epochs this is common; if it stays, lower "

@@ -123,10 +123,7 @@ def load_weights(network: nn.Module, model: dict[str, Any], path: str | Path) ->
     Raises:
         UserError: If the file is not there, is not such a checkpoint, or is of another network.
     """
-    try:
-        content = read(path)
-    except UserError as error:  # name the key that was typed
-        raise UserError(str(error).replace("checkpoint=", "weights=", 1)) from error
+    content = read(path, "weights")
     theirs, state = content["unetkit"]["model"], network_state(content)
     # Which change no tensor but the last ones:
     ignored = {"dropout", "gradient_checkpointing", "encoder_weights", "num_classes"}
@@ -167,25 +164,35 @@ def find_device(device: str | torch.device) -> torch.device:
     return torch.device(name)
 
 
-def read(path: str | Path) -> dict[str, Any]:
-    """The checkpoint's content, read without running code from it.
+def read(path: str | Path, key: str = "checkpoint") -> dict[str, Any]:
+    """The checkpoint's content, read without running code from it; `key` is what was typed for it.
 
     Raises:
-        UserError: If the file is not there, or is not a checkpoint of `train.py`.
+        UserError: If the file is not there, is not a checkpoint of `train.py`, or of a training that diverged.
     """
-    content = read_safely(path)
+    content = read_safely(path, key)
     card = content.get("unetkit") if isinstance(content, dict) else None
     if not isinstance(card, dict) or card.get("format") != FORMAT or not isinstance(content.get("state_dict"), dict):
-        raise UserError(f"checkpoint={path} was not written by this version of unetkit's train.py")
+        raise UserError(f"{key}={path} was not written by this version of unetkit's train.py")
     missing = [name for name, kind in CARD.items() if not isinstance(card.get(name), kind)]
     if missing:
-        raise UserError(f"checkpoint={path} is damaged: it does not say its {' and '.join(missing)}")
+        raise UserError(f"{key}={path} is damaged: it does not say its {' and '.join(missing)}")
+    if not is_finite(content):
+        raise UserError(
+            f"{key}={path} holds weights that are no numbers (NaN): its training diverged; remove its run, and train "
+            "anew with a lower optimizer.lr"
+        )
     return dict(content)
 
 
-def file_of(path: str | Path) -> Path:
+def is_finite(content: dict[str, Any]) -> bool:
+    """Whether all weights of what `read` gives are numbers."""
+    return all(bool(torch.isfinite(weight).all()) for weight in content["state_dict"].values())
+
+
+def file_of(path: str | Path, key: str = "checkpoint") -> Path:
     """The file of a checkpoint; a run directory stands for its `checkpoints/last.ckpt`."""
-    file = path_of("checkpoint", path)
+    file = path_of(key, path)
     return last if (last := file / "checkpoints" / "last.ckpt").is_file() else file
 
 
@@ -207,21 +214,21 @@ def find(given: object) -> list[Path]:
     return files
 
 
-def read_safely(path: str | Path) -> Any:
+def read_safely(path: str | Path, key: str = "checkpoint") -> Any:
     """What a file of torch.save holds, read without running code from it.
 
     Raises:
         UserError: If the file is not there, or holds more than tensors and plain containers.
     """
-    file = file_of(path)
+    file = file_of(path, key)
     if not file.is_file():
-        raise UserError(f"checkpoint={path} does not exist or is no file; give the path of a checkpoint")
+        raise UserError(f"{key}={path} does not exist or is no file; give the path of a checkpoint")
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever bytes that are no checkpoint make the reader raise
         is_strange = isinstance(error, UnpicklingError)
-        reason = "not a file of torch.save, or one that holds code" if is_strange else " ".join(str(error).split())
-        raise UserError(f"checkpoint={path} can't be read safely as a checkpoint ({reason})") from error
+        reason = "not a file of torch.save, or one that holds code" if is_strange else "damaged, or no such file at all"
+        raise UserError(f"{key}={path} can't be read safely as a checkpoint ({reason}); give a whole one") from error
 
 
 def build_network(model: dict[str, Any], path: str | Path) -> nn.Module:

@@ -23,9 +23,11 @@ def writable(key: str, place: object) -> Iterator[None]:
 
 
 @contextmanager
-def mistakes_in_one_line() -> Iterator[None]:
-    """End the program with status 1 and the error's line, instead of a stack trace, on a `UserError`."""
+def mistakes_in_one_line(stopped: str = "stopped") -> Iterator[None]:
+    """End the program with status 1 and a line instead of a stack trace, on a `UserError` and on Ctrl-C."""
     try:
         yield
     except UserError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(stopped)

@@ -114,6 +114,14 @@ class FilePredictor:
             write_submission(self.wanted.submission, self.codes)
 
     def _check(self, refs: list[FileRef]) -> None:
+        output = self.wanted.output.resolve()
+        if any(ref.path.resolve().is_relative_to(output) for ref in refs):
+            for kind in self.wanted.write:
+                if (output / kind).exists():  # the true masks perhaps, or the images themselves
+                    raise UserError(
+                        f"output={self.wanted.output} holds the images and a folder {kind}, whose files would be "
+                        "replaced; give another output"
+                    )
         volumes = any(is_segy(ref) for ref in refs)
         if volumes:
             check_header_bytes(*self.wanted.segy_bytes)

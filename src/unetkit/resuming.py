@@ -97,7 +97,7 @@ def check_resumable(cfg: DictConfig, content: dict[str, Any] | None, module: Seg
 
 def warn_of_known_images(cfg: DictConfig, data: SegmentationDataModule) -> None:
     """Say so where weights may have been trained on images that scores are of."""
-    stored = checkpoint.read(cfg.weights)["unetkit"]
+    stored = checkpoint.read(cfg.weights, "weights")["unetkit"]
     then = stored["recipe"].get("data.split")
     if stored["data"].get("name") == cfg.data.name and then not in (None, data.split_digest):
         log.warning(

@@ -1,5 +1,6 @@
 """Checkpoints without the state of their training, in half precision if wanted: small enough to be committed."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,17 @@ def write_slim(path: str | Path, file: Path, *, half: bool) -> float:
         The largest difference of probabilities on seismic sections that are made for it.
 
     Raises:
-        UserError: If the checkpoint can't be read, the file can't be written, or a difference exceeds `TOLERANCE`.
+        UserError: If the checkpoint can't be read, the file is that or can't be written, or a difference exceeds
+            `TOLERANCE`.
     """
+    if file.resolve() == checkpoint.file_of(path).resolve():
+        raise UserError(f"output={file} is the checkpoint itself, whose run could not go on then; give another")
     original, content = checkpoint.load(path), checkpoint.read(path)
     with writable("output", file), whole_file(file) as part:
-        torch.save(slim(content, half=half), part)
-        difference = largest_difference(original, checkpoint.load(part))
+        small = slim(content, half=half)
+        torch.save(small, part)
+        fits = checkpoint.is_finite(small)  # float16 ends at 65,504
+        difference = largest_difference(original, checkpoint.load(part)) if fits else math.inf
         if not difference <= TOLERANCE:  # which a nan does not pass either
             raise UserError(
                 f"output={file} would differ from checkpoint={path} by up to {difference:.1e}, more than "

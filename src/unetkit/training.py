@@ -3,6 +3,7 @@
 import logging
 import math
 import re
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -173,7 +174,7 @@ def build_network(
         if cfg.model.get("encoder_weights") is not None:  # all is there, nothing to download
             return checkpoint.build_network(plain(cfg.model), cfg.checkpoint), preprocessing
     elif cfg.weights is not None:
-        stored = checkpoint.read(cfg.weights)["unetkit"]["preprocessing"]
+        stored = checkpoint.read(cfg.weights, "weights")["unetkit"]["preprocessing"]
         if len(stored["mean"]) == preprocessing.channels:
             preprocessing = replace(preprocessing, mean=tuple(stored["mean"]), std=tuple(stored["std"]))
         return checkpoint.build_network(plain(cfg.model), cfg.weights), preprocessing
@@ -232,6 +233,10 @@ def fit(cfg: DictConfig, trainer: L.Trainer, module: SegmentationModule, data: S
         module.network.compile(mode=None if cfg.trainer.compile is True else cfg.trainer.compile)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
+    except SystemExit:  # so Lightning ends on Ctrl-C, without a word that would be seen
+        last = Path(cfg.run_dir) / "checkpoints" / "last.ckpt"
+        kept = f"{last} holds what is done, to go on from" if last.exists() else "no epoch was done, so nothing is kept"
+        sys.exit(f"stopped; {kept}")
     except MisconfigurationException as error:
         raise UserError(str(error)) from error
     except torch._dynamo.exc.TorchDynamoException as error:

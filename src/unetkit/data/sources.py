@@ -117,7 +117,7 @@ def _embedded(root: str | Path, name: str, write: Callable[..., Path], count: in
         raise UserError(f"data.size={size} must be a whole number of pixels, at least {SMALLEST}")
     check("data.sections_seed", seed, isinstance(seed, int) and seed >= 0, "a whole number of at least 0")
     folder = path_of("data.root", root) / f"{name}-{count}x{size}-seed{seed}"
-    with writable("data.root", root):
+    with writable("data.cache_dir", root):  # which data.root is, unless given
         return write(folder, count=count, size=size, seed=seed)
 
 
