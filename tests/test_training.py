@@ -125,8 +125,9 @@ def test_two_runs_are_equal(tmp_path: Path, cache: Path) -> None:
         ["callbacks=ema", "optimizer=sgd", "scheduler=onecycle"],
         ["scheduler=plateau", "scheduler.scheduler.patience=0", "scheduler.scheduler.factor=0.5"],
         ["deep_supervision=0.4", "model.channels=[4,6,8]"],
+        ["augment=strong", "data.num_workers=1"],
     ],
-    ids=["cosine", "onecycle and EMA", "plateau", "deep supervision"],
+    ids=["cosine", "onecycle and EMA", "plateau", "deep supervision", "workers"],
 )
 def test_resuming_goes_on_exactly(tmp_path: Path, cache: Path, extra: list[str]) -> None:
     options = ["model.dropout=0.3", "trainer.max_epochs=4", *extra]

@@ -67,6 +67,8 @@ def train(cfg: DictConfig) -> Summary:
         module = build_module(cfg, data, resume_from)
         trainer = build_trainer(cfg, run_dir, figures)
     check_resumable(cfg, resume_from, module)
+    if resume_from is not None:
+        data.first_epoch = int(resume_from["epoch"]) + 1
     if cfg.weights is not None and resume_from is None:
         new = checkpoint.load_weights(module.network, plain(cfg.model), cfg.weights)
         warn_of_known_images(cfg, data)

@@ -121,6 +121,7 @@ class SegmentationDataModule(L.LightningDataModule):
         self.num_workers = num_workers
         self.resident = resident
         self.order_seed = order_seed
+        self.first_epoch = 0
 
     def inspect(self) -> None:
         """Find pairs, channels, value range and classes, read the masks, and split.
@@ -270,7 +271,14 @@ class SegmentationDataModule(L.LightningDataModule):
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         on_gpu = device.type == "cuda"
-        sampler = EpochSampler(len(dataset), shuffle=shuffle, seed=self.order_seed, rank=rank, world_size=world_size)
+        sampler = EpochSampler(
+            len(dataset),
+            shuffle=shuffle,
+            seed=self.order_seed,
+            rank=rank,
+            world_size=world_size,
+            epoch=self.first_epoch,
+        )
         generator = torch.Generator().manual_seed(self.order_seed)  # or starting to read would disturb dropout
         if self._is_resident(device):
             self._pairs_on_device.move_to(device)

@@ -119,16 +119,19 @@ class EpochSampler(Sampler[Draw]):
     """The order of a data set in each epoch, a function of seed and epoch alone.
 
     Every process of a distributed run takes every `world_size`-th item; the last round is filled up with items
-    whose masks are void, so that all take as many steps and none counts twice.
+    whose masks are void, so that all take as many steps and none counts twice. `epoch` is the first one: workers draw
+    from it before the Trainer tells it.
     """
 
-    def __init__(self, size: int, *, shuffle: bool, seed: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self, size: int, *, shuffle: bool, seed: int, rank: int = 0, world_size: int = 1, epoch: int = 0
+    ) -> None:
         self.size = size
         self.shuffle = shuffle
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
-        self.epoch = 0
+        self.epoch = epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Told by the Trainer when an epoch begins."""
