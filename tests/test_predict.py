@@ -154,7 +154,8 @@ def test_true_masks_and_images_are_not_replaced(
 def test_a_sweep_goes_on(checkpoints: Path, write_image: WriteImage, tmp_path: Path) -> None:
     write_image(tmp_path / "a.png", np.zeros((20, 20), np.uint8))
     options = [f"checkpoint={checkpoints}/fold0/last.ckpt", f"input={tmp_path}/a.png", f"output={tmp_path}/${{tta}}"]
-    done = subprocess.run(typed("-m", *options, "tta=none,flip"), cwd=ROOT, capture_output=True, text=True, check=False)
+    options += ["tta=none,flip", f"hydra.sweep.dir={tmp_path}/sweep"]
+    done = subprocess.run(typed("-m", *options), cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert all((tmp_path / tta / "masks" / "a.png").exists() for tta in ("none", "flip"))
 
