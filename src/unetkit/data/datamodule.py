@@ -121,7 +121,7 @@ class SegmentationDataModule(L.LightningDataModule):
         self.num_workers = num_workers
         self.resident = resident
         self.order_seed = order_seed
-        self.first_epoch = 0
+        self.first_epoch = 0  # of the training; a later one where a run goes on
 
     def inspect(self) -> None:
         """Find pairs, channels, value range and classes, read the masks, and split.
