@@ -18,6 +18,7 @@ def main(cfg: DictConfig) -> None:
     """Write the drawing as SVG."""
     with mistakes_in_one_line():
         from unetkit.drawing import draw_u
+        from unetkit.results import whole_file
 
         try:
             network = instantiate(cfg.model, _convert_="all")
@@ -27,9 +28,8 @@ def main(cfg: DictConfig) -> None:
         if file.suffix.lower() != ".svg":
             raise UserError(f"output={file} must end in .svg: the drawing is one")
         drawing = draw_u(network, cfg.size, HydraConfig.get().runtime.choices["model"])
-        with writable("output", file):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(drawing, encoding="utf-8")
+        with writable("output", file), whole_file(file) as part:
+            part.write_text(drawing, encoding="utf-8")
         print(f"wrote {file}; open it in a browser")
 
 

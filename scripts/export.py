@@ -67,13 +67,13 @@ def write_checkpoint(cfg: DictConfig, file: Path) -> None:
     written = f"{file} ({file.stat().st_size / 1e6:.2f} MB)"
     if cfg.card is not None:
         from unetkit.report import model_card
+        from unetkit.results import whole_file
 
         card = path_of("card", cfg.card)
         scores = None if cfg.scores is None else path_of("scores", cfg.scores)
         text = model_card(file, scores)
-        with writable("card", card):
-            card.parent.mkdir(parents=True, exist_ok=True)
-            card.write_text(text, encoding="utf-8")
+        with writable("card", card), whole_file(card) as part:
+            part.write_text(text, encoding="utf-8")
         written += f" and {card}"
     print(f"wrote {written}, largest difference {difference:.1e} of probabilities")
     print(f"next: python scripts/predict.py checkpoint={file} input=FILE_OR_FOLDER")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from unetkit.prediction import Wanted
 
 
-left_out: list[str] = []
+failures: list[str] = []
 
 
 @hydra.main(config_path="../conf", config_name="predict", version_base="1.3")
@@ -24,7 +24,7 @@ def main(cfg: DictConfig) -> None:
         failed = predict_all(cfg)
     for line in failed:
         print(f"left out: {line}", file=sys.stderr)
-    left_out.extend(failed)
+    failures.extend(failed)
 
 
 def predict_all(cfg: DictConfig) -> list[str]:
@@ -117,4 +117,4 @@ if __name__ == "__main__":
     help_wanted(sys.argv, __doc__, Path(__file__).parent.parent / "conf" / "predict.yaml")
     sys.argv = quoted_paths(sys.argv)
     main()
-    sys.exit(1 if left_out else 0)
+    sys.exit(1 if failures else 0)

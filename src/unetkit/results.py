@@ -25,8 +25,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     """A path to write to, which is renamed once all is written; nothing stays of a file that was broken off."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part{os.getpid()}")  # folds side by side may write the same file
-    part.touch()  # or torch would say in words of its own that it can't be written
     try:
+        part.touch()  # or torch would say in words of its own that it can't be written
         yield part
         part.replace(path)
     finally:
