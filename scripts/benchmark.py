@@ -44,6 +44,7 @@ from tqdm import tqdm
 
 from unetkit.allocation import HUGE_PAGES, keep_freed_memory
 from unetkit.checkpoint import find_device
+from unetkit.configuration import choose_precision, library_mistakes
 from unetkit.data import DeviceAugmentation, Preprocessing, folder_pairs, tgs_salt_pairs
 from unetkit.data.files import FileRef, read_image
 from unetkit.data.synthetic import write as write_synthetic
@@ -52,7 +53,7 @@ from unetkit.inference import Ensemble, Predictor
 from unetkit.models import activation_bytes, centre_crop, classify, fold_norms, mirror_pad, probabilities
 from unetkit.module import parameter_groups
 from unetkit.prediction import FilePredictor, Wanted
-from unetkit.training import choose_precision, library_mistakes, train
+from unetkit.training import train
 
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"

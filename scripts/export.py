@@ -7,7 +7,7 @@ import hydra
 from omegaconf import DictConfig
 
 from unetkit.command_line import help_wanted, path_of, quoted_paths
-from unetkit.errors import UserError, mistakes_in_one_line, writable
+from unetkit.errors import UserError, check, mistakes_in_one_line, writable
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "checkpoint": ".ckpt"}
 USE = {
@@ -28,6 +28,7 @@ def main(cfg: DictConfig) -> None:
         file = Path(f"model{suffix}") if cfg.output is None else path_of("output", cfg.output)
         if file.suffix != suffix:
             raise UserError(f"output={file} must end in {suffix} for format={cfg.format}")
+        check("half", cfg.half, isinstance(cfg.half, bool), "true or false")
         if cfg.format == "checkpoint":
             write_checkpoint(cfg, file)
         elif cfg.half or cfg.card is not None or cfg.scores is not None:

@@ -19,13 +19,14 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 import unetkit
+from unetkit.configuration import choose_precision
 from unetkit.data import synthetic_multiclass_pairs, synthetic_pairs
 from unetkit.data.files import FileRef, read_image
 from unetkit.errors import UserError
 from unetkit.module import SegmentationModule
 from unetkit.records import Summary
 from unetkit.resuming import metrics_before
-from unetkit.training import build_module, choose_precision, prepare_data, train
+from unetkit.training import build_module, prepare_data, train
 
 ROOT = Path(__file__).parent.parent
 TINY = ["model=plain_small", "data.count=24", "data.size=36", "data.batch_size=8", "model.channels=[4,8]"]
@@ -410,6 +411,30 @@ def test_a_training_that_diverged_is_told(tmp_path: Path, cache: Path, caplog: p
         (["loss=weighted_bce", "data.border_weight.sigma=wide"], "'sigma': 'wide'.*, but the loss wants"),
         (["trainer.check_val_every_n_epoch=0"], "check_val_every_n_epoch=0 must be a whole number of at least 1"),
         (["trainer.val_check_interval=9"], "val_check_interval"),
+        (["trainer.val_check_interval=0"], "trainer.val_check_interval=0 must be a number of batches, or a share"),
+        (["trainer.limit_train_batches=all"], "trainer.limit_train_batches=all must be a number of batches"),
+        (["trainer.gradient_clip_val=-1"], "trainer.gradient_clip_val=-1 must be at least 0"),
+        (["trainer.log_every_n_steps=few"], "trainer.log_every_n_steps=few must be a whole number of steps"),
+        (["trainer.fast_dev_run=maybe"], "trainer.fast_dev_run=maybe must be true, false or a number of batches"),
+        (["trainer.accelerator=tpu"], "^trainer: .*torch_xla"),
+        (["channels_last=maybe"], "channels_last=maybe must be true or false"),
+        (["data.channels=rgb"], "data.channels=rgb must be auto, or a whole number"),
+        (["model.in_channels=0"], "model.in_channels=0 must be a whole number of at least 1"),
+        (
+            ["callbacks=early_stopping", "callbacks.early_stopping.patience=long"],
+            "patience=long must be",
+        ),
+        (["optimizer.betas=[0.9]"], r"they have lr=.*, betas=\[0.9\]"),
+        (["scheduler.scheduler.final=two"], "final=two"),
+        (["loss.bce_weight=-1"], "loss.bce_weight=-1 must be a number of at least 0"),
+        (["loss=weighted_bce", "data.border_weight=5"], "data.border_weight=5, but the loss wants"),
+        (["augment=elastic", "augment.transforms.elastic.grid=0"], "grid=0 must be a whole number of points"),
+        (["augment=flip", "+augment.transforms.blur.p=1"], "augment.transforms.blur=.* must be a transform; its _tar"),
+        (["augment=flip", "+augment.transforms.blur._target_=albumentations.Blurr"], "transforms.blur: .*'Blurr'"),
+        (
+            ["augment=flip", "+augment.transforms.normal._target_=albumentations.Normalize"],
+            "augment.transforms make float32 of shape .* leave out what normalises",
+        ),
         (["trainer.max_time=5"], "trainer.max_time=5 must be DAYS:HOURS:MINUTES:SECONDS"),
         (["callbacks=early_stopping", "callbacks.early_stopping.monitor=val/f1"], "conditioned on metric `val/f1`"),
     ],

@@ -151,7 +151,8 @@ class SegmentationModule(L.LightningModule):
         steps = self.trainer.estimated_stepping_batches
         try:
             return self._optimizer_and_scheduler(steps)
-        except (TypeError, ValueError, ArithmeticError) as error:  # torch's own checks of rates, momenta and the like
+        # torch's own checks of rates, momenta and the like
+        except (TypeError, ValueError, ArithmeticError, LookupError) as error:
             makers = (self.make_optimizer, self.schedule and self.schedule["scheduler"])
             given = [f"{key}={value}" for maker in makers for key, value in getattr(maker, "keywords", {}).items()]
             raise UserError(f"optimizer or scheduler: {error}; they have {', '.join(given)}") from error

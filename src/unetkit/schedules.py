@@ -16,10 +16,12 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05, 
         final: Last rate, as a share of the optimiser's.
 
     Raises:
-        ValueError: If `warmup` is no such share.
+        ValueError: If `warmup` is no such share, or `final` is below 0.
     """
     if not 0 <= warmup < 1:
         raise ValueError(f"warmup={warmup} must be a share of the steps, at least 0 and below 1")
+    if final < 0:
+        raise ValueError(f"final={final} must be at least 0")
     rising = max(round(warmup * total_steps), 1)
 
     def factor(step: int) -> float:

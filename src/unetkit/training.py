@@ -1,20 +1,15 @@
 """train(cfg): from a composed configuration to a run directory. The one place that instantiates."""
 
 import logging
-import math
 import re
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
@@ -25,6 +20,7 @@ from torch import nn
 from unetkit import checkpoint, pictures
 from unetkit.callbacks import CollapseWarning, EpochSeed, Pictures, RunFigures, best_median_worst, predictor_of
 from unetkit.command_line import path_of
+from unetkit.configuration import check_values, choose_precision, library_mistakes
 from unetkit.curves import draw_curves
 from unetkit.data import Preprocessing, SegmentationDataModule
 from unetkit.errors import UserError, writable
@@ -59,7 +55,7 @@ def train(cfg: DictConfig) -> Summary:
     figures = RunFigures()
     run_dir = path_of("run_dir", cfg.run_dir)
     _quieten_lightning()
-    check_numbers(cfg)
+    check_values(cfg)
     resume_from = read_resumed(cfg)
     L.seed_everything(cfg.seed, verbose=False)
     with library_mistakes():
@@ -260,89 +256,6 @@ def fit(cfg: DictConfig, trainer: L.Trainer, module: SegmentationModule, data: S
         raise UserError(reason) from error
     finally:
         module.network._compiled_call_impl = None  # pictures are of other shapes, each of which would be compiled
-
-
-def choose_precision(precision: int | str, accelerator: str) -> str:
-    """What `precision` means here: 16 is 16-mixed on a GPU, and bf16-mixed on a CPU, which has no fast float16.
-
-    Raises:
-        UserError: If it is not 32, 16 or bf16-mixed.
-    """
-    wanted = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}.get(str(precision), str(precision))
-    if wanted not in ("32-true", "16-mixed", "bf16-mixed"):
-        raise UserError(f"trainer.precision={precision} must be 32, 16 (mixed with 32) or bf16-mixed")
-    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
-    if wanted == "16-mixed" and (accelerator == "cpu" or (accelerator == "auto" and not has_gpu)):
-        log.info("trainer.precision=%s on a CPU: bf16-mixed is used", precision)
-        return "bf16-mixed"
-    return wanted
-
-
-def check_numbers(cfg: DictConfig) -> None:
-    """Check what nothing else does before it is used.
-
-    Raises:
-        UserError: If a value is outside its range.
-    """
-    if not isinstance(cfg.seed, int) or not 0 <= cfg.seed < 2**32:
-        raise UserError(f"seed={cfg.seed} must be a whole number from 0 to 2**32 - 1")
-    if not isinstance(cfg.trainer.accumulate_grad_batches, int) or cfg.trainer.accumulate_grad_batches < 1:
-        raise UserError(f"trainer.accumulate_grad_batches={cfg.trainer.accumulate_grad_batches} must be at least 1")
-    modes = (False, True, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
-    if cfg.trainer.compile not in modes:
-        raise UserError(f"trainer.compile={cfg.trainer.compile} must be one of {', '.join(map(str, modes)).lower()}")
-    if cfg.trainer.compile in ("reduce-overhead", "max-autotune") and cfg.trainer.accumulate_grad_batches > 1:
-        raise UserError(
-            f"trainer.compile={cfg.trainer.compile} makes CUDA graphs, which lose gradients with "
-            f"trainer.accumulate_grad_batches={cfg.trainer.accumulate_grad_batches}; use max-autotune-no-cudagraphs"
-        )
-    every = cfg.trainer.check_val_every_n_epoch
-    if every is not None and not (isinstance(every, int) and every >= 1):
-        raise UserError(f"trainer.check_val_every_n_epoch={every} must be a whole number of at least 1")
-    if isinstance(cfg.trainer.max_time, int | float):
-        raise UserError(f"trainer.max_time={cfg.trainer.max_time} must be DAYS:HOURS:MINUTES:SECONDS, as 00:01:30:00")
-    for key in ("max_epochs", "max_steps"):
-        if not isinstance(cfg.trainer[key], int) and not (key == "max_epochs" and cfg.trainer[key] is None):
-            raise UserError(f"trainer.{key}={cfg.trainer[key]} must be a whole number; -1 is without end")
-    if not isinstance(cfg.deep_supervision, int | float) or not 0 <= cfg.deep_supervision < math.inf:
-        raise UserError(f"deep_supervision={cfg.deep_supervision} must be a weight of at least 0; 0 is off")
-    if cfg.model.get("spatial_dims", 2) != 2:
-        raise UserError(
-            f"model.spatial_dims={cfg.model.spatial_dims} is for volumes, but train.py reads images; take "
-            "model.spatial_dims=2, or train unetkit.models.UNet on volumes of your own as tests/test_unet_3d.py does"
-        )
-    if not isinstance(cfg.threshold, int | float) or not 0 <= cfg.threshold < 1:
-        raise UserError(f"threshold={cfg.threshold} must be a probability, at least 0 and below 1")
-
-
-@contextmanager
-def library_mistakes() -> Iterator[None]:
-    """Turn what libraries raise when a value of the configuration is wrong into a `UserError`."""
-    try:
-        yield
-    except InstantiationException as error:
-        if not isinstance(error.__cause__, ValueError | TypeError | MisconfigurationException):
-            raise
-        reason = " ".join(str(error.__cause__).split())  # pydantic's take several lines
-        unknown = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", reason)
-        place = re.search(r"full_key: (\S+)", str(error))
-        if unknown and place:
-            key = f"{place[1]}.{unknown[2]}"
-            reason = (
-                f"{key} is set, by the experiment perhaps, but {unknown[1]} has no such option; type ~{key} as well"
-            )
-        elif place and not isinstance(error.__cause__, UserError):
-            reason = typed(place[1]) + reason
-        raise UserError(reason) from error
-    except MisconfigurationException as error:
-        raise UserError(str(error)) from error
-
-
-def typed(key: str) -> str:
-    """What was typed for this key and those below it, to begin an error of a library with, which doesn't know them."""
-    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    found = [override for override in overrides if re.match(rf"\+*{re.escape(key)}[.=]", override)]
-    return f"{' '.join(found) or key}: "
 
 
 def _listed(group: DictConfig | None) -> list[Any]:

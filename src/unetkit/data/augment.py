@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from unetkit.errors import UserError, check
+
 Image = NDArray[np.uint8]
 
 
@@ -23,19 +25,35 @@ class Augmentation:
     Args:
         transforms: Transforms by name, applied in order.
         seed: Of the draws.
+
+    Raises:
+        UserError: If one is no transform.
     """
 
     def __init__(self, transforms: Mapping[str, A.BasicTransform], seed: int) -> None:
+        for name, transform in transforms.items():
+            is_one = isinstance(transform, A.BasicTransform | A.BaseCompose)
+            check(f"augment.transforms.{name}", transform, is_one, "a transform; its _target_ names the class")
         self.seed = seed
         self.compose = A.Compose(list(transforms.values())) if transforms else None
 
     def __call__(self, image: Image, mask: Image, epoch: int, index: int) -> tuple[Image, Image]:
-        """Augment an image (H, W, C) uint8 and its mask (H, W) or (H, W, K) of class indices; sizes stay."""
+        """Augment an image (H, W, C) uint8 and its mask (H, W) or (H, W, K) of class indices.
+
+        Raises:
+            UserError: If a transform made something else of the pixels, as one that normalises does.
+        """
         if self.compose is None:
             return image, mask
         self.compose.set_random_seed(derived_seed(self.seed, epoch, index))
         augmented = self.compose(image=np.ascontiguousarray(image), mask=np.ascontiguousarray(mask))
-        return augmented["image"], augmented["mask"]
+        changed, labels = augmented["image"], augmented["mask"]
+        if changed.dtype != np.uint8 or changed.ndim != image.ndim or changed.shape[:2] != labels.shape[:2]:
+            raise UserError(
+                f"augment.transforms make {changed.dtype} of shape {tuple(changed.shape)} of an image uint8 of shape "
+                f"{image.shape}; leave out what normalises or makes tensors, which is done after them"
+            )
+        return changed, labels
 
 
 def derived_seed(*numbers: int) -> int:
@@ -53,10 +71,16 @@ class GridElastic(A.DualTransform):  # type: ignore[misc]
         displacement_px: Root mean square of the displacement along each axis, over the pixels, in pixels.
         grid: Grid points along each axis.
         p: Probability.
+
+    Raises:
+        UserError: If a number is outside its range.
     """
 
     def __init__(self, displacement_px: float = 3.0, grid: int = 4, p: float = 1.0) -> None:
         super().__init__(p=p)
+        is_distance = isinstance(displacement_px, int | float) and displacement_px >= 0
+        check("displacement_px", displacement_px, is_distance, "a number of pixels, at least 0")
+        check("grid", grid, isinstance(grid, int) and grid >= 1, "a whole number of points, at least 1")
         self.displacement_px = displacement_px
         self.grid = grid
 

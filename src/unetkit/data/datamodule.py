@@ -183,7 +183,8 @@ class SegmentationDataModule(L.LightningDataModule):
         Raises:
             UserError: If `border_weight` is not given, or out of range.
         """
-        w0, sigma = ((self.border_weight or {}).get(key, 0) for key in ("w0", "sigma"))
+        given = self.border_weight if isinstance(self.border_weight, Mapping) else {}
+        w0, sigma = (given.get(key, 0) for key in ("w0", "sigma"))
         if not (isinstance(w0, int | float) and isinstance(sigma, int | float) and w0 >= 0 and sigma > 0):
             raise UserError(
                 f"data.border_weight={self.border_weight}, but the loss wants a weight map, of w0 at least 0 and "

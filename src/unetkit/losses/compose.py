@@ -16,6 +16,11 @@ def wants_weight(loss: nn.Module) -> bool:
     return bool(getattr(loss, "wants_weight", False))
 
 
+def is_weight(value: object) -> bool:
+    """Whether a value can be a factor of a loss: what is to grow has no place in a sum that is to fall."""
+    return isinstance(value, int | float) and value >= 0
+
+
 def apply_loss(loss: nn.Module, logits: Tensor, target: Tensor, valid: Tensor, weight: Tensor | None) -> Tensor:
     """A loss of logits (B, C, *), class indices, what counts and, if it wants them, weights (B, *)."""
     value: Tensor = loss(logits, target, valid, weight) if wants_weight(loss) else loss(logits, target, valid)
@@ -31,13 +36,13 @@ class DiceBCELoss(PerImageLoss):
         smooth: In pixels; more makes small masks count less.
 
     Raises:
-        UserError: If a factor is no number.
+        UserError: If a factor is no number of at least 0.
     """
 
     def __init__(self, dice_weight: float = 1.0, bce_weight: float = 1.0, smooth: float = 1.0) -> None:
         super().__init__()
-        check("loss.dice_weight", dice_weight, isinstance(dice_weight, int | float), "a number")
-        check("loss.bce_weight", bce_weight, isinstance(bce_weight, int | float), "a number")
+        check("loss.dice_weight", dice_weight, is_weight(dice_weight), "a number of at least 0")
+        check("loss.bce_weight", bce_weight, is_weight(bce_weight), "a number of at least 0")
         self.dice_weight = dice_weight
         self.bce_weight = bce_weight
         self.dice = DiceLoss(smooth)
@@ -57,7 +62,7 @@ class WeightedSum(nn.Module):
         weights: A factor for each of these names.
 
     Raises:
-        UserError: If the names differ, a weight is no number, or none is left.
+        UserError: If the names differ, a weight is no number of at least 0, or none is left.
     """
 
     def __init__(self, terms: Mapping[str, nn.Module], weights: Mapping[str, float]) -> None:
@@ -65,7 +70,7 @@ class WeightedSum(nn.Module):
         if terms.keys() != weights.keys():
             raise UserError(f"loss.weights={dict(weights)} must give one factor for each of {', '.join(terms)}")
         for name, weight in weights.items():
-            check(f"loss.weights.{name}", weight, isinstance(weight, int | float), "a number; 0 leaves it out")
+            check(f"loss.weights.{name}", weight, is_weight(weight), "a number of at least 0; 0 leaves it out")
         self.weights = {name: weight for name, weight in weights.items() if weight != 0}
         if not self.weights:
             raise UserError(f"all loss.weights are 0; set some, as in loss.weights.{next(iter(terms), 'dice')}=1")
