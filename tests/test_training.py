@@ -25,7 +25,7 @@ from unetkit.data.files import FileRef, read_image
 from unetkit.errors import UserError
 from unetkit.module import SegmentationModule
 from unetkit.records import Summary
-from unetkit.resuming import metrics_before
+from unetkit.resuming import metrics_before, next_epoch
 from unetkit.training import build_module, prepare_data, train
 
 ROOT = Path(__file__).parent.parent
@@ -125,10 +125,11 @@ def test_two_runs_are_equal(tmp_path: Path, cache: Path) -> None:
         [],
         ["callbacks=ema", "optimizer=sgd", "scheduler=onecycle"],
         ["scheduler=plateau", "scheduler.scheduler.patience=0", "scheduler.scheduler.factor=0.5"],
+        ["scheduler=plateau", "scheduler.scheduler.patience=0", "trainer.val_check_interval=0.7"],
         ["deep_supervision=0.4", "model.channels=[4,6,8]"],
         ["augment=strong", "data.num_workers=1"],
     ],
-    ids=["cosine", "onecycle and EMA", "plateau", "deep supervision", "workers"],
+    ids=["cosine", "onecycle and EMA", "plateau", "plateau, scored early", "deep supervision", "workers"],
 )
 def test_resuming_goes_on_exactly(tmp_path: Path, cache: Path, extra: list[str]) -> None:
     options = ["model.dropout=0.3", "trainer.max_epochs=4", *extra]
@@ -499,7 +500,7 @@ def test_a_checkpoint_of_another_network_or_a_finished_one_is_refused(tmp_path: 
     path = tmp_path / "a" / "checkpoints" / "last.ckpt"
     with pytest.raises(UserError, match=r"model\.channels"):
         run(tmp_path / "b", cache, f"checkpoint={path}", "model.channels=[4,6]", "trainer.max_epochs=9")
-    for change in ("optimizer=sgd", "scheduler=poly", "callbacks=ema", "seed=3"):
+    for change in ("optimizer=sgd", "optimizer.lr=0.1", "scheduler=poly", "callbacks=ema", "seed=3"):
         with pytest.raises(UserError, match="resume with the same"):
             run(tmp_path / "b", cache, f"checkpoint={path}", change, "trainer.max_epochs=9")
     with pytest.raises(UserError, match="has done 2 epochs"):
@@ -547,6 +548,23 @@ def test_a_plateau_is_told_each_score_once(tmp_path: Path, cache: Path) -> None:
         content = torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)
         seen.append(content["lr_schedulers"][0]["last_epoch"])
     assert seen == [1, 1]  # the second score is told after the checkpoint is saved
+
+
+def test_a_checkpoint_from_within_an_epoch_goes_on_and_says_so(
+    tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    best = (
+        "{_target_: lightning.pytorch.callbacks.ModelCheckpoint, monitor: val/iou, save_top_k: -1, filename: '{step}'}"
+    )
+    run(tmp_path / "whole", cache, f"+callbacks.every={best}", "trainer.val_check_interval=0.7", "trainer.max_epochs=2")
+    within = tmp_path / "whole" / "checkpoints" / "step=5.ckpt"  # of epochs of three batches
+    run(tmp_path / "stopped", cache, "trainer.max_epochs=2", "trainer.max_steps=2")
+    stopped = tmp_path / "stopped" / "checkpoints" / "last.ckpt"
+    for path, epoch, last in ((within, 1, 6), (stopped, 0, 5)):
+        assert next_epoch(torch.load(path, weights_only=True)) == 1
+        summary = run(tmp_path / f"from{epoch}", cache, "trainer.max_epochs=2", f"checkpoint='{path}'")
+        assert summary["steps"] == last
+        assert f"was saved within epoch {epoch}, after 2 of its batches" in caplog.text
 
 
 def test_the_best_before_is_named_where_a_run_goes_on_elsewhere(

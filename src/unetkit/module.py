@@ -198,10 +198,15 @@ class SegmentationModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store what a reader needs beside the weights."""
-        checkpoint["unetkit"] = self.artefact
+        checkpoint["unetkit"] = dict(self.artefact)
+        progress, trainer = self.trainer.fit_loop.epoch_loop.batch_progress, self.trainer
+        if not progress.is_last_batch and progress.current.ready < trainer.num_training_batches:
+            checkpoint["unetkit"]["batches_of_epoch"] = progress.current.ready
+            return
         monitor = self.schedule["monitor"] if self.schedule else None
-        if monitor in self.trainer.callback_metrics and self.scored_at == self.global_step:
-            checkpoint["unetkit"] = {**self.artefact, "monitored": self.trainer.callback_metrics[monitor].item()}
+        is_due = (self.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
+        if is_due and monitor in trainer.callback_metrics:
+            checkpoint["unetkit"]["monitored"] = trainer.callback_metrics[monitor].item()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Remember what a plateau schedule had still to see: Lightning saves before it steps such a schedule."""

@@ -33,15 +33,33 @@ def read_resumed(cfg: DictConfig) -> dict[str, Any] | None:
     content = checkpoint.read(cfg.checkpoint)
     if "loops" not in content:  # imported, or slim
         raise UserError(f"checkpoint={cfg.checkpoint} holds weights and no run to go on with; start with weights=")
-    epochs = int(content["epoch"]) + 1
+    epochs = next_epoch(content)
     is_over = cfg.trainer.max_epochs is not None and 0 <= cfg.trainer.max_epochs <= epochs
     if is_over and not lacks_records_only(cfg, content):
         raise UserError(
             f"checkpoint={cfg.checkpoint} has done {epochs} epochs already; ask for more with trainer.max_epochs"
         )
-    log.info("going on after epoch %d of %s", epochs - 1, cfg.checkpoint)
+    log.info("going on with epoch %d, from %s", epochs, cfg.checkpoint)
+    if "batches_of_epoch" in content["unetkit"]:
+        log.warning(
+            "%s was saved within epoch %d, after %d of its batches: it goes on, but the images that the rest of that "
+            "epoch would have shown are not all seen",
+            cfg.checkpoint,
+            content["epoch"],
+            content["unetkit"]["batches_of_epoch"],
+        )
     tell_best_so_far(cfg, content)
     return content
+
+
+def next_epoch(content: dict[str, Any]) -> int:
+    """The epoch, from 0, that a run goes on with: the one that a checkpoint was saved within, or the next.
+
+    Lightning ends the epoch in which `max_steps` or `max_time` stop a run, and goes on with the next.
+    """
+    epoch = int(content["epoch"])
+    is_ended = content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"] > epoch
+    return epoch if "batches_of_epoch" in content["unetkit"] and not is_ended else epoch + 1
 
 
 def tell_best_so_far(cfg: DictConfig, content: dict[str, Any]) -> None:
@@ -88,7 +106,8 @@ def check_resumable(cfg: DictConfig, content: dict[str, Any] | None, module: Seg
                     f"checkpoint={cfg.checkpoint} was trained on other images, or on another split of them; resume "
                     "with the same data and seed, or start anew with weights="
                 )
-            if then != now and key != ignored:
+            is_younger = part == "recipe" and "." in key and key not in stored[part]  # than the checkpoint
+            if then != now and key != ignored and not is_younger:
                 raise UserError(
                     f"checkpoint={cfg.checkpoint} was trained with {prefix}{key}: {then}, this run has {now}; "
                     "resume with the same model, optimizer, scheduler, callbacks, data and seed"

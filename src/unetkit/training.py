@@ -38,7 +38,14 @@ from unetkit.records import (
     summarise,
     write_records,
 )
-from unetkit.resuming import check_resumable, lacks_records_only, metrics_before, read_resumed, warn_of_known_images
+from unetkit.resuming import (
+    check_resumable,
+    lacks_records_only,
+    metrics_before,
+    next_epoch,
+    read_resumed,
+    warn_of_known_images,
+)
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +71,7 @@ def train(cfg: DictConfig) -> Summary:
         trainer = build_trainer(cfg, run_dir, figures)
     check_resumable(cfg, resume_from, module)
     if resume_from is not None:
-        data.first_epoch = int(resume_from["epoch"]) + 1
+        data.first_epoch = next_epoch(resume_from)
     if cfg.weights is not None and resume_from is None:
         new = checkpoint.load_weights(module.network, plain(cfg.model), cfg.weights)
         warn_of_known_images(cfg, data)
@@ -141,6 +148,8 @@ def build_module(
     recipe = {
         "optimizer": cfg.optimizer._target_,
         "scheduler": schedule["scheduler"] and cfg.scheduler.scheduler._target_,
+        # Kept with the optimiser's state, so that another value would have no effect.
+        **{f"optimizer.{key}": value for key, value in plain(cfg.optimizer).items() if not key.startswith("_")},
         "callbacks=ema": _is_chosen(cfg.callbacks.get("ema")),
         "data.split": data.split_digest,
         "deep_supervision": cfg.deep_supervision or None,  # as checkpoints from before it have
