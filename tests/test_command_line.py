@@ -38,8 +38,23 @@ def test_a_path_is_read_as_typed(name: str, tmp_path: Path) -> None:
     assert override.value() == str(tmp_path / name)
 
 
+@pytest.mark.parametrize("name", ["out=2", "Ergebnisse/für uns (neu)", "a (b", "it's"])
+def test_a_path_that_is_not_there_yet_is_read_as_typed(name: str, tmp_path: Path) -> None:
+    (argument,) = quoted_paths([f"output={tmp_path / name}"])
+    (override,) = OverridesParser.create().parse_overrides([argument])
+    assert override.value() == str(tmp_path / name)
+
+
 def test_all_else_stays(tmp_path: Path) -> None:
     arguments = ["-m", "model=unet_small,dumbnet", "a=[1,2]", f"b={tmp_path}", "checkpoint=runs/*/last.ckpt", "--help"]
+    arguments += [
+        "~loss.switch",
+        "+a.b={c: 1, d: [x, 'y']}",
+        "lr=range(1,3)",
+        "--config-dir=a (b",
+        "weights=${x}",
+        "((",
+    ]
     no_name = ",".join(f"runs/ablations-200/name-{i}" for i in range(300))  # of a file: it is too long for one
     arguments.append(f"runs=[{no_name}]")
     assert quoted_paths(arguments) == arguments

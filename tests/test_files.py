@@ -296,6 +296,14 @@ def test_tiffs_that_would_be_misread_are_refused(tag: int, value: int, bands: in
         read_image(FileRef(tmp_path / "a.tif"))
 
 
+def test_a_tiff_whose_zero_is_white_is_never_read_inverted(tmp_path: Path) -> None:
+    for name, pixels in (("deep.tif", GREY16), ("a.tif", GREY)):
+        Image.fromarray(pixels).save(tmp_path / name, tiffinfo={262: 0})
+    np.testing.assert_array_equal(read_image(FileRef(tmp_path / "a.tif")), GREY)
+    with pytest.raises(UserError, match=r"deep\.tif is a TIFF of 16 bits whose 0 is white; save it"):
+        read_image(FileRef(tmp_path / "deep.tif"))
+
+
 def test_a_tiff_of_grey_and_alpha_is_grey(tmp_path: Path) -> None:
     Image.fromarray(np.dstack([GREY, GREY]), "LA").save(tmp_path / "a.tif")
     np.testing.assert_array_equal(read_image(FileRef(tmp_path / "a.tif")), GREY)

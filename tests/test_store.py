@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from unetkit.data.store import ArrayStore, cached_arrays, cached_json
+from unetkit.data.store import ArrayStore, cached_arrays, cached_json, put_in_place
 from unetkit.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -118,3 +118,17 @@ def test_plain_data_is_made_once_for_each_key(tmp_path: Path) -> None:
     for path in tmp_path.iterdir():
         path.write_text("{broken")
     assert cached_json(tmp_path, ["a"], lambda: next(made), "probes") == 2
+
+
+def test_a_file_that_windows_holds_for_another_run_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Access is denied")
+
+    (tmp_path / "there").write_text("the same")
+    (tmp_path / "new").write_text("the same")
+    (tmp_path / "newer").write_text("the same")
+    monkeypatch.setattr(Path, "replace", refuse)
+    put_in_place(tmp_path / "new", tmp_path / "there")
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(PermissionError):
+        put_in_place(tmp_path / "newer", tmp_path / "nowhere")

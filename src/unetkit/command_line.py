@@ -6,6 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
 from unetkit.errors import UserError
 
 
@@ -24,9 +27,10 @@ def help_wanted(arguments: Sequence[str], about: str | None, keys: Path) -> None
 
 
 def quoted_paths(arguments: Sequence[str]) -> list[str]:
-    """The arguments, where a value that is a path is quoted if it has signs that mean something to Hydra.
+    """The arguments, where a value with signs that mean something to Hydra is quoted, if it is a path or means nothing.
 
-    So `checkpoint=runs/epoch=3-step=120.ckpt`, as Lightning calls its files, and `input=scans (2)` are read as typed.
+    So `checkpoint=runs/epoch=3-step=120.ckpt`, as Lightning calls its files, and `input=scans (2)` are read as typed,
+    and `output=Ergebnisse/für uns (neu)` before it is there.
     """
     return [_quoted(argument) for argument in arguments]
 
@@ -51,12 +55,21 @@ def short_path(path: str | Path) -> str:
 
 
 def _quoted(argument: str) -> str:
-    key, _, value = argument.partition("=")
-    if not re.search(r"[=,(){}\[\]:'\"\\#$%&*?!|<> ]", value) or not _is_there(value):
+    key, sign, value = argument.partition("=")
+    is_path = re.search(r"[=,(){}\[\]:'\"\\#$%&*?!|<> ]", value) and _is_there(value)
+    if not is_path and (not sign or argument.startswith("-") or _is_understood(argument)):
         return argument
     # Hydra reads a backslash as such, but for those right before a quote.
     escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + found[2].replace("'", "\\'"), value)
     return f"{key}='{escaped}'"
+
+
+def _is_understood(argument: str) -> bool:
+    try:
+        OverridesParser.create().parse_overrides([argument])
+    except HydraException:
+        return False
+    return True
 
 
 def _is_there(value: str) -> bool:

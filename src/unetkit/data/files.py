@@ -253,9 +253,9 @@ def _upright(image: Array, content: bytes) -> Array:
 
 
 def _check_tiff(content: bytes, name: str) -> None:
-    """Refuse the TIFFs that OpenCV reads wrongly without a word: bands that are no RGB, or not pixel by pixel.
+    """Refuse the TIFFs that OpenCV reads wrongly without a word: bands not as RGB, pixel by pixel; 0 as white.
 
-    What it reads well: RGB, with alpha or not; grey with alpha, of 8 bits; three bands of 32 bits.
+    What it reads well: RGB, with alpha or not; grey with alpha, of 8 bits; three bands of 32 bits; 8-bit 0 as white.
     """
     if content[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return
@@ -276,6 +276,8 @@ def _check_tiff(content: bytes, name: str) -> None:
             f"{name} is a TIFF of {samples} bands that are not stored as RGB, pixel by pixel; save it so, or as .npy "
             "of (H, W, C)"
         )
+    if photometric == 0 and bits > 8:
+        raise UserError(f"{name} is a TIFF of {bits} bits whose 0 is white; save it with 0 as black, or as .npy")
 
 
 def _known(refs: list[FileRef], suffixes: tuple[str, ...]) -> list[FileRef]:

@@ -116,8 +116,18 @@ def write_whole(path: Path, write: Callable[[BinaryIO], T]) -> T:
         try:
             with os.fdopen(handle, "wb") as file:
                 result = write(file)
-            Path(temporary).replace(path)
+            put_in_place(Path(temporary), path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
     return result
+
+
+def put_in_place(new: Path, path: Path) -> None:
+    """Rename `new` to `path`, or remove it where Windows refuses, as a run that was quicker maps the same content."""
+    try:
+        new.replace(path)
+    except PermissionError:
+        if not path.exists():
+            raise
+        new.unlink()
