@@ -194,6 +194,8 @@ def test_images_that_are_divided_already_are_refused(tmp_path: Path) -> None:
         ("trainer.devices=2", "trainer.devices=2 must be 1, or a list of one"),
         ("cross_validation.tta=flips", "cross_validation.tta=flips must be one of none, flip, d4"),
         ("cross_validation.bootstrap=many", "cross_validation.bootstrap=many must be a whole number of at least 100"),
+        ("trainer.fast_dev_run=true", "trainer.fast_dev_run=True must be false, as folds are scored by checkpoints"),
+        ("trainer.max_epochs=0", "trainer.max_epochs=0 must be 1 or more"),
         ("data.folds=five", "data.folds=five must be a whole number of at least 2"),
         ("checkpoint=last.ckpt", "checkpoint=last.ckpt is for train.py"),
         ("data.split=recreation", "data.split=recreation has no folds; use kfold, contiguous or mosaic"),

@@ -23,6 +23,7 @@ from unetkit.doctor import Diagnosis, Finding, Machine, Severity, contact_sheet,
 from unetkit.doctor.report import _choose
 from unetkit.errors import UserError
 from unetkit.models import activation_bytes
+from unetkit.training import prepare_data
 
 ROOT = Path(__file__).parent.parent
 Array = NDArray[Any]
@@ -238,6 +239,24 @@ def test_images_without_any_mask(tmp_path: Path) -> None:
     assert diagnosis.experiment is None
     assert "3 images" in report(diagnosis)
     assert contact_sheet(diagnosis).size
+
+
+def test_what_train_stops_at_is_never_said_to_run(tmp_path: Path) -> None:
+    images, masks = pairs(24)
+    save_pairs(tmp_path / "empty", images, {id: mask * 0 for id, mask in masks.items()})
+    assert the(diagnose(tmp_path / "empty", machine=CPU), "all masks are empty").severity == Severity.FAULT
+    save_pairs(tmp_path / "parts" / "train", images, masks)
+    (tmp_path / "parts" / "val" / "masks").mkdir(parents=True)
+    assert the(diagnose(tmp_path / "parts", machine=CPU), "val/masks is empty").severity == Severity.FAULT
+    for root, said in (
+        ("empty", "no mask of data=folder has a foreground pixel"),
+        ("parts", "val/images holds no image"),
+    ):
+        options = ["data=folder", f"data.root={tmp_path / root}", f"run_dir={tmp_path}", f"data.cache_dir={tmp_path}"]
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            cfg = compose("train", options)
+        with pytest.raises(UserError, match=said):
+            prepare_data(cfg)
 
 
 def test_a_wrong_folder_is_one_line(clean: Path, tmp_path: Path) -> None:

@@ -112,6 +112,7 @@ def test_a_written_split_reads_back(tmp_path: Path) -> None:
         ("id,split\n00000,train\nzzz,val\n", r"names 1 ids that are not in the data, such as zzz"),
         ("id,split\n00000,train\n00001,dev\n", r"holds the split 'dev'; train, val, test or unused are known"),
         ("id,split\n00000,train\n00001\n00002,dev\n", r"holds the split"),
+        ("id,split\n00000,train\n00001,val\n00000,val\n", r"can't be read as .*00000 stands there twice"),
         ("id,split\n00000,train\n", r"leaves no pair for val"),
         ("", r"leaves no pair for train"),
         (b"\xff\xfe\x00", r"can't be read as a CSV"),

@@ -120,6 +120,9 @@ def check_keys(cfg: DictConfig) -> None:
     devices = cfg.trainer.devices
     is_one = devices in (1, "1") or (isinstance(devices, ListConfig) and len(devices) == 1)
     check("trainer.devices", devices, is_one, "1, or a list of one: folds can be trained side by side, each on its own")
+    trial, epochs = cfg.trainer.fast_dev_run, cfg.trainer.max_epochs
+    check("trainer.fast_dev_run", trial, not trial, "false, as folds are scored by checkpoints, which it doesn't write")
+    check("trainer.max_epochs", epochs, epochs != 0, "1 or more, so that each fold has a checkpoint to score")
     if cfg.checkpoint is not None:
         raise UserError(
             f"checkpoint={cfg.checkpoint} is for train.py; here each fold goes on from its own, in hydra.run.dir=DIR"

@@ -117,9 +117,18 @@ def write_split(path: Path, ids: Sequence[str], split: Split) -> None:
 
 
 def read_split(path: Path) -> dict[str, str]:
-    """The side of each id, as `write_split` or a spreadsheet wrote them."""
+    """The side of each id, as `write_split` or a spreadsheet wrote them.
+
+    Raises:
+        OSError, KeyError, ValueError, csv.Error: If it is no such file, or an id stands there twice.
+    """
+    sides: dict[str, str] = {}
     with path.open(encoding="utf-8-sig", newline="") as file:
-        return {row["id"]: row["split"] or "" for row in csv.DictReader(file)}
+        for row in csv.DictReader(file):
+            if row["id"] in sides:
+                raise ValueError(f"{row['id']} stands there twice")
+            sides[row["id"]] = row["split"] or ""
+    return sides
 
 
 def _mark(validates: NDArray[np.bool_]) -> Split:

@@ -98,7 +98,7 @@ def check_amounts(coverage: dict[str, float], plan: MaskPlan) -> list[Finding]:
     shares = np.array(list(coverage.values()))
     if len(shares) and not shares.any():
         fix = "is the foreground 0 in the files? or were other values lost when the masks were saved?"
-        findings.append(Finding(Severity.WARNING, "all masks are empty: there is nothing to learn", fix))
+        findings.append(Finding(Severity.FAULT, "all masks are empty: there is nothing to learn", fix))
     elif len(shares) and (shares == 1).all():
         fix = "the background must have a value of its own, 0"
         findings.append(Finding(Severity.WARNING, "all masks are full: there is nothing to learn", fix))

@@ -156,6 +156,11 @@ def _loose(root: Path, masks: list[FileRef], findings: list[Finding]) -> Part:
 
 
 def _without_masks(place: Path, part: Part) -> Finding:
+    if MASK_FOLDERS[0] in _subfolders(place):
+        what = f"{place.name}/{MASK_FOLDERS[0]} is empty"
+        return Finding(
+            Severity.FAULT, what, f"put the masks there, or remove the folder: then {place.name} is left out"
+        )
     if part.images:
         fix = "it is left out of training and scores; scripts/predict.py takes it"
         return Finding(Severity.NOTE, f"{place.name} has {len(part.images):,} images, but no masks", fix)
