@@ -167,6 +167,17 @@ def test_resuming_into_the_same_directory_loses_no_row(tmp_path: Path, cache: Pa
     assert {row["epoch"] for row in rows(tmp_path) if row["val/iou"]} == {"2"}
 
 
+def test_an_interrupted_run_is_not_replaced(tmp_path: Path, cache: Path) -> None:
+    run(tmp_path, cache)
+    (tmp_path / "summary.json").unlink()  # which comes last
+    before = (tmp_path / "checkpoints" / "last.ckpt").read_bytes()
+    with pytest.raises(UserError, match=f"{tmp_path} holds a run that was interrupted; go on with it by checkpoint="):
+        run(tmp_path, cache)
+    assert (tmp_path / "checkpoints" / "last.ckpt").read_bytes() == before
+    run(tmp_path, cache, f"checkpoint={tmp_path}", "trainer.max_epochs=3")
+    run(tmp_path, cache)  # one that is done may be
+
+
 def test_the_records_of_a_run_that_goes_on_are_of_the_whole(tmp_path: Path, cache: Path) -> None:
     run(tmp_path, cache)
     path = tmp_path / "checkpoints" / "last.ckpt"

@@ -52,6 +52,20 @@ def read_resumed(cfg: DictConfig) -> dict[str, Any] | None:
     return content
 
 
+def check_nothing_is_lost(cfg: DictConfig, run_dir: Path) -> None:
+    """Check that a new run doesn't take the place of one that was interrupted.
+
+    Raises:
+        UserError: If it would.
+    """
+    left = run_dir / "checkpoints" / "last.ckpt"
+    if cfg.checkpoint is None and left.exists() and not (run_dir / "summary.json").exists():
+        raise UserError(
+            f"{run_dir} holds a run that was interrupted; go on with it by checkpoint={run_dir}, or give another place "
+            "with hydra.run.dir="
+        )
+
+
 def next_epoch(content: dict[str, Any]) -> int:
     """The epoch, from 0, that a run goes on with: the one that a checkpoint was saved within, or the next.
 

@@ -39,6 +39,7 @@ from unetkit.records import (
     write_records,
 )
 from unetkit.resuming import (
+    check_nothing_is_lost,
     check_resumable,
     lacks_records_only,
     metrics_before,
@@ -63,6 +64,7 @@ def train(cfg: DictConfig) -> Summary:
     run_dir = path_of("run_dir", cfg.run_dir)
     _quieten_lightning()
     check_values(cfg)
+    check_nothing_is_lost(cfg, run_dir)
     resume_from = read_resumed(cfg)
     L.seed_everything(cfg.seed, verbose=False)
     with library_mistakes():
