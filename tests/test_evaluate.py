@@ -260,7 +260,7 @@ def test_a_strangers_run_directory_runs_no_code(
     [
         ([], "checkpoint= is missing"),
         (["checkpoint=nowhere.ckpt"], "checkpoint=nowhere.ckpt does not exist"),
-        (["checkpoint=[{run},{run}]", "names=[a]"], "names=a must be 2 different names"),
+        (["checkpoint=[{run},{run}]", "names=[a,b]"], "last.ckpt twice; name each once"),
         (["checkpoint=[]"], "checkpoint=[] names no file"),
         (["checkpoint={run}", "seed=-1"], "seed=-1 must be a whole number of at least 0"),
         (["checkpoint={run}", "names=[1,2]"], "names=1,2 must be 1 different names"),

@@ -250,6 +250,12 @@ class TestAdvice:
             keys = {key: json.loads(value) for key, value in re.findall(r"data\.(\w+)=(\S+)", typed)}
         read(path, **keys)
 
+    def test_255_may_be_a_class_too(self, write_image: WriteImage, tmp_path: Path) -> None:
+        path = write_image(tmp_path / "m.png", filled(0, 7, 255))
+        with pytest.raises(UserError, match=r"void pixels, data\.mask_values=\[0,7,255\] if it is a class$"):
+            read(path)
+        read(path, mask_values=[0, 7, 255])
+
     def test_it_lists_what_all_masks_hold(self, write_image: WriteImage, tmp_path: Path) -> None:
         paths = [write_image(tmp_path / f"{i}.png", filled(0, i)) for i in (2, 1, 3)]
         with pytest.raises(UserError, match=r"2\.png holds the values 0, 2; .* set data\.num_classes=4$"):

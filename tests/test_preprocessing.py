@@ -92,21 +92,24 @@ def test_the_value_range_leaves_out_rare_pixels_and_rare_images() -> None:
     image: Array = np.linspace(0, 1000, 10_000).reshape(100, 100)
     image[0, 0], image[0, 1] = -1e9, 1e9
     outlying = [image - 1e6, image + 1e6]
-    low, high = find_value_range([probe(one) for one in [image] * 400 + outlying]) or (0, 0)
+    images = [image] * 400 + outlying
+    low, high = find_value_range([probe(one) for one in images], [""] * len(images)) or (0, 0)
     assert low == pytest.approx(1, abs=1)
     assert high == pytest.approx(999, abs=1)
 
 
 def test_the_value_range_of_8_bit_images_is_none() -> None:
-    assert find_value_range([probe(np.zeros((3, 3), np.uint8))]) is None
+    assert find_value_range([probe(np.zeros((3, 3), np.uint8))], ["a.png"]) is None
 
 
 def test_mixed_or_constant_images_are_refused() -> None:
     wide, narrow = probe(np.arange(9).reshape(3, 3).astype(np.uint16)), probe(np.zeros((3, 3), np.uint8))
-    with pytest.raises(UserError, match="mixes 8-bit images with 16-bit or float ones; convert"):
-        find_value_range([wide, narrow])
+    with pytest.raises(UserError, match=r"16-bit or float ones; b\.png is of the 1 that are 8-bit: convert them"):
+        find_value_range([wide, narrow, wide], ["a.png", "b.png", "c.png"])
+    with pytest.raises(UserError, match=r"16-bit or float ones; b\.png is of the 1 that are not 8-bit: convert them"):
+        find_value_range([narrow, wide, narrow], ["a.png", "b.png", "c.png"])
     with pytest.raises(UserError, match=r"single value 7\.0; are these the right files"):
-        find_value_range([probe(np.full((3, 3), 7, np.uint16))])
+        find_value_range([probe(np.full((3, 3), 7, np.uint16))], ["a.png"])
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -82,3 +83,10 @@ def _is_there(value: str) -> bool:
 def names_of(given: Sequence[object] | float) -> list[str]:
     """The names of `names=`, which may be a single one; Hydra reads digits as a number."""
     return [str(given)] if isinstance(given, str | int | float) else list(map(str, given))
+
+
+def check_each_once(key: str, files: Sequence[Path]) -> None:
+    """Raise a `UserError` that names the key, if a file comes twice."""
+    twice = [file for file, count in Counter(file.resolve() for file in files).items() if count > 1]
+    if twice:
+        raise UserError(f"{key}= names {twice[0]} twice; name each once")

@@ -150,8 +150,9 @@ class SegmentationDataModule(L.LightningDataModule):
         with np.errstate(invalid="ignore"):
             self.coverage = self.pixels[:, 1:].sum(1) / self.pixels.sum(1)
         self.split = self._split()
-        train = [self._probes[i] for i in self._indices("train")]
-        self._value_range = find_value_range(train)
+        indices = self._indices("train")
+        train = [self._probes[i] for i in indices]
+        self._value_range = find_value_range(train, [str(self.pairs[i].image) for i in indices])
         self.channels = self._agree("channels", max(p["channels"] for p in train))
         self.num_classes = self._agree("num_classes", self.mask_code.num_classes)
         self.class_names = class_names_of(self.given_names, max(self.num_classes, 2))

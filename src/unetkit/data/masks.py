@@ -234,7 +234,8 @@ def _advice(here: Sequence[int], found: Sequence[int], is_colour: bool, code: Ma
     void = "" if stated is None else f" data.ignore_index={_shown(stated, is_colour)}"
     classes = [value for value in found if value != stated]
     if not is_colour and stated is None and classes[-1] == 255 and len(classes) > 2:
-        classes, void = classes[:-1], " data.ignore_index=255 if 255 marks void pixels"
+        all_of_them = f"data.mask_values=[{_listed(classes, False)}] if it is a class"
+        classes, void = classes[:-1], f" data.ignore_index=255 if 255 marks void pixels, {all_of_them}"
     if not is_colour and code.values is None and len(classes) == 2 and classes[0] == 0 and classes[1] in BINARY_VALUES:
         typed = ""
     elif not is_colour and classes == list(range(len(classes))) and len(classes) > 2:

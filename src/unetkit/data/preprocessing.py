@@ -80,8 +80,12 @@ def probe(image: NDArray[Any]) -> dict[str, Any]:
     return {"shape": image.shape[:2], "channels": 1 if grey else image.shape[2], "range": wide}
 
 
-def find_value_range(probes: Sequence[dict[str, Any]]) -> tuple[float, float] | None:
+def find_value_range(probes: Sequence[dict[str, Any]], names: Sequence[str]) -> tuple[float, float] | None:
     """None if all images are 8-bit, else the range that 98 % of the images' 0.1 to 99.9 % quantiles lie in.
+
+    Args:
+        probes: Of the images.
+        names: Of their files.
 
     Raises:
         UserError: If 8-bit images are mixed with others, or all images hold a single value.
@@ -90,7 +94,12 @@ def find_value_range(probes: Sequence[dict[str, Any]]) -> tuple[float, float] | 
     if not wide:
         return None
     if len(wide) < len(probes):
-        raise UserError("data.root mixes 8-bit images with 16-bit or float ones; convert them to one kind")
+        are_few_wide = 2 * len(wide) < len(probes)
+        few = [name for name, p in zip(names, probes, strict=True) if (p["range"] is not None) == are_few_wide]
+        raise UserError(
+            f"data.root mixes 8-bit images with 16-bit or float ones; {few[0]} is of the {len(few)} that are "
+            f"{'not ' if are_few_wide else ''}8-bit: convert them to one kind"
+        )
     lows, highs = np.transpose(wide)
     low, high = float(np.quantile(lows, 0.01)), float(np.quantile(highs, 0.99))
     if low == high:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from unetkit import checkpoint
-from unetkit.command_line import names_of
+from unetkit.command_line import check_each_once, names_of
 from unetkit.data.splits import read_split
 from unetkit.errors import UserError
 from unetkit.inference import Predictor
@@ -59,9 +59,10 @@ def open_models(
         tta: Views whose predictions are averaged, as in `unetkit.load`.
 
     Raises:
-        UserError: If one can't be read, or names are too few, too many or alike.
+        UserError: If one can't be read or comes twice, or names are too few, too many or alike.
     """
     files = checkpoint.find(paths)
+    check_each_once("checkpoint", files)
     names = _names(files) if names is None else names_of(names)
     if len(names) != len(files) or len(set(names)) != len(names):
         raise UserError(f"names={','.join(names)} must be {len(files)} different names, one for each checkpoint")

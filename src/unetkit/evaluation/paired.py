@@ -2,7 +2,6 @@
 
 import csv
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unetkit.command_line import names_of, path_of
+from unetkit.command_line import check_each_once, names_of, path_of
 from unetkit.data.files import matching
 from unetkit.errors import UserError
 from unetkit.evaluation.bootstrap import Interval, drawn_means, interval, resamples, seed_resamples
@@ -148,9 +147,7 @@ def read_runs(given: object, names: Sequence[str] | None) -> list[Run]:
     """
     places = [given] if isinstance(given, str | int) else given if isinstance(given, Sequence) else []
     files = [scores_of(path) for place in places for path in matching(str(path_of("runs", place)))]
-    twice = [file for file, count in Counter(file.resolve() for file in files).items() if count > 1]
-    if twice:
-        raise UserError(f"runs= names {twice[0]} twice; name each run once")
+    check_each_once("runs", files)
     runs = [run for file in files for run in _read(file)]
     if names is None:
         names = [run.name for run in runs]
