@@ -8,7 +8,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "unetkit"
 LAYERS = (
     ("errors",),
-    ("command_line", "allocation"),
+    ("command_line", "configuration", "allocation"),
     ("models", "losses", "metrics", "schedules", "pictures", "curves", "data"),
     ("tiling",),
     ("module", "inference", "loggers", "results", "drawing", "doctor"),
@@ -19,8 +19,8 @@ LAYERS = (
     ("training",),
     ("cross_validation",),
 )
-LIGHTNING = {"data/datamodule", "module", "loggers", "callbacks", "records", "training"}
-HYDRA = {"training", "records", "resuming", "evaluation/images", "cross_validation"}
+LIGHTNING = {"configuration", "data/datamodule", "module", "loggers", "callbacks", "records", "training"}
+HYDRA = {"command_line", "configuration", "training", "records", "resuming", "evaluation/images", "cross_validation"}
 FILES = sorted(SOURCE.rglob("*.py"))
 
 
