@@ -403,6 +403,7 @@ def test_a_training_that_diverged_is_told(tmp_path: Path, cache: Path, caplog: p
         (["optimizer.lr=-1"], "Invalid learning rate: -1; they have lr=-1, betas="),
         (["optimizer.lr=high"], "lr=high"),
         (["loss.dice_weight=null"], "loss.dice_weight=None must be a number"),
+        (["loss=sum", "loss.weights=2"], "loss.weights=2 must give one factor for each of bce, "),
         (["loss=sum"], "all loss.weights are 0; set some, as in loss.weights.bce=1"),
         (["loss=dice", "loss.smooth=0"], "smooth=0"),
         (

@@ -67,8 +67,8 @@ class WeightedSum(nn.Module):
 
     def __init__(self, terms: Mapping[str, nn.Module], weights: Mapping[str, float]) -> None:
         super().__init__()
-        if terms.keys() != weights.keys():
-            raise UserError(f"loss.weights={dict(weights)} must give one factor for each of {', '.join(terms)}")
+        if not isinstance(weights, Mapping) or terms.keys() != weights.keys():
+            raise UserError(f"loss.weights={weights} must give one factor for each of {', '.join(terms)}")
         for name, weight in weights.items():
             check(f"loss.weights.{name}", weight, is_weight(weight), "a number of at least 0; 0 leaves it out")
         self.weights = {name: weight for name, weight in weights.items() if weight != 0}
