@@ -25,7 +25,7 @@ from unetkit.data.files import FileRef, read_image
 from unetkit.errors import UserError
 from unetkit.module import SegmentationModule
 from unetkit.records import Summary
-from unetkit.resuming import metrics_before, next_epoch
+from unetkit.resuming import lacks_records_only, metrics_before, next_epoch
 from unetkit.training import build_module, prepare_data, train
 
 ROOT = Path(__file__).parent.parent
@@ -577,6 +577,9 @@ def test_a_checkpoint_from_within_an_epoch_goes_on_and_says_so(
         summary = run(tmp_path / f"from{epoch}", cache, "trainer.max_epochs=2", f"checkpoint='{path}'")
         assert summary["steps"] == last
         assert f"was saved within epoch {epoch}, after 2 of its batches" in caplog.text
+    (tmp_path / "whole" / "summary.json").unlink()
+    in_place = config(tmp_path / "whole", cache, "trainer.max_epochs=2", f"checkpoint='{within}'")
+    assert not lacks_records_only(in_place, torch.load(within, weights_only=True))
 
 
 def test_the_best_before_is_named_where_a_run_goes_on_elsewhere(

@@ -91,7 +91,7 @@ def tell_best_so_far(cfg: DictConfig, content: dict[str, Any]) -> None:
 
 def lacks_records_only(cfg: DictConfig, content: dict[str, Any]) -> bool:
     """Whether a run that goes on in its own directory was interrupted after its last epoch, before `summary.json`."""
-    has_all_epochs = bool(cfg.trainer.max_epochs == int(content["epoch"]) + 1)
+    has_all_epochs = bool(cfg.trainer.max_epochs == next_epoch(content))
     return is_in_its_own_directory(cfg) and has_all_epochs and not (Path(cfg.run_dir) / "summary.json").exists()
 
 
