@@ -6,7 +6,7 @@ import hydra
 from omegaconf import DictConfig
 
 from unetkit.allocation import keep_freed_memory
-from unetkit.command_line import quoted_paths
+from unetkit.command_line import start
 from unetkit.errors import UserError
 
 mistakes: list[UserError] = []
@@ -28,6 +28,5 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    sys.argv = quoted_paths(sys.argv)
-    main()
+    start(main)
     sys.exit(1 if mistakes else 0)

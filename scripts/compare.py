@@ -1,13 +1,12 @@
 """Paired differences of runs, image by image: `python scripts/compare.py runs=[BASELINE,OTHER]`."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
 from omegaconf import DictConfig
 
-from unetkit.command_line import help_wanted, path_of, quoted_paths
+from unetkit.command_line import path_of, start
 from unetkit.errors import UserError, mistakes_in_one_line, writable
 
 if TYPE_CHECKING:
@@ -54,6 +53,4 @@ def compare(cfg: DictConfig) -> "Comparison":
 
 
 if __name__ == "__main__":
-    help_wanted(sys.argv, __doc__, Path(__file__).parent.parent / "conf" / "compare.yaml")
-    sys.argv = quoted_paths(sys.argv)
-    main()
+    start(main, __doc__, Path(__file__).parent.parent / "conf" / "compare.yaml")

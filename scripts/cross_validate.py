@@ -1,12 +1,10 @@
 """All folds of a recipe: `python scripts/cross_validate.py experiment=tgs_small data.root=DIR`."""
 
-import sys
-
 import hydra
 from omegaconf import DictConfig
 
 from unetkit.allocation import keep_freed_memory
-from unetkit.command_line import quoted_paths
+from unetkit.command_line import start
 from unetkit.errors import mistakes_in_one_line
 
 
@@ -21,5 +19,4 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    sys.argv = quoted_paths(sys.argv)
-    main()
+    start(main)

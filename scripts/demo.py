@@ -10,7 +10,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, ListConfig
 
-from unetkit.command_line import help_wanted, quoted_paths
+from unetkit.command_line import start
 from unetkit.errors import UserError, mistakes_in_one_line
 
 
@@ -55,6 +55,4 @@ def serve(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    help_wanted(sys.argv, __doc__, Path(__file__).parent.parent / "conf" / "demo.yaml")
-    sys.argv = quoted_paths(sys.argv)
-    main()
+    start(main, __doc__, Path(__file__).parent.parent / "conf" / "demo.yaml")

@@ -7,7 +7,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from unetkit.command_line import help_wanted, path_of, quoted_paths
+from unetkit.command_line import path_of, start
 from unetkit.errors import mistakes_in_one_line, writable
 
 
@@ -43,6 +43,4 @@ def examine(cfg: DictConfig) -> int:
 
 
 if __name__ == "__main__":
-    help_wanted(sys.argv, __doc__, Path(__file__).parent.parent / "conf" / "doctor.yaml")
-    sys.argv = quoted_paths(sys.argv)
-    main()
+    start(main, __doc__, Path(__file__).parent.parent / "conf" / "doctor.yaml")

@@ -1,6 +1,5 @@
 """Any of our networks as the classic U: `python scripts/draw.py model=unet_paper size=572 output=unet_paper.svg`."""
 
-import sys
 from pathlib import Path
 
 import hydra
@@ -9,7 +8,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from unetkit.command_line import help_wanted, path_of, quoted_paths
+from unetkit.command_line import path_of, start
 from unetkit.errors import UserError, mistakes_in_one_line, writable
 
 
@@ -34,6 +33,4 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    help_wanted(sys.argv, __doc__, Path(__file__).parent.parent / "conf" / "draw.yaml")
-    sys.argv = quoted_paths(sys.argv)
-    main()
+    start(main, __doc__, Path(__file__).parent.parent / "conf" / "draw.yaml")

@@ -1,13 +1,12 @@
 """Scores, figures and a report: `python scripts/evaluate.py checkpoint=runs/.../last.ckpt`, or `checkpoint=[A,B]`."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
 from omegaconf import DictConfig
 
-from unetkit.command_line import help_wanted, path_of, quoted_paths
+from unetkit.command_line import path_of, start
 from unetkit.errors import UserError, mistakes_in_one_line
 
 if TYPE_CHECKING:
@@ -49,6 +48,4 @@ def evaluate(cfg: DictConfig) -> "Summary":
 
 
 if __name__ == "__main__":
-    help_wanted(sys.argv, __doc__, Path(__file__).parent.parent / "conf" / "evaluate.yaml")
-    sys.argv = quoted_paths(sys.argv)
-    main()
+    start(main, __doc__, Path(__file__).parent.parent / "conf" / "evaluate.yaml")

@@ -1,12 +1,11 @@
 """A network for other programs, or a slim checkpoint: `python scripts/export.py checkpoint=RUN output=model.onnx`."""
 
-import sys
 from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
 
-from unetkit.command_line import help_wanted, path_of, quoted_paths
+from unetkit.command_line import path_of, start
 from unetkit.errors import UserError, check, mistakes_in_one_line, writable
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "checkpoint": ".ckpt"}
@@ -81,6 +80,4 @@ def write_checkpoint(cfg: DictConfig, file: Path) -> None:
 
 
 if __name__ == "__main__":
-    help_wanted(sys.argv, __doc__, Path(__file__).parent.parent / "conf" / "export.yaml")
-    sys.argv = quoted_paths(sys.argv)
-    main()
+    start(main, __doc__, Path(__file__).parent.parent / "conf" / "export.yaml")

@@ -1,12 +1,11 @@
 """Other projects' weights: `python scripts/import_checkpoint.py checkpoint=THEIRS.pth output=OURS.ckpt`."""
 
-import sys
 from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
 
-from unetkit.command_line import help_wanted, path_of, quoted_paths
+from unetkit.command_line import path_of, start
 from unetkit.errors import UserError, mistakes_in_one_line
 
 
@@ -38,6 +37,4 @@ def convert(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    help_wanted(sys.argv, __doc__, Path(__file__).parent.parent / "conf" / "import_checkpoint.yaml")
-    sys.argv = quoted_paths(sys.argv)
-    main()
+    start(main, __doc__, Path(__file__).parent.parent / "conf" / "import_checkpoint.yaml")

@@ -9,7 +9,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from unetkit.command_line import help_wanted, path_of, quoted_paths
+from unetkit.command_line import path_of, start
 from unetkit.errors import UserError, mistakes_in_one_line
 
 COMPETITION = "tgs-salt-identification-challenge"
@@ -65,6 +65,4 @@ def check(output: Path) -> int:
 
 
 if __name__ == "__main__":
-    help_wanted(sys.argv, __doc__, Path(__file__).parent.parent / "conf" / "prepare_tgs.yaml")
-    sys.argv = quoted_paths(sys.argv)
-    main()
+    start(main, __doc__, Path(__file__).parent.parent / "conf" / "prepare_tgs.yaml")

@@ -94,3 +94,25 @@ def test_help_says_what_a_script_does_and_what_its_keys_mean(name: str) -> None:
     assert "override" not in done.stdout
     assert "  # " in done.stdout
     assert ": null" in done.stdout or ": 127.0.0.1" in done.stdout or ": 1" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("trainer.max_epoch=3", "trainer.max_epoch is no key; did you mean trainer.max_epochs or "),
+        ("lr=0.1", "lr is no key; did you mean optimizer.lr?"),
+        ("epochs=3", "epochs is no key; did you mean trainer.min_epochs or trainer.max_epochs?"),
+        ("xyzzy=1", "xyzzy is no key; --help lists them."),
+        ("model=unet_smal", "model=unet_smal is not there; it may be unet_small, "),
+        ("trainer.precision", "trainer.precision can't be read; write KEY=VALUE"),
+        ("~foo", "'foo' does not exist"),
+        ("hydra.run.dir=train.py/run", "hydra.run.dir can't be written"),
+    ],
+)
+def test_a_mistake_in_what_is_typed_is_one_line(typed: str, told: str) -> None:
+    done = subprocess.run([sys.executable, "train.py", typed], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert told in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not done.stdout

@@ -98,8 +98,6 @@ def test_a_training_that_is_stopped_says_what_it_leaves(script: str, tmp_path: P
         (["train.py", "data=tgs_salt", "data.root=/nowhere"], "error: data.root=/nowhere does not exist"),
         (["train.py", "model.padding=same", *TINY], "error: model.padding=same must be one of"),
         (["train.py", "augment.zoom=null", *TINY], "error: augment.zoom=null: object of type 'NoneType' has no len()"),
-        (["train.py", "model=unet_tiny"], "Could not find 'model/unet_tiny'"),
-        (["train.py", "trainer.epochs=3"], "Key 'epochs' is not in struct"),
         (["scripts/predict.py"], "error: checkpoint= is missing"),
         (["scripts/predict.py", "checkpoint=x.ckpt", "input=."], "error: checkpoint=x.ckpt does not exist"),
         (["scripts/prepare_tgs.py", "output=/proc/none"], "error: "),

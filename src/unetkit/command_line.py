@@ -4,27 +4,43 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from difflib import get_close_matches
+from inspect import unwrap
 from pathlib import Path
+from traceback import walk_tb
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from unetkit.errors import UserError
 
 
-def help_wanted(arguments: Sequence[str], about: str | None, keys: Path) -> None:
-    """Where `--help` or `-h` was typed to a script, print what it does and its keys as its YAML explains them, and end.
+def start(main: Callable[[], object], about: str | None = None, keys: Path | None = None) -> None:
+    """Run a Hydra program on what was typed, and tell a mistake in it in a line that names the key and what it may be.
 
     Args:
-        arguments: What was typed.
-        about: The script's docstring.
-        keys: The YAML; its first lines, up to an empty one, are for Hydra.
+        main: What `hydra.main` made.
+        about: The program's docstring.
+        keys: Its YAML, whose first lines, up to an empty one, are for Hydra: for `--help` or `-h` what the program does
+            and these keys are shown; if left out, what Hydra shows.
     """
-    if {"--help", "-h"} & set(arguments):
+    if keys and {"--help", "-h"} & set(sys.argv):
         _, _, explained = keys.read_text(encoding="utf-8").partition("\n\n")
         sys.stdout.write(f"{about}\n\n{explained}")
-        sys.exit()
+        return
+    sys.argv = quoted_paths(sys.argv)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra writes what it finds itself, and ends
+    try:
+        main()
+    except HydraException as error:
+        sys.exit(f"error: {_in_one_line(error)}")
+    except OSError as error:
+        if unwrap(main).__code__ in {frame.f_code for frame, _ in walk_tb(error.__traceback__)}:
+            raise
+        sys.exit(f"error: hydra.run.dir can't be written ({error}); give another")
 
 
 def quoted_paths(arguments: Sequence[str]) -> list[str]:
@@ -78,6 +94,41 @@ def _is_there(value: str) -> bool:
         return Path(value).expanduser().exists()
     except OSError:  # a list may be longer than any name of a file
         return False
+
+
+def _in_one_line(error: HydraException) -> str:
+    reason = error.__cause__
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        options = list(error.options or [])
+        options = list(dict.fromkeys(get_close_matches(name, options) + options))
+        return f"{group}={name} is not there; it may be {', '.join(options)}"
+    if isinstance(reason, ConfigAttributeError | ConfigKeyError) and reason.full_key and reason.parent_node is not None:
+        known = list(_dotted(OmegaConf.to_container(reason.parent_node._get_root(), resolve=False)))
+        closest = _closest(reason.full_key, known)
+        meant = f"did you mean {' or '.join(closest)}?" if closest else "--help lists them."
+        return f"{reason.full_key} is no key; {meant} A new one takes a + before it"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override} can't be read; write KEY=VALUE, as in trainer.max_epochs=20"
+    return str(error)
+
+
+def _dotted(node: object, before: str = "") -> Iterator[str]:
+    """The keys of nested mappings, but for Hydra's own, as they are typed."""
+    if isinstance(node, dict):
+        for name, value in node.items():
+            if before or name != "hydra":
+                yield f"{before}{name}"
+                yield from _dotted(value, f"{before}{name}.")
+
+
+def _closest(key: str, known: Sequence[str]) -> list[str]:
+    """Up to two keys that are alike as a whole, or else in what follows the last dot."""
+    ends = get_close_matches(key.rpartition(".")[2], [name.rpartition(".")[2] for name in known], 2)
+    return (
+        get_close_matches(key, known, 2)
+        or list(dict.fromkeys(name for end in ends for name in known if name.rpartition(".")[2] == end))[:2]
+    )
 
 
 def names_of(given: Sequence[object] | float) -> list[str]:
