@@ -11,7 +11,7 @@ from pathlib import Path
 from traceback import walk_tb
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
@@ -35,6 +35,8 @@ def start(main: Callable[[], object], about: str | None = None, keys: Path | Non
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra writes what it finds itself, and ends
     try:
         main()
+    except InstantiationException:  # ours to mend
+        raise
     except HydraException as error:
         sys.exit(f"error: {_in_one_line(error)}")
     except OSError as error:

@@ -1,0 +1,162 @@
+"""augment: elastic deformations of pairs of image and mask, each as its library takes them, all about as far."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import albumentations as A
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.answers import Answer, Row
+from benchmarks.contenders import peer
+from benchmarks.measuring import paired
+from unetkit.data import DeviceAugmentation
+from unetkit.errors import UserError
+
+Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+Deform = Callable[[], tuple[Any, Any]]  # images and masks, as the library gives them
+EPOCH = 2560  # images, as of a fold of TGS Salt
+SAW, SLOPE = 40, 6  # a sawtooth by which displacements are measured: its length in pixels, and its rise of a pixel
+
+
+def augment(rounds: int, device: torch.device, sizes: list[int], count: int) -> Answer:
+    """Pairs per second of elastic deformations whose displacement has the root mean square of albumentations'."""
+    rows: list[Row] = []
+    sentences = []
+    for size in sizes:
+        images = np.random.default_rng(0).integers(0, 256, (count, size, size), np.uint8)
+        masks = (images > 127).astype(np.uint8)
+        strengths, missing = equal_strengths(size, device)
+        runs = {name: DEFORMERS[name][0](images, masks, strength, device) for name, strength in strengths.items()}
+        for run in runs.values():
+            check_pairs(*run(), (count, size, size))
+        for name, result in paired(runs, rounds, device, count).items():
+            row = {"size": size, "library": name, "batch": count, "ms/pair": 1000 * result["seconds"] / count}
+            pixels = displacement_px(name, strengths[name], size, device)
+            rows.append({**row, "RMS, px": pixels, **result})
+        sentences += missing
+    return rows, sorted(set(sentences))
+
+
+def equal_strengths(size: int, device: torch.device) -> tuple[dict[str, float], list[str]]:
+    """What to ask each library for, so that all displace as far as albumentations with alpha 120 and sigma 6."""
+    wanted = displacement_px("albumentations ElasticTransform", ALBUMENTATIONS_ALPHA, size, device)
+    strengths, missing = {}, []
+    for name, (_, strength) in DEFORMERS.items():
+        try:
+            closer = strength * wanted / displacement_px(name, strength, size, device)
+            strengths[name] = closer * wanted / displacement_px(name, closer, size, device)
+        except UserError as error:
+            missing.append(f"left out: {name}, {error}")
+    return strengths, missing
+
+
+def displacement_px(name: str, strength: float, size: int, device: torch.device, draws: int = 64) -> float:
+    """Root mean square of the displacement along x, by what becomes of a sawtooth."""
+    columns = np.arange(size)
+    saw = np.broadcast_to((SLOPE * (columns % SAW)).astype(np.uint8), (draws, size, size))
+    images, _ = DEFORMERS[name][0](np.ascontiguousarray(saw), np.zeros_like(saw), strength, device)()
+    away = np.abs(columns % SAW - SAW / 2) < SAW / 5  # from its edges
+    inside = np.abs(columns - size / 2) < size / 2 - SAW / 4
+    moved = as_array(images).reshape(saw.shape).astype(np.float64) - saw
+    return float(np.sqrt(np.square(moved[:, inside][:, :, inside & away] / SLOPE).mean()))
+
+
+def as_array(batch: Any) -> np.ndarray[Any, Any]:
+    """A batch, or a list of single images, on the CPU."""
+    return np.stack([np.asarray(torch.as_tensor(image).cpu()) for image in batch])
+
+
+def check_pairs(images: Any, masks: Any, shape: tuple[int, ...]) -> None:
+    """Whether these are images of that shape, and masks of nothing but 0 and 1."""
+    found = as_array(images), as_array(masks)
+    if any(x.size != np.prod(shape) for x in found) or not set(np.unique(found[1])) <= {0, 1}:
+        raise RuntimeError(f"{[x.shape for x in found]} are not pairs of images and binary masks of {shape}")
+
+
+def our_deformation(images: Bytes, masks: Bytes, strength: float, device: torch.device) -> Deform:
+    """unetkit's, of whole batches; what is drawn for them on the CPU, a table for an epoch, is included."""
+    augmentation = DeviceAugmentation(0, flip=0, displacement_px=strength, elastic_p=1)
+    pixels, classes = (torch.from_numpy(x)[:, None].to(device) for x in (images, masks))
+    starts, indices = itertools.count(step=len(images)), np.arange(len(images))
+
+    def deform() -> tuple[Tensor, Tensor]:
+        epoch, first = divmod(next(starts), EPOCH)
+        draws = augmentation.draw(epoch, first + indices, *images.shape[1:])
+        return augmentation.apply(pixels, classes, *(x.to(device, non_blocking=True) for x in draws))
+
+    return deform
+
+
+def albumentations_deformation(images: Bytes, masks: Bytes, strength: float, device: torch.device) -> Deform:
+    """Its ElasticTransform with sigma 6, and mirrored borders, pair by pair."""
+    transform = A.Compose([A.ElasticTransform(alpha=strength, sigma=6, border_mode=cv2.BORDER_REFLECT_101, p=1)])
+
+    def deform() -> tuple[list[Bytes], list[Bytes]]:
+        pairs = [transform(image=image, mask=mask) for image, mask in zip(images, masks, strict=True)]
+        return [pair["image"] for pair in pairs], [pair["mask"] for pair in pairs]
+
+    return deform
+
+
+def elasticdeform_deformation(images: Bytes, masks: Bytes, strength: float, device: torch.device) -> Deform:
+    """Its deform_random_grid with 3x3 points, linear for images and nearest for masks, pair by pair."""
+    library = peer("elasticdeform")
+
+    def deform() -> tuple[list[Bytes], list[Bytes]]:
+        pairs = [
+            library.deform_random_grid([image, mask], strength, 3, order=[1, 0], mode="mirror")
+            for image, mask in zip(images, masks, strict=True)
+        ]
+        return [image for image, _ in pairs], [mask for _, mask in pairs]
+
+    return deform
+
+
+def monai_deformation(images: Bytes, masks: Bytes, strength: float, device: torch.device) -> Deform:
+    """MONAI's Rand2DElasticd with about four points a side, pair by pair."""
+    transform = peer("monai.transforms").Rand2DElasticd(
+        keys=("image", "mask"),
+        spacing=images.shape[1] // 4,
+        magnitude_range=(strength, strength),
+        prob=1.0,
+        mode=("bilinear", "nearest"),
+        padding_mode="reflection",
+        device=device,
+    )
+    pixels, classes = (torch.from_numpy(x).float()[:, None].to(device) for x in (images, masks))
+
+    def deform() -> tuple[list[Tensor], list[Tensor]]:
+        pairs = [transform({"image": image, "mask": mask}) for image, mask in zip(pixels, classes, strict=True)]
+        return [pair["image"] for pair in pairs], [pair["mask"] for pair in pairs]
+
+    return deform
+
+
+def kornia_deformation(images: Bytes, masks: Bytes, strength: float, device: torch.device) -> Deform:
+    """Kornia's RandomElasticTransform, of whole batches."""
+    library = peer("kornia.augmentation")
+    elastic = library.RandomElasticTransform(
+        alpha=(strength, strength), align_corners=True, padding_mode="reflection", p=1.0
+    )
+    transform = library.AugmentationSequential(elastic, data_keys=["input", "mask"])
+    pixels, classes = (torch.from_numpy(x).float()[:, None].to(device) for x in (images, masks))
+
+    def deform() -> tuple[Tensor, Tensor]:
+        moved, mask = transform(pixels, classes)
+        return moved, mask
+
+    return deform
+
+
+ALBUMENTATIONS_ALPHA = 120.0
+DEFORMERS: dict[str, tuple[Callable[..., Deform], float]] = {  # with a strength to begin with
+    "unetkit DeviceAugmentation": (our_deformation, 2.0),
+    "albumentations ElasticTransform": (albumentations_deformation, ALBUMENTATIONS_ALPHA),
+    "elasticdeform": (elasticdeform_deformation, 2.0),
+    "MONAI Rand2DElastic": (monai_deformation, 0.2),
+    "kornia RandomElasticTransform": (kornia_deformation, 1.0),
+}
