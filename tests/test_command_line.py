@@ -104,6 +104,8 @@ def test_help_says_what_a_script_does_and_what_its_keys_mean(name: str) -> None:
         ("epochs=3", "epochs is no key; did you mean trainer.min_epochs or trainer.max_epochs?"),
         ("xyzzy=1", "xyzzy is no key; --help lists them."),
         ("model=unet_smal", "model=unet_smal is not there; it may be unet_small, "),
+        ("callbacks=[ema,erly]", "callbacks=erly is not there; --help lists what is"),
+        ("hydra.sweep.dirr=x", "hydra.sweep.dirr is no key; did you mean hydra.sweep.dir or "),
         ("trainer.precision", "trainer.precision can't be read; write KEY=VALUE"),
         ("~foo", "'foo' does not exist"),
         ("hydra.run.dir=train.py/run", "hydra.run.dir can't be written"),

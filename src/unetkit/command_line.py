@@ -104,24 +104,25 @@ def _in_one_line(error: HydraException) -> str:
         group, _, name = error.missing_cfg_file.rpartition("/")
         options = list(error.options or [])
         options = list(dict.fromkeys(get_close_matches(name, options) + options))
-        return f"{group}={name} is not there; it may be {', '.join(options)}"
+        known = f"it may be {', '.join(options)}" if options else "--help lists what is"  # as of one in a list
+        return f"{group or '--config-name'}={name} is not there; {known}"
     if isinstance(reason, ConfigAttributeError | ConfigKeyError) and reason.full_key and reason.parent_node is not None:
-        known = list(_dotted(OmegaConf.to_container(reason.parent_node._get_root(), resolve=False)))
-        closest = _closest(reason.full_key, known)
+        keys = _dotted(OmegaConf.to_container(reason.parent_node._get_root(), resolve=False))
+        is_hydras = reason.full_key.startswith("hydra.")
+        closest = _closest(reason.full_key, [key for key in keys if key.startswith("hydra.") == is_hydras])
         meant = f"did you mean {' or '.join(closest)}?" if closest else "--help lists them."
         return f"{reason.full_key} is no key; {meant} A new one takes a + before it"
     if isinstance(error, OverrideParseException):
-        return f"{error.override} can't be read; write KEY=VALUE, as in trainer.max_epochs=20"
+        return f"{error.override} can't be read; write KEY=VALUE, and 'KEY=A B' where there is a space"
     return str(error)
 
 
 def _dotted(node: object, before: str = "") -> Iterator[str]:
-    """The keys of nested mappings, but for Hydra's own, as they are typed."""
+    """The keys of nested mappings, as they are typed."""
     if isinstance(node, dict):
         for name, value in node.items():
-            if before or name != "hydra":
-                yield f"{before}{name}"
-                yield from _dotted(value, f"{before}{name}.")
+            yield f"{before}{name}"
+            yield from _dotted(value, f"{before}{name}.")
 
 
 def _closest(key: str, known: Sequence[str]) -> list[str]:
