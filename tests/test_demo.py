@@ -205,13 +205,13 @@ class Demo:
     def reload(self) -> None:
         """Begin anew, with the results of the first example."""
         self.page.reload()
-        self.page.locator("img.overlay").nth(1).wait_for(timeout=60_000)
+        self.page.locator("img.overlay").nth(1).wait_for()
 
     def upload(self, path: Path) -> None:
         self.page.locator("input[type=file]").set_input_files(path)
 
     def wait_for(self, text: str) -> None:
-        self.page.get_by_text(text).first.wait_for(timeout=60_000)
+        self.page.get_by_text(text).first.wait_for()
 
 
 @pytest.fixture(scope="module")
@@ -229,12 +229,13 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page()
+        page.set_default_timeout(180_000)  # ms; a machine may be busy
         it = Demo(url, checkpoints, page)
         page.on("request", lambda request: it.requests.append(request.url))
         page.on("pageerror", lambda error: it.errors.append(str(error)))
         page.on("console", lambda said: it.errors.append(said.text) if said.type == "error" else None)
         page.goto(url)
-        page.locator("img.overlay").nth(1).wait_for(timeout=60_000)
+        page.locator("img.overlay").nth(1).wait_for()
         yield it
         browser.close()
     process.send_signal(signal.SIGINT)
@@ -283,7 +284,7 @@ def test_an_example_and_the_threshold(demo: Demo) -> None:
 def test_the_downloaded_masks_are_those_of_the_predictors(demo: Demo, tmp_path: Path, write_image: WriteImage) -> None:
     demo.reload()
     demo.upload(write_image(tmp_path / "mine.png", SECTION))
-    demo.page.get_by_text("mine.png").nth(1).wait_for(timeout=60_000)
+    demo.page.get_by_text("mine.png").nth(1).wait_for()
     for index, scale in ((0, 255), (1, 1)):
         with demo.page.expect_download() as download:
             demo.page.locator("a.download").nth(index).click()
