@@ -1,4 +1,4 @@
-"""What is typed: made safe for Hydra, and read as paths."""
+"""What is typed: made safe for Hydra, its mistakes told, and read as paths."""
 
 import os
 import re
