@@ -5,8 +5,8 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from unetkit.allocation import keep_freed_memory
-from unetkit.command_line import start
+from unetkit.cli.command_line import start
+from unetkit.cli.memory import keep_freed_memory
 from unetkit.errors import UserError
 
 mistakes: list[UserError] = []
@@ -16,7 +16,7 @@ mistakes: list[UserError] = []
 def main(cfg: DictConfig) -> None:
     """Train one configuration; with `-m`, each of a grid, whose other runs go on when one can't."""
     keep_freed_memory()
-    from unetkit.training import train  # imported here: torch takes seconds that --help should not
+    from unetkit.training.run import train  # imported here: torch takes seconds that --help should not
 
     try:
         train(cfg)

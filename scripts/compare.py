@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import hydra
 from omegaconf import DictConfig
 
-from unetkit.command_line import path_of, start
+from unetkit.cli.command_line import start
 from unetkit.errors import UserError, mistakes_in_one_line, writable
+from unetkit.paths import path_of
 
 if TYPE_CHECKING:
     from unetkit.evaluation import Comparison

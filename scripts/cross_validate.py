@@ -3,8 +3,8 @@
 import hydra
 from omegaconf import DictConfig
 
-from unetkit.allocation import keep_freed_memory
-from unetkit.command_line import start
+from unetkit.cli.command_line import start
+from unetkit.cli.memory import keep_freed_memory
 from unetkit.errors import mistakes_in_one_line
 
 
@@ -12,7 +12,9 @@ from unetkit.errors import mistakes_in_one_line
 def main(cfg: DictConfig) -> None:
     """Train each fold, or go on with it, score every image by the network that has not seen it, and fit a threshold."""
     keep_freed_memory()
-    from unetkit.cross_validation import cross_validate  # imported here: torch takes seconds that --help should not
+    from unetkit.training.cross_validation import (
+        cross_validate,  # imported here: torch takes seconds that --help should not
+    )
 
     with mistakes_in_one_line():
         cross_validate(cfg)

@@ -10,7 +10,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, ListConfig
 
-from unetkit.command_line import start
+from unetkit.cli.command_line import start
 from unetkit.errors import UserError, mistakes_in_one_line
 
 

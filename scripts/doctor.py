@@ -7,8 +7,9 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from unetkit.command_line import path_of, start
+from unetkit.cli.command_line import start
 from unetkit.errors import mistakes_in_one_line, writable
+from unetkit.paths import path_of
 
 
 @hydra.main(config_path="../conf", config_name="doctor", version_base="1.3")
@@ -22,7 +23,7 @@ def main(cfg: DictConfig) -> None:
 def examine(cfg: DictConfig) -> int:
     """Write the output folder and give the number of faults."""
     from unetkit.doctor import contact_sheet, diagnose, report, write_experiment
-    from unetkit.pictures import write_png
+    from unetkit.plots.images import write_png
 
     output = path_of("output", cfg.output)
     diagnosis = diagnose(cfg.data.root, cfg.data.mask_suffix)

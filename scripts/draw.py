@@ -8,16 +8,17 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from unetkit.command_line import path_of, start
+from unetkit.cli.command_line import start
 from unetkit.errors import UserError, mistakes_in_one_line, writable
+from unetkit.paths import path_of
 
 
 @hydra.main(config_path="../conf", config_name="draw", version_base="1.3")
 def main(cfg: DictConfig) -> None:
     """Write the drawing as SVG."""
     with mistakes_in_one_line():
-        from unetkit.drawing import draw_u
-        from unetkit.results import whole_file
+        from unetkit.paths import whole_file
+        from unetkit.plots.network import draw_u
 
         try:
             network = instantiate(cfg.model, _convert_="all")

@@ -5,8 +5,9 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from unetkit.command_line import path_of, start
+from unetkit.cli.command_line import start
 from unetkit.errors import UserError, check, mistakes_in_one_line, writable
+from unetkit.paths import path_of
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "checkpoint": ".ckpt"}
 USE = {
@@ -39,8 +40,8 @@ def main(cfg: DictConfig) -> None:
 def write_program(cfg: DictConfig, file: Path) -> None:
     """Write the network with normalisation, padding and sigmoid inside, and say how it compares with PyTorch."""
     import unetkit
-    from unetkit.checkpoint import read
-    from unetkit.export import SIZES, export
+    from unetkit.checkpoints.checkpoint import read
+    from unetkit.checkpoints.export import SIZES, export
 
     predictor = unetkit.load(cfg.checkpoint)
     card = read(cfg.checkpoint)["unetkit"]
@@ -57,17 +58,17 @@ def write_program(cfg: DictConfig, file: Path) -> None:
 
 def write_checkpoint(cfg: DictConfig, file: Path) -> None:
     """Write a copy without the state of training, and its model card."""
-    from unetkit.slim import write_slim
+    from unetkit.checkpoints.strip import write_stripped
 
     if cfg.scores is not None and cfg.card is None:
         raise UserError(f"scores={cfg.scores} is for a model card; give card=FILE.md")
     if cfg.card is not None and Path(str(cfg.card)).suffix.lower() != ".md":
         raise UserError(f"card={cfg.card} must end in .md: the card is Markdown")
-    difference = write_slim(cfg.checkpoint, file, half=cfg.half)
+    difference = write_stripped(cfg.checkpoint, file, half=cfg.half)
     written = f"{file} ({file.stat().st_size / 1e6:.2f} MB)"
     if cfg.card is not None:
+        from unetkit.paths import whole_file
         from unetkit.report import model_card
-        from unetkit.results import whole_file
 
         card = path_of("card", cfg.card)
         scores = None if cfg.scores is None else path_of("scores", cfg.scores)

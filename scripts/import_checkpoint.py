@@ -5,8 +5,9 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from unetkit.command_line import path_of, start
+from unetkit.cli.command_line import start
 from unetkit.errors import UserError, mistakes_in_one_line
+from unetkit.paths import path_of
 
 
 @hydra.main(config_path="../conf", config_name="import_checkpoint", version_base="1.3")
@@ -18,7 +19,7 @@ def main(cfg: DictConfig) -> None:
 
 def convert(cfg: DictConfig) -> None:
     """Convert one file."""
-    from unetkit.importing import import_network, preprocessing_of, write_checkpoint
+    from unetkit.checkpoints.importing import import_network, preprocessing_of, write_checkpoint
 
     if cfg.checkpoint is None:
         raise UserError("checkpoint= is missing; give the state dict or checkpoint of another project")

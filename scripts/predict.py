@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import hydra
 from omegaconf import DictConfig, ListConfig
 
-from unetkit.command_line import path_of, start
+from unetkit.cli.command_line import start
 from unetkit.errors import UserError, mistakes_in_one_line
+from unetkit.paths import path_of
 
 if TYPE_CHECKING:
-    from unetkit.prediction import Wanted
+    from unetkit.prediction.files import OutputOptions
 
 
 failures: list[str] = []
@@ -31,14 +32,14 @@ def predict_all(cfg: DictConfig) -> list[str]:
     """Predict every file and give the errors of those that could not be."""
     import torch
 
-    from unetkit.checkpoint import find, load_ensemble
+    from unetkit.checkpoints.checkpoint import find, load_ensemble
     from unetkit.data.files import find_images
-    from unetkit.prediction import FilePredictor
+    from unetkit.prediction.files import FilePredictor
 
     for key in ("checkpoint", "input"):
         if not cfg[key]:
             raise UserError(f"{key}= is missing; give checkpoint=FILE.ckpt and input=FILE_OR_FOLDER")
-    wanted = read_wanted(cfg)
+    wanted = read_output_options(cfg)
     ensemble = load_ensemble(find(cfg.checkpoint), cfg.device, tta=cfg.tta, tile=cfg.tile, overlap=cfg.overlap)
     if cfg.threshold is not None:
         if ensemble.classes > 2:
@@ -64,9 +65,9 @@ def predict_all(cfg: DictConfig) -> list[str]:
     return predictor.failed
 
 
-def read_wanted(cfg: DictConfig) -> "Wanted":
+def read_output_options(cfg: DictConfig) -> "OutputOptions":
     """What to make of the images, with every key checked."""
-    from unetkit.prediction import KINDS, MASK_FORMATS, Wanted
+    from unetkit.prediction.files import KINDS, MASK_FORMATS, OutputOptions
 
     write = [cfg.write] if isinstance(cfg.write, str) else list(cfg.write or [])
     if not set(write) <= set(KINDS) or not (write or cfg.submission):
@@ -84,7 +85,7 @@ def read_wanted(cfg: DictConfig) -> "Wanted":
         raise UserError(f"submission={cfg.submission} must end in .csv, as Kaggle takes it")
     if cfg.threshold is not None and not (isinstance(cfg.threshold, int | float) and 0 <= cfg.threshold <= 1):
         raise UserError(f"threshold={cfg.threshold} must lie between 0 and 1")
-    return Wanted(
+    return OutputOptions(
         path_of("output", cfg.output),
         write,
         cfg.mask_format,

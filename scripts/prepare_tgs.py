@@ -9,8 +9,9 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from unetkit.command_line import path_of, start
+from unetkit.cli.command_line import start
 from unetkit.errors import UserError, mistakes_in_one_line
+from unetkit.paths import path_of
 
 COMPETITION = "tgs-salt-identification-challenge"
 PAGE = f"https://www.kaggle.com/c/{COMPETITION}/data"

@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 import unetkit
 from unetkit.data import DeviceAugmentation
 from unetkit.models import UNet
-from unetkit.training import train
+from unetkit.training.run import train
 
 pytestmark = [
     pytest.mark.gpu,

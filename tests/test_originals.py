@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from unetkit.importing import import_network
+from unetkit.checkpoints.importing import import_network
 
 ORIGINALS = Path(os.environ.get("UNETKIT_ORIGINALS", "originals"))
 DATA = Path(os.environ.get("UNETKIT_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))

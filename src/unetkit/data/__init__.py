@@ -7,8 +7,8 @@ from unetkit.data.sources import folder_pairs, synthetic_multiclass_pairs, synth
 if TYPE_CHECKING:
     from unetkit.data.augment import Augmentation, GridElastic
     from unetkit.data.datamodule import SegmentationDataModule
-    from unetkit.data.dataset import VOID, Batch
     from unetkit.data.device_augment import DeviceAugmentation
+    from unetkit.data.types import VOID, Batch
 
 __all__ = [
     "VOID",

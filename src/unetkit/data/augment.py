@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it calls home when imported
@@ -10,11 +9,10 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it calls home whe
 import albumentations as A
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from unetkit.data.elastic import interpolated_rms
+from unetkit.data.types import Image, derived_seed
 from unetkit.errors import UserError, check
-
-Image = NDArray[np.uint8]
 
 
 class Augmentation:
@@ -54,11 +52,6 @@ class Augmentation:
                 f"{image.shape}; leave out what normalises or makes tensors, which is done after them"
             )
         return changed, labels
-
-
-def derived_seed(*numbers: int) -> int:
-    """One seed from several numbers."""
-    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 class GridElastic(A.DualTransform):  # type: ignore[misc]
@@ -105,15 +98,3 @@ class GridElastic(A.DualTransform):  # type: ignore[misc]
         """Move the classes of a mask (H, W) or (H, W, K)."""
         moved = cv2.remap(mask, map_x, map_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101)
         return moved.astype(np.uint8)
-
-
-@lru_cache(maxsize=256)
-def interpolated_rms(grid: int, height: int, width: int) -> float:
-    """Root mean square, over pixels and draws, of a grid of N(0, 1) interpolated to (height, width)."""
-    mean_squares = [np.square(cubic_basis(grid, size)).sum(1).mean() for size in (height, width)]
-    return float(np.sqrt(np.prod(mean_squares)))
-
-
-def cubic_basis(grid: int, size: int) -> NDArray[np.float32]:
-    """What each grid point adds to each pixel (size, grid), along one axis, in bicubic interpolation."""
-    return np.asarray(cv2.resize(np.eye(grid, dtype=np.float32), (grid, size), interpolation=cv2.INTER_CUBIC))

@@ -12,20 +12,21 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from unetkit.command_line import path_of
 from unetkit.data.augment import Augmentation
 from unetkit.data.borders import BorderWeights, balancing_weights, border_map
-from unetkit.data.dataset import VOID, EpochSampler, PairDataset, collate
+from unetkit.data.dataset import EpochSampler, PairDataset, collate
 from unetkit.data.device_augment import DeviceAugmentation
 from unetkit.data.files import read_image
-from unetkit.data.masks import MaskCode, class_names_of, read_mask
+from unetkit.data.masks import MaskEncoding, class_names_of, read_mask
 from unetkit.data.mosaic import VERSION, find_mosaics
 from unetkit.data.preprocessing import Preprocessing, find_value_range, mean_and_std, probe
 from unetkit.data.resident import IndexDataset, PairsOnDevice, as_it_is
 from unetkit.data.sources import Pair
 from unetkit.data.splits import Split, assign_split
 from unetkit.data.store import ArrayStore, cached_arrays, cached_json
+from unetkit.data.types import VOID
 from unetkit.errors import UserError, check
+from unetkit.paths import path_of
 
 RESIDENT_SHARE = 1 / 8  # of a GPU's free memory that the pairs may take without being asked
 
@@ -53,7 +54,7 @@ class SegmentationDataModule(L.LightningDataModule):
         channels: Expected of the images, or `auto`.
         num_classes: Of the masks (1 = binary; 2 = binary too, through a softmax), or `auto`.
         crop_size: Side of the squares to train on, in pixels, where images are larger; None for whole images.
-        border_weight: `w0` and `sigma` (pixels) of the U-Net paper's weight map, for `weigh_borders`.
+        border_weight: `w0` and `sigma` (pixels) of the U-Net paper's weight map, for `compute_border_weights`.
         batch_size: Images in a batch.
         num_workers: Processes that load, or `auto`: none when training on a CPU, where they would take the network's
             cores, else up to 8.
@@ -111,7 +112,7 @@ class SegmentationDataModule(L.LightningDataModule):
         }
         self.split_method = split
         self.mosaics: NDArray[np.int64] | None = None  # by pair, where asked for
-        self.mask_code = MaskCode.of_keys(num_classes, mask_values, mask_colours, ignore_index)
+        self.mask_encoding = MaskEncoding.of_keys(num_classes, mask_values, mask_colours, ignore_index)
         self.given_names = class_names
         self.expected = {"channels": channels, "num_classes": num_classes}
         self.crop_size = crop_size
@@ -154,7 +155,7 @@ class SegmentationDataModule(L.LightningDataModule):
         train = [self._probes[i] for i in indices]
         self._value_range = find_value_range(train, [str(self.pairs[i].image) for i in indices])
         self.channels = self._agree("channels", max(p["channels"] for p in train))
-        self.num_classes = self._agree("num_classes", self.mask_code.num_classes)
+        self.num_classes = self._agree("num_classes", self.mask_encoding.num_classes)
         self.class_names = class_names_of(self.given_names, max(self.num_classes, 2))
 
     def decode(self, channels: int) -> None:
@@ -178,7 +179,7 @@ class SegmentationDataModule(L.LightningDataModule):
         )
         self.preprocessing = Preprocessing(channels, self._value_range, tuple(mean), tuple(std))
 
-    def weigh_borders(self) -> None:
+    def compute_border_weights(self) -> None:
         """Let batches carry `weight`, the map that `border_weight` describes, made once for each mask.
 
         Raises:
@@ -232,7 +233,7 @@ class SegmentationDataModule(L.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Fetch the pairs, if they lie on the device already, and change them as drawn."""
-        if "is_filler" in batch:
+        if "is_padding" in batch:
             batch = self._pairs_on_device.fetch(batch)
         if "coefficients" in batch:
             assert isinstance(self.augmentation, DeviceAugmentation)  # as it has drawn
@@ -330,18 +331,18 @@ class SegmentationDataModule(L.LightningDataModule):
     def _decode_masks(self) -> ArrayStore:
         def masks() -> Any:
             for pair, found in zip(self.pairs, self._probes, strict=True):
-                yield read_mask(pair, tuple(found["shape"]), self.mask_code, self.pairs)
+                yield read_mask(pair, tuple(found["shape"]), self.mask_encoding, self.pairs)
 
-        return cached_arrays(self.cache_dir, [*self._key, *self.mask_code.key], masks, len(self.pairs), "masks")
+        return cached_arrays(self.cache_dir, [*self._key, *self.mask_encoding.key], masks, len(self.pairs), "masks")
 
     def _count_pixels(self) -> NDArray[np.int64]:
-        classes = max(self.mask_code.num_classes, 2)
+        classes = max(self.mask_encoding.num_classes, 2)
 
         def counted() -> list[list[int]]:
             masks = (self.masks[i].ravel() for i in range(len(self.pairs)))
             return [np.bincount(mask, minlength=classes)[:classes].tolist() for mask in masks]
 
-        return np.array(cached_json(self.cache_dir, [*self._key, *self.mask_code.key], counted, "pixels"), np.int64)
+        return np.array(cached_json(self.cache_dir, [*self._key, *self.mask_encoding.key], counted, "pixels"), np.int64)
 
     def _split(self) -> Split:
         """By folders where there are train/ and val/, else as the options say; a CSV rules over all."""

@@ -1,62 +1,16 @@
 """From stored arrays to batches: the data set, the order in which it is read, and how items are put together."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from unetkit.data.augment import derived_seed
 from unetkit.data.borders import BorderWeights
 from unetkit.data.store import ArrayStore
+from unetkit.data.types import VOID, Batch, Image, Item, SampleKey, derived_seed
 
-VOID = 255  # mask value of pixels that count neither in the loss nor in the scores
-
-Image = NDArray[np.uint8]
 Augment = Callable[[Image, Image, int, int], tuple[Image, Image]]  # of image, mask, epoch and index
-
-
-class Draw(NamedTuple):
-    """What a sampler asks for: an item in an epoch, or a stand-in for it that counts nowhere."""
-
-    epoch: int
-    item: int
-    is_filler: bool = False
-
-    @classmethod
-    def of(cls, draw: "Draw | int") -> "Draw":
-        """A plain number, as Lightning's `overfit_batches` asks for, is an item in epoch 0."""
-        return cls(0, draw) if isinstance(draw, int) else draw
-
-
-class Item(TypedDict):
-    """An image (H, W, C) uint8, its mask (H, W) of class indices or `VOID`, its index among all pairs.
-
-    `weight` (H, W) float32 is there for losses that want it.
-    """
-
-    image: Image
-    mask: Image
-    index: int
-    weight: NotRequired[NDArray[np.float32]]
-
-
-class Batch(TypedDict):
-    """Images (B, C, H, W) uint8, masks (B, H, W) uint8 with `VOID` outside true pixels, indices (B,).
-
-    `weight` (B, H, W) float32, 0 where the mask is void, is there for losses that want it; `coefficients` and
-    `intensity` on the way to the device, for `DeviceAugmentation`.
-    """
-
-    image: Tensor
-    mask: Tensor
-    index: Tensor
-    weight: NotRequired[Tensor]
-    coefficients: NotRequired[Tensor]
-    intensity: NotRequired[Tensor]
 
 
 class PairDataset(Dataset[Item]):
@@ -93,9 +47,9 @@ class PairDataset(Dataset[Item]):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, draw: Draw | int) -> Item:
+    def __getitem__(self, draw: SampleKey | int) -> Item:
         """An item in an epoch."""
-        draw = Draw.of(draw)
+        draw = SampleKey.of(draw)
         index = self.indices[draw.item]
         image, mask = self.images[index], self.masks[index]
         if self.borders is not None:
@@ -107,7 +61,7 @@ class PairDataset(Dataset[Item]):
             image, mask = self.augmentation(image, mask, draw.epoch, index)
         if self.borders is not None:
             mask, border = np.ascontiguousarray(mask.transpose(2, 0, 1))
-        if draw.is_filler:
+        if draw.is_padding:
             mask = np.full_like(mask, VOID)
         item: Item = {"image": image, "mask": mask, "index": index}
         if self.borders is not None:
@@ -115,7 +69,7 @@ class PairDataset(Dataset[Item]):
         return item
 
 
-class EpochSampler(Sampler[Draw]):
+class EpochSampler(Sampler[SampleKey]):
     """The order of a data set in each epoch, a function of seed and epoch alone.
 
     Every process of a distributed run takes every `world_size`-th item; the last round is filled up with items
@@ -140,11 +94,11 @@ class EpochSampler(Sampler[Draw]):
     def __len__(self) -> int:
         return -(-self.size // self.world_size)
 
-    def __iter__(self) -> Iterator[Draw]:
+    def __iter__(self) -> Iterator[SampleKey]:
         rng = np.random.default_rng([self.seed, self.epoch])
         order = rng.permutation(self.size) if self.shuffle else np.arange(self.size)
         for position in range(self.rank, len(self) * self.world_size, self.world_size):
-            yield Draw(self.epoch, int(order[position % self.size]), is_filler=position >= self.size)
+            yield SampleKey(self.epoch, int(order[position % self.size]), is_padding=position >= self.size)
 
 
 def random_crop(image: Image, mask: Image, size: int, seed: int) -> tuple[Image, Image]:

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unetkit.data.augment import Image, cubic_basis, interpolated_rms
-from unetkit.data.dataset import Batch
+from unetkit.data.elastic import cubic_basis, interpolated_rms
+from unetkit.data.types import Batch, Image
 from unetkit.errors import check
 
 ROWS = 1024  # pairs whose draws are made at once

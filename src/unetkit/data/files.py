@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
 from unetkit.errors import UserError
+from unetkit.paths import matching
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".npy")
 SEGY_SUFFIXES = (".sgy", ".segy")
@@ -225,13 +226,6 @@ def find_images(place: Path) -> list[FileRef]:
             raise UserError(f"{ref} and {named[name].name.name} would give masks of one name; rename one")
         named[name] = ref
     return refs
-
-
-def matching(pattern: str) -> list[Path]:
-    """The sorted paths that a pattern with `*`, `?`, `[...]` or `**` matches; itself, if there is such a file."""
-    if Path(pattern).exists() or not glob.has_magic(pattern):
-        return [Path(pattern)]
-    return sorted(map(Path, glob.glob(pattern, recursive=True)))  # noqa: PTH207  # Path.glob refuses absolute ones
 
 
 def result_names(refs: list[FileRef]) -> list[PurePosixPath]:

@@ -9,11 +9,11 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from unetkit.data.dataset import VOID
 from unetkit.data.files import FileRef, read_image, read_palette_indices
 from unetkit.data.jpeg import FLAT, flat_counts, flat_levels, is_jpeg
 from unetkit.data.rle import decode_rle
 from unetkit.data.sources import Pair
+from unetkit.data.types import VOID
 from unetkit.errors import UserError
 
 BINARY_VALUES = (1, 255, 65535)
@@ -23,7 +23,7 @@ STRAY = 0.01  # share of a mask below which a value that hardly another mask has
 
 
 @dataclass(frozen=True)
-class MaskCode:
+class MaskEncoding:
     """What the values in mask files stand for. A colour's value is 0xRRGGBB.
 
     Attributes:
@@ -88,7 +88,7 @@ class MaskCode:
         return np.asarray(known[np.abs(mask[..., None].astype(np.int64) - known).argmin(-1)])
 
 
-def read_mask(pair: Pair, shape: tuple[int, int], code: MaskCode, others: Sequence[Pair] = ()) -> NDArray[np.uint8]:
+def read_mask(pair: Pair, shape: tuple[int, int], code: MaskEncoding, others: Sequence[Pair] = ()) -> NDArray[np.uint8]:
     """The mask (H, W) of class indices, `VOID` where void.
 
     Palette PNGs are read as their indices, unless the palette is grey. JPEG masks, whose values are blurred, are read
@@ -168,7 +168,7 @@ def _some(pairs: Sequence[Pair]) -> Sequence[Pair]:
     return pairs[:: max(len(pairs) // LOOKED_THROUGH, 1)]
 
 
-def _values_of(pair: Pair, others: Sequence[Pair], is_colour: bool, code: MaskCode) -> list[set[int]]:
+def _values_of(pair: Pair, others: Sequence[Pair], is_colour: bool, code: MaskEncoding) -> list[set[int]]:
     """The values of some other masks of the same kind; those that can't be read will have errors of their own."""
     found: list[set[int]] = []
     for other in _some(others):
@@ -182,7 +182,7 @@ def _values_of(pair: Pair, others: Sequence[Pair], is_colour: bool, code: MaskCo
     return found
 
 
-def _levels_of(pairs: Sequence[Pair], code: MaskCode) -> list[int]:
+def _levels_of(pairs: Sequence[Pair], code: MaskEncoding) -> list[int]:
     """The values of flat areas in some masks; those that can't be read will have errors of their own."""
     counts = np.zeros(256, np.int64)
     for pair in _some(pairs):
@@ -192,7 +192,7 @@ def _levels_of(pairs: Sequence[Pair], code: MaskCode) -> list[int]:
     return list(flat_levels(counts, [0, 255, *([] if code.void is None else [code.void])]))
 
 
-def _advice_on_jpeg(further: Sequence[int], levels: Sequence[int], code: MaskCode) -> str:
+def _advice_on_jpeg(further: Sequence[int], levels: Sequence[int], code: MaskEncoding) -> str:
     """What to do about flat areas of values that JPEG's blur does not explain."""
     classes = [level for level in levels if level != code.void]
     return (
@@ -201,7 +201,7 @@ def _advice_on_jpeg(further: Sequence[int], levels: Sequence[int], code: MaskCod
     )
 
 
-def _why_not(values: NDArray[Any], others: Sequence[set[int]], is_colour: bool, code: MaskCode) -> str:
+def _why_not(values: NDArray[Any], others: Sequence[set[int]], is_colour: bool, code: MaskEncoding) -> str:
     """What is wrong with a mask: values that hardly another mask has are to be mended, more common ones stated."""
     here, counts = np.unique(values, return_counts=True)
     pixels = dict(zip(here.tolist(), counts.tolist(), strict=True))
@@ -222,7 +222,7 @@ def _why_not(values: NDArray[Any], others: Sequence[set[int]], is_colour: bool, 
     )
 
 
-def _advice(here: Sequence[int], found: Sequence[int], is_colour: bool, code: MaskCode) -> str:
+def _advice(here: Sequence[int], found: Sequence[int], is_colour: bool, code: MaskEncoding) -> str:
     """What is wrong with the values `here`, and the keys to type for those `found` in many masks."""
     what = "colours" if is_colour else "values"
     if len(found) > SHOWN and list(found) != list(range(len(found))):
@@ -246,7 +246,7 @@ def _advice(here: Sequence[int], found: Sequence[int], is_colour: bool, code: Ma
     return f"holds the {what} {_listed(here, is_colour, ' ')}; {_rule(code)}: for these, set{typed}{void}{hint}"
 
 
-def _rule(code: MaskCode) -> str:
+def _rule(code: MaskEncoding) -> str:
     if code.values is None:
         return "a binary mask holds 0 and one of 1, 255 and 65535"
     if code.is_colour:

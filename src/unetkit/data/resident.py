@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from unetkit.data.dataset import VOID, Batch, Draw
 from unetkit.data.store import ArrayStore
+from unetkit.data.types import VOID, Batch, SampleKey
 
 T = TypeVar("T")
 
@@ -18,7 +18,7 @@ class IndexBatch(TypedDict):
     """Indices (B,) of pairs that lie on the device, and which of them (B,) are stand-ins that count nowhere."""
 
     index: Tensor
-    is_filler: Tensor
+    is_padding: Tensor
     coefficients: NotRequired[Tensor]
     intensity: NotRequired[Tensor]
 
@@ -36,12 +36,12 @@ class IndexDataset(Dataset[IndexBatch]):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitems__(self, draws: Sequence[Draw | int]) -> IndexBatch:
+    def __getitems__(self, draws: Sequence[SampleKey | int]) -> IndexBatch:
         """A whole batch at once."""
-        wanted = [Draw.of(draw) for draw in draws]
+        wanted = [SampleKey.of(draw) for draw in draws]
         return {
             "index": self.indices[[draw.item for draw in wanted]],
-            "is_filler": torch.tensor([draw.is_filler for draw in wanted]),
+            "is_padding": torch.tensor([draw.is_padding for draw in wanted]),
         }
 
 
@@ -70,7 +70,7 @@ class PairsOnDevice:
     def fetch(self, batch: IndexBatch) -> Batch:
         """The pairs of a batch that is on the device; the masks of stand-ins are void."""
         index = batch["index"]
-        masks = self.masks[index].masked_fill_(batch["is_filler"][:, None, None], VOID)
+        masks = self.masks[index].masked_fill_(batch["is_padding"][:, None, None], VOID)
         fetched: Batch = {"image": self.images[index], "mask": masks, "index": index}
         if "coefficients" in batch:
             fetched |= {"coefficients": batch["coefficients"], "intensity": batch["intensity"]}

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from unetkit.command_line import path_of
 from unetkit.data import synthetic, synthetic_multiclass
 from unetkit.data.files import FileRef, find_folder
 from unetkit.errors import UserError, check, writable
+from unetkit.paths import path_of
 
 # What the parts' folders are called, here and by other tools.
 SPLIT_FOLDERS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}

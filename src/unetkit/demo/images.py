@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from unetkit.command_line import path_of
 from unetkit.data import Preprocessing
 from unetkit.data.files import SUFFIXES, FileRef, find_folder, read_image
 from unetkit.data.synthetic import section
 from unetkit.errors import UserError
-from unetkit.pictures import Image, to_rgb
+from unetkit.paths import path_of
+from unetkit.plots.images import Image, to_rgb
 
 log = logging.getLogger(__name__)
 

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from unetkit import checkpoint
+from unetkit.checkpoints import checkpoint
 from unetkit.demo.images import to_display
 from unetkit.errors import UserError
-from unetkit.inference import Prediction, Predictor
-from unetkit.pictures import CLASS_COLOURS, Image, encode_png, heatmap, overlay, to_rgb
+from unetkit.plots.images import CLASS_COLOURS, Image, encode_png, heatmap, overlay, to_rgb
+from unetkit.prediction.predictor import Prediction, Predictor
 
 COLOURS = np.concatenate([np.zeros((1, 3), np.uint8), CLASS_COLOURS])  # by class, the background black
 

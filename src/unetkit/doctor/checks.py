@@ -7,12 +7,12 @@ import numpy as np
 
 from unetkit.doctor.findings import Finding, Severity, of_files
 from unetkit.doctor.masks import MaskPlan
-from unetkit.doctor.survey import ImageFacts, Look, MaskFacts
+from unetkit.doctor.survey import ImageFacts, MaskFacts, PairStats
 
 FEW = 20  # pairs
 
 
-def check_files(looks: Sequence[Look]) -> list[Finding]:
+def check_files(looks: Sequence[PairStats]) -> list[Finding]:
     """Files that can't be read, and sizes that differ within a pair."""
     errors: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
     for look in looks:
@@ -46,10 +46,10 @@ def check_files(looks: Sequence[Look]) -> list[Finding]:
     ]
 
 
-def check_images(looks: Sequence[Look]) -> list[Finding]:
+def check_images(looks: Sequence[PairStats]) -> list[Finding]:
     """Bit depths and channels that can't be mixed, images of one value, alpha."""
-    depths: dict[str, list[Look]] = defaultdict(list)
-    colours: dict[int, list[Look]] = defaultdict(list)
+    depths: dict[str, list[PairStats]] = defaultdict(list)
+    colours: dict[int, list[PairStats]] = defaultdict(list)
     for look, image in _images(looks):
         depths[image.dtype].append(look)
         if image.channels > 1:
@@ -113,20 +113,20 @@ def depth_name(dtype: str) -> str:
     return {"uint8": "8-bit", "uint16": "16-bit", "float32": "float", "float64": "float"}.get(dtype, dtype)
 
 
-def _images(looks: Iterable[Look]) -> Iterator[tuple[Look, ImageFacts]]:
+def _images(looks: Iterable[PairStats]) -> Iterator[tuple[PairStats, ImageFacts]]:
     return ((look, look.image) for look in looks if look.image)
 
 
-def _both(looks: Iterable[Look]) -> Iterator[tuple[Look, ImageFacts, MaskFacts]]:
+def _both(looks: Iterable[PairStats]) -> Iterator[tuple[PairStats, ImageFacts, MaskFacts]]:
     return ((look, look.image, look.mask) for look in looks if look.image and look.mask)
 
 
-def _of_looks(severity: Severity, what: str, fix: str, looks: Iterable[Look]) -> list[Finding]:
+def _of_looks(severity: Severity, what: str, fix: str, looks: Iterable[PairStats]) -> list[Finding]:
     looks = list(looks)
     return of_files(severity, what, fix, map(_name, looks), (look.pair.id for look in looks))
 
 
-def _name(look: Look) -> str:
+def _name(look: PairStats) -> str:
     """With the sizes where they are the trouble."""
     if look.image and look.mask and look.image.shape != look.mask.shape:
         return f"{look.pair.id} ({size_name(look.mask.shape)} for {size_name(look.image.shape)})"

@@ -13,7 +13,7 @@ from unetkit.doctor.findings import Finding, Severity, worst_first
 from unetkit.doctor.layout import Layout, find_layout
 from unetkit.doctor.masks import MaskPlan, plan_masks
 from unetkit.doctor.proposal import Machine, check_memory, propose
-from unetkit.doctor.survey import Look, survey
+from unetkit.doctor.survey import PairStats, survey
 
 MANY = 200  # pairs from which on there is a progress bar
 
@@ -33,7 +33,7 @@ class Diagnosis:
     """
 
     layout: Layout
-    looks: tuple[Look, ...]
+    looks: tuple[PairStats, ...]
     plan: MaskPlan
     pixels: dict[str, NDArray[np.int64]]
     coverage: dict[str, float]
@@ -77,13 +77,13 @@ def diagnose(root: str | Path | None, mask_suffix: str | int = "", machine: Mach
     return Diagnosis(layout, looks, plan, pixels, coverage, tuple(worst_first(findings)), experiment)
 
 
-def _pixels(look: Look, plan: MaskPlan) -> NDArray[np.int64] | None:
+def _pixels(look: PairStats, plan: MaskPlan) -> NDArray[np.int64] | None:
     if look.image is None or look.mask is None or look.image.shape != look.mask.shape:
         return None
     return plan.pixels(look.mask)
 
 
-def _about_order(looks: tuple[Look, ...]) -> list[Finding]:
+def _about_order(looks: tuple[PairStats, ...]) -> list[Finding]:
     if any(look.pair.split == "val" for look in looks) or not is_sequence(looks):
         return []
     if is_sorted_by_number(looks):

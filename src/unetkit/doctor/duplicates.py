@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from unetkit.doctor.findings import Finding, Severity, of_files
-from unetkit.doctor.survey import THUMB, Look
+from unetkit.doctor.survey import THUMB, PairStats
 
 NEAR = 0.1  # root mean square difference of thumbs, in their deviations; a correlation of 0.995
 NEIGHBOURS = 4  # nearest images that each is compared with
@@ -17,10 +17,10 @@ COARSE = 4  # side of the thumb's thumb that the search tree holds
 ALIKE = 0.75  # of the usual difference: numbered images whose neighbours differ less are slices or frames
 FEWEST = 6  # images that can be a sequence
 
-Group = list[Look]
+Group = list[PairStats]
 
 
-def duplicates(looks: Sequence[Look]) -> list[Finding]:
+def duplicates(looks: Sequence[PairStats]) -> list[Finding]:
     """Equal and nearly equal images, and equal ones whose masks differ; images without contrast are left out."""
     equal = _equal(looks)
     again = {look for group in equal for look in group[1:]}
@@ -39,7 +39,7 @@ def duplicates(looks: Sequence[Look]) -> list[Finding]:
     ]
 
 
-def is_sequence(looks: Sequence[Look]) -> bool:
+def is_sequence(looks: Sequence[PairStats]) -> bool:
     """Whether names are numbered and neighbours look alike, as slices of a volume or frames of a film."""
     numbered = [(_numbered(look.pair.id), look) for look in looks if look.image and look.image.thumb is not None]
     ordered = sorted(((key, i) for i, (key, _) in enumerate(numbered) if key))
@@ -51,13 +51,13 @@ def is_sequence(looks: Sequence[Look]) -> bool:
     return bool(np.median(beside) < ALIKE * np.median(apart))
 
 
-def is_sorted_by_number(looks: Sequence[Look]) -> bool:
+def is_sorted_by_number(looks: Sequence[PairStats]) -> bool:
     """Whether the order of names is that of their numbers: not so for 1, 10, 2."""
     keys = [key for look in sorted(looks, key=lambda look: look.pair.id) if (key := _numbered(look.pair.id))]
     return keys == sorted(keys)
 
 
-def _equal(looks: Sequence[Look]) -> list[Group]:
+def _equal(looks: Sequence[PairStats]) -> list[Group]:
     groups: dict[bytes, Group] = defaultdict(list)
     for look in looks:
         if look.image and look.image.thumb is not None:
@@ -71,7 +71,7 @@ def _different(group: Group) -> Group:
     return [look for i, (look, digest) in enumerate(masks) if i == 0 or digest != masks[0][1]]
 
 
-def _near(looks: Sequence[Look]) -> list[Group]:
+def _near(looks: Sequence[PairStats]) -> list[Group]:
     """Groups that hang together by near neighbours; the tree's distance never exceeds the true one."""
     looks = [look for look in looks if look.image and look.image.thumb is not None]
     if len(looks) < 2:
@@ -126,7 +126,7 @@ def _joined(group: Group) -> str:
     return " = ".join(look.pair.id for look in group[:3]) + (" = ..." if len(group) > 3 else "")
 
 
-def _thumbs(looks: Sequence[Look]) -> NDArray[np.float32]:
+def _thumbs(looks: Sequence[PairStats]) -> NDArray[np.float32]:
     return np.stack([look.image.thumb for look in looks if look.image and look.image.thumb is not None])
 
 

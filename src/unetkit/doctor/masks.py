@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unetkit.data.dataset import VOID
 from unetkit.data.jpeg import flat_levels
-from unetkit.data.masks import BINARY_VALUES, MaskCode
+from unetkit.data.masks import BINARY_VALUES, MaskEncoding
+from unetkit.data.types import VOID
 from unetkit.doctor.findings import Finding, Severity, of_files
-from unetkit.doctor.survey import Look, MaskFacts
+from unetkit.doctor.survey import MaskFacts, PairStats
 
 MOST_CLASSES = 40  # more values than these are no classes, unless they count 0, 1, 2, ...
 MANY_CLASSES = 20  # from which numbers may be those of objects
@@ -20,7 +20,7 @@ MOST_OBJECTS = 200
 VOID_COLOUR = 0xE0E0C0  # of PASCAL VOC
 FEW_MASKS, FEW_PIXELS = 1 / 50, 1 / 1000  # shares of all up to which a value is a slip of the pen
 
-Amounts = dict[Look, dict[int, int]]  # pixels of each value of a mask
+Amounts = dict[PairStats, dict[int, int]]  # pixels of each value of a mask
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class MaskPlan:
         findings: What does not fit.
     """
 
-    code: MaskCode
+    code: MaskEncoding
     kind: str
     keys: dict[str, tuple[Any, str]] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
@@ -61,7 +61,7 @@ class MaskPlan:
         return np.bincount(classes[shown], facts.counts[shown], max(self.num_classes, 2)).astype(np.int64)
 
 
-def plan_masks(looks: Sequence[Look]) -> MaskPlan:
+def plan_masks(looks: Sequence[PairStats]) -> MaskPlan:
     """The reading under which the masks make sense, with findings about those that do not."""
     masks = {look: look.mask for look in looks if look.mask is not None}
     colours = [look for look, mask in masks.items() if mask.is_colour]
@@ -83,7 +83,7 @@ def plan_masks(looks: Sequence[Look]) -> MaskPlan:
     return MaskPlan(plan.code, plan.kind, plan.keys, tuple(findings))
 
 
-def _amounts(masks: dict[Look, MaskFacts], is_colour: bool) -> Amounts:
+def _amounts(masks: dict[PairStats, MaskFacts], is_colour: bool) -> Amounts:
     """Of JPEG masks, the values of flat areas; 0 and 255 where these have no others."""
     plain = {
         look: {
@@ -100,7 +100,7 @@ def _amounts(masks: dict[Look, MaskFacts], is_colour: bool) -> Amounts:
     return plain | {look: least | flat_levels(flat, levels) for look, flat in flats.items()}
 
 
-def _about_jpegs(masks: dict[Look, MaskFacts], amounts: Amounts) -> list[Finding]:
+def _about_jpegs(masks: dict[PairStats, MaskFacts], amounts: Amounts) -> list[Finding]:
     jpegs = [look for look, mask in masks.items() if mask.flat is not None]
     held = sorted({value for look in jpegs for value in amounts[look]})
     if set(held) <= {0, 255}:
@@ -146,7 +146,7 @@ def _told_strays(strays: set[int], amounts: Amounts, is_colour: bool) -> list[Fi
     return findings
 
 
-def _odd(masks: dict[Look, MaskFacts], foreign: set[Look]) -> tuple[list[Finding], set[Look]]:
+def _odd(masks: dict[PairStats, MaskFacts], foreign: set[PairStats]) -> tuple[list[Finding], set[PairStats]]:
     """Masks that can't be read as classes, each by its own fault."""
     flats = [mask.flat for mask in masks.values() if mask.flat is not None]
     are_binary = all(flat_levels(flat, (0, 255)).keys() <= {0, 255} for flat in flats)
@@ -179,7 +179,7 @@ def _odd(masks: dict[Look, MaskFacts], foreign: set[Look]) -> tuple[list[Finding
         ),
     )
     findings: list[Finding] = []
-    odd: set[Look] = set()
+    odd: set[PairStats] = set()
     for what, fix, looks in kinds:
         new = [look for look in masks if look in looks and look not in odd]
         odd |= set(new)
@@ -196,7 +196,7 @@ def _binary_plan(values: Sequence[int]) -> MaskPlan:
         findings = [
             Finding(Severity.NOTE, what, "nothing to do, it is read alike; if they mean different things, say so")
         ]
-    return MaskPlan(MaskCode(), f"{shown}, binary", {}, tuple(findings))
+    return MaskPlan(MaskEncoding(), f"{shown}, binary", {}, tuple(findings))
 
 
 def _class_plan(values: Sequence[int]) -> MaskPlan:
@@ -208,7 +208,7 @@ def _class_plan(values: Sequence[int]) -> MaskPlan:
         what = f"255 stands beside the classes {_listed(classes)}: taken as void, pixels that count nowhere"
         findings.append(Finding(Severity.WARNING, what, "if it is a class, list it in data.mask_values"))
     if len(classes) == 2 and classes[0] == 0 and classes[1] in BINARY_VALUES:
-        return MaskPlan(MaskCode(None, void), f"{_listed(classes)} and void 255", keys, tuple(findings))
+        return MaskPlan(MaskEncoding(None, void), f"{_listed(classes)} and void 255", keys, tuple(findings))
     if _are_too_many(classes):
         what = f"the masks hold {len(classes)} values together, too many for classes"
         findings.append(Finding(Severity.FAULT, what, "save one value for each class; was something resized smoothly?"))
@@ -221,7 +221,7 @@ def _class_plan(values: Sequence[int]) -> MaskPlan:
     if len(classes) == 2 or classes != list(range(len(classes))):
         keys["mask_values"] = (classes, f"the values in the masks, of class 0 to {len(classes) - 1}")
     kind = f"{_listed(classes)}: {len(classes)} classes" + (" and void 255" if void else "")
-    return MaskPlan(MaskCode(tuple(classes[:VOID]), void), kind, keys, tuple(findings))
+    return MaskPlan(MaskEncoding(tuple(classes[:VOID]), void), kind, keys, tuple(findings))
 
 
 def _are_too_many(values: Sequence[int]) -> bool:
@@ -242,13 +242,13 @@ def _colour_plan(values: Sequence[int], amounts: Amounts) -> MaskPlan:
         finding = Finding(
             Severity.FAULT, what, "save one colour for each class, as PNG; was something resized smoothly?"
         )
-        return MaskPlan(MaskCode(tuple(classes[:VOID]), void, True), f"{len(classes)} colours", {}, (finding,))
+        return MaskPlan(MaskEncoding(tuple(classes[:VOID]), void, True), f"{len(classes)} colours", {}, (finding,))
     colours = [rgb(value) for value in classes]
     keys: dict[str, tuple[Any, str]] = {"mask_colours": (colours, "the colours in the masks, background first")}
     if void is not None:
         keys["ignore_index"] = (rgb(void), "PASCAL VOC's colour of pixels that count nowhere")
     kind = f"{len(classes)} colours, " + " ".join(map(str, colours[:6])) + (" ..." if len(colours) > 6 else "")
-    return MaskPlan(MaskCode(tuple(classes), void, True), kind, keys)
+    return MaskPlan(MaskEncoding(tuple(classes), void, True), kind, keys)
 
 
 def _rare(union: Counter[int], plan: MaskPlan, amounts: Amounts) -> list[Finding]:
@@ -267,7 +267,7 @@ def _rare(union: Counter[int], plan: MaskPlan, amounts: Amounts) -> list[Finding
     return findings
 
 
-def _named(looks: Sequence[Look]) -> tuple[list[str], list[str]]:
+def _named(looks: Sequence[PairStats]) -> tuple[list[str], list[str]]:
     return [str(look.pair.mask.name.name if look.pair.mask else look.pair.id) for look in looks], [
         look.pair.id for look in looks
     ]

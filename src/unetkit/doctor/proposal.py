@@ -15,7 +15,7 @@ from unetkit.doctor.duplicates import is_sequence, is_sorted_by_number
 from unetkit.doctor.findings import Finding, Severity, of_files
 from unetkit.doctor.layout import Layout
 from unetkit.doctor.masks import MaskPlan
-from unetkit.doctor.survey import Look
+from unetkit.doctor.survey import PairStats
 from unetkit.models import UNet, activation_bytes
 
 NAME = "my_data"  # of the experiment
@@ -63,7 +63,7 @@ class Line:
         return f"{self.key}: {json.dumps(self.value)}  # {self.reason}"
 
 
-def propose(layout: Layout, looks: Sequence[Look], plan: MaskPlan, pixels: Pixels, machine: Machine) -> str:
+def propose(layout: Layout, looks: Sequence[PairStats], plan: MaskPlan, pixels: Pixels, machine: Machine) -> str:
     """The text of the experiment."""
     usable = [look for look in looks if look.pair.id in pixels]
     size = _size(usable)
@@ -100,7 +100,7 @@ def propose(layout: Layout, looks: Sequence[Look], plan: MaskPlan, pixels: Pixel
     )
 
 
-def check_memory(looks: Sequence[Look], machine: Machine) -> list[Finding]:
+def check_memory(looks: Sequence[PairStats], machine: Machine) -> list[Finding]:
     """Images so large that validation, which sees them whole, may not fit."""
     width = LARGE[0] if machine.is_gpu else SMALL[0]
     # At full size the network holds about four arrays of its first level's features, fp32.
@@ -123,7 +123,7 @@ def write_experiment(text: str, output: Path) -> str:
     return NAME
 
 
-def _data_lines(layout: Layout, looks: Sequence[Look], plan: MaskPlan, channels: int, size: int) -> list[Line]:
+def _data_lines(layout: Layout, looks: Sequence[PairStats], plan: MaskPlan, channels: int, size: int) -> list[Line]:
     lines = [
         Line("name", layout.root.stem, "for the records of the run"),
         Line("root", str(layout.root), "as given, absolute"),
@@ -145,7 +145,7 @@ def _data_lines(layout: Layout, looks: Sequence[Look], plan: MaskPlan, channels:
     return [*lines, *_split_lines(looks)]
 
 
-def _split_lines(looks: Sequence[Look]) -> list[Line]:
+def _split_lines(looks: Sequence[PairStats]) -> list[Line]:
     if any(look.pair.split == "val" for look in looks):
         return []  # given by folders
     if is_sequence(looks) and is_sorted_by_number(looks):
@@ -154,13 +154,13 @@ def _split_lines(looks: Sequence[Look]) -> list[Line]:
     return [Line("split", "fraction", "a random fifth validates, with the same spread of coverage as the rest")]
 
 
-def _size(looks: Sequence[Look]) -> int:
+def _size(looks: Sequence[PairStats]) -> int:
     """Side in pixels of what the network sees: of the largest image, or of a crop where that is large."""
     longest = max(max(look.image.shape) for look in looks if look.image)
     return longest if longest <= LONGEST else CROP
 
 
-def _training_images(looks: Sequence[Look]) -> int:
+def _training_images(looks: Sequence[PairStats]) -> int:
     if any(look.pair.split == "val" for look in looks):
         return sum(look.pair.split == "train" for look in looks)
     free = sum(look.pair.split != "test" for look in looks)

@@ -9,17 +9,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from unetkit.data.dataset import VOID
 from unetkit.data.files import read_image
 from unetkit.data.masks import file_values
 from unetkit.data.rle import decode_rle
+from unetkit.data.types import VOID
 from unetkit.doctor.checks import depth_name, size_name
 from unetkit.doctor.diagnosis import Diagnosis
 from unetkit.doctor.findings import Finding, Severity, some
 from unetkit.doctor.masks import rgb
-from unetkit.doctor.survey import Look
+from unetkit.doctor.survey import PairStats
 from unetkit.errors import UserError
-from unetkit.pictures import CELL, overlay, sheet, to_rgb
+from unetkit.plots.images import CELL, overlay, sheet, to_rgb
 
 BINS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0)  # of coverage, upper ends
 WIDTH = 100  # characters of a line
@@ -124,7 +124,7 @@ def _choose(diagnosis: Diagnosis) -> Iterable[tuple[str, Sequence[str]]]:
     yield from ((f.what, f.ids[:ACROSS]) for f in [f for f in diagnosis.findings if f.ids][:SUSPICIOUS])
 
 
-def _pictures(look: Look, diagnosis: Diagnosis) -> tuple[Picture, Picture]:
+def _pictures(look: PairStats, diagnosis: Diagnosis) -> tuple[Picture, Picture]:
     """The image, and the image with its mask; a grey square for what is not there."""
     nothing = np.full((CELL, CELL, 3), 220, np.uint8)
     try:
@@ -187,7 +187,7 @@ def _channel_name(channels: int) -> str:
     return {1: "grey", 3: "RGB"}.get(channels, f"{channels} channels")
 
 
-def _mask_kind(look: Look) -> str:
+def _mask_kind(look: PairStats) -> str:
     assert look.mask is not None
     if look.pair.mask is None:
         return "run-length codes"

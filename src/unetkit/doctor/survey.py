@@ -68,7 +68,7 @@ class MaskFacts:
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class PairStats:
     """What was seen of a pair; None and an error for what can't be read, None alone for a mask that is missing.
 
     An error is the name of the file, what is wrong with it, and the fix.
@@ -90,7 +90,7 @@ class _Loaded(FileRef):
         return self.content
 
 
-def survey(pairs: Iterable[Pair]) -> Iterator[Look]:
+def survey(pairs: Iterable[Pair]) -> Iterator[PairStats]:
     """Look at pairs one by one."""
     for pair in pairs:
         errors: list[tuple[str, str, str]] = []
@@ -103,7 +103,7 @@ def survey(pairs: Iterable[Pair]) -> Iterator[Look]:
             mask = mask_facts(pair, image.shape if image else None)
         except UserError as error:
             errors.append(_told(pair.mask or pair.image, error))
-        yield Look(pair, image, mask, tuple(errors))
+        yield PairStats(pair, image, mask, tuple(errors))
 
 
 def image_facts(ref: FileRef) -> ImageFacts:

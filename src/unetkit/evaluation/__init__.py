@@ -4,7 +4,7 @@ from unetkit.evaluation.measure import Measured, Measures, measure, measure_imag
 from unetkit.evaluation.models import Model, open_models
 from unetkit.evaluation.paired import Comparison, Run, compare_runs, read_runs
 from unetkit.evaluation.scores import LOWER_IS_BETTER, Statistic, per_image, statistics
-from unetkit.evaluation.summary import Summary, empty_masks, summarise, write_scores, write_summary
+from unetkit.evaluation.summary import Summary, empty_masks, git_commit, summarise, write_scores, write_summary
 
 __all__ = [
     "LOWER_IS_BETTER",
@@ -24,6 +24,7 @@ __all__ = [
     "difference",
     "empty_masks",
     "find_images",
+    "git_commit",
     "measure",
     "measure_image",
     "of_folder",

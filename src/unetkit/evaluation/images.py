@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from unetkit import data as sources
-from unetkit.command_line import path_of
 from unetkit.data import SegmentationDataModule
 from unetkit.data.files import read_image
 from unetkit.errors import UserError
 from unetkit.evaluation.models import Model
+from unetkit.paths import path_of
 
 PARTS = ("train", "val", "test", "all")
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from unetkit.data import VOID
 from unetkit.errors import UserError
-from unetkit.inference import Prediction, Predictor
 from unetkit.metrics import boundary_iou, calibration_counts, confusion_matrix, curve_counts, hausdorff95
+from unetkit.prediction.predictor import Prediction, Predictor
 
 
 class Measures(NamedTuple):

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
-from unetkit import checkpoint
-from unetkit.command_line import check_each_once, names_of
+from unetkit.checkpoints import checkpoint
 from unetkit.data.splits import read_split
 from unetkit.errors import UserError
-from unetkit.inference import Predictor
+from unetkit.paths import check_each_once, names_of
+from unetkit.prediction.predictor import Predictor
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unetkit.command_line import check_each_once, names_of, path_of
-from unetkit.data.files import matching
 from unetkit.errors import UserError
 from unetkit.evaluation.bootstrap import Interval, drawn_means, interval, resamples, seed_resamples
+from unetkit.paths import check_each_once, matching, names_of, path_of
 
 SCORES = ("kaggle", "iou", "dice")
 FACTS = ("parameters", "epochs", "seed")  # of `summary.json`, for the table

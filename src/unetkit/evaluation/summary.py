@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from unetkit.evaluation.bootstrap import bootstrap, difference
 from unetkit.evaluation.measure import Measured
 from unetkit.evaluation.scores import LOWER_IS_BETTER, per_image, statistics
 from unetkit.metrics import Counts, pixel_accuracy
-from unetkit.results import whole_file
+from unetkit.paths import whole_file
 
 Summary = dict[str, Any]
 
@@ -122,3 +123,21 @@ def _without_nan(node: Any) -> Any:
     if isinstance(node, list | tuple):
         return [_without_nan(value) for value in node]
     return None if isinstance(node, float) and not math.isfinite(node) else node
+
+
+def git_commit() -> str | None:
+    """The commit of the code, with `+` where files differ from it; None outside a clone."""
+    command = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--dirty=+",
+        "--abbrev=40",
+        "--exclude=*",
+    ]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,5 +1,5 @@
 from unetkit.models.dumbnet import DumbNet
-from unetkit.models.folding import fold_norms
+from unetkit.models.folding import fuse_conv_bn
 from unetkit.models.outputs import classify, probabilities
 from unetkit.models.padding import centre_crop, mirror_pad, predict_full_frame
 from unetkit.models.residual_unet import ResidualUNet
@@ -21,7 +21,7 @@ __all__ = [
     "activation_bytes",
     "centre_crop",
     "classify",
-    "fold_norms",
+    "fuse_conv_bn",
     "layer_table",
     "mirror_pad",
     "predict_full_frame",

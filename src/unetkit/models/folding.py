@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
-def fold_norms(network: nn.Module) -> nn.Module:
+def fuse_conv_bn(network: nn.Module) -> nn.Module:
     """Fold each BatchNorm2d that follows a Conv2d in an `nn.Sequential` into it, in place; gives the network, in eval.
 
     Other norms stay as they are. What comes out differs by rounding alone; the network can't be trained any more.

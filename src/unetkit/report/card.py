@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 import yaml
 
-from unetkit import checkpoint
+from unetkit.checkpoints import checkpoint
 from unetkit.errors import UserError
 from unetkit.report.page import SCORES
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from unetkit.data import VOID
 from unetkit.evaluation import LabelledImages, Measured, Model, per_image
-from unetkit.inference import Prediction
-from unetkit.pictures import Image, heatmap, overlay, to_rgb
+from unetkit.plots.images import Image, heatmap, overlay, to_rgb
+from unetkit.prediction.predictor import Prediction
 
 SIDE = 320  # pixels of the longer side of a picture, at most
 EACH = 3  # images of a group

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from unetkit.evaluation import LOWER_IS_BETTER, LabelledImages, Measured, Model, Summary
-from unetkit.pictures import CLASS_COLOURS, Image, to_rgb
+from unetkit.plots.images import CLASS_COLOURS, Image, to_rgb
 from unetkit.report import cases, figures
 
 PAPER_DPI = 300

@@ -12,13 +12,13 @@ from unetkit.evaluation import (
     Model,
     Summary,
     check_images,
+    git_commit,
     measure,
     resamples,
     summarise,
     write_scores,
     write_summary,
 )
-from unetkit.records import git_commit
 from unetkit.report.page import write_report
 
 

@@ -1,0 +1,1 @@
+"""Measurements against other projects; run by `scripts/benchmark.py`, imported by nothing else."""

@@ -1,0 +1,68 @@
+"""memory: gradient checkpointing."""
+
+from functools import partial
+
+import torch
+from hydra.utils import instantiate
+from torch import Tensor
+from tqdm import tqdm
+
+from benchmarks.answers import Answer, Row
+from benchmarks.composing import composed
+from benchmarks.contenders import Case, Training, kept_bytes, random_batch, unetkits
+from benchmarks.measuring import paired, peak_mib
+from unetkit.training.configuration import choose_precision
+
+
+def memory(rounds: int, device: torch.device, model: str, sizes: list[int], timed: int, precision: str) -> Answer:
+    """Bytes kept for the backward pass at each size, and peak and time of a step at one, for each setting."""
+    amp = choose_precision(precision, device.type) != "32-true"
+    settings: list[int | str] = ["none", *range(1, len(composed(model).model.channels)), "all"]
+    trainings = {s: checkpointing(model, s, amp, device) for s in settings}
+    rows: list[Row] = []
+    for size in tqdm(sorted({*sizes, timed}), unit="size", leave=False):
+        x, y = image_of(model, size, device)
+        kept = {s: kept_bytes(training, x) for s, training in trainings.items()}
+        measured: dict[str, Row] = {}
+        if size == timed:
+            measured = paired({str(s): partial(t, x, y) for s, t in trainings.items()}, rounds, device)
+        for s in settings:
+            row = {"pixels": size, "level": str(s), "kept MiB": kept[s] / 2**20, "of none": kept[s] / kept["none"]}
+            row |= {"peak MiB": None, "seconds": None, "IQR": None, "time of none": None}
+            if measured:
+                seconds = measured[str(s)]
+                row |= {"peak MiB": peak_mib(device, checkpointed_steps, model, s, amp, size, device)}
+                row |= {"seconds": seconds["seconds"], "IQR": seconds["IQR"], "rounds": seconds["rounds"]}
+                row["time of none"] = seconds["time / unetkit's"]
+            rows.append(row)
+    return rows, [advice(rows, timed)]
+
+
+def checkpointing(model: str, setting: int | str, amp: bool, device: torch.device) -> Training:
+    """The training of a network that computes so many levels again."""
+    torch.manual_seed(0)
+    network = instantiate(composed(model, f"model.gradient_checkpointing={setting}").model, _convert_="all")
+    return unetkits(network, device, None, amp)
+
+
+def image_of(model: str, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """An image (1, C, size, size) and its class indices."""
+    return random_batch(Case({}, channels=composed(model).model.in_channels), 1, size, device)
+
+
+def checkpointed_steps(model: str, setting: int | str, amp: bool, size: int, device: torch.device) -> None:
+    """Two steps of a new network."""
+    training = checkpointing(model, setting, amp, device)
+    x, y = image_of(model, size, device)
+    for _ in range(2):
+        training(x, y)
+
+
+def advice(rows: list[Row], size: int, most: float = 1.25) -> str:
+    """Which setting keeps least for how much time."""
+    affordable = [row for row in rows if row["pixels"] == size and row["time of none"] <= most]
+    best = min(affordable, key=lambda row: float(row["kept MiB"]))
+    return (
+        f"at {size} px, the least for at most {most:g}x the time: gradient_checkpointing={best['level']} keeps "
+        f"{best['of none']:.0%} in {best['time of none']:.2f}x"
+    )

@@ -1,0 +1,61 @@
+"""Paths as they are typed, patterns of them, and files that are written as a whole or not at all."""
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from unetkit.errors import UserError
+
+
+def path_of(key: str, value: object) -> Path:
+    """The path that was typed for a key; a number is a name too, as of a folder `2026`.
+
+    Raises:
+        UserError: If it is not one path.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | Path) or value == "":
+        raise UserError(f"{key}={'null' if value is None else value} must be one path")
+    return Path(str(value)).expanduser()
+
+
+def short_path(path: str | Path) -> str:
+    """A path as short as it can be typed here: relative, but for one on another drive of Windows."""
+    try:
+        return os.path.relpath(path)
+    except ValueError:
+        return str(path)
+
+
+def names_of(given: Sequence[object] | float) -> list[str]:
+    """The names of `names=`, which may be a single one; Hydra reads digits as a number."""
+    return [str(given)] if isinstance(given, str | int | float) else list(map(str, given))
+
+
+def check_each_once(key: str, files: Sequence[Path]) -> None:
+    """Raise a `UserError` that names the key, if a file comes twice."""
+    twice = [file for file, count in Counter(file.resolve() for file in files).items() if count > 1]
+    if twice:
+        raise UserError(f"{key}= names {twice[0]} twice; name each once")
+
+
+def matching(pattern: str) -> list[Path]:
+    """The sorted paths that a pattern with `*`, `?`, `[...]` or `**` matches; itself, if there is such a file."""
+    if Path(pattern).exists() or not glob.has_magic(pattern):
+        return [Path(pattern)]
+    return sorted(map(Path, glob.glob(pattern, recursive=True)))  # noqa: PTH207  # Path.glob refuses absolute ones
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A path to write to, which is renamed once all is written; nothing stays of a file that was broken off."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part{os.getpid()}")  # folds side by side may write the same file
+    try:
+        part.touch()  # or torch would say in words of its own that it can't be written
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

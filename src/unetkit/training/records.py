@@ -1,0 +1,155 @@
+"""What a run leaves behind and says: configuration, split, summary, and where to look."""
+
+import logging
+import platform
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
+
+from unetkit.data import SegmentationDataModule
+from unetkit.data.jpeg import is_jpeg
+from unetkit.data.splits import write_split
+from unetkit.evaluation import git_commit
+from unetkit.models import layer_table
+from unetkit.paths import short_path
+from unetkit.training.callbacks import RunStats
+from unetkit.training.module import SegmentationModule
+
+log = logging.getLogger(__name__)
+
+Summary = dict[str, Any]
+
+
+@rank_zero_only
+def write_records(cfg: DictConfig, run_dir: Path, data: SegmentationDataModule, trainer: L.Trainer) -> None:
+    """The resolved configuration, also to the loggers, and the split."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
+    write_split(run_dir / "split.csv", [pair.id for pair in data.pairs], data.split)
+    for logger in trainer.loggers[1:]:  # all but the CSV, beside which config.yaml lies
+        logger.log_hyperparams(plain(cfg))
+
+
+@rank_zero_only
+def log_setup(data: SegmentationDataModule, module: SegmentationModule) -> None:
+    """What is trained on what."""
+    facts = data.describe()
+    log.info(
+        "data %s: %d pairs to train on, %d to validate, %d to test; %.0f %% of the masks are empty",
+        *(facts[key] for key in ("name", "train", "val", "test")),
+        100 * facts["empty_masks"],
+    )
+    if data.mosaics is not None:
+        several = np.bincount(data.mosaics)
+        log.info("%d tiles have a neighbour among the others, which stays on their side", several[several > 1].sum())
+    jpegs = sum(pair.mask is not None and is_jpeg(pair.mask) for pair in data.pairs)
+    if jpegs:
+        log.info("%d masks are JPEG, which blurs outlines: read to the nearest value; PNG keeps them", jpegs)
+    if data.num_classes > 2:
+        shares = facts["class_shares"].items()
+        log.info("classes: %s", ", ".join(f"{name} {share:.1%}" for name, share in shares))
+        absent = [name for name, share in shares if share == 0]
+        if absent:
+            log.warning("in no mask: %s; is data.num_classes right? Such a class scores 1", ", ".join(absent))
+    first = data.dataset("train", augment=True)[0]["image"]  # as large as it is trained on
+    pixels = torch.from_numpy(first.transpose(2, 0, 1).copy())[None]
+    log.info(layer_table(module.network, module.preprocessing.normalise(pixels)))
+
+
+def summarise(
+    cfg: DictConfig,
+    trainer: L.Trainer,
+    data: SegmentationDataModule,
+    module: SegmentationModule,
+    figures: RunStats,
+    scores: dict[str, float],
+) -> Summary:
+    """What `summary.json` holds. The scores are those of the last epoch; the best epoch stands apart."""
+    best, last = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)][:2]  # before one's own
+    score = best.best_model_score
+    return {
+        **scores,
+        "best": {
+            "monitor": cfg.monitor,
+            "score": None if score is None else round(score.item(), 6),
+            "checkpoint": best.best_model_path,
+        },
+        "last_checkpoint": last.best_model_path,
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "parameters": sum(p.numel() for p in module.network.parameters()),
+        "images_per_second": figures.images_per_second,
+        "data_wait": figures.data_wait,
+        "peak_memory_mib": figures.peak_memory_mib,
+        "seconds": round(figures.seconds_of_the_run, 1),
+        "data": data.describe(),
+        "seed": cfg.seed,
+        "precision": str(trainer.precision),
+        "device": device_name(trainer.strategy.root_device),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "lightning": L.__version__,
+        },
+        "git_commit": git_commit(),
+    }
+
+
+def log_results(summary: Summary, run_dir: Path, trainer: L.Trainer) -> None:
+    """Tell the scores, where the run lies, and what to type next."""
+    shown = {k: v for k, v in summary.items() if k.startswith(("val/", "test/"))}
+    width = max([20, *map(len, shown)]) + 2
+    lines = [f"  {name:<{width}}{value:.4f}" for name, value in shown.items()]
+    last = summary["last_checkpoint"]
+    where = short_path(run_dir)
+    log.info("scores after %d epochs, %.0f s:\n%s", summary["epochs"], summary["seconds"], "\n".join(lines))
+    log.info("the run lies in %s: look at pictures/, metrics.csv and summary.json", where)
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            folder = short_path(Path(logger.experiment.dir).parent)
+            online = None if logger.experiment.offline else logger.experiment.url
+            log.info("W&B: %s", online or f"send it with `wandb sync {folder}`")
+            logger.experiment.finish()
+    if last:
+        log.info("next: python scripts/predict.py checkpoint=%s input=FILE_OR_FOLDER", short_path(last))
+
+
+@rank_zero_only
+def keep_old_metrics(run_dir: Path) -> None:
+    """Set an earlier run's metrics.csv in the same directory aside, which Lightning's logger would delete."""
+    old = run_dir / "metrics.csv"
+    if old.exists():
+        number = 1
+        while (kept := run_dir / f"metrics.{number}.csv").exists():
+            number += 1
+        old.rename(kept)
+        log.info("%s is there already; its rows are kept in %s", old, kept.name)
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """A resolved configuration as plain containers."""
+    return {str(key): value for key, value in dict(OmegaConf.to_container(cfg, resolve=True)).items()}  # type: ignore[arg-type]
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's name, or the processor's with its threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.processor() or platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
+def logged_scores(trainer: L.Trainer) -> dict[str, float]:
+    """The last logged training loss and scores, by name."""
+    metrics = trainer.callback_metrics
+    return {
+        name: round(value.item(), 6)
+        for name, value in metrics.items()
+        if name.startswith(("val/", "test/")) or name == "train/loss_epoch"
+    }

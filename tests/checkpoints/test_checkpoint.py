@@ -1,0 +1,143 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import unetkit
+from unetkit.checkpoints.checkpoint import describe, find, load_weights
+from unetkit.data import Preprocessing
+from unetkit.errors import UserError
+from unetkit.models import UNet
+
+MODEL = {"_target_": "unetkit.models.UNet", "in_channels": 1, "num_classes": 1, "channels": [4, 8]}
+
+
+def saved(path: Path, **changes: Any) -> Path:
+    """A checkpoint as training writes it, of a fresh network."""
+    network = UNet(1, 1, [4, 8])
+    card = describe(MODEL, Preprocessing(1, None, (0.4,), (0.2,)), 0.6, {"name": "test"})
+    state = {f"network.{key}": value for key, value in network.state_dict().items()}
+    torch.save({"state_dict": state, "unetkit": {**card, **changes}}, path)
+    return path
+
+
+def test_a_loaded_network_is_ready(tmp_path: Path) -> None:
+    predictor = unetkit.load(saved(tmp_path / "a.ckpt"))
+    assert predictor.threshold == 0.6
+    assert predictor.preprocessing == Preprocessing(1, None, (0.4,), (0.2,))
+    assert not predictor.network.training
+    assert predictor(np.zeros((21, 34), np.uint8)).mask.shape == (21, 34)
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["os.system", "builtins.eval", "unetkit.models.unet.torch.load", "unetkit.models.activation_bytes", "None"],
+)
+def test_a_strangers_checkpoint_runs_no_code(tmp_path: Path, target: str) -> None:
+    path = saved(tmp_path / "a.ckpt", model={"_target_": target, "command": f"touch {tmp_path}/harm"})
+    with pytest.raises(UserError, match="is not a network"):
+        unetkit.load(path)
+    assert not (tmp_path / "harm").exists()
+
+
+def test_a_pickle_with_code_is_not_opened(tmp_path: Path) -> None:
+    class Harm:
+        def __reduce__(self) -> tuple[Any, tuple[str]]:
+            return Path.touch, (tmp_path / "harm",)  # type: ignore[return-value]
+
+    torch.save({"unetkit": {"format": 1}, "x": Harm()}, tmp_path / "a.ckpt")
+    with pytest.raises(UserError, match="can't be read safely"):
+        unetkit.load(tmp_path / "a.ckpt")
+    assert not (tmp_path / "harm").exists()
+
+
+def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        unetkit.load(tmp_path / "none.ckpt")
+    (tmp_path / "text.ckpt").write_text("hello")
+    with pytest.raises(UserError, match="can't be read safely"):
+        unetkit.load(tmp_path / "text.ckpt")
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    with pytest.raises(UserError, match="not written by this version"):
+        unetkit.load(tmp_path / "other.ckpt")
+    path = saved(tmp_path / "misfit.ckpt", model={**MODEL, "channels": [4, 6]})
+    with pytest.raises(UserError, match="do not fit its own network"):
+        unetkit.load(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model": None}, "damaged: it does not say its model"),
+        ({"threshold": "high"}, "damaged: it does not say its threshold"),
+        ({"model": {**MODEL, "spectral": True}}, "this version of unetkit lacks: .*'spectral'"),
+        ({"preprocessing": {"channels": 1, "gamma": 2.2}}, "this version of unetkit lacks: .*'gamma'"),
+    ],
+)
+def test_a_card_that_is_not_understood_is_said_in_one_line(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        unetkit.load(saved(tmp_path / "a.ckpt", **changes))
+
+
+def test_a_strangers_checkpoint_asks_no_server_for_its_encoder(tmp_path: Path) -> None:
+    model = {"_target_": "unetkit.models.SMPNetwork", "num_classes": 1, "encoder": "tu-hf-hub:somebody/something"}
+    with pytest.raises(UserError, match=r"model\.encoder=tu-hf-hub:somebody/something must be the name of an encoder"):
+        unetkit.load(saved(tmp_path / "a.ckpt", model=model))
+
+
+def test_a_run_directory_stands_for_its_last_checkpoint(tmp_path: Path) -> None:
+    for fold in "ab":
+        (tmp_path / fold / "checkpoints").mkdir(parents=True)
+        saved(tmp_path / fold / "checkpoints" / "last.ckpt")
+    files = [tmp_path / fold / "checkpoints" / "last.ckpt" for fold in "ab"]
+    assert find([str(tmp_path / "a"), str(files[1])]) == find(str(tmp_path / "*")) == files
+    assert unetkit.load(tmp_path / "a").threshold == 0.6
+
+
+@pytest.mark.parametrize("given", [[], [str, None], "none/*.ckpt"])
+def test_what_names_no_checkpoint_is_said(given: object) -> None:
+    with pytest.raises(UserError, match="checkpoint="):
+        find(given)
+
+
+def test_weights_that_are_not_there_are_named_by_their_key() -> None:
+    with pytest.raises(UserError, match=r"^weights=none\.ckpt does not exist"):
+        load_weights(UNet(1, 1, [4, 8]), {}, "none.ckpt")
+
+
+def test_checkpoints_of_folds_are_averaged(tmp_path: Path) -> None:
+    paths = [saved(tmp_path / "a.ckpt", threshold=0.4), saved(tmp_path / "b.ckpt", threshold=0.6)]
+    image = np.random.default_rng(0).integers(0, 255, (33, 20), np.uint8)
+    ensemble = unetkit.load_ensemble(paths, tta="flip")
+    members = [unetkit.load(path, tta="flip")(image).probability for path in paths]
+    np.testing.assert_allclose(ensemble(image).probability, (members[0] + members[1]) / 2, atol=1e-6)
+    assert ensemble.threshold == pytest.approx(0.5)
+    assert (ensemble.classes, [member.tta for member in ensemble.members]) == (2, ["flip", "flip"])
+
+
+def test_only_networks_of_the_same_classes_are_averaged(tmp_path: Path) -> None:
+    paths = [saved(tmp_path / "a.ckpt"), saved(tmp_path / "b.ckpt", model={**MODEL, "num_classes": 4})]
+    with pytest.raises(UserError, match=r"b\.ckpt tells 4 classes apart, but .*a\.ckpt 2; average only"):
+        unetkit.load_ensemble(paths)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"device": "tpu"}, "device=tpu must be auto, cpu, cuda"),
+        ({"device": "cuda:99"}, "device=cuda:99, but torch sees"),
+        ({"tta": "rotate"}, "tta=rotate must be one of none, flip, d4"),
+        ({"tile": 64, "overlap": 64}, "overlap=64 must be at least 0 and smaller than tile=64"),
+    ],
+)
+def test_what_can_not_be_is_said(options: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=said):
+        unetkit.load(saved(tmp_path / "a.ckpt"), **options)
+
+
+def test_auto_takes_what_there_is(tmp_path: Path) -> None:
+    wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    predictor = unetkit.load(saved(tmp_path / "a.ckpt"), "auto")
+    assert next(predictor.network.parameters()).device.type == wanted

@@ -1,0 +1,181 @@
+"""The door `scripts/predict.py`: what people type, and what they read at its end."""
+
+import importlib.util
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import segyio
+import torch
+from conftest import WriteImage
+from hydra import compose, initialize_config_dir
+
+import unetkit
+from unetkit.checkpoints.checkpoint import describe
+from unetkit.data import Preprocessing
+from unetkit.errors import UserError
+from unetkit.models import UNet
+
+ROOT = Path(__file__).parents[2]
+RNG = np.random.default_rng(0)
+
+
+def typed(*arguments: str) -> list[str]:
+    return [sys.executable, "scripts/predict.py", *arguments]
+
+
+@pytest.fixture
+def predict_all() -> Callable[..., list[str]]:
+    """The script's own function, in this process, given what would be typed."""
+    spec = importlib.util.spec_from_file_location("predict", ROOT / "scripts" / "predict.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+
+    def call(*arguments: str) -> Any:
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            return script.predict_all(compose("predict", list(arguments)))
+
+    return call
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path) -> Path:
+    """A folder of two checkpoints of fresh networks, one per fold."""
+    model = {"_target_": "unetkit.models.UNet", "in_channels": 1, "num_classes": 1, "channels": [4, 8]}
+    for fold in (0, 1):
+        torch.manual_seed(fold)
+        card = describe(model, Preprocessing(1, None, (0.5,), (0.3,)), 0.5, {})
+        state = {f"network.{key}": value for key, value in UNet(1, 1, [4, 8]).state_dict().items()}
+        (tmp_path / f"fold{fold}").mkdir()
+        torch.save({"state_dict": state, "unetkit": card}, tmp_path / f"fold{fold}" / "last.ckpt")
+    return tmp_path
+
+
+def test_folds_views_and_tiles_as_typed(checkpoints: Path, write_image: WriteImage, tmp_path: Path) -> None:
+    image = RNG.integers(0, 255, (150, 90), np.uint8)
+    write_image(tmp_path / "in" / "deep" / "a.png", image)
+    write_image(tmp_path / "in" / "b.npy", image[:40].astype(np.float32))
+    options = [f"checkpoint={tmp_path}/fold*/last.ckpt", f"input={tmp_path}/in/**/*", f"output={tmp_path}/out"]
+    options += ["tta=d4", "tile=64", "overlap=16", "threshold=0.45", "write=[masks,probabilities]", "device=cpu"]
+    done = subprocess.run(typed(*options, "value_range=[0,255]"), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.splitlines()[-1]
+    assert last == f"wrote 2 masks to {tmp_path}/out/masks, 2 probabilities to {tmp_path}/out/probabilities"
+    paths = sorted(checkpoints.glob("*/last.ckpt"))
+    expected = unetkit.load_ensemble(paths, tta="d4", tile=64, overlap=16)
+    expected.threshold = 0.45
+    for name, pixels in (("deep/a", image), ("b", image[:40])):
+        prediction = expected(pixels)
+        probability = np.load(tmp_path / "out" / "probabilities" / f"{name}.npy")
+        np.testing.assert_allclose(probability, prediction.probability, atol=1e-3)
+        mask = cv2.imread(str(tmp_path / "out" / "masks" / f"{name}.png"), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(mask, prediction.mask * 255)
+
+
+def test_a_stopped_program_leaves_whole_files(checkpoints: Path, write_image: WriteImage, tmp_path: Path) -> None:
+    for i in range(3000):
+        write_image(tmp_path / "in" / f"{i}.png", np.zeros((101, 101), np.uint8))
+    options = [f"checkpoint={checkpoints}/fold0/last.ckpt", f"input={tmp_path}/in", f"output={tmp_path}/out"]
+    program = subprocess.Popen(
+        typed(*options), cwd=ROOT, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a shell's background job ignores
+    )  # fmt: skip
+    while not list(tmp_path.glob("out/overlays/*.png")) and program.poll() is None:
+        time.sleep(0.05)
+    program.send_signal(signal.SIGINT)
+    _, errors = program.communicate(timeout=60)
+    assert program.returncode == 1
+    assert errors.splitlines()[-1] == f"stopped; the files in {tmp_path}/out are whole"
+    assert "Traceback" not in errors
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert 0 < len(files) < 6000
+    assert all(cv2.imread(str(path), cv2.IMREAD_UNCHANGED) is not None for path in files)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["checkpoint=null"], "checkpoint= is missing"),
+        (["checkpoint=nowhere/*.ckpt"], r"checkpoint=nowhere/\*.ckpt matches no file"),
+        (["write=[masks,pictures]"], r"write=\['masks', 'pictures'\] must be a list of masks, probabilities, overlays"),
+        (["write=[]"], "write=.* must be a list"),
+        (["mask_format=tiff"], "mask_format=tiff must be one of png, npy"),
+        (["tile=0"], "tile=0 must be an integer of at least 1"),
+        (["batch_size=few"], "batch_size=few must be an integer of at least 1"),
+        (["threshold=50"], "threshold=50 must lie between 0 and 1"),
+        (["value_range=[3,1]"], r"value_range=\[3, 1\] must be auto, or two rising numbers"),
+        (["value_range=wide"], "value_range=wide must be auto"),
+        (["tta=both"], "tta=both must be one of none, flip, d4"),
+        (["device=abacus"], "device=abacus must be auto, cpu"),
+        (["output=/proc/none"], "output=/proc/none can't be written"),
+        (["submission=a.ckpt"], "submission=a.ckpt must end in .csv"),
+        (["submission=/tmp"], "submission=/tmp is a folder; give a file, as /tmp/submission.csv"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_mistakes_are_named(
+    options: list[str],
+    said: str,
+    checkpoints: Path,
+    predict_all: Callable[..., list[str]],
+    write_image: WriteImage,
+    tmp_path: Path,
+) -> None:
+    write_image(tmp_path / "a.png", np.zeros((20, 20), np.uint8))
+    good = [f"checkpoint={checkpoints}/fold0/last.ckpt", f"input={tmp_path}/a.png", f"output={tmp_path}/out"]
+    with pytest.raises(UserError, match=said):
+        predict_all(*good, *options)
+
+
+@pytest.mark.parametrize("folder", ["", "/images", "/masks"])
+def test_true_masks_and_images_are_not_replaced(
+    folder: str, checkpoints: Path, predict_all: Callable[..., list[str]], write_image: WriteImage, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    for kind in ("images", "masks"):
+        write_image(data / kind / "a.png", np.full((20, 20), 7, np.uint8))
+    options = [f"checkpoint={checkpoints}/fold0/last.ckpt", f"input={data}{folder}"]
+    with pytest.raises(UserError, match=f"output={data} holds the images and a folder masks, .*; give another output"):
+        predict_all(*options, f"output={data}")
+    assert not (data / "overlays").exists()
+    assert predict_all(*options, f"output={data}/predicted") == []
+    np.testing.assert_array_equal(cv2.imread(str(data / "masks" / "a.png"), cv2.IMREAD_UNCHANGED), 7)
+
+
+def test_a_sweep_goes_on(checkpoints: Path, write_image: WriteImage, tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", np.zeros((20, 20), np.uint8))
+    options = [f"checkpoint={checkpoints}/fold0/last.ckpt", f"input={tmp_path}/a.png", f"output={tmp_path}/${{tta}}"]
+    options += ["tta=none,flip", f"hydra.sweep.dir={tmp_path}/sweep"]
+    done = subprocess.run(typed("-m", *options), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all((tmp_path / tta / "masks" / "a.png").exists() for tta in ("none", "flip"))
+
+
+def test_a_threshold_of_more_classes_is_refused(
+    checkpoints: Path, predict_all: Callable[..., list[str]], write_image: WriteImage, tmp_path: Path
+) -> None:
+    model = {"_target_": "unetkit.models.UNet", "in_channels": 1, "num_classes": 3, "channels": [4, 8]}
+    state = {f"network.{key}": value for key, value in UNet(1, 3, [4, 8]).state_dict().items()}
+    card = describe(model, Preprocessing(1, None, (0.5,), (0.3,)), 0.5, {})
+    torch.save({"state_dict": state, "unetkit": card}, tmp_path / "three.ckpt")
+    image = write_image(tmp_path / "a.png", np.zeros((20, 20), np.uint8))
+    with pytest.raises(UserError, match=r"threshold=0\.4 is for one kind of foreground; of 3 classes the likeliest"):
+        predict_all(f"checkpoint={tmp_path}/three.ckpt", f"input={image}", f"output={tmp_path}/out", "threshold=0.4")
+
+
+def test_segy_without_its_extra_is_one_line(
+    checkpoints: Path, predict_all: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segyio.tools.from_array2D(str(tmp_path / "a.sgy"), RNG.normal(size=(20, 30)).astype(np.float32))
+    monkeypatch.setitem(sys.modules, "segyio", None)  # which makes `import segyio` fail as if it weren't installed
+    with pytest.raises(UserError, match=r'SEG-Y needs segyio; install it with pip install -e "\.\[segy\]"'):
+        predict_all(f"checkpoint={checkpoints}/fold0/last.ckpt", f"input={tmp_path}/a.sgy", f"output={tmp_path}")

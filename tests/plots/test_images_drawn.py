@@ -1,0 +1,63 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from unetkit.plots.images import CELL, CLASS_COLOURS, GAP, LINE, heatmap, overlay, sheet, to_rgb, write_png
+
+
+def test_an_overlay_tints_the_foreground_alone() -> None:
+    image = np.full((20, 20), 100, np.uint8)
+    mask = np.zeros((20, 20), np.uint8)
+    mask[5:15, 5:15] = 1
+    mask[0, 0] = 255  # void
+    picture = overlay(image, mask)
+    assert (picture[mask != 1] == 100).all()
+    assert (picture[5, 5] == CLASS_COLOURS[0]).all()  # the outline
+    assert (picture[10, 10] == (0.65 * 100 + 0.35 * CLASS_COLOURS[0]).astype(np.uint8)).all()
+
+
+def test_grey_and_colour_become_colour() -> None:
+    assert to_rgb(np.zeros((3, 4), np.uint8)).shape == (3, 4, 3)
+    assert to_rgb(np.zeros((3, 4, 1), np.uint8)).shape == (3, 4, 3)
+    assert to_rgb(np.zeros((3, 4, 3), np.uint8)).shape == (3, 4, 3)
+
+
+def test_a_heatmap_goes_from_dark_to_bright() -> None:
+    low, high = heatmap(np.array([[0.0, 1.0]], np.float32))[0].astype(int)
+    assert low.sum() < high.sum()
+
+
+def test_a_sheet_holds_pictures_of_any_size() -> None:
+    rows = [[np.zeros((10, 40), np.uint8), np.zeros((300, 200, 3), np.uint8)]] * 2
+    picture = sheet(rows, ["a", "b"], ["first", "second"])
+    assert picture.shape[1] >= 2 * CELL
+    assert sheet([], ["a"], []).ndim == 3  # nothing to show is no error
+
+
+def test_a_legend_shows_the_colour_and_name_of_each_class_that_is_tinted() -> None:
+    names = ["rock", *(f"a class with the name {i}" for i in range(1, 11))]
+    rows = [[np.zeros((9, 9), np.uint8)] * 4]
+    plain, with_legend = sheet(rows, ["a"], ["b"], names[:2]), sheet(rows, ["a"], ["b"], names)
+    np.testing.assert_array_equal(plain, sheet(rows, ["a"], ["b"]))  # of one class there is nothing to tell apart
+    np.testing.assert_array_equal(with_legend[-len(plain) :], plain)
+    above = with_legend[: -len(plain)]
+    assert above.shape[0] > 2 * LINE  # ten names need several lines
+    shown = [(above == colour).all(2).sum() for colour in CLASS_COLOURS[:11]]
+    assert shown == [(LINE - GAP) ** 2] * 10 + [0]
+
+
+def test_every_class_has_a_colour_of_its_own() -> None:
+    assert len(CLASS_COLOURS) == 254
+    assert len(np.unique(CLASS_COLOURS, axis=0)) == 254
+    of_voc = CLASS_COLOURS[:20].astype(int)
+    assert np.abs(of_voc[:, None] - of_voc).max(2)[np.triu_indices(20, 1)].min() > 30
+
+
+def test_pngs_keep_colours(tmp_path: Path) -> None:
+    picture = np.zeros((4, 4, 3), np.uint8)
+    picture[..., 0] = 200
+    write_png(tmp_path / "new" / "a.png", picture)
+    read = cv2.imread(str(tmp_path / "new" / "a.png"))
+    assert read is not None
+    assert read[0, 0].tolist() == [0, 0, 200]  # OpenCV reads blue first

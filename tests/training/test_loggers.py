@@ -1,0 +1,102 @@
+"""W&B and TensorBoard, read back from what a real run wrote."""
+
+import json
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import pytest
+from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
+
+from unetkit.errors import UserError
+from unetkit.training.loggers import _has_key, wandb_logger
+
+ROOT = Path(__file__).parents[2]
+TINY = ["model=plain_small", "data.count=24", "data.size=36", "data.batch_size=8", "model.channels=[4,8]"]
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """Records of an offline `.wandb` file: LevelDB's log format after a header of 7 bytes."""
+    content, position, parts = path.read_bytes(), 7, b""
+    assert content.startswith(b":W&B")
+    while position + 7 <= len(content):
+        room = 32768 - position % 32768
+        if room < 7:  # the rest of a block is too short for a header
+            position += room
+            continue
+        _, length, kind = struct.unpack("<IHB", content[position : position + 7])
+        parts += content[position + 7 : position + 7 + length]
+        position += 7 + length
+        if kind in (1, 4):  # the whole of a record, or its last part
+            record = Record()
+            record.ParseFromString(parts)
+            parts = b""
+            yield record
+
+
+def launch(run_dir: Path, cache: Path, *overrides: str) -> str:
+    command = [sys.executable, "train.py", *TINY, "trainer.max_epochs=2", "trainer.log_every_n_steps=1"]
+    command += ["trainer.accelerator=cpu", "trainer.enable_progress_bar=false"]
+    command += [f"data.cache_dir={cache}", f"hydra.run.dir={run_dir}", *overrides]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_wandb_offline_holds_scores_rate_config_and_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    said = launch(tmp_path / "run", tmp_path / "cache", "logger=wandb")
+    (file,) = (tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb")
+    assert "wandb sync" in said
+    assert file.parent.name in said
+    history: dict[str, list[object]] = {}
+    config: dict[str, object] = {}
+    for record in read_records(file):
+        for item in record.history.item:
+            key = item.key or "/".join(item.nested_key)
+            history.setdefault(key, []).append(json.loads(item.value_json))
+        for update in (*record.run.config.update, *record.config.update):
+            config[update.key or "/".join(update.nested_key)] = json.loads(update.value_json)
+    assert len(history["val/iou"]) == 2
+    assert {"train/loss_step", "val/kaggle", "val/dice", "lr-AdamW/pg1"} <= history.keys()
+    assert config["model"]["channels"] == [4, 8]  # type: ignore[index]
+    assert len({key.split("/")[1] for key in history if key.startswith("predictions/")}) == 4
+    assert '"truth"' in json.dumps(history["predictions/0/all_masks"])
+    labels = config["_wandb"]["mask/class_labels"]  # type: ignore[index]
+    assert '{"0": "background", "1": "foreground", "255": "void"}' in json.dumps(labels)
+    media = file.parent / "files" / "media" / "images"
+    images = [cv2.imread(str(path)) for path in (media / "predictions").glob("*.png")]
+    assert len(images) == 2 * 4  # in each of two epochs
+    assert all(image is not None and image.std() > 5 for image in images)
+    assert list((media / "mask" / "predictions").glob("*.mask.png"))  # equal ones are kept once
+
+
+def test_tensorboard_holds_scores_and_pictures(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    launch(tmp_path / "run", tmp_path / "cache", "logger=tensorboard")
+    events = accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    assert len(events.Scalars("val/iou")) == 2
+    assert len(events.Tags()["images"]) == 4
+
+
+def test_an_unknown_mode_is_named() -> None:
+    with pytest.raises(UserError, match=r"logger\.wandb\.mode=sometimes"):
+        wandb_logger(save_dir=".", project="p", entity=None, name=None, mode="sometimes")
+
+
+@pytest.mark.parametrize("name", [".netrc", "_netrc"])
+def test_a_login_is_found(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("WANDB_API_KEY", "NETRC"):
+        monkeypatch.delenv(variable, raising=False)
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    assert not _has_key()
+    (tmp_path / name).write_text("machine api.wandb.ai login user password none\n")
+    assert _has_key()
