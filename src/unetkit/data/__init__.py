@@ -1,14 +1,14 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from unetkit.data.device_augment import DeviceAugmentation
 from unetkit.data.preprocessing import Preprocessing
 from unetkit.data.sources import folder_pairs, synthetic_multiclass_pairs, synthetic_pairs, tgs_salt_pairs
+from unetkit.data.types import VOID, Batch
 
 if TYPE_CHECKING:
     from unetkit.data.augment import Augmentation, GridElastic
     from unetkit.data.datamodule import SegmentationDataModule
-    from unetkit.data.device_augment import DeviceAugmentation
-    from unetkit.data.types import VOID, Batch
 
 __all__ = [
     "VOID",
@@ -24,15 +24,8 @@ __all__ = [
     "tgs_salt_pairs",
 ]
 
-# Imported on demand: Lightning and albumentations take seconds, which predicting should not.
-_ON_DEMAND = {
-    "VOID": "dataset",
-    "Augmentation": "augment",
-    "Batch": "dataset",
-    "DeviceAugmentation": "device_augment",
-    "GridElastic": "augment",
-    "SegmentationDataModule": "datamodule",
-}
+# Imported on first use: albumentations and Lightning take seconds, and prediction works without them.
+_ON_DEMAND = {"Augmentation": "augment", "GridElastic": "augment", "SegmentationDataModule": "datamodule"}
 
 
 def __getattr__(name: str) -> Any:

@@ -18,7 +18,6 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, TiffImagePlugin
 
 from unetkit.errors import UserError
 from unetkit.paths import matching
@@ -160,6 +159,11 @@ def read_palette_indices(ref: FileRef) -> Array | None:
         content = ref.read()
         if not content.startswith(b"\x89PNG") or content[25:26] != b"\x03":  # colour type 3: indexed
             return None
+    except UNREADABLE as error:
+        raise UserError(f"{ref} can't be read as an image ({error}); replace or remove it") from error
+    from PIL import Image  # here, because Pillow takes long to import and most files don't need it
+
+    try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             colours = np.reshape(image.getpalette() or [], (-1, 3))
             return None if (colours == colours[:, :1]).all() else np.array(image)
@@ -240,6 +244,8 @@ def _upright(image: Array, content: bytes) -> Array:
     """Turn a photograph as its camera noted that it was held; OpenCV doesn't where it is to keep depth and channels."""
     if not content.startswith(b"\xff\xd8"):  # JPEG
         return image
+    from PIL import Image
+
     turn = None
     with suppress(Exception), Image.open(io.BytesIO(content), formats=["JPEG"]) as file:  # a broken note is none
         turn = TURNS.get(file.getexif().get(0x0112, 1))
@@ -253,6 +259,8 @@ def _check_tiff(content: bytes, name: str) -> None:
     """
     if content[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return
+    from PIL import TiffImagePlugin
+
     stream = io.BytesIO(content)
     try:
         tags = TiffImagePlugin.ImageFileDirectory_v2(stream.read(16 if b"+" in content[:4] else 8))

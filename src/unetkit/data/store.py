@@ -10,7 +10,6 @@ from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from unetkit.errors import writable
 
@@ -78,6 +77,8 @@ def cached_arrays(
         return ArrayStore(path)
     except (OSError, ValueError):
         pass  # not there, or broken by a crash: made anew
+
+    from tqdm import tqdm  # here, because predicting needs no progress bar
 
     def write(file: BinaryIO) -> list[tuple[int, ...]]:
         shapes = []
