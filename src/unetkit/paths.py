@@ -1,13 +1,36 @@
-"""Paths as they are typed, patterns of them, and files that are written as a whole or not at all."""
+"""Paths and commands as they are typed, patterns of paths, and files that are written as a whole or not at all."""
 
 import glob
 import os
+import shlex
+import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from unetkit.errors import UserError
+
+
+def config_dir() -> Path:
+    """Return the folder of the configuration: `unetkit/conf` of an installed wheel, or else `conf` of the clone."""
+    package = Path(__file__).resolve().parent
+    installed = package / "conf"
+    return installed if installed.exists() else package.parents[1] / "conf"
+
+
+def command_line(command: str, *arguments: str) -> str:
+    """Return a command of `unetkit` as it can be typed here, such as `.venv/bin/unetkit predict input=scans`.
+
+    The program is the one of this Python: its name is enough where the shell finds it, as in an activated environment.
+    """
+    program = shutil.which("unetkit", path=str(Path(sys.executable).parent))
+    if program is None:  # not installed, but on PYTHONPATH
+        start = [short_path(sys.executable), "-m", "unetkit"]
+    else:
+        start = ["unetkit" if shutil.which("unetkit") == program else short_path(program)]
+    return shlex.join([*start, command, *arguments])
 
 
 def path_of(key: str, value: object) -> Path:
