@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -18,11 +18,11 @@ from unetkit.data import SegmentationDataModule
 from unetkit.data.types import VOID, Item, SampleKey, derived_seed
 from unetkit.metrics import confusion, iou
 from unetkit.plots import images as pictures
+from unetkit.plots.ranking import evenly, three_groups
 from unetkit.prediction.predictor import Prediction, Predictor
 from unetkit.training.module import SegmentationModule
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 
 class EpochSeed(L.Callback):
@@ -245,15 +245,6 @@ def best_median_worst(
     return pictures.sheet(rows, ("image", "truth", "prediction", last), captions, data.class_names)
 
 
-def three_groups(ranking: Sequence[T], each: int) -> tuple[Sequence[T], Sequence[T], Sequence[T]]:
-    """First, middle and last members, at most `each`; nobody twice where there are few."""
-    first = min(each, -(-len(ranking) // 3))
-    last = min(each, (len(ranking) - first + 1) // 2)
-    between = ranking[first : len(ranking) - last]
-    start = (len(between) - min(each, len(between))) // 2
-    return ranking[:first], between[start : start + each], ranking[len(ranking) - last :]
-
-
 def log_prediction(
     logger: Logger, key: str, pair: Item, prediction: Prediction, step: int, class_names: Sequence[str]
 ) -> None:
@@ -271,11 +262,6 @@ def log_prediction(
             pictures.overlay(image, prediction.mask),
         ]
         logger.experiment.add_image(key, np.hstack(drawn), step, dataformats="HWC")
-
-
-def evenly(total: int, wanted: int) -> list[int]:
-    """At most `wanted` numbers spread evenly over 0 .. total - 1."""
-    return [int(i) for i in np.linspace(0, total - 1, min(wanted, total)).round()]
 
 
 def predictor_of(module: SegmentationModule) -> Predictor:

@@ -1,8 +1,8 @@
-"""What the pictures of a run choose to show."""
+"""Which members of a ranking a picture shows."""
 
 import pytest
 
-from unetkit.training.callbacks import three_groups
+from unetkit.plots.ranking import three_groups
 
 
 @pytest.mark.parametrize("count", range(14))
