@@ -18,7 +18,6 @@ changes=(
     "pyramid model.bottleneck=pyramid"
     "deep_supervision deep_supervision=0.4"
     "dice_bce loss=dice_bce"
-    "two_stages loss=bce_then_lovasz"
     "not_symmetric loss.weights.bce=1 loss.terms.lovasz.symmetric=false"
     "cosine scheduler=cosine"
     "little_weight_decay optimizer.weight_decay=0.005"

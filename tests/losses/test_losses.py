@@ -22,7 +22,6 @@ from unetkit.losses import (
     JaccardLoss,
     LovaszLoss,
     MCCLoss,
-    Staged,
     TopKLoss,
     TverskyLoss,
     WeightedCrossEntropyLoss,
@@ -173,17 +172,13 @@ def test_lovasz_leaves_void_out() -> None:
     torch.testing.assert_close(whole, part)
 
 
-def test_sums_and_stages() -> None:
+def test_a_sum_weighs_its_terms() -> None:
     target = torch.randint(0, 2, (1, 4, 4))
     logits = torch.randn(1, 1, 4, 4)
     bce, dice = DiceBCELoss(0, 1), DiceBCELoss(1, 0)
     both = WeightedSum({"bce": bce, "dice": dice}, {"bce": 2.0, "dice": 0.5})
     a, b = (loss(logits, target, everything(target)) for loss in (bce, dice))
     torch.testing.assert_close(both(logits, target, everything(target)), 2 * a + 0.5 * b)
-    staged = Staged(bce, dice, switch=0.5)
-    assert staged(logits, target, everything(target)) == a
-    staged.progress = 0.5
-    assert staged(logits, target, everything(target)) == b
     with pytest.raises(UserError, match="one factor for each of bce"):
         WeightedSum({"bce": bce}, {"dice": 1.0})
 
@@ -365,7 +360,6 @@ def test_sums_leave_out_what_has_no_weight_and_hand_weights_on() -> None:
     both = WeightedSum({"border": border, "dice": dice}, {"border": 2.0, "dice": 1.0})
     arguments = (logits_of(P), target, everything(target))
     assert both.wants_weight
-    assert Staged(dice, both).wants_weight
     torch.testing.assert_close(both(*arguments, weight), 2 * border(*arguments, weight) + dice(*arguments))
     alone = WeightedSum({"border": border, "dice": dice}, {"border": 0.0, "dice": 1.0})
     assert not alone.wants_weight

@@ -107,7 +107,7 @@ def test_all_folds_from_training_to_an_ensemble(tmp_path: Path, capsys: pytest.C
 
 
 def test_a_fold_interrupted_after_its_last_epoch_gets_its_records(tmp_path: Path) -> None:
-    options = ("cross_validation.bootstrap=100", "callbacks=ema", "loss=bce_then_lovasz")
+    options = ("cross_validation.bootstrap=100", "callbacks=ema", "loss=bce_lovasz")
     summary = cross_validate(config(tmp_path, *options))
     records = tmp_path / "fold-1" / "summary.json"
     before = json.loads(records.read_text())

@@ -182,7 +182,7 @@ def test_the_records_of_a_run_that_goes_on_are_of_the_whole(tmp_path: Path, cach
     run(tmp_path, cache)
     path = tmp_path / "checkpoints" / "last.ckpt"
     content = torch.load(path, weights_only=True)
-    content["callbacks"]["RunStats"]["seconds"] += 1000
+    content["callbacks"]["RunFigures"]["seconds"] += 1000
     torch.save(content, path)
     going_on = config(tmp_path, cache, "trainer.max_epochs=3", f"checkpoint={tmp_path}")
     assert train(going_on)["seconds"] > 1000
@@ -277,7 +277,7 @@ def test_a_run_of_several_classes_leaves_void_out(tmp_path: Path, cache: Path) -
         ["model.gradient_checkpointing=all", "optimizer=rmsprop", "scheduler=poly", "augment=strong"],
         ["trainer.precision=16", "trainer.accumulate_grad_batches=2", "trainer.gradient_clip_val=0.5"],
         ["callbacks=[ema,early_stopping]", "channels_last=false", "augment=flip"],
-        ["model=unet_small", "model.channels=[4,6,8]", "loss=bce_then_lovasz"],
+        ["model=unet_small", "model.channels=[4,6,8]", "loss=bce_lovasz"],
         ["loss=weighted_bce", "data.crop_size=24", "model.padding=valid", "mirror_border=false", "data.size=60"],
         ["loss=sum", "loss.weights.weighted_bce=0.5", "loss.weights.boundary=1"],
         ["loss=boundary", "data.num_workers=1"],
@@ -420,7 +420,6 @@ def test_a_training_that_diverged_is_told(tmp_path: Path, cache: Path, caplog: p
         (["scheduler.scheduler.warmup=5"], "warmup=5 must be a share of the steps"),
         (["scheduler.interval=epoch"], "interval=epoch must be step"),
         (["scheduler=poly", "scheduler.scheduler.power=-1"], "power=-1 must be above 0"),
-        (["loss=bce_then_lovasz", "loss.switch=50"], "loss.switch=50 must be a share of the run, from 0 to 1"),
         (["loss=weighted_bce", "data.border_weight.sigma=wide"], "'sigma': 'wide'.*, but the loss wants"),
         (["trainer.check_val_every_n_epoch=0"], "check_val_every_n_epoch=0 must be a whole number of at least 1"),
         (["trainer.val_check_interval=9"], "val_check_interval"),
@@ -482,12 +481,6 @@ def test_what_this_machine_can_not_do_is_told_from_defects(
     monkeypatch.setattr(SegmentationModule, "training_step", fail)
     with pytest.raises(RuntimeError if said in str(error) else UserError, match=said):
         run(tmp_path, cache)
-
-
-def test_stages_of_a_loss_want_an_end(tmp_path: Path, cache: Path) -> None:
-    endless = ("scheduler=none", "trainer.max_epochs=-1", "trainer.max_time=00:00:00:20")
-    with pytest.raises(UserError, match="a run without end has no stages of a loss; give trainer"):
-        run(tmp_path, cache, "loss=bce_then_lovasz", *endless)
 
 
 def test_checkpoints_of_one_s_own_are_written_too(tmp_path: Path, cache: Path) -> None:

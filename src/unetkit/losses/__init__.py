@@ -7,7 +7,7 @@ Lovasz loss, which has a form of its own for each).
 All compute in float32, are a mean over the images of a batch, and give a false positive on an empty mask a gradient.
 """
 
-from unetkit.losses.compose import DiceBCELoss, Staged, WeightedSum, apply_loss, wants_weight
+from unetkit.losses.compose import DiceBCELoss, WeightedSum, apply_loss, wants_weight
 from unetkit.losses.lovasz import LovaszLoss
 from unetkit.losses.pixels import CrossEntropyLoss, FocalLoss, TopKLoss, WeightedCrossEntropyLoss
 from unetkit.losses.regions import (
@@ -33,7 +33,6 @@ __all__ = [
     "JaccardLoss",
     "LovaszLoss",
     "MCCLoss",
-    "Staged",
     "TopKLoss",
     "TverskyLoss",
     "WeightedCrossEntropyLoss",

@@ -87,34 +87,3 @@ class WeightedSum(nn.Module):
             self.weights[name] * apply_loss(term, logits, target, valid, weight) for name, term in self.terms.items()
         ]
         return torch.stack(losses).sum()
-
-
-class Staged(nn.Module):
-    """One loss in the first part of a run, another in the rest.
-
-    Args:
-        first: The loss at the beginning.
-        second: The loss once `progress`, the share of epochs done, which the trainer's module keeps, reaches `switch`.
-        switch: In [0, 1].
-
-    Raises:
-        UserError: If `switch` is outside.
-    """
-
-    def __init__(self, first: nn.Module, second: nn.Module, switch: float = 0.5) -> None:
-        super().__init__()
-        check("loss.switch", switch, 0 <= switch <= 1, "a share of the run, from 0 to 1")
-        self.first = first
-        self.second = second
-        self.switch = switch
-        self.progress = 0.0
-
-    @property
-    def wants_weight(self) -> bool:
-        """Whether a stage takes weights."""
-        return wants_weight(self.first) or wants_weight(self.second)
-
-    def forward(self, logits: Tensor, target: Tensor, valid: Tensor, weight: Tensor | None = None) -> Tensor:
-        """A scalar of logits (B, C, *), class indices, what counts and, if a stage wants them, weights (B, *)."""
-        stage = self.first if self.progress < self.switch else self.second
-        return apply_loss(stage, logits, target, valid, weight)

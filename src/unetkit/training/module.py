@@ -94,15 +94,6 @@ class SegmentationModule(L.LightningModule):
         logits: Tensor = predict_full_frame(self.network, x) if self.mirror_border else self.network(x)
         return logits
 
-    def on_train_epoch_start(self) -> None:
-        """Tell a loss in stages how far the run is."""
-        self.tell_progress(self.global_step / self.trainer.estimated_stepping_batches)
-
-    def tell_progress(self, done: float) -> None:
-        """Tell a loss in stages the share of the steps that are done."""
-        if hasattr(self.loss, "progress"):
-            self.loss.progress = done  # type: ignore[assignment]
-
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a batch; `train/loss` is that of the network alone, which compares with `val/loss`."""
         watched: AbstractContextManager[list[Tensor]] = nullcontext([])
@@ -181,15 +172,13 @@ class SegmentationModule(L.LightningModule):
         """Let a resumed schedule go on, but for a one-cycle that was planned for another length.
 
         Raises:
-            UserError: If the checkpoint's schedule had another number of steps, or a loss in stages has no end.
+            UserError: If the checkpoint's schedule had another number of steps.
         """
         scheduler = self.lr_schedulers()
         if isinstance(scheduler, ReduceLROnPlateau) and self.monitored is not None:
             scheduler.step(self.monitored)
         self.monitored = None
         steps = self.trainer.estimated_stepping_batches
-        if hasattr(self.loss, "progress") and math.isinf(steps):
-            raise UserError("a run without end has no stages of a loss; give trainer.max_epochs, or another loss")
         if isinstance(scheduler, OneCycleLR) and scheduler.total_steps != steps:
             raise UserError(
                 f"the checkpoint's one-cycle schedule was planned for {scheduler.total_steps} steps, this run has "

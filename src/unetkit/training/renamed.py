@@ -7,6 +7,10 @@ KEYS = {
     "data.resident": "data.cache_on_device",
     "data.order_seed": "data.shuffle_seed",
 }
+# Files of groups that were removed, as they were typed, and what to type instead.
+REMOVED = {
+    "loss=bce_then_lovasz": "loss=bce_lovasz",  # not shown to be worse: results/ablations.md
+}
 # What `_target_` names in older configurations and checkpoints.
 TARGETS = {
     "unetkit.callbacks.EMA": "unetkit.training.callbacks.EMA",

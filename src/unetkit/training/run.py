@@ -94,7 +94,6 @@ def train(cfg: DictConfig) -> Summary:
     is_trained = resume_from is not None and lacks_records_only(cfg, resume_from)
     if is_trained:
         checkpoint.load_weights(module.network, plain(cfg.model), cfg.checkpoint)  # averaged, if they are
-        module.tell_progress(1 - 1 / cfg.trainer.max_epochs)  # as its last epoch began
     scores = logged_scores(trainer)
     # Stopped within an epoch, by max_steps or max_time, or after one that check_val_every_n_epoch leaves out.
     if module.scored_at != trainer.global_step and cfg.trainer.limit_val_batches:
