@@ -304,7 +304,7 @@ class TestClasses:
         assert module.num_classes == 1
         foreground, background = 10 * np.array([8, 1, 2, 3, 4, 5]), 6 * np.array([0, 7, 6, 5, 4, 3])
         np.testing.assert_allclose(module.coverage, foreground / (foreground + background))
-        with pytest.raises(UserError, match=r"holds the values 0, 2, 255; .* set data\.mask_values=\[0,2\]"):
+        with pytest.raises(UserError, match=r"holds the values 0, 2, 255, but .* set data\.mask_values=\[0,2\]"):
             make(root)
 
     def test_masks_without_a_pixel_that_counts_are_refused(

@@ -13,7 +13,8 @@ from PIL import Image
 
 from unetkit.data import VOID
 from unetkit.data.files import FileRef
-from unetkit.data.masks import MaskEncoding, read_mask
+from unetkit.data.mask_encoding import MaskEncoding
+from unetkit.data.masks import read_mask
 from unetkit.data.sources import Pair
 from unetkit.errors import UserError
 
@@ -258,10 +259,10 @@ class TestAdvice:
 
     def test_it_lists_what_all_masks_hold(self, write_image: WriteImage, tmp_path: Path) -> None:
         paths = [write_image(tmp_path / f"{i}.png", filled(0, i)) for i in (2, 1, 3)]
-        with pytest.raises(UserError, match=r"2\.png holds the values 0, 2; .* set data\.num_classes=4$"):
+        with pytest.raises(UserError, match=r"2\.png holds the values 0, 2, but .* set data\.num_classes=4$"):
             read(*paths)
         (tmp_path / "3.png").write_bytes(b"broken")
-        with pytest.raises(UserError, match=r"2\.png holds the values 0, 2; .* set data\.num_classes=3$"):
+        with pytest.raises(UserError, match=r"2\.png holds the values 0, 2, but .* set data\.num_classes=3$"):
             read(*paths)
 
     def test_a_value_of_a_single_mask_and_of_few_pixels_is_to_be_mended(
@@ -272,7 +273,7 @@ class TestAdvice:
         paths = [write_image(tmp_path / f"{i}.png", mask) for i, mask in enumerate(masks)]
         pairs = [Pair(path.stem, FileRef(path), FileRef(path)) for path in paths]
         with pytest.raises(
-            UserError, match=r"0\.png holds 77 in 1 of its pixels, .* of 4 masks does: mend it"
+            UserError, match=r"0\.png holds 77 in 1 of its pixels, .* of 4 masks does; mend it"
         ) as caught:
             read_mask(pairs[0], (101, 101), MaskEncoding(), pairs)
         assert "ignore_index" not in str(caught.value)
@@ -281,7 +282,7 @@ class TestAdvice:
     def test_smooth_edges_are_no_classes(self, shape: tuple[int, ...], write_image: WriteImage, tmp_path: Path) -> None:
         path = write_image(tmp_path / "m.png", 2 * RNG.integers(1, 99, shape).astype(np.uint8))
         pair = Pair("a", FileRef(path), FileRef(path))
-        with pytest.raises(UserError, match="a mask has one for each class: was it resized smoothly"):
+        with pytest.raises(UserError, match="a mask has one for each class; was it resized smoothly"):
             read_mask(pair, (50, 50), MaskEncoding())
 
     def test_another_size_than_the_image_is_refused(self, write_image: WriteImage, tmp_path: Path) -> None:
@@ -296,9 +297,9 @@ class TestAdvice:
             ({"num_classes": 300}, r"data\.num_classes=300 must be auto, or from 1 \(binary\) to 255"),
             ({"mask_values": [0]}, r"data\.mask_values=\[0\] must be 2 to 255 different numbers"),
             ({"mask_values": [0, "a"]}, r"data\.mask_values=\[0, 'a'\] must be"),
-            ({"mask_colours": [[0, 0, 0], [0, 0, 0]]}, r"data\.mask_colours=.* must be 2 to 255 colours"),
-            ({"mask_colours": [[0, 0, 0], [0, 0, 256]]}, r"data\.mask_colours=.* must be 2 to 255 colours"),
-            ({"mask_colours": [0, 1]}, r"data\.mask_colours=\[0, 1\] must be 2 to 255 colours"),
+            ({"mask_colours": [[0, 0, 0], [0, 0, 0]]}, r"data\.mask_colours=.* must be 2 to 255 different colours"),
+            ({"mask_colours": [[0, 0, 0], [0, 0, 256]]}, r"data\.mask_colours=.* must be 2 to 255 different colours"),
+            ({"mask_colours": [0, 1]}, r"data\.mask_colours=\[0, 1\] must be 2 to 255 different colours"),
             ({"mask_values": [0, 1], "mask_colours": [[0, 0, 0], [1, 0, 0]]}, "are both set; keep the one"),
             ({"mask_values": [0, 9], "ignore_index": 9}, r"data\.ignore_index=9 is the value of a class too"),
             ({"num_classes": 9, "ignore_index": 3}, r"data\.ignore_index=3 is the value of a class too"),

@@ -9,7 +9,8 @@ import pytest
 from conftest import Array, WriteImage, WritePairs
 
 from unetkit.data.files import read_image
-from unetkit.data.masks import MaskEncoding, read_mask
+from unetkit.data.mask_encoding import MaskEncoding
+from unetkit.data.masks import read_mask
 from unetkit.data.rle import encode_rle
 from unetkit.data.sources import Pair, folder_pairs, synthetic_multiclass_pairs, synthetic_pairs, tgs_salt_pairs
 from unetkit.errors import UserError
@@ -86,7 +87,7 @@ class TestTgsSalt:
         self, code: str, masks: dict[str, Array], write_pairs: WritePairs, tmp_path: Path
     ) -> None:
         root = write_codes(write_pairs(tmp_path, IMAGES, masks), {"a": "", "b": code, "c": ""})
-        with pytest.raises(UserError, match=r"b in train\.csv: run-length code"):
+        with pytest.raises(UserError, match=r"the run-length code of b in train\.csv (is|has)"):
             mask_of(tgs_salt_pairs(root)[1])
 
     def test_a_csv_with_other_columns_is_refused(self, write_pairs: WritePairs, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from unetkit.data.masks import MaskEncoding
+from unetkit.data.mask_encoding import MaskEncoding
 from unetkit.data.rle import encode_rle
 from unetkit.doctor import Diagnosis, Finding, Machine, Severity, contact_sheet, diagnose, report, write_experiment
 from unetkit.doctor.report import _choose

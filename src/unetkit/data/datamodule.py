@@ -17,7 +17,8 @@ from unetkit.data.borders import BorderWeights, balancing_weights, border_map
 from unetkit.data.dataset import EpochSampler, PairDataset, collate
 from unetkit.data.device_augment import DeviceAugmentation
 from unetkit.data.files import read_image
-from unetkit.data.masks import MaskEncoding, class_names_of, read_mask
+from unetkit.data.mask_encoding import MaskEncoding, class_names_of
+from unetkit.data.masks import read_mask
 from unetkit.data.mosaic import VERSION, find_mosaics
 from unetkit.data.preprocessing import Preprocessing, find_value_range, mean_and_std, probe
 from unetkit.data.resident import IndexDataset, PairsOnDevice, as_it_is

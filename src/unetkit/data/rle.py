@@ -22,12 +22,12 @@ def decode_rle(text: str, height: int, width: int) -> NDArray[np.uint8]:
     """
     words = text.split()
     if len(words) % 2 or not all(word.isdecimal() for word in words):
-        raise UserError(f"run-length code {text[:40]!r} is not pairs of positive integers")
+        raise UserError(f"the run-length code {text[:40]!r}", "is not pairs of positive integers")
     pixels = np.zeros(height * width, np.uint8)
     for start, length in zip(map(int, words[::2]), map(int, words[1::2]), strict=True):
         if min(start, length) < 1:
-            raise UserError(f"run-length code has the run {start} {length}; starts and lengths count from 1")
+            raise UserError("the run-length code", f"has the run {start} {length}", "starts and lengths count from 1")
         if start - 1 + length > pixels.size:
-            raise UserError(f"run-length code has a run {start} {length} outside a {height}x{width} image")
+            raise UserError("the run-length code", f"has a run {start} {length} outside a {height}x{width} image")
         pixels[start - 1 : start - 1 + length] = 1
     return pixels.reshape(width, height).T.copy()

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unetkit.data.jpeg import flat_levels
-from unetkit.data.masks import BINARY_VALUES, MaskEncoding
+from unetkit.data.mask_encoding import BINARY_VALUES, MaskEncoding
 from unetkit.data.types import VOID
 from unetkit.doctor.findings import Finding, Severity, of_files
 from unetkit.doctor.survey import MaskFacts, PairStats

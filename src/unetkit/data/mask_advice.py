@@ -1,0 +1,105 @@
+"""Errors about mask files whose values don't fit their encoding, with the keys to type instead."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unetkit.data.files import FileRef
+from unetkit.data.mask_encoding import MaskEncoding, rgb
+from unetkit.data.types import VOID
+from unetkit.errors import UserError
+
+MOST_CLASSES = 40  # more values than this, unless they are 0, 1, 2, ..., come from smooth resizing or blur
+FEW_PIXELS = 1 / 100  # a value with a smaller share of a mask's pixels is a stray value, if
+FEW_MASKS = 1 / 50  # a smaller share of the other masks has it
+
+
+def advice_on_values(
+    ref: FileRef, mask: NDArray[Any], is_colour: bool, encoding: MaskEncoding, others: Sequence[set[int]]
+) -> UserError:
+    """Return the error about a mask whose values don't fit: stray values are to be mended, common ones stated.
+
+    Args:
+        ref: The mask's file.
+        mask: Its values.
+        is_colour: Whether its values are colours.
+        encoding: What was stated.
+        others: The values of some other masks.
+    """
+    stray = _stray_values(mask, others)
+    values = np.unique(mask)
+    rest = np.setdiff1d(values, list(stray))
+    is_clean = len(rest) > 0 and is_colour == encoding.is_colour and encoding.indices(rest) is not None
+    if stray and is_clean:
+        held = ", ".join(f"{_shown(value, is_colour)} in {count} of its pixels" for value, count in stray.items())
+        problem = f"holds {held}, and hardly another of {len(others) + 1} masks does"
+        key = "mask_colours" if is_colour else "mask_values"
+        return UserError(str(ref), problem, f"mend it (if it is a class, list it in data.{key})")
+    found = sorted({*values.tolist(), *(value for held in others for value in held)})
+    what = "colours" if is_colour else "values"
+    if len(found) > MOST_CLASSES and found != list(range(len(found))):
+        problem = f"holds {len(values)} {what}, and with other masks {len(found)}; a mask has one for each class"
+        return UserError(str(ref), problem, "was it resized smoothly, or saved as JPEG?")
+    problem = f"holds the {what} {_listed(values, is_colour)}, but {_rule(encoding)}"
+    return UserError(str(ref), problem, f"for these, set {_keys_for(found, is_colour, encoding)}")
+
+
+def advice_on_jpeg(ref: FileRef, unknown: Sequence[int], encoding: MaskEncoding, found: Sequence[int]) -> UserError:
+    """Return the error about a JPEG mask with flat areas of unknown values.
+
+    Args:
+        ref: The mask's file.
+        unknown: The values of these areas.
+        encoding: What was stated.
+        found: The values of flat areas in many masks.
+    """
+    classes = ",".join(str(value) for value in found if value != encoding.void)
+    problem = f"is a JPEG with flat areas of {_listed(unknown, False)}, but {_rule(encoding)}"
+    fix = f"save masks as PNG, or set data.mask_values=[{classes}] to read each pixel to the nearest of these"
+    return UserError(str(ref), problem, fix)
+
+
+def _stray_values(mask: NDArray[Any], others: Sequence[set[int]]) -> dict[int, int]:
+    """Return the values, with their pixels, that hardly another mask has and few pixels of this one."""
+    if len(others) < 2:
+        return {}
+    values, counts = np.unique(mask, return_counts=True)
+    holders = Counter(value for held in others for value in held)
+    few_masks = max(FEW_MASKS * (len(others) + 1), 1)
+    held = zip(values.tolist(), counts.tolist(), strict=True)
+    return {value: n for value, n in held if holders[value] < few_masks and n < FEW_PIXELS * mask.size}
+
+
+def _keys_for(found: Sequence[int], is_colour: bool, encoding: MaskEncoding) -> str:
+    """Return the keys to type for the values found in many masks; void stays as it was stated."""
+    stated = encoding.void if encoding.is_colour == is_colour else None
+    guess = MaskEncoding.guess(found, is_colour=is_colour, void=stated)
+    if is_colour:
+        return f"{guess.typed}; the background first, a colour that marks void pixels as data.ignore_index=[R,G,B]"
+    if stated is None and guess.void is not None:
+        everything = replace(guess, values=tuple(found), void=None).typed
+        return f"{guess.typed} if {VOID} marks void pixels, {everything} if it is a class"
+    return guess.typed
+
+
+def _rule(encoding: MaskEncoding) -> str:
+    """Return the clause that says which values the encoding allows."""
+    if encoding.values is None:
+        return "a binary mask holds 0 and one of 1, 255 and 65535"
+    if "num_classes" in encoding.stated_by:
+        return f"data.num_classes={encoding.num_classes} stands for 0 to {encoding.num_classes - 1}"
+    return f"{replace(encoding, void=None).typed} does not have all of them"
+
+
+def _listed(values: Iterable[int], is_colour: bool) -> str:
+    return ", ".join(_shown(value, is_colour) for value in values)
+
+
+def _shown(value: float, is_colour: bool) -> str:
+    if is_colour:
+        return str(rgb(int(value))).replace(" ", "")
+    return str(int(value) if value == int(value) else value)
