@@ -11,7 +11,7 @@ from unetkit.errors import UserError, mistakes_in_one_line
 from unetkit.paths import path_of
 
 if TYPE_CHECKING:
-    from unetkit.evaluation import Summary
+    from unetkit.evaluation import LabelledImages, Model, Summary
 
 
 @hydra.main(config_path="../conf", config_name="evaluate", version_base="1.3")
@@ -36,7 +36,7 @@ def main(cfg: DictConfig) -> None:
 
 def evaluate(cfg: DictConfig) -> "Summary":
     """Score all models on the same images."""
-    from unetkit.evaluation import check_resampling, find_images, open_models
+    from unetkit.evaluation import check_resampling, open_models
     from unetkit.report import evaluate_models
 
     if cfg.checkpoint is None:
@@ -44,8 +44,32 @@ def evaluate(cfg: DictConfig) -> "Summary":
     check_resampling(cfg.bootstrap, cfg.seed)
     output = path_of("output", cfg.output)
     models = open_models(cfg.checkpoint, cfg.names, cfg.device, cfg.tta)
-    images = find_images(models[0], cfg.data, cfg.input, cfg.part, cfg.cache_dir)
-    return evaluate_models(models, images, output, cfg.bootstrap, cfg.seed)
+    return evaluate_models(models, chosen_images(models[0], cfg), output, cfg.bootstrap, cfg.seed)
+
+
+def chosen_images(first: "Model", cfg: DictConfig) -> "LabelledImages":
+    """Open the images of `input=` or `data=`, or those that the run of the first model kept for validation.
+
+    Raises:
+        UserError: If both are given, or neither and the model lies in no run directory, or the data holds a mistake.
+    """
+    from unetkit.evaluation import LabelledImages, images_of_folder
+    from unetkit.training.run_data import data_of_config, data_of_run
+
+    folder = None if cfg.input is None else path_of("input", cfg.input)
+    if folder is not None and cfg.data is not None:
+        raise UserError(f"input={folder} and data={cfg.data.name}", "both say which images to score", "give one")
+    if folder is not None:
+        return images_of_folder(folder, cfg.cache_dir, first, cfg.part or "all")
+    if cfg.data is not None:
+        return LabelledImages(data_of_config(cfg.data), cfg.part or "all")
+    if first.run is None:
+        raise UserError(
+            f"checkpoint={first.path}",
+            "lies in no run directory (config.yaml, split.csv), so it is not known which images it was not trained on",
+            "give input=FOLDER of images/ and masks/, or data= and data.root=",
+        )
+    return LabelledImages(data_of_run(first.run), cfg.part or "val")
 
 
 if __name__ == "__main__":

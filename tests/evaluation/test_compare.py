@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from test_cross_validation import config
 
 from unetkit.errors import UserError
 from unetkit.evaluation import Comparison, compare_runs, read_runs
@@ -136,9 +135,13 @@ def test_the_files(two: tuple[Path, Path], tmp_path: Path) -> None:
 
 
 def test_cross_validations_that_were_run(tmp_path: Path) -> None:
+    tiny = ["data.count=24", "data.size=36", "data.folds=2", "model=plain_small", "model.channels=[4,8]"]
+    quick = ["trainer.accelerator=cpu", "trainer.max_epochs=1", "trainer.enable_progress_bar=false"]
     for seed in (0, 1):
-        options = ["cross_validation.bootstrap=100", f"seed={seed}", "trainer.max_epochs=1"]
-        cross_validate(config(tmp_path / f"seed{seed}", *options))
+        places = [f"run_dir={tmp_path / f'seed{seed}'}", f"data.cache_dir={tmp_path / 'cache'}"]
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            options = [*tiny, *quick, *places, "cross_validation.bootstrap=100", f"seed={seed}"]
+            cross_validate(compose("cross_validate", options))
     found = compare(f"runs={tmp_path}/seed*", "names=[first,second]", f"output={tmp_path / 'out'}")
     assert [run.name for run in found.runs] == ["first", "second"]
     assert [run.facts["seed"] for run in found.runs] == [0, 1]

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from conftest import WritePairs
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
@@ -266,9 +267,17 @@ def test_a_strangers_run_directory_runs_no_code(
         (["checkpoint={run}", "names=[1,2]"], "names=1,2 must be 1 different names"),
         (["checkpoint={run}", "output=null"], "output=null must be one path"),
         (["checkpoint={run}", "part=half"], "part=half must be one of train, val, test, all"),
-        (["checkpoint={run}", "part=test"], "part=test: the data has no such images; it has train, val"),
+        (
+            ["checkpoint={run}", "part=test"],
+            "part=test names a part that the data does not have",
+        ),
         (["checkpoint={run}", "input=/nowhere"], "input=/nowhere does not exist"),
-        (["checkpoint={run}", "input=x", "data=folder"], "input=x and data=folder both say"),
+        (["checkpoint={run}", "input={single}"], "single holds fewer than two labelled images"),
+        (["checkpoint={run}", "input={taken}"], "taken must hold images/ and masks/, or train/"),
+        (
+            ["checkpoint={run}", "input=x", "data=folder"],
+            "input=x and data=folder both say which images to score",
+        ),
         (["checkpoint={run}", "data=folder"], "data.root is not set"),
         (["checkpoint={run}", "data=folder", "data.folds=0"], "data.folds=0 must be a whole number of at least 1"),
         (["checkpoint={run}", "bootstrap=3"], "bootstrap=3 must be a whole number of at least 100"),
@@ -281,8 +290,10 @@ def test_a_strangers_run_directory_runs_no_code(
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_mistakes_are_named(
-    trained: tuple[Path, RunSummary], place: Path, tmp_path: Path, options: list[str], said: str
+    trained: tuple[Path, RunSummary], write_pairs: WritePairs, tmp_path: Path, options: list[str], said: str
 ) -> None:
+    pixels = {"a": np.zeros((9, 9), np.uint8)}
+    single = write_pairs(tmp_path / "single", pixels, pixels)
     loose, strange = tmp_path / "a.ckpt", tmp_path / "strange"
     shutil.copy(trained[0] / "checkpoints" / "last.ckpt", loose)
     shutil.copytree(trained[0], strange)
@@ -290,7 +301,8 @@ def test_mistakes_are_named(
     (strange / "config.yaml").write_text(config.replace("unetkit.data.synthetic_pairs", "os.system"))
     taken = tmp_path / "taken"
     (taken / "report.html").mkdir(parents=True)  # where the file should go
-    filled = [option.format(run=trained[0], loose=loose, strange=strange, taken=taken) for option in options]
+    places = {"run": trained[0], "loose": loose, "strange": strange, "taken": taken, "single": single}
+    filled = [option.format(**places) for option in options]
     with pytest.raises(UserError) as error:
         evaluate(f"cache_dir={tmp_path}", *filled)
     assert said in str(error.value)

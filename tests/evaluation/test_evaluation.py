@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,13 +15,11 @@ from torch import Tensor, nn
 from unetkit.data import VOID, Preprocessing
 from unetkit.errors import UserError
 from unetkit.evaluation import (
-    LabelledImages,
     Measured,
     bootstrap,
     difference,
     empty_masks,
     measure,
-    of_folder,
     resamples,
     statistics,
     summarise,
@@ -207,12 +205,6 @@ def test_errors_are_drawn_in_patterns() -> None:
     for half, colour in ((picture[40:, :160], FALSE), (picture[40:, 160:], MISSED)):
         drawn = (np.abs(half - 0.9 * colour) < 1).all(-1).mean()
         assert 0.2 < drawn < 0.6  # neither all nor nothing: stripes and dots
-
-
-def test_a_folder_with_one_pair_is_refused(write_pairs: Callable[..., Path], tmp_path: Path) -> None:
-    root = write_pairs(tmp_path / "data", {"a": np.zeros((9, 9), np.uint8)}, {"a": np.zeros((9, 9), np.uint8)})
-    with pytest.raises(UserError, match="fewer than two labelled images"):
-        LabelledImages(of_folder(root, tmp_path, None), "all")
 
 
 def test_equal_scores_of_many_images_are_drawn() -> None:

@@ -73,7 +73,7 @@ def folder_pairs(root: str | Path | None, mask_suffix: str | int = "") -> list[P
     parts = _given_parts(root)
     if not parts and (find_folder(root, "images") is None or find_folder(root, "masks") is None):
         raise UserError(
-            f"data.root={root} must hold images/ and masks/, or train/ (and val/, test/) that hold these two"
+            f"data.root={root}", "must hold images/ and masks/, or train/ (and val/, test/) that hold these two"
         )
     has_validation = "val" in parts
     pairs = []
@@ -128,10 +128,10 @@ def existing_root(root: str | Path | None, advice: str) -> Path:
         UserError: If it is not given or does not exist.
     """
     if root is None:
-        raise UserError(f"data.root is not set; {advice}")
+        raise UserError("data.root", "is not set", advice)
     path = path_of("data.root", root)
     if not path.exists():
-        raise UserError(f"data.root={root} does not exist; {advice}")
+        raise UserError(f"data.root={root}", "does not exist", advice)
     return path
 
 
@@ -148,7 +148,7 @@ def _given_parts(root: Path) -> dict[str, Path]:
         if found:
             parts[split] = found[0]
     if parts and "train" not in parts:
-        raise UserError(f"data.root={root} has {' and '.join(parts)}, but no train/ that holds images/ and masks/")
+        raise UserError(f"data.root={root}", f"has {' and '.join(parts)}, but no train/ that holds images/ and masks/")
     return parts
 
 

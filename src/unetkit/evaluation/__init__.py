@@ -1,5 +1,5 @@
 from unetkit.evaluation.bootstrap import Interval, bootstrap, check_resampling, difference, resamples
-from unetkit.evaluation.images import LabelledImages, check_images, find_images, of_folder
+from unetkit.evaluation.labelled import LabelledImages, check_images, images_of_folder
 from unetkit.evaluation.measure import Measured, Measures, measure, measure_image
 from unetkit.evaluation.models import Model, open_models
 from unetkit.evaluation.paired import Comparison, Run, compare_runs, read_runs
@@ -23,11 +23,10 @@ __all__ = [
     "compare_runs",
     "difference",
     "empty_masks",
-    "find_images",
     "git_commit",
+    "images_of_folder",
     "measure",
     "measure_image",
-    "of_folder",
     "open_models",
     "per_image",
     "read_runs",

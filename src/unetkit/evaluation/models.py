@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import yaml
 
 from unetkit.checkpoints import checkpoint
 from unetkit.data.splits import read_split
@@ -45,6 +46,22 @@ class Model:
         if self.run is None:
             return set()
         return {id for id, side in read_split(self.run / "split.csv").items() if side == "train"}
+
+    def mirrors_border(self) -> bool:
+        """Whether its run scored whole images, as most do, and not only their centre.
+
+        Raises:
+            UserError: If the run's configuration can't be read.
+        """
+        if self.run is None:
+            return True
+        file = self.run / "config.yaml"
+        try:
+            cfg = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise UserError(str(file), f"can't be read ({reason})", "move it away, or restore it") from error
+        return not isinstance(cfg, dict) or bool(cfg.get("mirror_border", True))
 
 
 def open_models(

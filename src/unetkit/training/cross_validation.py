@@ -23,7 +23,6 @@ from unetkit.evaluation import (
     Measures,
     Summary,
     check_resampling,
-    find_images,
     measure,
     open_models,
     resamples,
@@ -36,6 +35,7 @@ from unetkit.paths import short_path, whole_file
 from unetkit.prediction.predictor import TTA
 from unetkit.training.records import plain
 from unetkit.training.run import train
+from unetkit.training.run_data import data_of_run
 
 log = logging.getLogger(__name__)
 
@@ -222,7 +222,7 @@ def measure_fold(run: Path, cfg: DictConfig) -> Measured:
     """The network of a fold on the images that it has not seen."""
     device = "cpu" if cfg.trainer.accelerator == "cpu" else "auto"
     (model,) = open_models([str(run)], [run.name], device, cfg.cross_validation.tta)
-    images: LabelledImages = find_images(model, None, None, "val", cfg.data.cache_dir)
+    images = LabelledImages(data_of_run(run), "val")
     shown = tqdm(images, run.name, unit="image", disable=not cfg.trainer.enable_progress_bar)
     return measure(run.name, model.predictor, shown, images.classes)
 

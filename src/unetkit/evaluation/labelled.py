@@ -1,0 +1,125 @@
+"""The labelled images that models are scored on, and what limits the meaning of scores on them."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unetkit.data import SegmentationDataModule, folder_pairs
+from unetkit.data.files import read_image
+from unetkit.errors import UserError, check
+from unetkit.evaluation.models import Model
+
+PARTS = ("train", "val", "test", "all")
+
+
+class LabelledImages:
+    """Images and their masks, read one by one, so that memory does not grow with their number.
+
+    Attributes:
+        name: Name of the data and its part, for people.
+        num_classes: Number of classes in the masks; 1 for binary masks.
+        classes: Names of the classes without the background.
+        ids: Names of the images.
+
+    Args:
+        data: The source of the images.
+        part: `train`, `val`, `test` or `all`.
+
+    Raises:
+        UserError: If files are missing or unreadable, or no image is in that part.
+    """
+
+    def __init__(self, data: SegmentationDataModule, part: str) -> None:
+        check("part", part, part in PARTS, f"one of {', '.join(PARTS)}")
+        if len(data.find_pairs()) < 2:
+            raise UserError(str(data.name), "holds fewer than two labelled images", "scores need more")
+        data.inspect()
+        self._data = data
+        self._chosen = [i for i, side in enumerate(data.split) if part in (side, "all")]
+        if not self._chosen:
+            parts = ", ".join(sorted(set(data.split)))
+            raise UserError(f"part={part}", "names a part that the data does not have", f"give one of {parts}, all")
+        self.name = data.name if part == "all" else f"{data.name}, {part} part"
+        self.num_classes = data.num_classes
+        self.classes = tuple(data.class_names[1:])
+        self.ids = [data.pairs[i].id for i in self._chosen]
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def __getitem__(self, item: int) -> tuple[str, NDArray[Any], NDArray[np.uint8]]:
+        """Return the name, the image as read from its file, and the mask (H, W) of class indices."""
+        index = self._chosen[item]
+        return self.ids[item], read_image(self._data.pairs[index].image), self._data.masks[index]
+
+    def __iter__(self) -> Iterator[tuple[str, NDArray[Any], NDArray[np.uint8]]]:
+        return (self[item] for item in range(len(self)))
+
+
+def images_of_folder(folder: str | Path, cache_dir: str | Path, model: Model, part: str = "all") -> LabelledImages:
+    """Open a folder or zip of `images/` and `masks/`, for which the user typed `input=`.
+
+    Args:
+        folder: The folder or zip.
+        cache_dir: Folder for the decoded masks.
+        model: The model that says what the values of the masks mean: for more than two classes they are its indices.
+        part: `train`, `val`, `test` or `all`.
+
+    Raises:
+        UserError: If files are missing or unreadable, or no image is in that part.
+    """
+    data = SegmentationDataModule(
+        name=str(folder),
+        pairs=partial(folder_pairs, folder),
+        augmentation=None,  # type: ignore[arg-type]  # nothing is trained
+        cache_dir=cache_dir,
+        mask_values=list(range(model.num_classes)) if model.num_classes > 2 else None,
+        class_names=model.class_names,
+    )
+    try:
+        return LabelledImages(data, part)
+    except UserError as error:
+        if error.subject == f"data.root={folder}":  # the user typed another key
+            raise error.about(f"input={folder}") from error
+        raise
+
+
+def check_images(models: Sequence[Model], images: LabelledImages) -> list[str]:
+    """Find what to know before trusting the scores of these models on these images.
+
+    Returns:
+        Warnings, a sentence each.
+
+    Raises:
+        UserError: If the masks have another number of classes than a model predicts.
+    """
+    warnings = []
+    for model in models:
+        predicted, given = max(model.num_classes, 2), max(images.num_classes, 2)
+        if predicted != given:
+            raise UserError(
+                f"checkpoint={model.path}",
+                f"predicts {predicted} classes, but the masks of {images.name} have {given}",
+                "see data.mask_values",
+            )
+        seen = len(model.trained_on() & set(images.ids))
+        if seen:
+            warnings.append(
+                f"{seen} of the {len(images)} images have the names of images that {model.name} was trained on: "
+                "its scores on them say little about new images."
+            )
+        if model.run is None:
+            warnings.append(
+                f"{model.name} was trained on images of {model.data_name}, but its run's records are not beside it: if "
+                "some are among these, its scores on them say little about new images."
+            )
+        if not model.mirrors_border():
+            warnings.append(
+                f"{model.name} was trained with mirror_border=false, where only the centre of images is scored; here "
+                "whole images are scored, with mirrored borders."
+            )
+    return warnings
