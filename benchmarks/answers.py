@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from unetkit.checkpoints.checkpoint import find_device
+from unetkit.prediction.device import find_device
 
 Row = dict[str, Any]
 Answer = tuple[list[Row], list[str]]  # the table, and what is to be said below it

@@ -39,15 +39,12 @@ def main(cfg: DictConfig) -> None:
 
 def write_program(cfg: DictConfig, file: Path) -> None:
     """Write the network with normalisation, padding and sigmoid inside, and say how it compares with PyTorch."""
-    import unetkit
-    from unetkit.checkpoints.checkpoint import read
+    from unetkit.checkpoints.checkpoint import Checkpoint
     from unetkit.checkpoints.export import SIZES, export
 
-    predictor = unetkit.load(cfg.checkpoint)
-    card = read(cfg.checkpoint)["unetkit"]
-    classes = card["model"]["num_classes"]
-    names = card["data"].get("class_names")
-    difference = export(predictor, file, cfg.format, classes=max(classes, 2), class_names=names)
+    checkpoint = Checkpoint.read(cfg.checkpoint)
+    facts = {"classes": checkpoint.metadata.classes, "class_names": checkpoint.metadata.class_names}
+    difference = export(checkpoint.predictor(), file, cfg.format, **facts)
     sizes = ", ".join("x".join(map(str, size)) for size in SIZES)
     print(f"compared with PyTorch at {sizes}")
     print(

@@ -32,7 +32,8 @@ def predict_all(cfg: DictConfig) -> list[str]:
     """Predict every file and give the errors of those that could not be."""
     import torch
 
-    from unetkit.checkpoints.checkpoint import find, load_ensemble
+    from unetkit.checkpoints.files import find_checkpoints
+    from unetkit.checkpoints.loading import load_ensemble
     from unetkit.data.files import find_images
     from unetkit.prediction.files import FilePredictor
 
@@ -40,7 +41,9 @@ def predict_all(cfg: DictConfig) -> list[str]:
         if not cfg[key]:
             raise UserError(f"{key}= is missing; give checkpoint=FILE.ckpt and input=FILE_OR_FOLDER")
     wanted = read_output_options(cfg)
-    ensemble = load_ensemble(find(cfg.checkpoint), cfg.device, tta=cfg.tta, tile=cfg.tile, overlap=cfg.overlap)
+    ensemble = load_ensemble(
+        find_checkpoints(cfg.checkpoint), cfg.device, tta=cfg.tta, tile=cfg.tile, overlap=cfg.overlap
+    )
     if cfg.threshold is not None:
         if ensemble.classes > 2:
             raise UserError(

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from unetkit.checkpoints.checkpoint import load, load_ensemble
+    from unetkit.checkpoints.loading import load, load_ensemble
 
 __all__ = ["load", "load_ensemble"]
 
@@ -11,7 +11,7 @@ __all__ = ["load", "load_ensemble"]
 def __getattr__(name: str) -> Any:
     # Imported on demand: torch takes seconds, which `train.py --help` should not.
     if name in __all__:
-        from unetkit.checkpoints import checkpoint
+        from unetkit.checkpoints import loading
 
-        return getattr(checkpoint, name)
+        return getattr(loading, name)
     raise AttributeError(f"module 'unetkit' has no attribute {name!r}")

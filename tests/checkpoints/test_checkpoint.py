@@ -6,7 +6,9 @@ import pytest
 import torch
 
 import unetkit
-from unetkit.checkpoints.checkpoint import describe, find, load_weights
+from unetkit.checkpoints.checkpoint import Checkpoint, save_weights
+from unetkit.checkpoints.files import find_checkpoints
+from unetkit.checkpoints.metadata import Metadata
 from unetkit.data import Preprocessing
 from unetkit.errors import UserError
 from unetkit.models import UNet
@@ -16,10 +18,12 @@ MODEL = {"_target_": "unetkit.models.UNet", "in_channels": 1, "num_classes": 1, 
 
 def saved(path: Path, **changes: Any) -> Path:
     """A checkpoint as training writes it, of a fresh network."""
-    network = UNet(1, 1, [4, 8])
-    card = describe(MODEL, Preprocessing(1, None, (0.4,), (0.2,)), 0.6, {"name": "test"})
-    state = {f"network.{key}": value for key, value in network.state_dict().items()}
-    torch.save({"state_dict": state, "unetkit": {**card, **changes}}, path)
+    metadata = Metadata(MODEL, Preprocessing(1, None, (0.4,), (0.2,)), 0.6, {"name": "test"})
+    save_weights(path, metadata, UNet(1, 1, [4, 8]).state_dict())
+    if changes:
+        content = torch.load(path, weights_only=True)
+        content["unetkit"] |= changes
+        torch.save(content, path)
     return path
 
 
@@ -72,8 +76,8 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:
     [
         ({"model": None}, "damaged: it does not say its model"),
         ({"threshold": "high"}, "damaged: it does not say its threshold"),
-        ({"model": {**MODEL, "spectral": True}}, "this version of unetkit lacks: .*'spectral'"),
-        ({"preprocessing": {"channels": 1, "gamma": 2.2}}, "this version of unetkit lacks: .*'gamma'"),
+        ({"model": {**MODEL, "spectral": True}}, "this version of unetkit lacks .*'spectral'"),
+        ({"preprocessing": {"channels": 1, "gamma": 2.2}}, "this version of unetkit lacks .*'gamma'"),
     ],
 )
 def test_a_card_that_is_not_understood_is_said_in_one_line(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
@@ -92,19 +96,19 @@ def test_a_run_directory_stands_for_its_last_checkpoint(tmp_path: Path) -> None:
         (tmp_path / fold / "checkpoints").mkdir(parents=True)
         saved(tmp_path / fold / "checkpoints" / "last.ckpt")
     files = [tmp_path / fold / "checkpoints" / "last.ckpt" for fold in "ab"]
-    assert find([str(tmp_path / "a"), str(files[1])]) == find(str(tmp_path / "*")) == files
+    assert find_checkpoints([str(tmp_path / "a"), str(files[1])]) == find_checkpoints(str(tmp_path / "*")) == files
     assert unetkit.load(tmp_path / "a").threshold == 0.6
 
 
 @pytest.mark.parametrize("given", [[], [str, None], "none/*.ckpt"])
 def test_what_names_no_checkpoint_is_said(given: object) -> None:
     with pytest.raises(UserError, match="checkpoint="):
-        find(given)
+        find_checkpoints(given)
 
 
 def test_weights_that_are_not_there_are_named_by_their_key() -> None:
     with pytest.raises(UserError, match=r"^weights=none\.ckpt does not exist"):
-        load_weights(UNet(1, 1, [4, 8]), {}, "none.ckpt")
+        Checkpoint.read("none.ckpt", "weights")
 
 
 def test_checkpoints_of_folds_are_averaged(tmp_path: Path) -> None:
@@ -127,7 +131,7 @@ def test_only_networks_of_the_same_classes_are_averaged(tmp_path: Path) -> None:
     ("options", "said"),
     [
         ({"device": "tpu"}, "device=tpu must be auto, cpu, cuda"),
-        ({"device": "cuda:99"}, "device=cuda:99, but torch sees"),
+        ({"device": "cuda:99"}, "device=cuda:99 is not there: torch sees"),
         ({"tta": "rotate"}, "tta=rotate must be one of none, flip, d4"),
         ({"tile": 64, "overlap": 64}, "overlap=64 must be at least 0 and smaller than tile=64"),
     ],

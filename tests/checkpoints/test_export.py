@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 import unetkit
 from unetkit.checkpoints import export as exporting
-from unetkit.checkpoints.checkpoint import describe
+from unetkit.checkpoints.checkpoint import save_weights
 from unetkit.checkpoints.export import export
+from unetkit.checkpoints.metadata import Metadata
 from unetkit.data import Preprocessing
 from unetkit.errors import UserError
 from unetkit.models import DumbNet, ResidualUNet, UNet
@@ -52,10 +53,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "upsampling": "bilinear",
     }
     model |= {"in_channels": 1, "num_classes": 1}
-    card = describe(model, PLAIN, 0.6, {"name": "test", "class_names": ["rest", "salt"]})
-    state = {f"network.{key}": value for key, value in network.state_dict().items()}
     file = tmp_path_factory.mktemp("run") / "last.ckpt"
-    torch.save({"state_dict": state, "unetkit": card}, file)
+    metadata = Metadata(model, PLAIN, 0.6, {"name": "test", "class_names": ["rest", "salt"]})
+    save_weights(file, metadata, network.state_dict())
     return file
 
 

@@ -12,9 +12,10 @@ from hydra import compose, initialize_config_dir
 from test_cross_validation import config
 
 import unetkit
-from unetkit.checkpoints import checkpoint
+from unetkit.checkpoints.checkpoint import Checkpoint, build_network
+from unetkit.checkpoints.metadata import Metadata
 from unetkit.checkpoints.strip import write_stripped
-from unetkit.data import synthetic
+from unetkit.data import Preprocessing, synthetic
 from unetkit.errors import UserError
 from unetkit.evaluation import Summary
 from unetkit.report import model_card
@@ -56,14 +57,12 @@ def test_from_the_door_to_a_mask(validated: tuple[Path, Summary], tmp_path: Path
 
 
 def test_half_precision_is_half_the_size_and_loads_as_float32(tmp_path: Path) -> None:
-    wide = checkpoint.describe(
-        {"_target_": "unetkit.models.UNet", "in_channels": 3, "num_classes": 1, "channels": [32, 64]},
-        unetkit.data.Preprocessing(3, None, (0.4,) * 3, (0.2,) * 3), 0.5, {"name": "test"},
-    )  # fmt: skip
-    network = checkpoint.build_network(wide["model"], "wide.ckpt")
+    model = {"_target_": "unetkit.models.UNet", "in_channels": 3, "num_classes": 1, "channels": [32, 64]}
+    wide = Metadata(model, Preprocessing(3, None, (0.4,) * 3, (0.2,) * 3), 0.5, {"name": "test"})
+    network = build_network(model, "wide.ckpt")
     state = {f"network.{key}": value for key, value in network.state_dict().items()}
     moments = {key: value.clone() for key, value in state.items()}
-    whole = {"state_dict": state, "unetkit": wide, "optimizer_states": [moments], "epoch": 6}
+    whole = {"state_dict": state, "unetkit": wide.to_dict(), "optimizer_states": [moments], "epoch": 6}
     torch.save(whole, tmp_path / "wide.ckpt")
     sizes = {}
     for half in (False, True):
@@ -71,10 +70,10 @@ def test_half_precision_is_half_the_size_and_loads_as_float32(tmp_path: Path) ->
         difference = write_stripped(tmp_path / "wide.ckpt", file, half=half)
         assert (difference == 0) == (not half)
         assert difference < 0.05
-        content = checkpoint.read(file)
-        assert content.keys() == {"unetkit", "epoch", "state_dict"}
-        assert content["unetkit"] == wide
-        weights = {x.dtype for x in content["state_dict"].values() if x.is_floating_point()}
+        stripped = Checkpoint.read(file)
+        assert stripped.content.keys() == {"unetkit", "epoch", "state_dict"}
+        assert (stripped.metadata, stripped.epoch) == (wide, 6)
+        weights = {x.dtype for x in stripped.state_dict.values() if x.is_floating_point()}
         assert weights == {torch.float16 if half else torch.float32}
         loaded = unetkit.load(file).network.state_dict()
         assert all(x.dtype == torch.float32 for x in loaded.values() if x.is_floating_point())
@@ -84,7 +83,7 @@ def test_half_precision_is_half_the_size_and_loads_as_float32(tmp_path: Path) ->
 
 
 def test_what_float16_can_not_hold_is_not_written(validated: tuple[Path, Summary], tmp_path: Path) -> None:
-    content = checkpoint.read(validated[0] / "ensemble" / "fold-0.ckpt")
+    content = Checkpoint.read(validated[0] / "ensemble" / "fold-0.ckpt").content
     content["state_dict"]["network.head.weight"] *= 1e7
     torch.save(content, tmp_path / "a.ckpt")
     with pytest.raises(UserError, match=r"output=.*b.ckpt would differ from checkpoint=.*; use half=false"):
@@ -112,7 +111,7 @@ def test_the_card_says_what_is_known(validated: tuple[Path, Summary]) -> None:
     row = f"| Kaggle's score, mean of images | {kaggle['value']:.4f} | {kaggle['low']:.4f} to {kaggle['high']:.4f} |"
     assert row in card
     file = folder / "ensemble" / "fold-1.ckpt"
-    network = checkpoint.build_network(checkpoint.read(file)["unetkit"]["model"], file)
+    network = Checkpoint.read(file).build_network()
     assert f"UNet of {sum(p.numel() for p in network.parameters()):,} parameters" in card
     chosen = summary["post_processing"]
     for said in (
@@ -133,7 +132,7 @@ def test_the_card_says_what_is_known(validated: tuple[Path, Summary]) -> None:
 
 
 def test_a_card_of_tgs_salt_without_scores(validated: tuple[Path, Summary], tmp_path: Path) -> None:
-    content = checkpoint.read(validated[0] / "ensemble" / "fold-0.ckpt")
+    content = Checkpoint.read(validated[0] / "ensemble" / "fold-0.ckpt").content
     content["unetkit"]["data"] = {"name": "tgs_salt"}
     torch.save(content, tmp_path / "a.ckpt")
     card = model_card(tmp_path / "a.ckpt", None)

@@ -18,7 +18,8 @@ from conftest import WriteImage
 from hydra import compose, initialize_config_dir
 
 import unetkit
-from unetkit.checkpoints.checkpoint import describe
+from unetkit.checkpoints.checkpoint import save_weights
+from unetkit.checkpoints.metadata import Metadata
 from unetkit.data import Preprocessing
 from unetkit.errors import UserError
 from unetkit.models import UNet
@@ -53,10 +54,9 @@ def checkpoints(tmp_path: Path) -> Path:
     model = {"_target_": "unetkit.models.UNet", "in_channels": 1, "num_classes": 1, "channels": [4, 8]}
     for fold in (0, 1):
         torch.manual_seed(fold)
-        card = describe(model, Preprocessing(1, None, (0.5,), (0.3,)), 0.5, {})
-        state = {f"network.{key}": value for key, value in UNet(1, 1, [4, 8]).state_dict().items()}
         (tmp_path / f"fold{fold}").mkdir()
-        torch.save({"state_dict": state, "unetkit": card}, tmp_path / f"fold{fold}" / "last.ckpt")
+        metadata = Metadata(model, Preprocessing(1, None, (0.5,), (0.3,)))
+        save_weights(tmp_path / f"fold{fold}" / "last.ckpt", metadata, UNet(1, 1, [4, 8]).state_dict())
     return tmp_path
 
 
@@ -164,9 +164,8 @@ def test_a_threshold_of_more_classes_is_refused(
     checkpoints: Path, predict_all: Callable[..., list[str]], write_image: WriteImage, tmp_path: Path
 ) -> None:
     model = {"_target_": "unetkit.models.UNet", "in_channels": 1, "num_classes": 3, "channels": [4, 8]}
-    state = {f"network.{key}": value for key, value in UNet(1, 3, [4, 8]).state_dict().items()}
-    card = describe(model, Preprocessing(1, None, (0.5,), (0.3,)), 0.5, {})
-    torch.save({"state_dict": state, "unetkit": card}, tmp_path / "three.ckpt")
+    metadata = Metadata(model, Preprocessing(1, None, (0.5,), (0.3,)))
+    save_weights(tmp_path / "three.ckpt", metadata, UNet(1, 3, [4, 8]).state_dict())
     image = write_image(tmp_path / "a.png", np.zeros((20, 20), np.uint8))
     with pytest.raises(UserError, match=r"threshold=0\.4 is for one kind of foreground; of 3 classes the likeliest"):
         predict_all(f"checkpoint={tmp_path}/three.ckpt", f"input={image}", f"output={tmp_path}/out", "threshold=0.4")

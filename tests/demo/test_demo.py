@@ -23,7 +23,8 @@ from conftest import WriteImage
 from numpy.typing import NDArray
 
 import unetkit
-from unetkit.checkpoints.checkpoint import describe
+from unetkit.checkpoints.checkpoint import save_weights
+from unetkit.checkpoints.metadata import Metadata
 from unetkit.data import Preprocessing
 from unetkit.data.files import FileRef
 from unetkit.demo import Model, folder_examples, is_loopback, served, synthetic_examples
@@ -50,10 +51,8 @@ def model(classes: int = 1, preprocessing: Preprocessing = EIGHT_BIT) -> Model:
 
 
 def saved(path: Path, classes: int) -> Path:
-    unet = network(classes)
     config = {"_target_": "unetkit.models.UNet", "in_channels": 1, "num_classes": classes, "channels": [4, 8]}
-    card = describe(config, EIGHT_BIT, 0.6, {"name": "test"})
-    torch.save({"state_dict": {f"network.{k}": v for k, v in unet.state_dict().items()}, "unetkit": card}, path)
+    save_weights(path, Metadata(config, EIGHT_BIT, 0.6, {"name": "test"}), network(classes).state_dict())
     return path
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import unetkit
-from unetkit.checkpoints.checkpoint import describe
+from unetkit.checkpoints.metadata import Metadata
 from unetkit.data import Batch, Preprocessing
 from unetkit.errors import UserError
 from unetkit.losses import DiceBCELoss
@@ -110,7 +110,7 @@ def test_its_checkpoint_is_loaded_without_the_heads(tmp_path: Path) -> None:
     module = module_of(UNet(1, 1, SMALL), 0.4)
     state = module.state_dict()
     assert any(key.startswith("side_heads.") for key in state)
-    torch.save({"state_dict": state, "unetkit": describe(model, PIXELS, 0.5, {})}, tmp_path / "a.ckpt")
+    torch.save({"state_dict": state, "unetkit": Metadata(model, PIXELS).to_dict()}, tmp_path / "a.ckpt")
     predictor = unetkit.load(tmp_path / "a.ckpt")
     image = np.random.default_rng(0).integers(0, 256, (21, 34), np.uint8)
     expected = Predictor(module.network, PIXELS)(image).probability

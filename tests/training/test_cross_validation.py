@@ -12,7 +12,8 @@ from conftest import WritePairs
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from unetkit.checkpoints.checkpoint import find, load_ensemble
+from unetkit.checkpoints.files import find_checkpoints
+from unetkit.checkpoints.loading import load_ensemble
 from unetkit.errors import UserError
 from unetkit.evaluation import Measured, Measures, measure_image
 from unetkit.prediction.predictor import Prediction
@@ -136,7 +137,7 @@ def test_folds_that_were_trained_apart_are_scored_together(tmp_path: Path) -> No
     together = cross_validate(config(tmp_path / "together", *options))
     assert apart["models"] == together["models"]
     assert [file.name for file in sorted((tmp_path / "apart" / "ensemble").iterdir())] == ["fold-0.ckpt", "fold-1.ckpt"]
-    assert len(find(tmp_path / "apart")) == 2
+    assert len(find_checkpoints(tmp_path / "apart")) == 2
 
 
 def test_folds_of_two_recipes_are_never_mixed(tmp_path: Path) -> None:

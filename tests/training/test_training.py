@@ -19,6 +19,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 import unetkit
+from unetkit.checkpoints.checkpoint import Checkpoint
 from unetkit.data import synthetic_multiclass_pairs, synthetic_pairs
 from unetkit.data.files import FileRef, read_image
 from unetkit.errors import UserError
@@ -355,7 +356,7 @@ def test_a_training_that_diverged_is_told(tmp_path: Path, cache: Path, caplog: p
     summary = run(tmp_path, cache, "trainer.max_epochs=1", "optimizer.lr=inf")
     assert "val/loss is nan: the training has diverged" in caplog.text
     assert "predicted empty" not in caplog.text
-    with pytest.raises(UserError, match=r"checkpoint=.* holds weights that are no numbers \(NaN\)"):
+    with pytest.raises(UserError, match=r"checkpoint=.* holds weights that are not finite \(NaN\)"):
         unetkit.load(summary["last_checkpoint"])
 
 
@@ -566,13 +567,13 @@ def test_a_checkpoint_from_within_an_epoch_goes_on_and_says_so(
     run(tmp_path / "stopped", cache, "trainer.max_epochs=2", "trainer.max_steps=2")
     stopped = tmp_path / "stopped" / "checkpoints" / "last.ckpt"
     for path, epoch, last in ((within, 1, 6), (stopped, 0, 5)):
-        assert next_epoch(torch.load(path, weights_only=True)) == 1
+        assert next_epoch(Checkpoint.read(path)) == 1
         summary = run(tmp_path / f"from{epoch}", cache, "trainer.max_epochs=2", f"checkpoint='{path}'")
         assert summary["steps"] == last
         assert f"was saved within epoch {epoch}, after 2 of its batches" in caplog.text
     (tmp_path / "whole" / "summary.json").unlink()
     in_place = config(tmp_path / "whole", cache, "trainer.max_epochs=2", f"checkpoint='{within}'")
-    assert not lacks_records_only(in_place, torch.load(within, weights_only=True))
+    assert not lacks_records_only(in_place, Checkpoint.read(within))
 
 
 def test_the_best_before_is_named_where_a_run_goes_on_elsewhere(

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from unetkit.checkpoints import checkpoint
+from unetkit.checkpoints.checkpoint import save_weights
+from unetkit.checkpoints.files import read_safely
+from unetkit.checkpoints.metadata import Metadata
 from unetkit.data import Preprocessing
 from unetkit.errors import UserError, writable
 from unetkit.models import UNet
@@ -149,7 +150,7 @@ def read_state(path: str | Path) -> tuple[State, list[str]]:
     Raises:
         UserError: If the file is not there, can't be read safely, or holds no tensors.
     """
-    content = checkpoint.read_safely(path)
+    content = read_safely(path)
     outer = content if isinstance(content, dict) else {}
     inner = outer.get("state_dict", outer)
     inner = inner if isinstance(inner, dict) else {}
@@ -212,11 +213,10 @@ def write_checkpoint(imported: Imported, path: str | Path, preprocessing: Prepro
     """
     if not isinstance(threshold, float | int) or not 0 <= threshold < 1:
         raise UserError(f"threshold={threshold} must be a probability, at least 0 and below 1")
-    card = checkpoint.describe(imported.model, preprocessing, threshold, {"name": imported.origin.project})
-    state = {f"network.{key}": value for key, value in imported.network.state_dict().items()}
+    metadata = Metadata(imported.model, preprocessing, threshold, {"name": imported.origin.project})
     file = Path(path).expanduser()
     with writable("output", path), whole_file(file) as part:
-        torch.save({"unetkit": card, "state_dict": state}, part)
+        save_weights(part, metadata, imported.network.state_dict())
 
 
 def _are_numbers(values: object, count: int) -> bool:

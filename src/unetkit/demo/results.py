@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from unetkit.checkpoints import checkpoint
+from unetkit.checkpoints.checkpoint import Checkpoint
 from unetkit.demo.images import to_display
 from unetkit.errors import UserError
 from unetkit.plots.images import CLASS_COLOURS, Image, encode_png, heatmap, overlay, to_rgb
@@ -46,10 +46,10 @@ class Model:
         Raises:
             UserError: As `unetkit.load`.
         """
-        predictor, card = checkpoint.load(path, device), checkpoint.read(path)["unetkit"]
-        network = checkpoint.build_network(card["model"], path)  # that of the predictor has its norms folded
+        checkpoint = Checkpoint.read(path)
+        network = checkpoint.build_network()  # the predictor's has fewer parameters: its norms are fused
         parameters = sum(weights.numel() for weights in network.parameters())
-        return cls(path, predictor, parameters, card["data"].get("class_names", ()))
+        return cls(path, checkpoint.predictor(device), parameters, checkpoint.metadata.class_names or ())
 
     @property
     def title(self) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 import yaml
 
-from unetkit.checkpoints import checkpoint
+from unetkit.checkpoints.checkpoint import Checkpoint
+from unetkit.checkpoints.files import find_checkpoints
 from unetkit.data.splits import read_split
 from unetkit.errors import UserError
 from unetkit.paths import check_each_once, names_of
@@ -70,7 +71,7 @@ def open_models(
     """Load checkpoints.
 
     Args:
-        paths: Of them, as `checkpoint.find` takes them.
+        paths: Of them, as `find_checkpoints` takes them.
         names: For tables and figures; None for the names of their run directories.
         device: Where to predict.
         tta: Views whose predictions are averaged, as in `unetkit.load`.
@@ -78,7 +79,7 @@ def open_models(
     Raises:
         UserError: If one can't be read or comes twice, or names are too few, too many or alike.
     """
-    files = checkpoint.find(paths)
+    files = find_checkpoints(paths)
     check_each_once("checkpoint", files)
     names = _names(files) if names is None else names_of(names)
     if len(names) != len(files) or len(set(names)) != len(names):
@@ -87,8 +88,8 @@ def open_models(
 
 
 def _open(file: Path, name: str, device: str | torch.device, tta: str) -> Model:
-    predictor = checkpoint.load(file, device, tta=tta)
-    content = checkpoint.read(file)
+    checkpoint = Checkpoint.read(file)
+    metadata = checkpoint.metadata
     run = file.absolute().parent.parent
     if file.parent.name == "ensemble":  # of a cross-validation, beside its folds
         run /= file.stem
@@ -96,11 +97,11 @@ def _open(file: Path, name: str, device: str | torch.device, tta: str) -> Model:
         name,
         file,
         run if all((run / record).is_file() for record in ("config.yaml", "split.csv")) else None,
-        predictor,
-        content["unetkit"]["model"]["num_classes"],
-        content["unetkit"]["data"].get("class_names"),
-        content["unetkit"]["data"].get("name", "an unknown source"),
-        int(content.get("epoch", -1)) + 1,
+        checkpoint.predictor(device, tta=tta),
+        metadata.num_classes,
+        metadata.class_names,
+        metadata.data_name or "an unknown source",
+        0 if checkpoint.epoch is None else checkpoint.epoch + 1,
         hashlib.sha256(file.read_bytes()).hexdigest()[:12],
     )
 

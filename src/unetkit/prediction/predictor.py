@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from unetkit.data import Preprocessing
+from unetkit.errors import UserError
 from unetkit.models import classify, predict_full_frame, probabilities
 from unetkit.prediction.tiling import Array, Raster, blended_rows
 
@@ -63,6 +64,12 @@ class Predictor:
     tile: int = 1024
     overlap: int = 128
     min_area: int = 0
+
+    def __post_init__(self) -> None:
+        if self.tta not in TTA:
+            raise UserError(f"tta={self.tta}", f"must be one of {', '.join(TTA)}")
+        if not 0 <= self.overlap < self.tile:
+            raise UserError(f"overlap={self.overlap}", f"must be at least 0 and smaller than tile={self.tile}")
 
     def __call__(self, image: Array) -> Prediction:
         """Predict an image (H, W) or (H, W, C), of the dtype of the training images.

@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 import yaml
 
-from unetkit.checkpoints import checkpoint
+from unetkit.checkpoints.checkpoint import Checkpoint
 from unetkit.errors import UserError
 from unetkit.report.page import SCORES
 
@@ -30,9 +30,8 @@ def model_card(file: Path, cross_validation: Path | None) -> str:
     Raises:
         UserError: If either can't be read.
     """
-    content = checkpoint.read(file)
-    network = checkpoint.build_network(content["unetkit"]["model"], file)
-    weights = checkpoint.network_state(content).values()
+    checkpoint = Checkpoint.read(file)
+    network, weights = checkpoint.build_network(), checkpoint.state_dict.values()
     names = {key: label for key, label, _ in SCORES}
     loader = jinja2.PackageLoader("unetkit.report", "")
     environment = jinja2.Environment(
@@ -46,8 +45,8 @@ def model_card(file: Path, cross_validation: Path | None) -> str:
         name=file.stem,
         file=file,
         megabytes=file.stat().st_size / 1e6,
-        card=content["unetkit"],
-        epochs=content["epoch"] + 1 if "epoch" in content else None,
+        metadata=checkpoint.metadata,
+        epochs=None if checkpoint.epoch is None else checkpoint.epoch + 1,
         parameters=sum(p.numel() for p in network.parameters()),
         precision=sorted({str(x.dtype).removeprefix("torch.") for x in weights if x.is_floating_point()}),
         labels={key: names[key] for key in SHOWN},

@@ -4,6 +4,7 @@ import json
 import logging
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +14,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import Tensor
 from tqdm import tqdm
 
-from unetkit.checkpoints import checkpoint
-from unetkit.checkpoints.strip import strip
+from unetkit.checkpoints.checkpoint import Checkpoint, save_weights
 from unetkit.data.splits import FOLDS, read_split
 from unetkit.errors import UserError, check
 from unetkit.evaluation import (
@@ -289,12 +289,12 @@ def kaggle_grid(fold: Measured, min_area: int) -> Tensor:
 
 
 def write_ensemble(folder: Path, runs: Sequence[Path], chosen: PostProcessing | None) -> None:
-    """Each fold's weights and card, without the state of its training, for `scripts/predict.py`."""
+    """Write a checkpoint of each fold without the state of its training, with the chosen post-processing."""
     for run in runs:
-        content = strip(checkpoint.read(run / "checkpoints" / "last.ckpt"))
-        content["unetkit"] = {**content["unetkit"], **(chosen._asdict() if chosen else {})}
+        checkpoint = Checkpoint.read(run / "checkpoints" / "last.ckpt")
+        metadata = replace(checkpoint.metadata, **(chosen._asdict() if chosen else {}))
         with whole_file(folder / f"{run.name}.ckpt") as part:
-            torch.save(content, part)
+            save_weights(part, metadata, checkpoint.state_dict, checkpoint.epoch)
 
 
 def log_results(summary: Summary, base: Path) -> None:

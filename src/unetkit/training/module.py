@@ -2,8 +2,9 @@
 
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any, TypedDict
 
 import lightning as L
@@ -15,6 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 from torchmetrics import ClasswiseWrapper, MeanMetric, MetricCollection
 
+from unetkit.checkpoints.metadata import Metadata
 from unetkit.data import VOID, Batch, Preprocessing
 from unetkit.errors import UserError
 from unetkit.losses import apply_loss
@@ -50,7 +52,7 @@ class SegmentationModule(L.LightningModule):
             the whole frame is learnt and scored; else only the centre is.
         deep_supervision: Weight of the mean loss of the decoder's other levels; 0 is off. Their heads are trained and
             saved with the module, beside the network.
-        metadata: What to store in checkpoints beside the weights, plain containers only.
+        metadata: What checkpoints say beside the weights; None leaves it out.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class SegmentationModule(L.LightningModule):
         threshold: float = 0.5,
         mirror_border: bool = True,
         deep_supervision: float = 0.0,
-        metadata: Mapping[str, Any] | None = None,
+        metadata: Metadata | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -78,7 +80,7 @@ class SegmentationModule(L.LightningModule):
         self.mirror_border = mirror_border
         self.deep_supervision = deep_supervision
         self.side_heads = SideHeads(network, num_classes) if deep_supervision else None
-        self.metadata = dict(metadata or {})
+        self.metadata = metadata
         self.monitored: float | None = None
         self.scored_at: int | None = None  # step of the last validation
         metrics = segmentation_metrics(num_classes)
@@ -187,19 +189,23 @@ class SegmentationModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store what a reader needs beside the weights."""
-        checkpoint["unetkit"] = dict(self.metadata)
+        if self.metadata is not None:
+            checkpoint["unetkit"] = replace(self.metadata, **self._progress()).to_dict()
+
+    def _progress(self) -> dict[str, Any]:
+        """Return the metadata that say how far training is, to be resumed from there."""
         progress, trainer = self.trainer.fit_loop.epoch_loop.batch_progress, self.trainer
         if not progress.is_last_batch and progress.current.ready < trainer.num_training_batches:
-            checkpoint["unetkit"]["batches_of_epoch"] = progress.current.ready
-            return
+            return {"batches_of_epoch": progress.current.ready}
         monitor = self.schedule["monitor"] if self.schedule else None
         is_due = (self.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
         if is_due and monitor in trainer.callback_metrics:
-            checkpoint["unetkit"]["monitored"] = trainer.callback_metrics[monitor].item()
+            return {"monitored": trainer.callback_metrics[monitor].item()}
+        return {}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Remember what a plateau schedule had still to see: Lightning saves before it steps such a schedule."""
-        self.monitored = checkpoint["unetkit"].get("monitored")
+        self.monitored = checkpoint.get("unetkit", {}).get("monitored")
 
     def _logits_and_truth(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Logits (B, C, h, w), class indices and what counts (B, h, w), where h, w is what the network predicts."""

@@ -5,11 +5,11 @@ import logging
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
-from unetkit.checkpoints import checkpoint
+from unetkit.checkpoints.checkpoint import Checkpoint
+from unetkit.checkpoints.files import checkpoint_file
 from unetkit.data import SegmentationDataModule
 from unetkit.errors import UserError
 from unetkit.paths import path_of
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 KEPT = re.compile(r"metrics\.(\d+)\.csv")  # what `keep_old_metrics` sets aside
 
 
-def read_resumed(cfg: DictConfig) -> dict[str, Any] | None:
+def read_resumed(cfg: DictConfig) -> Checkpoint | None:
     """The checkpoint to go on from, if one is given.
 
     Raises:
@@ -30,26 +30,26 @@ def read_resumed(cfg: DictConfig) -> dict[str, Any] | None:
         return None
     if cfg.weights is not None and not is_in_its_own_directory(cfg):  # there, they are what the run began with
         raise UserError("checkpoint= goes on with a run, weights= starts a new one; give one of them")
-    content = checkpoint.read(cfg.checkpoint)
-    if "loops" not in content:  # imported, or slim
+    resumed = Checkpoint.read(cfg.checkpoint)
+    if not resumed.is_resumable:  # imported, or stripped
         raise UserError(f"checkpoint={cfg.checkpoint} holds weights and no run to go on with; start with weights=")
-    epochs = next_epoch(content)
+    epochs = next_epoch(resumed)
     is_over = cfg.trainer.max_epochs is not None and 0 <= cfg.trainer.max_epochs <= epochs
-    if is_over and not lacks_records_only(cfg, content):
+    if is_over and not lacks_records_only(cfg, resumed):
         raise UserError(
             f"checkpoint={cfg.checkpoint} has done {epochs} epochs already; ask for more with trainer.max_epochs"
         )
     log.info("going on with epoch %d, from %s", epochs, cfg.checkpoint)
-    if "batches_of_epoch" in content["unetkit"]:
+    if resumed.metadata.batches_of_epoch is not None:
         log.warning(
             "%s was saved within epoch %d, after %d of its batches: it goes on, but the images that the rest of that "
             "epoch would have shown are not all seen",
             cfg.checkpoint,
-            content["epoch"],
-            content["unetkit"]["batches_of_epoch"],
+            resumed.epoch,
+            resumed.metadata.batches_of_epoch,
         )
-    tell_best_so_far(cfg, content)
-    return content
+    tell_best_so_far(cfg, resumed)
+    return resumed
 
 
 def check_nothing_is_lost(cfg: DictConfig, run_dir: Path) -> None:
@@ -66,20 +66,20 @@ def check_nothing_is_lost(cfg: DictConfig, run_dir: Path) -> None:
         )
 
 
-def next_epoch(content: dict[str, Any]) -> int:
+def next_epoch(resumed: Checkpoint) -> int:
     """The epoch, from 0, that a run goes on with: the one that a checkpoint was saved within, or the next.
 
     Lightning ends the epoch in which `max_steps` or `max_time` stop a run, and goes on with the next.
     """
-    epoch = int(content["epoch"])
-    is_ended = content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"] > epoch
-    return epoch if "batches_of_epoch" in content["unetkit"] and not is_ended else epoch + 1
+    epoch = int(resumed.content["epoch"])
+    is_ended = resumed.content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"] > epoch
+    return epoch if resumed.metadata.batches_of_epoch is not None and not is_ended else epoch + 1
 
 
-def tell_best_so_far(cfg: DictConfig, content: dict[str, Any]) -> None:
+def tell_best_so_far(cfg: DictConfig, resumed: Checkpoint) -> None:
     """Say where the best epoch so far stays: in another folder than its own, Lightning begins anew to look for one."""
     folder = os.path.realpath(path_of("run_dir", cfg.run_dir) / "checkpoints")  # as Lightning notes it
-    for state in content["callbacks"].values():
+    for state in resumed.content["callbacks"].values():
         if state.get("monitor") == cfg.monitor and state["best_model_path"] and state["dirpath"] != folder:
             log.info(
                 "best.ckpt will be the best of the epochs from here on; until here it is %s, with %s %.4f",
@@ -89,38 +89,38 @@ def tell_best_so_far(cfg: DictConfig, content: dict[str, Any]) -> None:
             )
 
 
-def lacks_records_only(cfg: DictConfig, content: dict[str, Any]) -> bool:
+def lacks_records_only(cfg: DictConfig, resumed: Checkpoint) -> bool:
     """Whether a run that goes on in its own directory was interrupted after its last epoch, before `summary.json`."""
-    has_all_epochs = bool(cfg.trainer.max_epochs == next_epoch(content))
+    has_all_epochs = bool(cfg.trainer.max_epochs == next_epoch(resumed))
     return is_in_its_own_directory(cfg) and has_all_epochs and not (Path(cfg.run_dir) / "summary.json").exists()
 
 
 def is_in_its_own_directory(cfg: DictConfig) -> bool:
     """Whether a run goes on where its checkpoint lies."""
-    return checkpoint.file_of(cfg.checkpoint).parent.parent.resolve() == Path(cfg.run_dir).resolve()
+    return checkpoint_file(cfg.checkpoint).parent.parent.resolve() == Path(cfg.run_dir).resolve()
 
 
-def check_resumable(cfg: DictConfig, content: dict[str, Any] | None, module: SegmentationModule) -> None:
+def check_resumable(cfg: DictConfig, resumed: Checkpoint | None, module: SegmentationModule) -> None:
     """Check that a checkpoint to go on from is of this network, recipe and split.
 
     Raises:
         UserError: If something differs.
     """
-    if content is None:
+    if resumed is None or module.metadata is None:
         return
-    stored, ours = content["unetkit"], module.metadata
+    metadata, ours = resumed.metadata, module.metadata
     ignored = "gradient_checkpointing"  # changes no weight
     # An option that is younger than the checkpoint had its default then.
     defaults = {name: p.default for name, p in inspect.signature(type(module.network)).parameters.items()}
-    for part, prefix in (("model", "model."), ("recipe", "")):
-        for key in sorted(stored[part].keys() | ours[part].keys()):
-            then, now = stored[part].get(key, defaults.get(key)), ours[part].get(key)
+    for stored, given, prefix in ((metadata.model, ours.model, "model."), (metadata.recipe, ours.recipe, "")):
+        for key in sorted(stored.keys() | given.keys()):
+            then, now = stored.get(key, defaults.get(key)), given.get(key)
             if then != now and key == "data.split":
                 raise UserError(
                     f"checkpoint={cfg.checkpoint} was trained on other images, or on another split of them; resume "
                     "with the same data and seed, or start anew with weights="
                 )
-            is_younger = part == "recipe" and "." in key and key not in stored[part]  # than the checkpoint
+            is_younger = not prefix and "." in key and key not in stored  # than the checkpoint
             if then != now and key != ignored and not is_younger:
                 raise UserError(
                     f"checkpoint={cfg.checkpoint} was trained with {prefix}{key}: {then}, this run has {now}; "
@@ -128,15 +128,14 @@ def check_resumable(cfg: DictConfig, content: dict[str, Any] | None, module: Seg
                 )
 
 
-def warn_of_known_images(cfg: DictConfig, data: SegmentationDataModule) -> None:
-    """Say so where weights may have been trained on images that scores are of."""
-    stored = checkpoint.read(cfg.weights, "weights")["unetkit"]
-    then = stored["recipe"].get("data.split")
-    if stored["data"].get("name") == cfg.data.name and then not in (None, data.split_digest):
+def warn_of_known_images(weights: Checkpoint, name: str, data: SegmentationDataModule) -> None:
+    """Warn if weights may have been trained on images that this run is scored on."""
+    then = weights.metadata.recipe.get("data.split")
+    if weights.metadata.data_name == name and then not in (None, data.split_digest):
         log.warning(
-            "weights=%s were trained on another part of data=%s: of images that they know, scores say little",
-            cfg.weights,
-            cfg.data.name,
+            "%s were trained on another part of data=%s: of images that they know, scores say little",
+            weights.subject,
+            name,
         )
 
 

@@ -17,7 +17,10 @@ from lightning.pytorch.loggers import CSVLogger
 from omegaconf import DictConfig
 from torch import nn
 
-from unetkit.checkpoints import checkpoint
+from unetkit.checkpoints.checkpoint import Checkpoint
+from unetkit.checkpoints.checkpoint import build_network as build_network_of
+from unetkit.checkpoints.files import checkpoint_file
+from unetkit.checkpoints.metadata import Metadata
 from unetkit.data import Preprocessing, SegmentationDataModule
 from unetkit.errors import UserError, writable
 from unetkit.evaluation import write_summary
@@ -74,17 +77,19 @@ def train(cfg: DictConfig) -> Summary:
     check_values(cfg)
     check_nothing_is_lost(cfg, run_dir)
     resume_from = read_resumed(cfg)
+    is_new = resume_from is None  # weights= are only what a run began with, once it is resumed
+    weights = Checkpoint.read(cfg.weights, "weights") if is_new and cfg.weights is not None else None
     L.seed_everything(cfg.seed, verbose=False)
     with library_mistakes():
         data = prepare_data(cfg)
-        module = build_module(cfg, data, resume_from)
+        module = build_module(cfg, data, resume_from, weights)
         trainer = build_trainer(cfg, run_dir, figures)
     check_resumable(cfg, resume_from, module)
     if resume_from is not None:
         data.first_epoch = next_epoch(resume_from)
-    if cfg.weights is not None and resume_from is None:
-        new = checkpoint.load_weights(module.network, plain(cfg.model), cfg.weights)
-        warn_of_known_images(cfg, data)
+    if weights is not None:
+        new = weights.load_weights_into(module.network, plain(cfg.model))
+        warn_of_known_images(weights, cfg.data.name, data)
         log.info("starts from the weights of %s%s", cfg.weights, f", but for {', '.join(new)}" if new else "")
     with writable("run_dir", run_dir):
         keep_old_metrics(run_dir)
@@ -92,8 +97,8 @@ def train(cfg: DictConfig) -> Summary:
     log_setup(data, module)
     fit(cfg, trainer, module, data)
     is_trained = resume_from is not None and lacks_records_only(cfg, resume_from)
-    if is_trained:
-        checkpoint.load_weights(module.network, plain(cfg.model), cfg.checkpoint)  # averaged, if they are
+    if resume_from is not None and is_trained:
+        resume_from.load_weights_into(module.network, plain(cfg.model))  # averaged, if they are
     scores = logged_scores(trainer)
     # Stopped within an epoch, by max_steps or max_time, or after one that check_val_every_n_epoch leaves out.
     if module.scored_at != trainer.global_step and cfg.trainer.limit_val_batches:
@@ -131,9 +136,18 @@ def prepare_data(cfg: DictConfig) -> SegmentationDataModule:
 
 
 def build_module(
-    cfg: DictConfig, data: SegmentationDataModule, resumed: dict[str, Any] | None = None
+    cfg: DictConfig,
+    data: SegmentationDataModule,
+    resumed: Checkpoint | None = None,
+    weights: Checkpoint | None = None,
 ) -> SegmentationModule:
-    """The network with its loss and optimisation; `resumed` is the checkpoint that it goes on from.
+    """Build the network with its loss and optimisation.
+
+    Args:
+        cfg: The whole configuration.
+        data: The data, decoded.
+        resumed: The checkpoint of the run that goes on.
+        weights: The checkpoint whose weights a new run starts from.
 
     Raises:
         UserError: If the network has another number of classes than the masks, or a threshold has no use.
@@ -163,8 +177,8 @@ def build_module(
         "data.split": data.split_digest,
         "deep_supervision": cfg.deep_supervision or None,  # as checkpoints from before it have
     }
-    network, preprocessing = build_network(cfg, data.preprocessing, resumed)
-    metadata = checkpoint.describe(plain(cfg.model), preprocessing, cfg.threshold, data.describe(), recipe)
+    network, preprocessing = build_network(cfg, data.preprocessing, resumed, weights)
+    metadata = Metadata(plain(cfg.model), preprocessing, cfg.threshold, data.describe(), recipe)
     module = SegmentationModule(
         network,
         loss,
@@ -182,18 +196,18 @@ def build_module(
 
 
 def build_network(
-    cfg: DictConfig, preprocessing: Preprocessing, resumed: dict[str, Any] | None
+    cfg: DictConfig, preprocessing: Preprocessing, resumed: Checkpoint | None, weights: Checkpoint | None
 ) -> tuple[nn.Module, Preprocessing]:
-    """The network, and the preprocessing, with the statistics that what it goes on or starts from was normalised by."""
+    """Build the network, and the preprocessing with the statistics of the checkpoint that it goes on or starts from."""
     if resumed is not None:
-        preprocessing = Preprocessing.from_dict(resumed["unetkit"]["preprocessing"])
+        preprocessing = resumed.metadata.preprocessing
         if cfg.model.get("encoder_weights") is not None:  # all is there, nothing to download
-            return checkpoint.build_network(plain(cfg.model), cfg.checkpoint), preprocessing
-    elif cfg.weights is not None:
-        stored = checkpoint.read(cfg.weights, "weights")["unetkit"]["preprocessing"]
-        if len(stored["mean"]) == preprocessing.channels:
-            preprocessing = replace(preprocessing, mean=tuple(stored["mean"]), std=tuple(stored["std"]))
-        return checkpoint.build_network(plain(cfg.model), cfg.weights), preprocessing
+            return build_network_of(plain(cfg.model), resumed.subject), preprocessing
+    elif weights is not None:
+        stored = weights.metadata.preprocessing
+        if len(stored.mean) == preprocessing.channels:
+            preprocessing = replace(preprocessing, mean=stored.mean, std=stored.std)
+        return build_network_of(plain(cfg.model), weights.subject), preprocessing
     network: nn.Module = instantiate(cfg.model, _convert_="all")
     statistics = getattr(network, "statistics", None)
     if statistics is not None and resumed is None:  # those of a pretrained encoder
@@ -242,7 +256,7 @@ def fit(cfg: DictConfig, trainer: L.Trainer, module: SegmentationModule, data: S
     Raises:
         UserError: If Lightning refuses the configuration, or the GPU's memory does not suffice.
     """
-    resume_from = None if cfg.checkpoint is None else checkpoint.file_of(cfg.checkpoint)
+    resume_from = None if cfg.checkpoint is None else checkpoint_file(cfg.checkpoint)
     if cfg.trainer.compile:
         torch.compiler.reset()  # of earlier folds, or runs of a sweep
         # In place, so that the keys of checkpoints stay.

@@ -1,0 +1,64 @@
+"""The predictor of one checkpoint, or of several whose probabilities are averaged."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unetkit.checkpoints.checkpoint import Checkpoint
+from unetkit.errors import UserError
+from unetkit.prediction.predictor import Ensemble, Predictor
+
+
+def load(
+    path: str | Path,
+    device: str | torch.device = "cpu",
+    *,
+    tta: str = "none",
+    tile: int = 1024,
+    overlap: int = 128,
+) -> Predictor:
+    """Load the network of a checkpoint, ready to predict images as read from files.
+
+    Args:
+        path: A checkpoint, or a run directory, which stands for its last checkpoint.
+        device: Where to predict; `auto` takes a GPU if there is one.
+        tta: Views whose predictions are averaged: `none`, `flip` (the image and its mirror image) or `d4` (all eight
+            rotations and mirror images).
+        tile: Side in pixels above which an image is predicted in tiles.
+        overlap: Pixels that neighbouring tiles share and are blended over.
+
+    Raises:
+        UserError: If the file does not exist or is not such a checkpoint, or an argument is out of its range.
+    """
+    return Checkpoint.read(path).predictor(device, tta=tta, tile=tile, overlap=overlap)
+
+
+def load_ensemble(paths: Sequence[str | Path], device: str | torch.device = "cpu", **options: Any) -> Ensemble:
+    """Load the networks of several checkpoints, as of all folds; their probabilities are averaged.
+
+    Args:
+        paths: Checkpoints, at least one.
+        device: Where to predict.
+        options: Further arguments of `load`.
+
+    Raises:
+        UserError: As `load`, or if the networks have different numbers of classes.
+    """
+    members: list[Predictor] = []
+    classes = 0
+    for path in paths:
+        checkpoint = Checkpoint.read(path)
+        count = checkpoint.metadata.classes
+        if members and count != classes:
+            raise UserError(
+                checkpoint.subject,
+                f"tells {count} classes apart, but {paths[0]} {classes}",
+                "average only networks with the same classes",
+            )
+        classes = count
+        members.append(checkpoint.predictor(device, **options))
+    threshold = sum(member.threshold for member in members) / len(members)
+    min_area = round(sum(member.min_area for member in members) / len(members))
+    return Ensemble(members, threshold, classes, min_area)
