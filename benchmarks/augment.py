@@ -14,6 +14,7 @@ from benchmarks.answers import Answer, Row
 from benchmarks.contenders import peer
 from benchmarks.measuring import paired
 from unetkit.data import DeviceAugmentation
+from unetkit.data.device_augment import AugmentParams
 from unetkit.errors import UserError
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
@@ -85,8 +86,8 @@ def our_deformation(images: Bytes, masks: Bytes, strength: float, device: torch.
 
     def deform() -> tuple[Tensor, Tensor]:
         epoch, first = divmod(next(starts), EPOCH)
-        draws = augmentation.draw(epoch, first + indices, *images.shape[1:])
-        return augmentation.apply(pixels, classes, *(x.to(device, non_blocking=True) for x in draws))
+        params = augmentation.sample_params(epoch, first + indices, *images.shape[1:])
+        return augmentation.warp(pixels, classes, AugmentParams(*(x.to(device, non_blocking=True) for x in params)))
 
     return deform
 

@@ -14,7 +14,7 @@ ask() { # NAME QUESTION OPTIONS...: a benchmark on the GPU, unless its answer is
 }
 train() { # NAME EXPERIMENT EPOCHS OPTIONS...: all five folds, pairs and augmentation on the device, the step as a CUDA graph
     python scripts/cross_validate.py experiment="$2" data.root="$data" trainer.max_epochs="$3" \
-        data.resident=true trainer.compile=reduce-overhead trainer.check_val_every_n_epoch=20 \
+        data.cache_on_device=true trainer.compile=reduce-overhead trainer.check_val_every_n_epoch=20 \
         hydra.run.dir=runs/gpu-"$1" "${@:4}"
 }
 
@@ -29,7 +29,7 @@ ask augment-512 augment --sizes 512 --count 32
 ask step step --milesial "$milesial" --small-batch 512 --large-batch 64
 ask memory memory
 ask predict predict --section 2048 8192
-graphs=(data.resident=true trainer.compile=reduce-overhead)
+graphs=(data.cache_on_device=true trainer.compile=reduce-overhead)
 # unet_small beside milesial's whole train.py, its defaults and --amp, on the same files and batch size
 ask epoch-small epoch --data "$data" --images 2560 --batch 32 --epochs 4 --milesial "$milesial" --ours model=unet_small "${graphs[@]}"
 ask epoch-milesial epoch --data "$data" --images 2560 --batch 32 --epochs 4 --milesial "$milesial"
@@ -39,4 +39,4 @@ train tgs_base tgs_base 400
 train tgs_base-strong tgs_base 400 augment=strong_device cross_validation.folds=[0,1]
 train tgs_best tgs_best 400
 for seed in 48 49; do train tgs_small-$seed tgs_small 400 seed=$seed data.seed=47; done
-bash scripts/ablations.sh "$data" 200 "47 48 49" data.resident=true trainer.compile=reduce-overhead
+bash scripts/ablations.sh "$data" 200 "47 48 49" data.cache_on_device=true trainer.compile=reduce-overhead

@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_dir
 
 import unetkit
 from unetkit.data import DeviceAugmentation
+from unetkit.data.device_augment import AugmentParams
 from unetkit.models import UNet
 from unetkit.training.run import train
 
@@ -54,17 +55,17 @@ def test_a_batch_is_changed_on_the_gpu_as_on_the_cpu() -> None:
     augmentation = DeviceAugmentation(0, zoom=(0.8, 1.25), rotate=10.0, affine_p=1.0, contrast=0.2, intensity_p=1.0)
     image = torch.randint(0, 256, (64, 1, 101, 101), dtype=torch.uint8)
     mask = (image > 127).to(torch.uint8)
-    draws = augmentation.draw(0, np.arange(64), 101, 101)
-    on_cpu = augmentation.apply(image, mask, *draws)
-    on_gpu = augmentation.apply(image.cuda(), mask.cuda(), *(x.cuda() for x in draws))
+    params = augmentation.sample_params(0, np.arange(64), 101, 101)
+    on_cpu = augmentation.warp(image, mask, params)
+    on_gpu = augmentation.warp(image.cuda(), mask.cuda(), AugmentParams(*(x.cuda() for x in params)))
     for a, b in zip(on_cpu, on_gpu, strict=True):
         assert (a.int() - b.cpu().int()).abs().gt(1).float().mean() < 1e-3  # ties of the nearest pixel
 
 
-def test_resident_pairs_and_cuda_graphs_train(tmp_path: Path) -> None:
+def test_pairs_cached_on_the_gpu_and_cuda_graphs_train(tmp_path: Path) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         options = ["data.count=64", "trainer.precision=16", "trainer.max_epochs=2", "trainer.accelerator=gpu"]
-        options += ["data.resident=true", "trainer.compile=reduce-overhead", "trainer.devices=1"]
+        options += ["data.cache_on_device=true", "trainer.compile=reduce-overhead", "trainer.devices=1"]
         summary = train(compose("train", [*options, f"run_dir={tmp_path}", f"data.cache_dir={tmp_path}"]))
     assert 0 < summary["train/loss_epoch"] < 10
     unetkit.load(tmp_path / "checkpoints" / "last.ckpt")

@@ -32,8 +32,7 @@ def batch_of(count: int, height: int = 37, width: int = 53, channels: int = 1) -
 
 def changed(augmentation: DeviceAugmentation, batch: Batch, epoch: int = 0) -> Batch:
     height, width = batch["mask"].shape[1:]
-    coefficients, intensity = augmentation.draw(epoch, batch["index"].numpy(), height, width)
-    return augmentation.change({**batch, "coefficients": coefficients, "intensity": intensity})
+    return augmentation.apply(batch, augmentation.sample_params(epoch, batch["index"].numpy(), height, width))
 
 
 def centres(masks: Tensor) -> Tensor:
@@ -71,7 +70,7 @@ def test_the_deformation_is_that_of_grid_elastic() -> None:
     single = GridElastic(displacement, 3)
     single.random_generator = SameVectors()
     maps = single.get_params_dependent_on_data({"shape": (height, width)}, {})
-    coefficients, _ = augmentation.draw(0, np.array([0]), height, width)
+    coefficients, _ = augmentation.sample_params(0, np.array([0]), height, width)
     places = augmentation._places(torch.zeros(1, 1, height, width), coefficients)[0]
     np.testing.assert_allclose((places[..., 0] + 1) * (width - 1) / 2, maps["map_x"], atol=1e-3)
     np.testing.assert_allclose((places[..., 1] + 1) * (height - 1) / 2, maps["map_y"], atol=1e-3)
@@ -83,10 +82,10 @@ def test_the_deformation_is_that_of_grid_elastic() -> None:
 @pytest.mark.parametrize(("grid", "size"), [(4, (101, 101)), (3, (128, 128)), (4, (64, 192))])
 def test_the_displacement_is_that_many_pixels(grid: int, size: tuple[int, int]) -> None:
     augmentation = DeviceAugmentation(0, flip=0, displacement_px=3, grid=grid, elastic_p=1)
-    coefficients, _ = augmentation.draw(0, np.arange(600), *size)
+    coefficients, _ = augmentation.sample_params(0, np.arange(600), *size)
     places = augmentation._places(torch.zeros(1, 1, *size), coefficients)
     still = DeviceAugmentation(0, **STILL)
-    rest = still._places(torch.zeros(1, 1, *size), still.draw(0, np.arange(1), *size)[0])
+    rest = still._places(torch.zeros(1, 1, *size), still.sample_params(0, np.arange(1), *size)[0])
     pixels = (places - rest) * (torch.tensor(size[::-1]) - 1) / 2
     torch.testing.assert_close(pixels.square().mean((0, 1, 2)).sqrt(), torch.tensor([3.0, 3.0]), rtol=0.06, atol=0)
 
@@ -98,8 +97,8 @@ def test_zoom_shift_and_rotation_move_what_they_say() -> None:
 
     def moved(**amounts: Any) -> tuple[Tensor, Tensor]:
         augmentation = DeviceAugmentation(11, **STILL, affine_p=1.0, **amounts)
-        coefficients, intensity = augmentation.draw(0, index, 80, 120)
-        return augmentation.apply(mask, mask, coefficients, intensity)[1][0], coefficients
+        params = augmentation.sample_params(0, index, 80, 120)
+        return augmentation.warp(mask, mask, params)[1][0], params.coefficients
 
     larger, _ = moved(zoom=(2.0, 2.0))
     assert larger.sum() == pytest.approx(4 * 400, rel=0.03)

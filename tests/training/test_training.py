@@ -94,9 +94,9 @@ def test_a_network_learns_one_batch_by_heart(tmp_path: Path, cache: Path) -> Non
     assert summary["train/loss_epoch"] < 0.1
 
 
-def test_one_batch_of_resident_pairs_trains(tmp_path: Path, cache: Path) -> None:
+def test_one_batch_of_pairs_cached_on_the_device_trains(tmp_path: Path, cache: Path) -> None:
     summary = run(
-        tmp_path, cache, "augment=none", "data.count=12", "data.resident=true", "trainer.overfit_batches=1",
+        tmp_path, cache, "augment=none", "data.count=12", "data.cache_on_device=true", "trainer.overfit_batches=1",
         "trainer.max_epochs=1",
     )  # fmt: skip
     assert summary["train/loss_epoch"] > 0
@@ -302,13 +302,14 @@ def test_choices_train(tmp_path: Path, cache: Path, options: list[str]) -> None:
 
 
 def test_pairs_in_the_device_s_memory_train_the_same_network(tmp_path: Path, cache: Path) -> None:
-    for name, resident in (("loaded", "false"), ("resident", "true")):
-        options = ["augment=strong_device", f"data.resident={resident}", "data.count=27"]  # the last batch is short
+    for name, is_cached in (("loaded", "false"), ("cached", "true")):
+        options = ["augment=strong_device", f"data.cache_on_device={is_cached}"]
+        options += ["data.count=27"]  # so that the last batch is short
         summary = run(tmp_path / name, cache, *options)
         assert 0 <= summary["data_wait"] < 1
-    one, other = (weights(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("loaded", "resident"))
+    one, other = (weights(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("loaded", "cached"))
     assert all(torch.equal(one[key], other[key]) for key in one)
-    assert rows(tmp_path / "loaded")[-1]["val/iou"] == rows(tmp_path / "resident")[-1]["val/iou"]
+    assert rows(tmp_path / "loaded")[-1]["val/iou"] == rows(tmp_path / "cached")[-1]["val/iou"]
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
@@ -380,10 +381,10 @@ def test_a_training_that_diverged_is_told(tmp_path: Path, cache: Path, caplog: p
         (["trainer.max_epochs=many"], "trainer.max_epochs=many must be a whole number"),
         (["augment=strong_device", "augment.flip=3"], "augment.flip=3 must be a probability"),
         (
-            ["augment=strong", "data.resident=true"],
-            "data.resident=true wants augment=none, elastic_device, mild",
+            ["augment=strong", "data.cache_on_device=true"],
+            "data.cache_on_device=true wants augment=none, elastic_device, mild",
         ),
-        (["data.resident=maybe"], "data.resident=maybe"),
+        (["data.cache_on_device=maybe"], "data.cache_on_device=maybe"),
         (["trainer.compile=fast"], "trainer.compile=fast must be one of"),
         (["trainer.compile=max-autotune", "trainer.accumulate_grad_batches=2"], "CUDA graphs, which lose gradients"),
         (["augment=flip", "augment.transforms.flip.p=3"], r"^augment.transforms.flip: .*less than or equal to 1.*\S$"),

@@ -15,13 +15,13 @@ from torch.utils.data import DataLoader
 from unetkit.data.augment import Augmentation
 from unetkit.data.borders import BorderWeights, balancing_weights, border_map
 from unetkit.data.dataset import EpochSampler, PairDataset, collate
-from unetkit.data.device_augment import DeviceAugmentation
+from unetkit.data.device_augment import DeviceAugmentation, WithParams
+from unetkit.data.device_cache import DeviceCache, IndexBatch, IndexDataset, unchanged
 from unetkit.data.files import read_image
 from unetkit.data.mask_encoding import MaskEncoding, class_names_of
 from unetkit.data.masks import read_mask
 from unetkit.data.mosaic import VERSION, find_mosaics
 from unetkit.data.preprocessing import Preprocessing, find_value_range, mean_and_std, probe
-from unetkit.data.resident import IndexDataset, PairsOnDevice, as_it_is
 from unetkit.data.sources import Pair
 from unetkit.data.splits import Split, assign_split
 from unetkit.data.store import ArrayStore, cached_arrays, cached_json
@@ -29,7 +29,7 @@ from unetkit.data.types import VOID
 from unetkit.errors import UserError, check
 from unetkit.paths import path_of
 
-RESIDENT_SHARE = 1 / 8  # of a GPU's free memory that the pairs may take without being asked
+CACHE_SHARE = 1 / 8  # of a GPU's free memory that the pairs may take without being asked
 
 
 class SegmentationDataModule(L.LightningDataModule):
@@ -60,7 +60,8 @@ class SegmentationDataModule(L.LightningDataModule):
         num_workers: Processes that load, or `auto`: none when training on a CPU, where they would take the network's
             cores, else up to 8.
         seed: Of the split.
-        order_seed: Of the order of training pairs, and of their crops.
+        cache_on_device: Whether all pairs are kept in the device's memory, or `auto`: on a GPU, where that is possible.
+        shuffle_seed: Seed of the order of training pairs, and of their crops.
         **_: Keys of the configuration that belong to `pairs`.
     """
 
@@ -85,22 +86,22 @@ class SegmentationDataModule(L.LightningDataModule):
         border_weight: Mapping[str, float] | None = None,
         batch_size: int = 32,
         num_workers: int | Literal["auto"] = "auto",
-        resident: bool | Literal["auto"] = "auto",
+        cache_on_device: bool | Literal["auto"] = "auto",
         seed: int = 0,
-        order_seed: int = 0,
+        shuffle_seed: int = 0,
         **_: Any,
     ) -> None:
         super().__init__()
         for key, value in (("batch_size", batch_size), ("folds", folds), ("crop_size", crop_size)):
             if not (isinstance(value, int) and value >= 1) and not (key == "crop_size" and value is None):
                 raise UserError(f"data.{key}={value} must be a whole number of at least 1")
-        for key, value in (("seed", seed), ("order_seed", order_seed)):
+        for key, value in (("seed", seed), ("shuffle_seed", shuffle_seed)):
             check(f"data.{key}", value, isinstance(value, int) and value >= 0, "a whole number of at least 0")
         check("data.split", split, isinstance(split, str), "the name of a way to split, or the path of a .csv")
         if num_workers != "auto" and not (isinstance(num_workers, int) and num_workers >= 0):
             raise UserError(f"data.num_workers={num_workers} must be auto or a whole number of at least 0")
-        if resident not in ("auto", True, False):
-            raise UserError(f"data.resident={resident} must be auto, true or false")
+        is_known = cache_on_device in ("auto", True, False)
+        check("data.cache_on_device", cache_on_device, is_known, "auto, true or false")
         self.name = name
         self.find_pairs = pairs
         self.augmentation = augmentation
@@ -121,8 +122,8 @@ class SegmentationDataModule(L.LightningDataModule):
         self.borders: BorderWeights | None = None
         self.batch_size = batch_size
         self.num_workers = num_workers
-        self.resident = resident
-        self.order_seed = order_seed
+        self.cache_on_device = cache_on_device
+        self.shuffle_seed = shuffle_seed
         self.first_epoch = 0  # of the training; a later one where a run goes on
 
     def inspect(self) -> None:
@@ -205,7 +206,7 @@ class SegmentationDataModule(L.LightningDataModule):
         """The pairs of `train`, `val` or `test`; with `augment`, cropped and augmented as in training."""
         augmentation, crop_size = (self.augmentation, self.crop_size) if augment else (None, None)
         indices = self._indices(part)
-        return PairDataset(self.images, self.masks, indices, augmentation, crop_size, self.borders, self.order_seed)
+        return PairDataset(self.images, self.masks, indices, augmentation, crop_size, self.borders, self.shuffle_seed)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled batches; a `DeviceAugmentation` changes them when the Trainer has moved them to the device."""
@@ -223,23 +224,24 @@ class SegmentationDataModule(L.LightningDataModule):
         return self._loader(self.dataset("test"), shuffle=False)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Draw for a `DeviceAugmentation`."""
+        """Draw, on the CPU, what a `DeviceAugmentation` does to a training batch."""
         if not (isinstance(self.augmentation, DeviceAugmentation) and self.trainer and self.trainer.training):
             return batch
-        height, width = batch["mask"].shape[1:] if "mask" in batch else self._pairs_on_device.size
-        coefficients, intensity = self.augmentation.draw(
-            self.trainer.current_epoch, batch["index"].numpy(), height, width
-        )
-        return {**batch, "coefficients": coefficients, "intensity": intensity}
+        is_cached = isinstance(batch, IndexBatch)
+        indices = batch.indices if is_cached else batch["index"]
+        size = self._device_cache.size if is_cached else batch["mask"].shape[1:]
+        params = self.augmentation.sample_params(self.trainer.current_epoch, indices.numpy(), *size)
+        return WithParams(batch, params)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Fetch the pairs, if they lie on the device already, and change them as drawn."""
-        if "is_padding" in batch:
-            batch = self._pairs_on_device.fetch(batch)
-        if "coefficients" in batch:
-            assert isinstance(self.augmentation, DeviceAugmentation)  # as it has drawn
-            batch = self.augmentation.change(batch)
-        return batch
+        """Fetch the pairs, if they are cached on the device, and augment them as drawn."""
+        batch, params = batch if isinstance(batch, WithParams) else (batch, None)
+        if isinstance(batch, IndexBatch):
+            batch = self._device_cache.fetch(batch)
+        if params is None:
+            return batch
+        assert isinstance(self.augmentation, DeviceAugmentation)  # narrows the type for mypy
+        return self.augmentation.apply(batch, params)
 
     @property
     def has_test(self) -> bool:
@@ -278,16 +280,16 @@ class SegmentationDataModule(L.LightningDataModule):
         sampler = EpochSampler(
             len(dataset),
             shuffle=shuffle,
-            seed=self.order_seed,
+            seed=self.shuffle_seed,
             rank=rank,
             world_size=world_size,
             epoch=self.first_epoch,
         )
-        generator = torch.Generator().manual_seed(self.order_seed)  # or starting to read would disturb dropout
-        if self._is_resident(device):
-            self._pairs_on_device.move_to(device)
+        generator = torch.Generator().manual_seed(self.shuffle_seed)  # or starting to read would disturb dropout
+        if self._is_cached_on(device):
+            self._device_cache.move_to(device)
             indices = IndexDataset(dataset.indices)
-            return DataLoader(indices, self.batch_size, sampler=sampler, collate_fn=as_it_is, generator=generator)
+            return DataLoader(indices, self.batch_size, sampler=sampler, collate_fn=unchanged, generator=generator)
         automatic = min(8, torch.get_num_threads()) if on_gpu else 0
         workers = automatic if self.num_workers == "auto" else self.num_workers
         # Where training takes crops of larger images, these go whole, one by one.
@@ -306,10 +308,10 @@ class SegmentationDataModule(L.LightningDataModule):
         )
 
     @cached_property
-    def _pairs_on_device(self) -> PairsOnDevice:
-        return PairsOnDevice(self.images, self.masks)
+    def _device_cache(self) -> DeviceCache:
+        return DeviceCache(self.images, self.masks)
 
-    def _is_resident(self, device: torch.device) -> bool:
+    def _is_cached_on(self, device: torch.device) -> bool:
         """Whether all pairs go to the device's memory once, instead of batch by batch."""
         hindrances = {
             "images of one size": len(set(self.masks.shapes)) > 1,
@@ -319,12 +321,12 @@ class SegmentationDataModule(L.LightningDataModule):
             and self.augmentation.compose is not None,
         }
         lacking = [wanted for wanted, is_missing in hindrances.items() if is_missing]
-        if self.resident == "auto":
-            fits = device.type == "cuda" and self.images.nbytes < RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+        if self.cache_on_device == "auto":
+            fits = device.type == "cuda" and self.images.nbytes < CACHE_SHARE * torch.cuda.mem_get_info(device)[0]
             return fits and not lacking
-        if self.resident and lacking:
-            raise UserError(f"data.resident=true wants {lacking[0]}; or set data.resident=false")
-        return self.resident
+        if self.cache_on_device and lacking:
+            raise UserError("data.cache_on_device=true", f"wants {lacking[0]}", "or set data.cache_on_device=false")
+        return self.cache_on_device
 
     def _indices(self, part: str) -> list[int]:
         return [i for i, side in enumerate(self.split) if side == part]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +17,29 @@ from unetkit.errors import check
 ROWS = 1024  # pairs whose draws are made at once
 CHUNK = 2**19  # pixels that a CPU changes at once: the first touch of more fresh memory costs more than the work
 UNIFORMS = 11  # uniform numbers that a pair takes: for 4 chances, then 7 amounts
+
+
+T = TypeVar("T")
+
+
+class AugmentParams(NamedTuple):
+    """How each pair of a batch is to be changed.
+
+    Attributes:
+        coefficients: (B, 2, grid + 2, grid + 2), of `basis`, for the place that a pixel is taken from: x, then y. Their
+            rows and columns belong to the functions of `basis`: the grid's points, a constant, the position.
+        intensity: Contrast and brightness (B, 2).
+    """
+
+    coefficients: Tensor
+    intensity: Tensor
+
+
+class WithParams(NamedTuple, Generic[T]):
+    """A batch on its way to the device, with the numbers that are drawn for it on the CPU."""
+
+    batch: T
+    params: AugmentParams
 
 
 class DeviceAugmentation:
@@ -83,27 +107,23 @@ class DeviceAugmentation:
 
     def __call__(self, image: Image, mask: Image, epoch: int, index: int) -> tuple[Image, Image]:
         """One pair as its batch shows it: an image (H, W, C) uint8 and its mask (H, W) or (H, W, K)."""
-        draws = self.draw(epoch, np.array([index]), *mask.shape[:2])
+        params = self.sample_params(epoch, np.array([index]), *mask.shape[:2])
         pixels, classes = (torch.from_numpy(np.array(x))[None] for x in (image, np.atleast_3d(mask)))
-        moved, classes = self.apply(pixels.movedim(-1, 1), classes.movedim(-1, 1), *draws)
+        moved, classes = self.warp(pixels.movedim(-1, 1), classes.movedim(-1, 1), params)
         new_image, new_mask = (x[0].movedim(0, -1).numpy() for x in (moved, classes))
         return new_image, new_mask.reshape(mask.shape)
 
-    def change(self, batch: Batch) -> Batch:
-        """Change a batch on its device as `draw` says, whose numbers it carries there."""
-        coefficients, intensity = batch.pop("coefficients"), batch.pop("intensity")
-        image, mask = self.apply(batch["image"], batch["mask"][:, None], coefficients, intensity)
+    def apply(self, batch: Batch, params: AugmentParams) -> Batch:
+        """Change the images, masks and weights of a batch that is on the device of `params`."""
+        image, mask = self.warp(batch["image"], batch["mask"][:, None], params)
         changed: Batch = {**batch, "image": image, "mask": mask[:, 0]}
         if "weight" in batch:
-            changed["weight"] = resample(batch["weight"][:, None], self._places(mask, coefficients), "nearest")[:, 0]
+            places = self._places(mask, params.coefficients)
+            changed["weight"] = resample(batch["weight"][:, None], places, "nearest")[:, 0]
         return changed
 
-    def draw(self, epoch: int, indices: NDArray[np.int64], height: int, width: int) -> tuple[Tensor, Tensor]:
-        """Coefficients (B, 2, grid + 2, grid + 2) of `basis`, and contrast and brightness (B, 2), of images H x W.
-
-        The first of the two is x. Rows and columns of the coefficients belong to its functions: the grid's
-        points, a constant, the position.
-        """
+    def sample_params(self, epoch: int, indices: NDArray[np.int64], height: int, width: int) -> AugmentParams:
+        """Draw, on the CPU, how the pairs of these indices (B,) are changed in an epoch, for images (height, width)."""
         normal, uniform = self._numbers(epoch, indices)
         flips, bends, moves, shines = (uniform[:, i] < p for i, p in enumerate(self.chances.values()))
         amount = 2 * uniform[:, 4:] - 1  # in [-1, 1)
@@ -119,7 +139,7 @@ class DeviceAugmentation:
         contrast = 1 + shines * amount[:, 5] * self.amounts["contrast"]
         brightness = shines * amount[:, 6] * self.amounts["brightness"] * 255
         intensity = np.stack([contrast, brightness], axis=1).astype(np.float32)
-        return torch.from_numpy(coefficients), torch.from_numpy(intensity)
+        return AugmentParams(torch.from_numpy(coefficients), torch.from_numpy(intensity))
 
     def _affine(
         self, amount: NDArray[np.float32], sides: NDArray[np.float32], per_pixel: NDArray[np.float32]
@@ -139,14 +159,14 @@ class DeviceAugmentation:
         coefficients[:, :, constant, constant] = amount[:, 2:4] * self.amounts["shift"] * sides * per_pixel
         return coefficients
 
-    def apply(self, image: Tensor, mask: Tensor, coefficients: Tensor, intensity: Tensor) -> tuple[Tensor, Tensor]:
-        """Images (B, C, H, W) and masks (B, K, H, W), uint8 both, changed as drawn."""
+    def warp(self, image: Tensor, mask: Tensor, params: AugmentParams) -> tuple[Tensor, Tensor]:
+        """Change images (B, C, H, W) and masks (B, K, H, W), both uint8."""
         at_a_time = len(mask) if mask.is_cuda else max(CHUNK // mask[0, 0].numel(), 1)
-        columns = (torch.split(x, at_a_time) for x in (image, mask, coefficients, intensity))
-        images, masks = zip(*(self._apply(*part) for part in zip(*columns, strict=True)), strict=True)
+        columns = (torch.split(x, at_a_time) for x in (image, mask, *params))
+        images, masks = zip(*(self._warp(*part) for part in zip(*columns, strict=True)), strict=True)
         return torch.cat(images), torch.cat(masks)
 
-    def _apply(self, image: Tensor, mask: Tensor, coefficients: Tensor, intensity: Tensor) -> tuple[Tensor, Tensor]:
+    def _warp(self, image: Tensor, mask: Tensor, coefficients: Tensor, intensity: Tensor) -> tuple[Tensor, Tensor]:
         places = self._places(mask, coefficients)
         pixels = resample(image, places, self.interpolation)
         if self.chances["intensity_p"]:

@@ -39,16 +39,13 @@ class Item(TypedDict):
 class Batch(TypedDict):
     """Images (B, C, H, W) uint8, masks (B, H, W) uint8 with `VOID` outside true pixels, indices (B,).
 
-    `weight` (B, H, W) float32, 0 where the mask is void, is there for losses that want it; `coefficients` and
-    `intensity` on the way to the device, for `DeviceAugmentation`.
+    `weight` (B, H, W) float32, 0 where the mask is void, is there for losses that want it.
     """
 
     image: Tensor
     mask: Tensor
     index: Tensor
     weight: NotRequired[Tensor]
-    coefficients: NotRequired[Tensor]
-    intensity: NotRequired[Tensor]
 
 
 def derived_seed(*numbers: int) -> int:

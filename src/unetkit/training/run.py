@@ -275,7 +275,7 @@ def fit(cfg: DictConfig, trainer: L.Trainer, module: SegmentationModule, data: S
     except torch.OutOfMemoryError as error:
         raise UserError(
             f"data.batch_size={cfg.data.batch_size} does not fit into the GPU's memory; lower it, or set "
-            "model.gradient_checkpointing=all, trainer.precision=16 or data.crop_size; or else data.resident=false"
+            "model.gradient_checkpointing=all, trainer.precision=16, data.crop_size or data.cache_on_device=false"
         ) from error
     except (ValueError, RuntimeError) as error:  # of which those above are kinds
         reason = " ".join(str(error).split())
