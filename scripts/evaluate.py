@@ -19,7 +19,7 @@ def main(cfg: DictConfig) -> None:
     """Write `scores.csv`, `summary.json`, `report.html` and `figures/`, and tell the main scores."""
     with mistakes_in_one_line():
         summary = evaluate(cfg)
-    from unetkit.report import MAIN  # loaded by now
+    from unetkit.evaluation import MAIN  # loaded by now
 
     for name, model in summary["models"].items():
         print(name)

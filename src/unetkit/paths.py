@@ -1,6 +1,8 @@
 """Paths and commands as they are typed, patterns of paths, and files that are written as a whole or not at all."""
 
 import glob
+import json
+import math
 import os
 import shlex
 import shutil
@@ -9,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from unetkit.errors import UserError
 
@@ -82,3 +85,17 @@ def whole_file(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON as a whole file; numbers that are not finite (NaN, infinity) become null."""
+    with whole_file(path) as part:
+        part.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _finite(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _finite(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_finite(value) for value in node]
+    return None if isinstance(node, float) and not math.isfinite(node) else node

@@ -191,7 +191,7 @@ def test_several_classes(place: Path, tmp_path: Path) -> None:
     assert list(by_class) == ["sea", "rock"]
     mean = np.mean([by_class[name]["pooled/iou"]["value"] for name in by_class])
     assert scores["pooled/iou"]["value"] == pytest.approx(mean)
-    assert "Of each class" in (tmp_path / "report.html").read_text()
+    assert "Scores of each class" in (tmp_path / "report.html").read_text()
     with (tmp_path / "scores.csv").open(newline="") as file:
         assert "iou_rock" in next(csv.DictReader(file))
     others = evaluate(f"checkpoint={place / 'classes'}", f"input={place / 'indices'}", f"output={tmp_path}")

@@ -16,16 +16,18 @@ from unetkit.data import VOID, Preprocessing
 from unetkit.errors import UserError
 from unetkit.evaluation import (
     Measured,
+    all_keys,
     bootstrap,
     difference,
     empty_masks,
     measure,
     resamples,
+    score_of,
     statistics,
     summarise,
     write_scores,
-    write_summary,
 )
+from unetkit.paths import write_json
 from unetkit.prediction.predictor import Predictor
 from unetkit.report.cases import FALSE, MISSED, choose, errors
 from unetkit.report.figures import iou_by_coverage
@@ -89,6 +91,12 @@ def test_scores_of_several_classes_by_hand() -> None:
     assert values(model, 1)["pooled/precision"] == pytest.approx(1 / 2)
     assert values(model)["pooled/accuracy"] == pytest.approx(3 / 4)
     assert "pooled/ece" not in values(model, 0)
+
+
+def test_files_and_tables_have_the_same_scores() -> None:
+    keys = statistics(measured(rows([1, 0]), rows([1, 1]))).keys()
+    assert sorted(all_keys()) == sorted(keys)
+    assert all(score_of(key).label and score_of(key).meaning for key in keys)
 
 
 def test_a_network_that_predicts_no_numbers_is_named() -> None:
@@ -170,7 +178,7 @@ def test_tables_on_disk(tmp_path: Path) -> None:
     truth = rows([0, 0], [0, 0])  # nothing to find: there is no average precision
     model = measured(rows([0, 0], [1, 0]), truth)
     write_scores(tmp_path / "scores.csv", [model])
-    write_summary(tmp_path / "summary.json", summarise([model], resamples(2, 100, 0)))
+    write_json(tmp_path / "summary.json", summarise([model], resamples(2, 100, 0)))
     with (tmp_path / "scores.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert [(line["model"], line["id"], line["iou"], line["accuracy"]) for line in lines] == [

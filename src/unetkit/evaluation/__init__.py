@@ -1,13 +1,18 @@
 from unetkit.evaluation.bootstrap import Interval, bootstrap, check_resampling, difference, resamples
+from unetkit.evaluation.commit import git_commit
 from unetkit.evaluation.labelled import LabelledImages, check_images, images_of_folder
 from unetkit.evaluation.measure import Measured, Measures, measure, measure_image
 from unetkit.evaluation.models import Model, open_models
-from unetkit.evaluation.paired import Comparison, Run, compare_runs, read_runs
-from unetkit.evaluation.scores import LOWER_IS_BETTER, Statistic, per_image, statistics
-from unetkit.evaluation.summary import Summary, empty_masks, git_commit, summarise, write_scores, write_summary
+from unetkit.evaluation.paired import Comparison, compare_runs
+from unetkit.evaluation.registry import MAIN, SCORES, Score, all_keys, kind_of, score_of
+from unetkit.evaluation.runs import Run, read_runs
+from unetkit.evaluation.scores_csv import write_scores
+from unetkit.evaluation.statistics import Statistic, per_image, statistics
+from unetkit.evaluation.summary import Summary, empty_masks, summarise
 
 __all__ = [
-    "LOWER_IS_BETTER",
+    "MAIN",
+    "SCORES",
     "Comparison",
     "Interval",
     "LabelledImages",
@@ -15,8 +20,10 @@ __all__ = [
     "Measures",
     "Model",
     "Run",
+    "Score",
     "Statistic",
     "Summary",
+    "all_keys",
     "bootstrap",
     "check_images",
     "check_resampling",
@@ -25,14 +32,15 @@ __all__ = [
     "empty_masks",
     "git_commit",
     "images_of_folder",
+    "kind_of",
     "measure",
     "measure_image",
     "open_models",
     "per_image",
     "read_runs",
     "resamples",
+    "score_of",
     "statistics",
     "summarise",
     "write_scores",
-    "write_summary",
 ]

@@ -1,4 +1,4 @@
-"""One model on many images: all that is counted of each, from which every score and curve follows."""
+"""Run one model on many images and count all that scores and curves follow from."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,24 +11,23 @@ from torch import Tensor
 
 from unetkit.data import VOID
 from unetkit.errors import UserError
-from unetkit.metrics import boundary_iou, calibration_counts, confusion_matrix, curve_counts, hausdorff95
+from unetkit.evaluation.registry import OUTLINE_SCORES
+from unetkit.metrics import calibration_counts, confusion_matrix, curve_counts
 from unetkit.prediction.predictor import Prediction, Predictor
 
 
 class Measures(NamedTuple):
-    """What is counted of images, stacked along a first axis N; C classes (at least 2), K = C - 1 without background.
+    """What is counted of N images with C classes (at least 2), of which K = C - 1 are not background.
 
     Attributes:
-        confusion: Pixels (N, C, C) by true (rows) and predicted class.
-        boundary_iou: (N, K).
-        hausdorff95: Pixels (N, K).
-        curves: See `unetkit.metrics.curve_counts`, (N, K, T + 1, 2).
-        calibration: See `unetkit.metrics.calibration_counts`, (N, bins, 3).
+        confusion: Pixels (N, C, C) int64 by true class (rows) and predicted class.
+        outlines: The S scores (N, K, S) float64 of outlines, in the order of `registry.OUTLINE_SCORES`.
+        curves: Histograms (N, K, T + 1, 2) int64, see `unetkit.metrics.curve_counts`.
+        calibration: Sums (N, bins, 3) float64, see `unetkit.metrics.calibration_counts`.
     """
 
     confusion: Tensor
-    boundary_iou: Tensor
-    hausdorff95: Tensor
+    outlines: Tensor
     curves: Tensor
     calibration: Tensor
 
@@ -38,11 +37,11 @@ class Measured:
     """A model on images.
 
     Attributes:
-        name: Of the model.
-        ids: Of the N images that have pixels that count.
+        name: Name of the model.
+        ids: Names of the N images that are not void throughout.
         classes: Names of the K classes without the background.
         threshold: Probability above which a pixel is foreground.
-        measures: Of these images.
+        measures: What was counted of these images.
     """
 
     name: str
@@ -53,7 +52,7 @@ class Measured:
 
     @property
     def coverage(self) -> NDArray[np.float64]:
-        """Share (N,) of the pixels that count which are not background."""
+        """Share (N,) of the valid pixels of each image that are not background."""
         pixels = self.measures.confusion.sum(2).double()
         return np.asarray(1 - pixels[:, 0] / pixels.sum(1))
 
@@ -67,10 +66,10 @@ def measure(
     """Predict images and count.
 
     Args:
-        name: Of the model.
+        name: Name of the model.
         predictor: The model.
-        images: Name, image as read, and true class indices (H, W) with `VOID` where nothing counts. An image that
-            is void throughout is left out.
+        images: Name, image as read from its file, and true class indices (H, W), `VOID` where nothing is scored. An
+            image that is void throughout is left out.
         classes: Names of the classes without the background.
 
     Raises:
@@ -81,28 +80,29 @@ def measure(
         prediction = predictor.predict_prepared(predictor.preprocessing.to_uint8(image, id))
         if not np.isfinite(prediction.probability).all():
             raise UserError(
-                f"{name} predicts no numbers (NaN) of {id}: its training diverged; remove its run, and train it anew "
-                "with a lower optimizer.lr"
+                name,
+                f"predicts no numbers (NaN) for {id}: its training diverged",
+                "remove its run, and train it anew with a lower optimizer.lr",
             )
         if (truth != VOID).any():
             ids.append(id)
             rows.append(measure_image(prediction, truth, len(classes) + 1))
     if not rows:
-        raise UserError("no image has a pixel that counts: all masks are void")
+        raise UserError("no image", "has a pixel to score: all masks are void")
     measures = Measures(*(torch.stack(column) for column in zip(*rows, strict=True)))
     return Measured(name, tuple(ids), classes, predictor.threshold, measures)
 
 
 def measure_image(prediction: Prediction, truth: NDArray[np.uint8], num_classes: int) -> Measures:
-    """What is counted of one image, without the axis N.
+    """Count one image; the results lack the axis N.
 
     Args:
-        prediction: Of the image.
+        prediction: Prediction for the image.
         truth: Class indices (H, W), or `VOID`.
         num_classes: C, the background included.
     """
     valid = truth != VOID
-    # A copy of the truth: it may be a read-only map of a file.
+    # The truth is copied, as it may be a read-only map of a file, which torch warns about.
     mask, target, counts = (torch.from_numpy(x) for x in (prediction.mask, truth.copy(), valid))
     probability = torch.from_numpy(prediction.probability)
     if probability.ndim == 2:
@@ -110,11 +110,12 @@ def measure_image(prediction: Prediction, truth: NDArray[np.uint8], num_classes:
     else:
         foreground, confidence, hit = probability[1:], probability.amax(0), target == mask
     labels = range(1, num_classes)
-    outlines = [(prediction.mask == label, truth == label, valid) for label in labels]
+    outlines = [
+        [score.formula(prediction.mask == label, truth == label, valid) for score in OUTLINE_SCORES] for label in labels
+    ]
     return Measures(
         confusion_matrix(mask, target, counts, num_classes),
-        torch.tensor([boundary_iou(*masks) for masks in outlines], dtype=torch.float64),
-        torch.tensor([hausdorff95(*masks) for masks in outlines], dtype=torch.float64),
+        torch.tensor(outlines, dtype=torch.float64),
         torch.stack([curve_counts(p, target == k, counts) for k, p in zip(labels, foreground, strict=True)]),
         calibration_counts(confidence[counts], hit[counts]),
     )

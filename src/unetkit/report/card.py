@@ -12,7 +12,7 @@ import yaml
 
 from unetkit.checkpoints.checkpoint import Checkpoint
 from unetkit.errors import UserError
-from unetkit.report.page import SCORES
+from unetkit.evaluation import score_of
 
 SHOWN = ("per_image/kaggle", "per_image/iou", "per_image/dice", "pooled/iou")
 # Keys of a command line that say where it ran, and not what was trained.
@@ -32,7 +32,6 @@ def model_card(file: Path, cross_validation: Path | None) -> str:
     """
     checkpoint = Checkpoint.read(file)
     network, weights = checkpoint.build_network(), checkpoint.state_dict.values()
-    names = {key: label for key, label, _ in SCORES}
     loader = jinja2.PackageLoader("unetkit.report", "")
     environment = jinja2.Environment(
         loader=loader,
@@ -49,7 +48,7 @@ def model_card(file: Path, cross_validation: Path | None) -> str:
         epochs=None if checkpoint.epoch is None else checkpoint.epoch + 1,
         parameters=sum(p.numel() for p in network.parameters()),
         precision=sorted({str(x.dtype).removeprefix("torch.") for x in weights if x.is_floating_point()}),
-        labels={key: names[key] for key in SHOWN},
+        labels={key: score_of(key).label for key in SHOWN},
         validation=None if cross_validation is None else read_validation(cross_validation),
     )
 

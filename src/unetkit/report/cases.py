@@ -1,4 +1,4 @@
-"""Pictures of single images: which to show, and how errors are drawn so that no colour has to be told apart."""
+"""Choose single images to show, and draw their errors in patterns, so that nobody has to tell colours apart."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from unetkit.data import VOID
 from unetkit.evaluation import LabelledImages, Measured, Model, per_image
 from unetkit.plots.images import Image, heatmap, overlay, to_rgb
+from unetkit.plots.ranking import three_groups
 from unetkit.prediction.predictor import Prediction
 
 SIDE = 320  # pixels of the longer side of a picture, at most
@@ -21,7 +22,13 @@ RIGHT, FALSE, MISSED = (np.array(rgb, np.float32) for rgb in ((86, 180, 233), (2
 
 @dataclass(frozen=True)
 class Case:
-    """An image to show: why, what to write under it, and its pictures with their captions."""
+    """An image to show.
+
+    Attributes:
+        group: Why it is shown, as in `worst`.
+        caption: Its name and scores.
+        pictures: Its pictures with their captions.
+    """
 
     group: str
     caption: str
@@ -29,30 +36,27 @@ class Case:
 
 
 def choose(models: Sequence[Measured]) -> list[tuple[str, int]]:
-    """Group and item of the images to show.
+    """Choose the images to show, as pairs of group and index.
 
-    The worst, median and best by the first model's IoU, of the images that have something to find; the empty ones
-    where it marks most; for several models, the images on which their IoUs differ most.
+    The groups are: the worst, median and best by the first model's IoU, of the images with foreground; of the images
+    without, those where it marks most pixels; for several models, the images on which their IoUs differ most.
     """
     scores = np.stack([per_image(model)["iou"].mean(1).numpy() for model in models])
     filled = np.flatnonzero(models[0].coverage > 0)
-    order = filled[np.argsort(scores[0][filled], kind="stable")]
-    each = min(EACH, -(-len(order) // 3))
-    middle = (len(order) - each) // 2
+    worst, median, best = three_groups(filled[np.argsort(scores[0][filled], kind="stable")].tolist(), EACH)
     marked = models[0].measures.confusion[:, 0, 1:].sum(1).numpy() * (models[0].coverage == 0)
-    gap = np.ptp(scores, axis=0)
     groups = {
-        "worst": order[:each],
-        "median": order[middle : middle + each],
-        "best": order[len(order) - each :][::-1],
+        "worst": worst,
+        "median": median,
+        "best": best[::-1],
         "empty, but marked": _largest(marked),
-        "most different": _largest(gap),
+        "most different": _largest(np.ptp(scores, axis=0)),
     }
     return [(group, int(item)) for group, items in groups.items() for item in items]
 
 
 def _largest(values: NDArray[Any]) -> NDArray[np.int64]:
-    """Where the largest values above 0 are, at most `EACH`."""
+    """Return the indices of at most `EACH` largest values above 0."""
     order = np.argsort(-values, kind="stable")[:EACH]
     return order[values[order] > 0]
 
@@ -60,7 +64,7 @@ def _largest(values: NDArray[Any]) -> NDArray[np.int64]:
 def draw(
     chosen: Sequence[tuple[str, int]], models: Sequence[Model], measured: Sequence[Measured], images: LabelledImages
 ) -> list[Case]:
-    """Predict the chosen images again and draw them: image, truth, each model's errors and probability or classes."""
+    """Predict the chosen images again and draw the image, the truth, and each model's errors and probability."""
     places = {id: place for place, id in enumerate(images.ids)}
     scores = [per_image(model)["iou"].mean(1) for model in measured]
     cases = []
@@ -82,6 +86,7 @@ def draw(
 
 
 def _predicted(image: Image, truth: NDArray[np.uint8], prediction: Prediction, prefix: str) -> list[tuple[str, Image]]:
+    """Draw the errors and the probability of one foreground class, or the classes and the errors of several."""
     probability, wrong = prediction.probability, errors(image, truth, prediction.mask)
     if probability.ndim == 2:
         return [(f"{prefix}errors", wrong), (f"{prefix}probability", fitted(heatmap(probability)))]
@@ -90,9 +95,9 @@ def _predicted(image: Image, truth: NDArray[np.uint8], prediction: Prediction, p
 
 
 def errors(image: Image, truth: NDArray[np.uint8], mask: NDArray[np.uint8]) -> Image:
-    """The image with what is right plain, what is false striped and what was missed dotted; void stays as it is.
+    """Draw right pixels plain, false ones striped and missed ones dotted over the image; void stays as it is.
 
-    Of several classes, a class taken for another is false.
+    A pixel of one class that is predicted as another, but not as background, is false.
     """
     picture = to_rgb(fitted(image))
     times = max(SIDE // max(picture.shape[:2]), 1)
@@ -115,7 +120,7 @@ def errors(image: Image, truth: NDArray[np.uint8], mask: NDArray[np.uint8]) -> I
 
 
 def fitted(picture: Image) -> Image:
-    """Made smaller to `SIDE` where it is larger."""
+    """Reduce a picture whose longer side exceeds `SIDE` to that."""
     scale = SIDE / max(picture.shape[:2])
     if scale >= 1:
         return picture

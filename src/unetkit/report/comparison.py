@@ -1,4 +1,4 @@
-"""What a comparison of runs leaves: JSON, CSV and Markdown, each a row for a run, and a picture of the differences."""
+"""Write a comparison of runs as JSON, CSV and Markdown, a row for each run, and as a picture of the differences."""
 
 import csv
 from pathlib import Path
@@ -6,43 +6,46 @@ from typing import Any
 
 import matplotlib as mpl
 
-from unetkit.evaluation import Comparison, write_summary
-from unetkit.evaluation.paired import FACTS, SCORES
-from unetkit.report import figures
-from unetkit.report.page import PAPER_DPI
-
-LABELS = {"kaggle": "Kaggle's score", "iou": "IoU", "dice": "Dice"}
+from unetkit.evaluation import Comparison
+from unetkit.evaluation.registry import BY_NAME
+from unetkit.evaluation.runs import COMPARED, FACTS
+from unetkit.paths import write_json
+from unetkit.report import differences, figures
+from unetkit.report.html import PAPER_DPI
 
 
 def write_comparison(folder: Path, comparison: Comparison) -> None:
     """Write `comparison.json`, `.csv` and `.md`, and `differences.png`, into a folder that exists."""
     rows = [_row(comparison, index) for index in range(len(comparison.runs))]
     facts = {"images": len(comparison.ids), "resamples": comparison.resamples, "baseline": comparison.runs[0].name}
-    write_summary(folder / "comparison.json", {**facts, "runs": rows})
+    write_json(folder / "comparison.json", {**facts, "runs": rows})
     with (folder / "comparison.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[-1]), restval="")
         writer.writeheader()
         writer.writerows(rows)
     (folder / "comparison.md").write_text(markdown(comparison), encoding="utf-8")
     with mpl.rc_context(figures.STYLE):
-        picture = figures.paired_differences(comparison, "kaggle", LABELS["kaggle"])
+        picture = differences.of_runs(comparison, COMPARED[0])
         picture.savefig(folder / "differences.png", dpi=PAPER_DPI)
 
 
 def markdown(comparison: Comparison) -> str:
-    """A table with a row for each run; differences to the first, with 95 % intervals."""
-    scores = [cell for name in SCORES for cell in (LABELS[name], "difference (95 % interval)", "better / worse")]
+    """Return a table with a row for each run; differences to the first run have 95 % intervals."""
+    scores = [
+        cell for name in COMPARED for cell in (BY_NAME[name].label, "difference (95 % interval)", "better / worse")
+    ]
     header = ["run", *FACTS, "images", *scores]
     lines = [header, ["---"] * len(header)]
     for run in comparison.runs:
         cells = [run.name, *(_fact(run.facts.get(key)) for key in FACTS), f"{len(comparison.ids):,}"]
-        for name in SCORES:
-            cells += [f"{comparison.means[run.name][name].value:.4f}", *_held_against_first(comparison, run.name, name)]
+        for name in COMPARED:
+            cells += [f"{comparison.means[run.name][name].value:.4f}", *_against_first(comparison, run.name, name)]
         lines.append(cells)
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
-def _held_against_first(comparison: Comparison, run: str, score: str) -> tuple[str, str]:
+def _against_first(comparison: Comparison, run: str, score: str) -> tuple[str, str]:
+    """Format the difference to the first run, and the images better and worse; dashes for the first run itself."""
     if run not in comparison.differences:
         return "-", "-"
     value, low, high = comparison.differences[run][score]
@@ -55,13 +58,14 @@ def _fact(value: object) -> str:
 
 
 def _row(comparison: Comparison, index: int) -> dict[str, Any]:
+    """Collect all numbers of a run under the names of columns."""
     run = comparison.runs[index]
     row: dict[str, Any] = {"run": run.name, **{key: run.facts.get(key) for key in FACTS}}
     row["images"] = len(comparison.ids)
-    for name in SCORES:
+    for name in COMPARED:
         mean = comparison.means[run.name][name]
         row |= {name: mean.value, f"{name}_low": mean.low, f"{name}_high": mean.high}
-    for name in SCORES if index else ():
+    for name in COMPARED if index else ():
         value, low, high = comparison.differences[run.name][name]
         better, worse = comparison.wins(run.name, name)
         column = f"{name}_difference"

@@ -1,9 +1,9 @@
-"""The figures of a report, ready for a paper: readable in grey, no title, no text smaller than 7 points.
+"""Draw the figures of a report so that a paper can use them: readable in grey, no title, no text below 7 points.
 
-Models differ by colour (Okabe & Ito 2008, safe for the colour-blind), by line style and by marker.
+Models differ by colour (Okabe & Ito 2008, safe for colour-blind readers), by line style and by marker.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from torch import Tensor
 
-from unetkit.evaluation import Comparison, Measured, Summary, per_image
+from unetkit.evaluation import Measured, Summary, per_image
 from unetkit.metrics import THRESHOLDS, Counts, iou, precision, recall, threshold_counts
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -37,7 +36,7 @@ COVERAGE_LABELS = ("empty", "to 1 %", "1-5 %", "5-10 %", "10-25 %", "25-50 %", "
 
 
 def threshold_curve(models: Sequence[Measured], draws: Tensor) -> Figure:
-    """Per-image and pooled IoU at every threshold, with the 95 % band of the first; of one foreground class."""
+    """Draw per-image IoU with its 95 % band, and pooled IoU, at every threshold; for one foreground class."""
     figure, axes = _panel()
     grid = THRESHOLDS.numpy()
     for index, model in enumerate(models):
@@ -57,7 +56,7 @@ def threshold_curve(models: Sequence[Measured], draws: Tensor) -> Figure:
 
 
 def precision_recall(models: Sequence[Measured]) -> Figure:
-    """Precision against recall of all pixels, a panel for each of several classes; the mark is the mask's own."""
+    """Draw precision against recall of all pixels, a panel for each class; a mark shows the masks as predicted."""
     classes = models[0].classes
     figure, panels = _panels(len(classes))
     for label, axes in enumerate(panels):
@@ -65,7 +64,7 @@ def precision_recall(models: Sequence[Measured]) -> Figure:
             curve = threshold_counts(model.measures.curves[:, label].sum(0))
             chosen = Counts(*(column[label] for column in Counts.of_matrix(model.measures.confusion.sum(0))))
             style = _style(index)
-            some = curve.tp + curve.fp > 0  # where nothing is predicted, there is no precision to draw
+            some = curve.tp + curve.fp > 0  # precision is not defined where nothing is predicted
             axes.plot(recall(curve)[some], precision(curve)[some], label=model.name, **style)
             axes.plot(recall(chosen), precision(chosen), MARKERS[index % 6], color=style["color"], markeredgecolor="k")
         _equal_dice(axes)
@@ -76,7 +75,7 @@ def precision_recall(models: Sequence[Measured]) -> Figure:
 
 
 def reliability(models: Sequence[Measured], summary: Summary) -> Figure:
-    """Share of hits against mean probability by bin, and how many pixels each bin holds."""
+    """Draw the share of right pixels against the mean probability of each bin; below, the pixels of each bin."""
     figure = Figure(figsize=(WIDTH, HEIGHT * 1.25))
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3.4, 1))
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
@@ -102,7 +101,7 @@ def reliability(models: Sequence[Measured], summary: Summary) -> Figure:
 
 
 def iou_by_coverage(models: Sequence[Measured], draws: Tensor) -> Figure:
-    """IoU of each image by how much of it is foreground: points, and their mean with a 95 % interval."""
+    """Draw the IoU of each image by its share of foreground: points, and their mean with a 95 % interval."""
     figure, axes = _panel()
     coverage = models[0].coverage
     place = np.where(coverage == 0, 0, np.searchsorted(COVERAGE, coverage) + 1)
@@ -117,7 +116,7 @@ def iou_by_coverage(models: Sequence[Measured], draws: Tensor) -> Figure:
             jitter = x + shift + rng.uniform(-width, width, int(inside.sum()))
             axes.scatter(jitter, scores[inside], s=5, color=colour, alpha=0.25, linewidths=0, rasterized=True)
             mean, low, high = _mean_and_interval(scores[inside], draws[:, inside].double())
-            error = [[max(mean - low, 0)], [max(high - mean, 0)]]  # rounding can put equal ones a little beyond
+            error = [[max(mean - low, 0)], [max(high - mean, 0)]]  # rounding can put equal ones outside
             axes.errorbar(x + shift, mean, error, color="k", marker=MARKERS[index % 6], markersize=6, capsize=3,
                           markerfacecolor=colour, label=model.name if x == 0 else None)  # fmt: skip
     names = [f"{COVERAGE_LABELS[k]}\nn = {np.count_nonzero(place == k)}" for k in there]
@@ -129,7 +128,7 @@ def iou_by_coverage(models: Sequence[Measured], draws: Tensor) -> Figure:
 
 
 def confusion(models: Sequence[Measured]) -> Figure:
-    """What true pixels were taken for, in shares of each true class; a panel for each model."""
+    """Draw confusion matrices in shares of each true class; a panel for each model."""
     labels = ["background", *models[0].classes]
     size = len(labels)
     figure, panels = _panels(len(models), width=max(3.6, 0.8 * size), height=max(2.6, 0.6 * size))
@@ -145,49 +144,6 @@ def confusion(models: Sequence[Measured]) -> Figure:
         axes.set_yticks(range(size), labels)
         axes.set(xlabel="predicted", ylabel="true", title=model.name if len(models) > 1 else "")
     return figure
-
-
-def differences(summary: Summary, names: Mapping[str, str]) -> Figure:
-    """Scores, by key and label, where higher is better, less the first model's, with 95 % intervals."""
-    figure = Figure(figsize=(WIDTH, 0.8 + (0.15 + 0.15 * len(summary["differences"])) * len(names)))
-    axes = figure.subplots()
-    axes.axvline(0, color="0.5", linewidth=0.8)
-    for index, (model, scores) in enumerate(summary["differences"].items(), start=1):
-        shift = (index - (len(summary["differences"]) + 1) / 2) * 0.22
-        intervals = [[scores[name][key] for key in ("value", "low", "high")] for name in names]
-        style: dict[str, Any] = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % 6]}
-        _intervals(axes, intervals, np.arange(len(names)) + shift, label=model, **style)
-    axes.set_yticks(range(len(names)), list(names.values()))
-    axes.invert_yaxis()
-    axes.set_xlabel(f"difference to\n{next(iter(summary['models']))}\n(right is better)")
-    if len(summary["differences"]) > 1:
-        axes.legend()
-    return figure
-
-
-def paired_differences(comparison: Comparison, score: str, label: str) -> Figure:
-    """The score of each run less the baseline's, with its 95 % interval; on how many images it is better and worse."""
-    runs = list(comparison.differences)
-    figure = Figure(figsize=(WIDTH, 1.0 + 0.24 * len(runs)))
-    axes = figure.subplots()
-    axes.axvline(0, color="0.5", linewidth=0.8)
-    rows = np.arange(len(runs))
-    _intervals(axes, [comparison.differences[run][score] for run in runs], rows, color="k", marker="o")
-    axes.set_yticks(rows, runs)
-    counts = [f"{better:,} / {worse:,}" for better, worse in (comparison.wins(run, score) for run in runs)]
-    axes.secondary_yaxis("right").set_yticks(rows, counts, fontsize=7)
-    axes.set_title("images better / worse", loc="right", fontsize=7)
-    axes.locator_params(axis="x", nbins=5)
-    axes.set_ylim(len(runs) - 0.5, -0.5)
-    axes.set_xlabel(f"{label} less that of\n{comparison.runs[0].name}")
-    return figure
-
-
-def _intervals(axes: Axes, intervals: Sequence[Sequence[float]], rows: NDArray[Any], **style: Any) -> None:
-    """Values with their bounds (value, low, high), each in its row."""
-    values, lows, highs = np.array(intervals).T
-    error = np.maximum([values - lows, highs - values], 0)  # rounding can put equal ones a little beyond
-    axes.errorbar(values, rows, xerr=error, linestyle="none", markersize=5, capsize=3, **style)
 
 
 def _panel() -> tuple[Figure, Axes]:
@@ -211,7 +167,7 @@ def _style(index: int) -> dict[str, Any]:
 
 
 def _equal_dice(axes: Axes) -> None:
-    """Faint lines of equal Dice."""
+    """Draw faint lines of equal Dice."""
     for dice in (0.2, 0.4, 0.6, 0.8):
         x = np.linspace(dice / 2 + 1e-3, 1, 200)
         y = dice * x / (2 * x - dice)

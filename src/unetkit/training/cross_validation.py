@@ -28,10 +28,9 @@ from unetkit.evaluation import (
     resamples,
     summarise,
     write_scores,
-    write_summary,
 )
 from unetkit.metrics import THRESHOLDS, Counts, iou, kaggle_score, threshold_counts
-from unetkit.paths import short_path, whole_file
+from unetkit.paths import short_path, whole_file, write_json
 from unetkit.prediction.predictor import TTA
 from unetkit.training.records import plain
 from unetkit.training.renamed import KEYS
@@ -103,7 +102,7 @@ def cross_validate(cfg: DictConfig) -> Summary:
         chosen, summary["post_processing"] = choose(measured)
     write_ensemble(base / "ensemble", runs, chosen)
     write_scores(base / "scores.csv", [whole])
-    write_summary(base / "summary.json", summary)
+    write_json(base / "summary.json", summary)
     log_results(summary, base)
     return summary
 

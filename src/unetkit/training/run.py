@@ -23,10 +23,9 @@ from unetkit.checkpoints.files import checkpoint_file
 from unetkit.checkpoints.metadata import Metadata
 from unetkit.data import Preprocessing, SegmentationDataModule
 from unetkit.errors import UserError, writable
-from unetkit.evaluation import write_summary
 from unetkit.losses import wants_weight
 from unetkit.metrics import segmentation_metrics
-from unetkit.paths import path_of
+from unetkit.paths import path_of, write_json
 from unetkit.plots import images as pictures
 from unetkit.plots.curves import draw_curves
 from unetkit.training.callbacks import (
@@ -114,7 +113,7 @@ def train(cfg: DictConfig) -> Summary:
         pictures.write_png(run_dir / "pictures" / "predictions.png", picture)
         earlier = metrics_before(cfg, run_dir)
         draw_curves([*earlier, run_dir / "metrics.csv"], run_dir / "pictures" / "learning_curves.png")
-        write_summary(run_dir / "summary.json", summary)
+        write_json(run_dir / "summary.json", summary)
         log_results(summary, run_dir, trainer)
     return summary
 

@@ -1,4 +1,4 @@
-"""From models and images to a folder that a person can read: scores, figures and `report.html`."""
+"""Evaluate models on images, and write a folder that a person can read: scores, figures and `report.html`."""
 
 import sys
 from collections.abc import Sequence
@@ -17,20 +17,20 @@ from unetkit.evaluation import (
     resamples,
     summarise,
     write_scores,
-    write_summary,
 )
-from unetkit.report.page import write_report
+from unetkit.paths import write_json
+from unetkit.report.html import write_report
 
 
 def evaluate_models(models: Sequence[Model], images: LabelledImages, folder: Path, times: int, seed: int) -> Summary:
     """Score models on the same images; write `scores.csv`, `summary.json`, `report.html` and `figures/`.
 
     Args:
-        models: The first is what the others are held against.
-        images: To score on.
-        folder: For the files; made if need be.
-        times: Resamples of the bootstrap.
-        seed: Of the resamples.
+        models: The models; the others are compared with the first.
+        images: The images to score on.
+        folder: Folder for the files; made if it does not exist.
+        times: Number of resamples of the bootstrap.
+        seed: Seed of the resamples.
 
     Raises:
         UserError: If models and images don't fit, an image can't be read, or the folder can't be written.
@@ -48,6 +48,6 @@ def evaluate_models(models: Sequence[Model], images: LabelledImages, folder: Pat
         summary["models"][model.name] |= {"checkpoint": str(model.path), "sha256": model.digest}
     with writable("output", folder):
         write_scores(folder / "scores.csv", measured)
-        write_summary(folder / "summary.json", summary)
+        write_json(folder / "summary.json", summary)
         write_report(folder, models, measured, images, summary, draws)
     return summary

@@ -1,4 +1,4 @@
-"""`report.html`: one file with all figures inside, that opens from disk without a network; `figures/` beside it."""
+"""Write `report.html`, one file with all figures inside that opens from disk without a network, and `figures/`."""
 
 import base64
 import io
@@ -8,45 +8,21 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import cv2
 import jinja2
 import matplotlib as mpl
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from unetkit.evaluation import LOWER_IS_BETTER, LabelledImages, Measured, Model, Summary
-from unetkit.plots.images import CLASS_COLOURS, Image, to_rgb
-from unetkit.report import cases, figures
+from unetkit.evaluation import MAIN, LabelledImages, Measured, Model, Summary, all_keys, kind_of, score_of
+from unetkit.plots.images import CLASS_COLOURS, Image, encode_png
+from unetkit.report import cases, differences, figures
 
 PAPER_DPI = 300
-# What stands in the tables: the score, its name, and what it says.
-SCORES = (
-    ("per_image/iou", "IoU", "overlap of mask and truth, as a share of what either covers"),
-    ("per_image/dice", "Dice (F1)", "twice the overlap, as a share of both sizes together"),
-    ("per_image/kaggle", "Kaggle's score", "share of the thresholds 0.50, 0.55 ... 0.95 that the IoU exceeds"),
-    ("per_image/precision", "precision", "share of the mask that is right"),
-    ("per_image/recall", "recall", "share of the truth that is found"),
-    ("per_image/specificity", "specificity", "share of the rest that is left alone"),
-    ("per_image/accuracy", "accuracy", "share of all pixels that are right; high wherever foreground is rare"),
-    ("per_image/mcc", "MCC", "correlation of mask and truth, from -1 to 1"),
-    ("per_image/boundary_iou", "boundary IoU", "IoU of the bands within 2 % of the diagonal of the outlines"),
-    (
-        "per_image/hausdorff95",
-        "Hausdorff-95, px",
-        "95 % of each outline lies closer than this to the other; low is good",
-    ),
-    ("pooled/iou", "IoU", "large masks weigh more than small ones"),
-    ("pooled/dice", "Dice (F1)", ""),
-    ("pooled/precision", "precision", ""),
-    ("pooled/recall", "recall", ""),
-    ("pooled/specificity", "specificity", ""),
-    ("pooled/accuracy", "accuracy", ""),
-    ("pooled/mcc", "MCC", ""),
-    ("pooled/average_precision", "average precision", "area under the precision-recall curve"),
-    ("pooled/ece", "calibration error (ECE)", "mean gap of probability and share that is right; low is good"),
+IN_FIGURE = (*MAIN, "per_image/precision", "per_image/recall", "per_image/boundary_iou", "pooled/average_precision")
+OF_EACH_CLASS = (
+    *("per_image/iou", "pooled/iou", "pooled/dice", "pooled/precision", "pooled/recall"),
+    *("per_image/boundary_iou", "per_image/hausdorff95"),
 )
-MAIN = ("per_image/iou", "per_image/dice", "per_image/kaggle", "pooled/iou")
-COMPARED = (*MAIN, "per_image/precision", "per_image/recall", "per_image/boundary_iou", "pooled/average_precision")
 
 
 def write_report(
@@ -60,10 +36,10 @@ def write_report(
     """Write `report.html` and `figures/*.svg` and `*.png` into a folder that exists.
 
     Args:
-        folder: For the files.
+        folder: Folder for the files.
         models: The checkpoints.
-        measured: What was counted of each.
-        images: That they were scored on.
+        measured: What was counted for each.
+        images: The images that they were scored on.
         summary: The scores.
         draws: The resamples that the summary was made with.
     """
@@ -77,7 +53,10 @@ def write_report(
         summary=summary,
         figures=drawn,
         cases=shown,
-        scores=SCORES,
+        keys=all_keys(),
+        score_of=score_of,
+        kind_of=kind_of,
+        of_each_class=OF_EACH_CLASS,
         colours=CLASS_COLOURS.tolist(),
         main=MAIN,
         date=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
@@ -86,7 +65,7 @@ def write_report(
 
 
 def save(figure: Figure, path: Path) -> str:
-    """Write a figure as SVG and PNG; gives the SVG as a data URI."""
+    """Write a figure as SVG and PNG, and return the SVG as a data URI."""
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
@@ -96,10 +75,11 @@ def save(figure: Figure, path: Path) -> str:
 
 
 def _figures(measured: Sequence[Measured], summary: Summary, draws: Tensor) -> list[tuple[str, Figure]]:
-    labels = {key: f"{label}, {key.split('/')[0].replace('_', ' ')}" for key, label, _ in SCORES if key in COMPARED}
+    """Draw the figures that fit: differences need several models, and the threshold matters for one class."""
+    labels = {key: f"{score_of(key).label}, {kind_of(key)}" for key in all_keys() if key in IN_FIGURE}
     is_binary = len(measured[0].classes) == 1
     return [
-        *([("differences", figures.differences(summary, labels))] if len(measured) > 1 else []),
+        *([("differences", differences.of_scores(summary, labels))] if len(measured) > 1 else []),
         *([("threshold", figures.threshold_curve(measured, draws))] if is_binary else []),
         ("precision_recall", figures.precision_recall(measured)),
         ("reliability", figures.reliability(measured, summary)),
@@ -122,10 +102,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _png(picture: Image) -> str:
-    bgr = cv2.cvtColor(to_rgb(picture), cv2.COLOR_RGB2BGR)
-    ok, content = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, 9])
-    assert ok  # memory holds any array we make
-    return _data_uri("image/png", content.tobytes())
+    return _data_uri("image/png", encode_png(picture))
 
 
 def _data_uri(kind: str, content: bytes) -> str:
@@ -133,7 +110,7 @@ def _data_uri(kind: str, content: bytes) -> str:
 
 
 def _number(score: Mapping[str, float]) -> str:
-    """The value; a dash where it is not defined, as precision-recall's area is without foreground."""
+    """Format the value; a dash if it is not defined, as average precision without foreground."""
     return "-" if math.isnan(score["value"]) else f"{score['value']:.{3 if score['value'] < 10 else 1}f}"
 
 
@@ -148,7 +125,8 @@ def _signed(score: Mapping[str, float]) -> str:
     return "-" if math.isnan(score["value"]) else shown
 
 
-def _verdict(score: Mapping[str, Any], name: str) -> str:
-    sign = -1 if name.split("/")[1] in LOWER_IS_BETTER else 1
-    low, high = sorted((sign * score["low"], sign * score["high"]))
+def _verdict(difference: Mapping[str, Any], key: str) -> str:
+    """Say whether the interval of a difference lies on the better or the worse side of 0."""
+    sign = -1 if score_of(key).lower_is_better else 1
+    low, high = sorted((sign * difference["low"], sign * difference["high"]))
     return "▲ better" if low > 0 else "▼ worse" if high < 0 else "no clear difference"

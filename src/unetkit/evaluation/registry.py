@@ -1,0 +1,132 @@
+"""Every score of an evaluation, each once: its name, formula, label and meaning. A new score is one more entry here."""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+from torch import Tensor
+
+from unetkit.metrics import (
+    accuracy,
+    average_precision,
+    boundary_iou,
+    calibration_error,
+    dice,
+    hausdorff95,
+    iou,
+    kaggle_score,
+    matthews,
+    pixel_accuracy,
+    precision,
+    recall,
+    specificity,
+)
+
+PER_IMAGE, POOLED = "per_image", "pooled"
+
+
+class Score(NamedTuple):
+    """A score, with all that files, tables and figures need to know of it.
+
+    Attributes:
+        name: Its column in `scores.csv`, and the second half of its keys in `summary.json`, as in `pooled/iou`.
+        label: Its name in tables and figures, with its unit.
+        meaning: What it measures, in one line.
+        formula: Maps what `source` says to the score.
+        source: `counts`: the formula takes `Counts` (..., K) of K classes and gives (..., K).
+            `outlines`: it takes prediction, truth and valid pixels of one class of one image, booleans (H, W), and
+            gives a number.
+            `curves`: it takes histograms (..., K, T + 1, 2), see `unetkit.metrics.curve_counts`, and gives (..., K).
+            `calibration`: it takes sums (..., bins, 3) over all classes, see `unetkit.metrics.calibration_counts`, and
+            gives (...).
+        kinds: `per_image` if each image is scored and the mean is told, which counts and outlines allow; `pooled` if
+            the pixels of all images are counted together, which all but outlines allow.
+        of_all_classes: Maps confusion matrices (..., C, C) to the score (...) of all classes together, which then
+            stands in place of the mean over the classes without the background.
+        lower_is_better: Whether a smaller value is a better one.
+    """
+
+    name: str
+    label: str
+    meaning: str
+    formula: Callable[..., Any]
+    source: Literal["counts", "outlines", "curves", "calibration"] = "counts"
+    kinds: tuple[str, ...] = (PER_IMAGE, POOLED)
+    of_all_classes: Callable[[Tensor], Tensor] | None = None
+    lower_is_better: bool = False
+
+
+SCORES = (
+    Score("iou", "IoU", "overlap of mask and truth, as a share of what either covers", iou),
+    Score("dice", "Dice", "twice the overlap, as a share of both sizes together (F1)", dice),
+    Score("precision", "precision", "share of the mask that is right", precision),
+    Score("recall", "recall", "share of the truth that is found", recall),
+    Score("specificity", "specificity", "share of the pixels outside the truth that the mask leaves out", specificity),
+    Score(
+        "accuracy",
+        "accuracy",
+        "share of all pixels that are right; high wherever foreground is rare",
+        accuracy,
+        of_all_classes=pixel_accuracy,
+    ),
+    Score("mcc", "MCC", "correlation of mask and truth, from -1 to 1", matthews),
+    Score(
+        "kaggle",
+        "Kaggle's score",
+        "share of the thresholds 0.50, 0.55 ... 0.95 that the IoU exceeds",
+        kaggle_score,
+        kinds=(PER_IMAGE,),
+    ),
+    Score(
+        "boundary_iou",
+        "boundary IoU",
+        "IoU of the bands within 2 % of the diagonal of the outlines",
+        boundary_iou,
+        source="outlines",
+        kinds=(PER_IMAGE,),
+    ),
+    Score(
+        "hausdorff95",
+        "Hausdorff-95, px",
+        "95 % of each outline lies closer than this to the other; lower is better",
+        hausdorff95,
+        source="outlines",
+        kinds=(PER_IMAGE,),
+        lower_is_better=True,
+    ),
+    Score(
+        "average_precision",
+        "average precision",
+        "area under the precision-recall curve",
+        average_precision,
+        source="curves",
+        kinds=(POOLED,),
+    ),
+    Score(
+        "ece",
+        "calibration error (ECE)",
+        "mean gap between probability and share of right pixels; lower is better",
+        calibration_error,
+        source="calibration",
+        kinds=(POOLED,),
+        lower_is_better=True,
+    ),
+)
+BY_NAME = {score.name: score for score in SCORES}
+OUTLINE_SCORES = tuple(score for score in SCORES if score.source == "outlines")
+MAIN = ("per_image/iou", "per_image/dice", "per_image/kaggle", "pooled/iou")  # keys of the scores to tell first
+
+
+def score_of(key: str) -> Score:
+    """Return the score of a key such as `per_image/iou`."""
+    return BY_NAME[key.partition("/")[2]]
+
+
+def kind_of(key: str) -> str:
+    """Return the kind of a key such as `per_image/iou`, in words: `per image`."""
+    return key.partition("/")[0].replace("_", " ")
+
+
+def all_keys() -> list[str]:
+    """Return the keys of all scores for a table: those of images, then pooled ones, in each the main ones first."""
+    keys = [f"{kind}/{score.name}" for kind in (PER_IMAGE, POOLED) for score in SCORES if kind in score.kinds]
+    return sorted(keys, key=lambda key: (not key.startswith(PER_IMAGE), key not in MAIN))

@@ -1,0 +1,122 @@
+"""Read the scores that evaluations and cross-validations left, as runs to compare."""
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unetkit.errors import UserError
+from unetkit.paths import check_each_once, matching, names_of, path_of
+
+COMPARED = ("kaggle", "iou", "dice")  # names of the scores of images that are compared
+FACTS = ("parameters", "epochs", "seed")  # keys of `summary.json` for the table
+
+Rows = dict[str, dict[str, float]]
+"""By image: its scores of `COMPARED` and its `true_share`."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The scores of a run, or of several runs of one recipe, each with a seed of its own.
+
+    Attributes:
+        name: Name for tables and figures.
+        seeds: The images of each run.
+        facts: The known values of `FACTS`; several different ones as text, as in `47, 48`.
+    """
+
+    name: str
+    seeds: list[Rows]
+    facts: dict[str, Any]
+
+    @property
+    def ids(self) -> set[str]:
+        """The images that all seeds were scored on."""
+        return set.intersection(*(set(rows) for rows in self.seeds))
+
+
+def read_runs(given: object, names: Sequence[str] | None) -> list[Run]:
+    """Read the `scores.csv` of folders, each of a run, a cross-validation or an evaluation.
+
+    Args:
+        given: One folder or several, a `scores.csv`, or a pattern of these.
+        names: Names for tables and figures; None for those of the folders. Runs of equal names are seeds of one recipe.
+
+    Raises:
+        UserError: If one holds no scores or comes twice, the names are too few or too many, or folders are named alike.
+    """
+    places = [given] if isinstance(given, str | int) else given if isinstance(given, Sequence) else []
+    files = [scores_of(path) for place in places for path in matching(str(path_of("runs", place)))]
+    check_each_once("runs", files)
+    runs = [run for file in files for run in _read(file)]
+    if names is None:
+        names = [run.name for run in runs]
+        if len(set(names)) != len(names):
+            raise UserError(
+                "runs=",
+                f"are of folders named alike ({','.join(names)})",
+                "give names=, different ones, or equal ones for the seeds of one recipe",
+            )
+    names = names_of(names)
+    if len(names) != len(runs):
+        raise UserError(f"names={','.join(names)}", f"must be {len(runs)} names, one for each run")
+    recipes: dict[str, list[Run]] = {}
+    for name, run in zip(names, runs, strict=True):
+        recipes.setdefault(name, []).append(run)
+    return [_as_one(name, seeds) for name, seeds in recipes.items()]
+
+
+def scores_of(path: Path) -> Path:
+    """Find the `scores.csv` of a folder, or of the `evaluation` in it.
+
+    Raises:
+        UserError: If there is none.
+    """
+    places = (path, path / "scores.csv", path / "evaluation" / "scores.csv")
+    found = next((file for file in places if file.is_file()), None)
+    if found is None:
+        command = f"python scripts/evaluate.py checkpoint={path} output={path / 'evaluation'}"
+        raise UserError(f"runs={path}", "holds no scores.csv", f"write it with `{command}`")
+    return found
+
+
+def _as_one(name: str, runs: Sequence[Run]) -> Run:
+    """Join the runs of one recipe."""
+    facts: dict[str, Any] = {}
+    for key in FACTS:
+        known = list(dict.fromkeys(run.facts[key] for run in runs if key in run.facts))
+        if known:
+            facts[key] = known[0] if len(known) == 1 else ", ".join(map(str, known))
+    return Run(name, [rows for run in runs for rows in run.seeds], facts)
+
+
+def _read(file: Path) -> list[Run]:
+    """Read a run for each model in the file."""
+    models: dict[str, Rows] = {}
+    try:
+        with file.open(encoding="utf-8", newline="") as stream:
+            for row in csv.DictReader(stream):
+                columns = {name: float(row[name]) for name in (*COMPARED, "true_share")}
+                models.setdefault(row["model"], {})[row["id"]] = columns
+    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
+        raise UserError(f"runs={file}", f"can't be read as the scores.csv of an evaluation ({error})") from error
+    if not models:
+        raise UserError(f"runs={file}", "holds no image")
+    folder = file.absolute().parent
+    folder = folder.parent if folder.name == "evaluation" else folder
+    facts = _facts(folder)
+    return [Run(model if len(models) > 1 else folder.name, [rows], facts) for model, rows in models.items()]
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    """Read `FACTS` of a run from its `summary.json` or that of its first fold."""
+    for file in (folder / "summary.json", *sorted(folder.glob("fold-*/summary.json"))):
+        try:
+            summary = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # the table shows a dash then
+            continue
+        if "epochs" in summary:
+            return {key: summary[key] for key in FACTS if key in summary}
+    return {}

@@ -1,0 +1,76 @@
+"""From what was counted to scores: of each image, of all together, of each class, and of resampled images."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from unetkit.evaluation.measure import Measured
+from unetkit.evaluation.registry import OUTLINE_SCORES, PER_IMAGE, POOLED, SCORES
+from unetkit.metrics import Counts
+
+Statistic = Callable[[Tensor], Tensor]
+"""A score (R,) of R samples in which each of N images occurs as often as (R, N) float64 says."""
+
+
+def per_image(measured: Measured) -> dict[str, Tensor]:
+    """Compute the scores (N, K) float64 of each image and class, by name."""
+    counts = Counts.of_matrix(measured.measures.confusion)
+    found: dict[str, Tensor] = {}
+    for score in SCORES:
+        if score.source == "counts":
+            found[score.name] = score.formula(counts).double()
+        elif score.source == "outlines":
+            found[score.name] = measured.measures.outlines[:, :, OUTLINE_SCORES.index(score)]
+    return found
+
+
+def statistics(measured: Measured, label: int | None = None) -> dict[str, Statistic]:
+    """Compute all scores of a model by key: `per_image/NAME`, means over images, and `pooled/NAME`, of all pixels.
+
+    Args:
+        measured: The model.
+        label: Index of a class in `measured.classes`. None for the mean over them; scores of all classes together,
+            the background included, are given for None only.
+    """
+    columns = slice(None) if label is None else slice(label, label + 1)
+    # Converted once, not in each block of resamples; sums of whole numbers stay exact below 2**53.
+    confusion, curves = measured.measures.confusion.double(), measured.measures.curves[:, columns].double()
+    found: dict[str, Statistic] = {}
+    for name, scores in per_image(measured).items():
+        found[f"{PER_IMAGE}/{name}"] = mean_over_images(scores[:, columns].mean(1))
+    for score in SCORES:
+        key = f"{POOLED}/{score.name}"
+        if POOLED not in score.kinds:
+            continue
+        if score.source == "counts":
+            found[key] = _of_counts(confusion, score.formula, columns)
+        elif score.source == "curves":
+            found[key] = _of_curves(curves, score.formula)
+        elif label is None:
+            found[key] = _of_sums(measured.measures.calibration, score.formula)
+        if label is None and score.of_all_classes:
+            found[key] = _of_sums(confusion, score.of_all_classes)
+            found[f"{PER_IMAGE}/{score.name}"] = mean_over_images(score.of_all_classes(confusion).double())
+    return found
+
+
+def mean_over_images(scores: Tensor) -> Statistic:
+    """Return the statistic that is the mean of scores (N,) of images."""
+    return lambda weights: (weights @ scores) / weights.sum(1)
+
+
+def _of_counts(confusion: Tensor, formula: Callable[[Counts], Tensor], columns: slice) -> Statistic:
+    return lambda weights: formula(Counts.of_matrix(_sums(weights, confusion)))[:, columns].mean(1)
+
+
+def _of_curves(curves: Tensor, formula: Callable[[Tensor], Tensor]) -> Statistic:
+    return lambda weights: formula(_sums(weights, curves)).nanmean(1)  # it is nan for a class that no image has
+
+
+def _of_sums(values: Tensor, formula: Callable[[Tensor], Tensor]) -> Statistic:
+    return lambda weights: formula(_sums(weights, values))
+
+
+def _sums(weights: Tensor, values: Tensor) -> Tensor:
+    """Sum values (N, ...) over the images, each as often as weights (R, N) say; the sums are (R, ...)."""
+    return (weights @ values.flatten(1)).view(-1, *values.shape[1:])
