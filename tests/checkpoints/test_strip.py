@@ -149,7 +149,7 @@ def test_a_card_of_tgs_salt_without_scores(validated: tuple[Path, Summary], tmp_
         (["format=tflite"], "format=tflite must be one of onnx, torch, checkpoint"),
         (["output=model.onnx", "format=torch"], "output=model.onnx must end in .pt2 for format=torch"),
         (["output=model.onnx", "format=checkpoint"], "output=model.onnx must end in .ckpt for format=checkpoint"),
-        (["card=a.ckpt", "format=checkpoint"], "card=a.ckpt must end in .md: the card is Markdown"),
+        (["card=a.ckpt", "format=checkpoint"], "card=a.ckpt must end in .md; the card is Markdown"),
     ],
 )
 def test_mistakes_at_the_door(options: list[str], said: str) -> None:

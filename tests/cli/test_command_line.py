@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from unetkit.cli.command_line import quoted_paths
+from unetkit.cli.quoting import quoted_paths
 from unetkit.errors import UserError
 from unetkit.paths import names_of, path_of, short_path
 
@@ -91,7 +91,7 @@ def test_what_is_no_path_is_named(typed: str) -> None:
 def test_help_says_what_a_script_does_and_what_its_keys_mean(name: str) -> None:
     script = ROOT / "scripts" / f"{name}.py"
     done = subprocess.run([sys.executable, str(script), "--help"], capture_output=True, text=True, check=True)
-    assert f"python scripts/{name}.py" in done.stdout.splitlines()[0]
+    assert f"`unetkit {name.removesuffix('_checkpoint')} " in done.stdout.splitlines()[0]
     assert "override" not in done.stdout
     assert "  # " in done.stdout
     assert ": null" in done.stdout or ": 127.0.0.1" in done.stdout or ": 1" in done.stdout
@@ -100,13 +100,19 @@ def test_help_says_what_a_script_does_and_what_its_keys_mean(name: str) -> None:
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
-        ("trainer.max_epoch=3", "trainer.max_epoch is no key; did you mean trainer.max_epochs or "),
-        ("lr=0.1", "lr is no key; did you mean optimizer.lr?"),
-        ("epochs=3", "epochs is no key; did you mean trainer.min_epochs or trainer.max_epochs?"),
-        ("xyzzy=1", "xyzzy is no key; --help lists them."),
-        ("model=unet_smal", "model=unet_smal is not there; it may be unet_small, "),
-        ("callbacks=[ema,erly]", "callbacks=erly is not there; --help lists what is"),
-        ("hydra.sweep.dirr=x", "hydra.sweep.dirr is no key; did you mean hydra.sweep.dir or "),
+        (
+            "trainer.max_epoch=3",
+            "trainer.max_epoch is not a key of the configuration; did you mean trainer.max_",
+        ),
+        ("lr=0.1", "lr is not a key of the configuration; did you mean optimizer.lr?"),
+        (
+            "epochs=3",
+            "not a key of the configuration; did you mean trainer.min_epochs or trainer.max_epochs?",
+        ),
+        ("xyzzy=1", "xyzzy is not a key of the configuration; --help lists the keys."),
+        ("model=unet_smal", "model=unet_smal does not exist; it may be unet_small, "),
+        ("callbacks=[ema,erly]", "callbacks=erly does not exist; --help lists what exists"),
+        ("hydra.sweep.dirr=x", "hydra.sweep.dirr is not a key of the configuration; did you mean hydra.sweep.dir or "),
         ("trainer.precision", "trainer.precision can't be read; write KEY=VALUE"),
         ("~foo", "'foo' does not exist"),
         ("hydra.run.dir=train.py/run", "hydra.run.dir can't be written"),

@@ -34,7 +34,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     done = door("train.py", *TINY, f"data.cache_dir={folder / 'cache'}", f"hydra.run.dir={folder}")
     assert done.returncode == 0, done.stderr
-    for said in ("19 pairs", "val/iou", "summary.json", "python scripts/predict.py checkpoint="):
+    for said in ("19 pairs", "val/iou", "summary.json", "unetkit predict checkpoint="):
         assert said in done.stdout + done.stderr
     return folder
 
@@ -124,7 +124,7 @@ def test_prepare_tgs_checks_what_is_there(run_dir: Path, tmp_path: Path) -> None
 
 
 def test_help_does_not_wait_for_torch() -> None:
-    code = "import sys, train; assert not {'torch', 'lightning', 'albumentations'} & sys.modules.keys()"
+    code = "import sys, unetkit.cli.train; assert not {'torch', 'lightning', 'albumentations'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
     assert "model: " in door("train.py", "--help").stdout
 

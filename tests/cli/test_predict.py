@@ -1,6 +1,5 @@
 """The door `scripts/predict.py`: what people type, and what they read at its end."""
 
-import importlib.util
 import signal
 import subprocess
 import sys
@@ -20,9 +19,11 @@ from hydra import compose, initialize_config_dir
 import unetkit
 from unetkit.checkpoints.checkpoint import save_weights
 from unetkit.checkpoints.metadata import Metadata
+from unetkit.cli import predict
 from unetkit.data import Preprocessing
 from unetkit.errors import UserError
 from unetkit.models import UNet
+from unetkit.paths import config_dir
 
 ROOT = Path(__file__).parents[2]
 RNG = np.random.default_rng(0)
@@ -34,16 +35,11 @@ def typed(*arguments: str) -> list[str]:
 
 @pytest.fixture
 def predict_all() -> Callable[..., list[str]]:
-    """The script's own function, in this process, given what would be typed."""
-    spec = importlib.util.spec_from_file_location("predict", ROOT / "scripts" / "predict.py")
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    """The command's own function, in this process, given what would be typed."""
 
     def call(*arguments: str) -> Any:
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            return script.predict_all(compose("predict", list(arguments)))
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            return predict.predict_all(compose("predict", list(arguments)))
 
     return call
 
@@ -111,7 +107,7 @@ def test_a_stopped_program_leaves_whole_files(checkpoints: Path, write_image: Wr
         (["mask_format=tiff"], "mask_format=tiff must be one of png, npy"),
         (["tile=0"], "tile=0 must be an integer of at least 1"),
         (["batch_size=few"], "batch_size=few must be an integer of at least 1"),
-        (["threshold=50"], "threshold=50 must lie between 0 and 1"),
+        (["threshold=50"], "threshold=50 must be between 0 and 1"),
         (["value_range=[3,1]"], r"value_range=\[3, 1\] must be auto, or two rising numbers"),
         (["value_range=wide"], "value_range=wide must be auto"),
         (["tta=both"], "tta=both must be one of none, flip, d4"),
@@ -167,7 +163,7 @@ def test_a_threshold_of_more_classes_is_refused(
     metadata = Metadata(model, Preprocessing(1, None, (0.5,), (0.3,)))
     save_weights(tmp_path / "three.ckpt", metadata, UNet(1, 3, [4, 8]).state_dict())
     image = write_image(tmp_path / "a.png", np.zeros((20, 20), np.uint8))
-    with pytest.raises(UserError, match=r"threshold=0\.4 is for one kind of foreground; of 3 classes the likeliest"):
+    with pytest.raises(UserError, match=r"threshold=0\.4 is for masks of one foreground class, but here are 3 classes"):
         predict_all(f"checkpoint={tmp_path}/three.ckpt", f"input={image}", f"output={tmp_path}/out", "threshold=0.4")
 
 

@@ -1,0 +1,1 @@
+"""The commands of `unetkit`, one a file."""

@@ -30,7 +30,7 @@ from unetkit.evaluation import (
     write_scores,
 )
 from unetkit.metrics import THRESHOLDS, Counts, iou, kaggle_score, threshold_counts
-from unetkit.paths import short_path, whole_file, write_json
+from unetkit.paths import command_line, short_path, whole_file, write_json
 from unetkit.prediction.predictor import TTA
 from unetkit.training.records import plain
 from unetkit.training.renamed import KEYS
@@ -317,4 +317,4 @@ def log_results(summary: Summary, base: Path) -> None:
             else f"gives kaggle {gains:.4f} where each fold has the others' choice",
         )
     log.info("wrote scores.csv, summary.json and ensemble/ to %s", where)
-    log.info("next: python scripts/predict.py checkpoint=%s input=FILE_OR_FOLDER tta=flip", where)
+    log.info("next: %s", command_line("predict", f"checkpoint={where}", "input=FILE_OR_FOLDER", "tta=flip"))

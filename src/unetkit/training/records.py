@@ -18,7 +18,7 @@ from unetkit.data.jpeg import is_jpeg
 from unetkit.data.splits import write_split
 from unetkit.evaluation import git_commit
 from unetkit.models import layer_table
-from unetkit.paths import short_path
+from unetkit.paths import command_line, short_path
 from unetkit.training.callbacks import RunStats
 from unetkit.training.module import SegmentationModule
 
@@ -118,7 +118,8 @@ def log_results(summary: Summary, run_dir: Path, trainer: L.Trainer) -> None:
             log.info("W&B: %s", online or f"send it with `wandb sync {folder}`")
             logger.experiment.finish()
     if last:
-        log.info("next: python scripts/predict.py checkpoint=%s input=FILE_OR_FOLDER", short_path(last))
+        advice = command_line("predict", f"checkpoint={short_path(last)}", "input=FILE_OR_FOLDER")
+        log.info("next: %s", advice)
 
 
 @rank_zero_only

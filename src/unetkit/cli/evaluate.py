@@ -1,0 +1,84 @@
+"""Score trained networks, with figures and a report: `unetkit evaluate checkpoint=runs/.../last.ckpt`, or `=[A,B]`."""
+
+from typing import TYPE_CHECKING
+
+import hydra
+from omegaconf import DictConfig
+
+from unetkit.cli.start import start
+from unetkit.errors import UserError, mistakes_in_one_line
+from unetkit.paths import config_dir, path_of
+
+if TYPE_CHECKING:
+    from unetkit.evaluation import LabelledImages, Model, Summary
+
+
+@hydra.main(config_path=str(config_dir()), config_name="evaluate", version_base="1.3")
+def main(cfg: DictConfig) -> None:
+    """Write `scores.csv`, `summary.json`, `report.html` and `figures/`, and print the main scores."""
+    with mistakes_in_one_line():
+        summary = evaluate(cfg)
+    for line in described(summary):
+        print(line)
+    print(f"{summary['images']} images; wrote report.html, scores.csv, summary.json and figures/ to {cfg.output}")
+
+
+def evaluate(cfg: DictConfig) -> "Summary":
+    """Score all models on the same images."""
+    from unetkit.evaluation import check_resampling, open_models
+    from unetkit.report import evaluate_models
+
+    if cfg.checkpoint is None:
+        raise UserError("checkpoint=", "is missing", "give checkpoint=FILE.ckpt, or several as checkpoint=[A,B]")
+    check_resampling(cfg.bootstrap, cfg.seed)
+    output = path_of("output", cfg.output)
+    models = open_models(cfg.checkpoint, cfg.names, cfg.device, cfg.tta)
+    return evaluate_models(models, chosen_images(models[0], cfg), output, cfg.bootstrap, cfg.seed)
+
+
+def chosen_images(first: "Model", cfg: DictConfig) -> "LabelledImages":
+    """Open the images of `input=` or `data=`, or those that the run of the first model kept for validation.
+
+    Raises:
+        UserError: If both are given, or neither and the model lies in no run directory, or the data holds a mistake.
+    """
+    from unetkit.evaluation import LabelledImages, images_of_folder
+    from unetkit.training.run_data import data_of_config, data_of_run
+
+    folder = None if cfg.input is None else path_of("input", cfg.input)
+    if folder is not None and cfg.data is not None:
+        raise UserError(f"input={folder} and data={cfg.data.name}", "both say which images to score", "give one")
+    if folder is not None:
+        return images_of_folder(folder, cfg.cache_dir, first, cfg.part or "all")
+    if cfg.data is not None:
+        return LabelledImages(data_of_config(cfg.data), cfg.part or "all")
+    if first.run is None:
+        raise UserError(
+            f"checkpoint={first.path}",
+            "lies in no run directory (config.yaml, split.csv), so it is not known which images it was not trained on",
+            "give input=FOLDER of images/ and masks/, or data= and data.root=",
+        )
+    return LabelledImages(data_of_run(first.run), cfg.part or "val")
+
+
+def described(summary: "Summary") -> list[str]:
+    """Return lines that give each model's main scores, and how others differ from the first."""
+    from unetkit.evaluation import MAIN
+
+    lines = []
+    for name, model in summary["models"].items():
+        lines.append(name)
+        for score in MAIN:
+            value, low, high = model["scores"][score].values()
+            lines.append(f"  {score:<20}{value:.4f}  95 % interval {low:.4f} to {high:.4f}")
+    first = next(iter(summary["models"]))
+    for name, scores in summary["differences"].items():
+        value, low, high, better, worse = scores["per_image/iou"].values()
+        gap = f"{value:+.4f} ({low:+.4f} to {high:+.4f})"
+        lines.append(f"{name} less {first}, per_image/iou: {gap}, better on {better} images, worse on {worse}")
+    return lines
+
+
+def run() -> None:
+    """Run the command on what was typed."""
+    start(main, __doc__, "evaluate")

@@ -1,0 +1,57 @@
+"""Explain an error of Hydra in one line that names what was typed and what it may be."""
+
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError
+
+
+def explain(error: HydraException) -> str:
+    """Return the line about a missing file of the configuration, an unknown key or an argument that can't be parsed."""
+    reason = error.__cause__
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return missing_file(error.missing_cfg_file, list(error.options or []))
+    if isinstance(reason, ConfigAttributeError | ConfigKeyError) and reason.full_key and reason.parent_node is not None:
+        keys = dotted_keys(OmegaConf.to_container(reason.parent_node._get_root(), resolve=False))
+        return unknown_key(reason.full_key, list(keys))
+    if isinstance(error, OverrideParseException):
+        return f"{error.override} can't be read; write KEY=VALUE, and 'KEY=A B' where there is a space"
+    return str(error)
+
+
+def missing_file(file: str, options: list[str]) -> str:
+    """Return the line for a missing file, such as `model/unet_smal`, of a group with these options."""
+    group, _, name = file.rpartition("/")
+    nearest_first = dict.fromkeys(get_close_matches(name, options) + options)
+    # Hydra gives no options for one file of several, as in callbacks=[ema,erly].
+    known = f"it may be {', '.join(nearest_first)}" if options else "--help lists what exists"
+    return f"{group or '--config-name'}={name} does not exist; {known}"
+
+
+def unknown_key(key: str, keys: list[str]) -> str:
+    """Return the line for a key that is not one of the keys of the configuration."""
+    closest = closest_keys(key, [known for known in keys if known.startswith("hydra.") == key.startswith("hydra.")])
+    fix = f"did you mean {' or '.join(closest)}?" if closest else "--help lists the keys."
+    return f"{key} is not a key of the configuration; {fix} A new key takes a + before it"
+
+
+def dotted_keys(node: object, before: str = "") -> Iterator[str]:
+    """Yield the keys of nested mappings as they are typed, such as `optimizer.lr`."""
+    if isinstance(node, dict):
+        for name, value in node.items():
+            yield f"{before}{name}"
+            yield from dotted_keys(value, f"{before}{name}.")
+
+
+def closest_keys(key: str, known: Sequence[str]) -> list[str]:
+    """Return up to two keys that are similar as a whole, or else in their last part."""
+    whole = get_close_matches(key, known, 2)
+    ends = get_close_matches(last_part(key), [last_part(name) for name in known], 2)
+    return whole or list(dict.fromkeys(name for end in ends for name in known if last_part(name) == end))[:2]
+
+
+def last_part(key: str) -> str:
+    """Return what follows the last dot."""
+    return key.rpartition(".")[2]

@@ -1,0 +1,158 @@
+"""Predict the masks of images: `unetkit predict checkpoint=runs/.../last.ckpt input=FILE_OR_FOLDER`."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from omegaconf import DictConfig, ListConfig
+
+from unetkit.cli.start import start
+from unetkit.errors import UserError, check, mistakes_in_one_line
+from unetkit.paths import config_dir, path_of
+
+if TYPE_CHECKING:
+    from unetkit.prediction.files import FilePredictor, OutputOptions
+    from unetkit.prediction.predictor import Ensemble
+
+
+failures: list[str] = []
+
+
+@hydra.main(config_path=str(config_dir()), config_name="predict", version_base="1.3")
+def main(cfg: DictConfig) -> None:
+    """Write masks and what else is wanted; files that can't be read are named at the end."""
+    with mistakes_in_one_line(f"stopped; the files in {cfg.output} are whole"):
+        failed = predict_all(cfg)
+    for line in failed:
+        print(f"left out: {line}", file=sys.stderr)
+    failures.extend(failed)
+
+
+def predict_all(cfg: DictConfig) -> list[str]:
+    """Predict every file and return the errors of those that could not be predicted."""
+    import torch
+
+    from unetkit.data.files import find_images
+    from unetkit.prediction.files import FilePredictor
+
+    for key in ("checkpoint", "input"):
+        if not cfg[key]:
+            raise UserError(f"{key}=", "is missing", "give checkpoint=FILE.ckpt and input=FILE_OR_FOLDER")
+    options = read_output_options(cfg)
+    predictor = FilePredictor(load(cfg), options)
+    try:
+        predictor.run(find_images(path_of("input", cfg.input)))
+    except torch.OutOfMemoryError as error:
+        raise UserError(f"device={cfg.device}", "is out of memory", f"give a smaller tile= than {cfg.tile}") from error
+    except OSError as error:
+        places = f"output={cfg.output}" + (f" or submission={cfg.submission}" if cfg.submission else "")
+        raise UserError(places, f"can't be written ({error})", "give another") from error
+    print(described(predictor, options))
+    return predictor.failed
+
+
+def load(cfg: DictConfig) -> "Ensemble":
+    """Load the checkpoints, whose threshold and least area the configuration may replace."""
+    from unetkit.checkpoints.files import find_checkpoints
+    from unetkit.checkpoints.loading import load_ensemble
+
+    paths = find_checkpoints(cfg.checkpoint)
+    ensemble = load_ensemble(paths, cfg.device, tta=cfg.tta, tile=cfg.tile, overlap=cfg.overlap)
+    if cfg.threshold is not None:
+        if ensemble.classes > 2:
+            raise UserError(
+                f"threshold={cfg.threshold}",
+                f"is for masks of one foreground class, but here are {ensemble.classes} classes",
+                "leave it out: each pixel gets the class of the highest probability",
+            )
+        ensemble.threshold = cfg.threshold
+    if cfg.min_area is not None:
+        ensemble.min_area = cfg.min_area
+    return ensemble
+
+
+def described(predictor: "FilePredictor", options: "OutputOptions") -> str:
+    """Return the line that says what was written, and where."""
+    written = [f"{predictor.done} {kind} to {options.output / kind}" for kind in options.write]
+    written += [f"{len(predictor.codes)} rows to {options.submission}"] if options.submission else []
+    left_out = f"; {len(predictor.failed)} left out, see below" if predictor.failed else ""
+    return f"wrote {', '.join(written)}{left_out}"
+
+
+def read_output_options(cfg: DictConfig) -> "OutputOptions":
+    """Return what to write, with every key checked.
+
+    Raises:
+        UserError: If a key is out of range.
+    """
+    from unetkit.prediction.files import MASK_FORMATS, OutputOptions
+
+    check("mask_format", cfg.mask_format, cfg.mask_format in MASK_FORMATS, f"one of {', '.join(MASK_FORMATS)}")
+    for key, least in (("tile", 1), ("overlap", 0), ("batch_size", 1)):
+        check(key, cfg[key], is_integer(cfg[key], least), f"an integer of at least {least}")
+    check("min_area", cfg.min_area, cfg.min_area is None or is_integer(cfg.min_area, 0), "an integer of at least 0")
+    is_probability = isinstance(cfg.threshold, int | float) and 0 <= cfg.threshold <= 1
+    check("threshold", cfg.threshold, cfg.threshold is None or is_probability, "between 0 and 1")
+    return OutputOptions(
+        path_of("output", cfg.output),
+        read_kinds(cfg.write, cfg.submission),
+        cfg.mask_format,
+        read_submission(cfg.submission),
+        cfg.batch_size,
+        read_value_range(cfg.value_range),
+        read_segy_bytes(cfg.segy_bytes),
+    )
+
+
+def is_integer(value: object, least: int) -> bool:
+    """Tell whether a value is an integer of at least `least`."""
+    return isinstance(value, int) and value >= least
+
+
+def read_kinds(write: Any, submission: object) -> list[str]:
+    """Return the kinds of files to write, such as `masks`; there may be none if there is a submission."""
+    from unetkit.prediction.files import KINDS
+
+    kinds = [write] if isinstance(write, str) else list(write or [])
+    if not set(kinds) <= set(KINDS) or not (kinds or submission):
+        raise UserError(f"write={write}", f"must be a list of {', '.join(KINDS)}, as in write=[masks,overlays]")
+    return kinds
+
+
+def read_submission(given: object) -> Path | None:
+    """Return the CSV file for Kaggle, or None."""
+    if not given:
+        return None
+    path = path_of("submission", given)
+    if path.is_dir():
+        raise UserError(f"submission={given}", "is a folder", f"give a file, as {given}/submission.csv")
+    if path.suffix.lower() != ".csv":
+        raise UserError(f"submission={given}", "must end in .csv, as Kaggle takes it")
+    return path
+
+
+def read_segy_bytes(given: object) -> tuple[int, int]:
+    """Return where in a trace's header the inline and crossline numbers begin."""
+    places = [given.get(key) if isinstance(given, DictConfig) else given for key in ("inline", "crossline")]
+    if not all(isinstance(place, int) for place in places):
+        wanted = "must be two numbers, as in segy_bytes.inline=189 segy_bytes.crossline=193"
+        raise UserError(f"segy_bytes={given}", wanted)
+    return places[0], places[1]  # type: ignore[return-value]
+
+
+def read_value_range(given: Any) -> str | tuple[float, float] | None:
+    """Return None, `auto` or two numbers."""
+    if given is None or given == "auto":
+        return given  # type: ignore[no-any-return]
+    numbers = isinstance(given, ListConfig) and len(given) == 2 and all(isinstance(x, int | float) for x in given)
+    if not numbers or not given[0] < given[1]:
+        wanted = "must be auto, or two rising numbers, as in value_range=[-3000,3000]"
+        raise UserError(f"value_range={given}", wanted)
+    return float(given[0]), float(given[1])
+
+
+def run() -> None:
+    """Run the command on what was typed."""
+    start(main, __doc__, "predict")
+    sys.exit(1 if failures else 0)

@@ -1,0 +1,47 @@
+"""Quote typed values for Hydra, so that paths are read as they were typed."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+SPECIAL = re.compile(r"[=,(){}\[\]:'\"\\#$%&*?!|<> ]")  # characters that mean something to Hydra
+
+
+def quoted_paths(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments, with a value quoted if it is a path with special characters or can't be parsed.
+
+    So `checkpoint=runs/epoch=3-step=120.ckpt`, as Lightning calls its files, and `input=scans (2)` are read as typed,
+    and so is `output=Ergebnisse/für uns (neu)` before the folder exists.
+    """
+    return [quoted(argument) for argument in arguments]
+
+
+def quoted(argument: str) -> str:
+    """Return one argument, with its value quoted if it has to be."""
+    key, sign, value = argument.partition("=")
+    is_path = SPECIAL.search(value) and exists(value)
+    if not is_path and (not sign or argument.startswith("-") or is_parsed(argument)):
+        return argument
+    # Hydra reads a backslash as such, except those right before a quote.
+    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + found[2].replace("'", "\\'"), value)
+    return f"{key}='{escaped}'"
+
+
+def is_parsed(argument: str) -> bool:
+    """Tell whether Hydra can parse an argument as it is."""
+    try:
+        OverridesParser.create().parse_overrides([argument])
+    except HydraException:
+        return False
+    return True
+
+
+def exists(value: str) -> bool:
+    """Tell whether a value is an existing path."""
+    try:
+        return Path(value).expanduser().exists()
+    except OSError:  # a list may be longer than any name of a file
+        return False

@@ -1,0 +1,47 @@
+"""Start a command that Hydra configures: its help, what was typed made safe, mistakes in one line."""
+
+import os
+import sys
+from collections.abc import Callable
+from inspect import unwrap
+from pathlib import Path
+from traceback import walk_tb
+
+from hydra.errors import HydraException, InstantiationException
+
+from unetkit.cli.explain import explain
+from unetkit.cli.old_names import with_new_keys
+from unetkit.cli.quoting import quoted_paths
+from unetkit.paths import config_dir
+
+
+def start(main: Callable[[], object], about: str | None = None, config: str | None = None) -> None:
+    """Run a Hydra program on what was typed; end with one line if what was typed holds a mistake.
+
+    Args:
+        main: The function that `hydra.main` decorates.
+        about: Docstring of the command. With `config`, it is what `--help` shows; without, Hydra shows its own help.
+        config: Name of the command's file in `conf/`. What follows its first empty line explains the keys in the help.
+    """
+    if config and {"--help", "-h"} & set(sys.argv):
+        sys.stdout.write(f"{about}\n\n{explained_keys(config)}")
+        return
+    sys.argv = quoted_paths(with_new_keys(sys.argv))
+    sys.path.append(str(Path.cwd()))  # a network or loss of the user's own, found where they work
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints its errors itself, and ends
+    try:
+        main()
+    except InstantiationException:  # a fault in the program
+        raise
+    except HydraException as error:
+        sys.exit(f"error: {explain(error)}")
+    except OSError as error:
+        if unwrap(main).__code__ in {frame.f_code for frame, _ in walk_tb(error.__traceback__)}:
+            raise
+        sys.exit(f"error: hydra.run.dir can't be written ({error}); give another")  # Hydra writes it before main runs
+
+
+def explained_keys(config: str) -> str:
+    """Return the keys of a command, with the comments that explain them."""
+    text = (config_dir() / f"{config}.yaml").read_text(encoding="utf-8")
+    return text.partition("\n\n")[2]

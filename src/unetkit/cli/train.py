@@ -1,0 +1,43 @@
+"""Train one configuration, or each of a grid: `unetkit train model=unet_small data.root=DIR trainer.precision=16`."""
+
+import sys
+
+import hydra
+from omegaconf import DictConfig
+
+from unetkit.cli.memory import keep_freed_memory
+from unetkit.cli.start import start
+from unetkit.errors import UserError
+from unetkit.paths import config_dir
+
+mistakes: list[UserError] = []
+
+
+@hydra.main(config_path=str(config_dir()), config_name="train", version_base="1.3")
+def main(cfg: DictConfig) -> float | None:
+    """Train one configuration and return its best `monitor` score, for Hydra's sweepers.
+
+    After a mistake in one configuration of a grid (`-m`), the others are trained; the exit status is 1.
+    """
+    keep_freed_memory()
+    from unetkit.training.run import train  # imported here: torch takes seconds that --help should not
+
+    try:
+        score: float | None = train(cfg)["best"]["score"]
+    except UserError as error:
+        mistakes.append(error)
+        print(f"error: {error}", file=sys.stderr)
+        return None
+    except KeyboardInterrupt:
+        sys.exit("stopped")
+    return score
+
+
+def run() -> None:
+    """Run the command on what was typed."""
+    start(main)
+    sys.exit(1 if mistakes else 0)
+
+
+if __name__ == "__main__":  # as Lightning starts the other processes of DDP
+    run()
