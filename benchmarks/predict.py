@@ -17,8 +17,10 @@ from unetkit.data import Preprocessing
 from unetkit.data.files import FileRef
 from unetkit.errors import UserError
 from unetkit.models import classify, fuse_conv_bn, probabilities
-from unetkit.prediction.files import FilePredictor, OutputOptions
-from unetkit.prediction.predictor import Ensemble, Predictor
+from unetkit.prediction.ensemble import Ensemble
+from unetkit.prediction.files import FilePredictor
+from unetkit.prediction.options import OutputOptions
+from unetkit.prediction.predictor import Predictor
 
 
 def predict(

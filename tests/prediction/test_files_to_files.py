@@ -19,9 +19,11 @@ from unetkit.data.files import FileRef, find_images, result_names
 from unetkit.data.rle import decode_rle
 from unetkit.errors import UserError
 from unetkit.models import UNet
-from unetkit.prediction.files import FilePredictor, OutputOptions
-from unetkit.prediction.outputs import OverlayPicture
-from unetkit.prediction.predictor import Ensemble, Predictor
+from unetkit.prediction.ensemble import Ensemble
+from unetkit.prediction.files import FilePredictor
+from unetkit.prediction.options import OutputOptions
+from unetkit.prediction.predictor import Predictor
+from unetkit.prediction.writers import OverlayPng
 
 RNG = np.random.default_rng(0)
 DATA = Path(os.environ.get("UNETKIT_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -114,7 +116,7 @@ def test_more_classes_are_indices_and_probabilities_of_each(write_image: WriteIm
     probability = np.load(tmp_path / "out/probabilities/a.npy")
     assert probability.shape == (70, 50, 3)
     np.testing.assert_array_equal(probability.argmax(2), mask)
-    with pytest.raises(UserError, match="submission= knows one kind of foreground, the network 2"):
+    with pytest.raises(UserError, match=r"submission=.* can hold one kind of foreground, but the network has 2"):
         predict(tmp_path / "a.png", OutputOptions(tmp_path, submission=tmp_path / "s.csv"), bright(classes=3))
 
 
@@ -209,14 +211,13 @@ def test_a_network_of_floats_needs_no_range(tmp_path: Path) -> None:
 def test_auto_is_for_signed_amplitudes(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((20, 20), np.uint16))
     done = predict(tmp_path / "a.npy", OutputOptions(tmp_path, value_range="auto"))
-    assert done.failed == [
-        f"{tmp_path / 'a.npy'} is uint16; value_range=auto is for amplitudes about zero, give [LOW,HIGH]"
-    ]
+    problem = "is uint16, but value_range=auto is for amplitudes about zero; give value_range=[LOW,HIGH]"
+    assert done.failed == [f"{tmp_path / 'a.npy'} {problem}"]
 
 
 def test_overlays_of_large_images_are_reduced(tmp_path: Path) -> None:
     image = np.repeat(np.arange(9000, dtype=np.uint16)[:, None] % 251, 5, 1).astype(np.uint8)
-    result = OverlayPicture(tmp_path / "a.png", image, lambda pixels: pixels)
+    result = OverlayPng(tmp_path / "a.png", image, lambda pixels: pixels)
     for _ in range(9):
         result.append(torch.zeros(1, 1000, 5), np.zeros((1000, 5), np.uint8))
     result.finish()

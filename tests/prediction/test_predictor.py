@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from unetkit.data import Preprocessing
 from unetkit.errors import UserError
 from unetkit.models import UNet, classify, probabilities
-from unetkit.prediction.predictor import Ensemble, Predictor
+from unetkit.prediction.ensemble import Ensemble
+from unetkit.prediction.predictor import Predictor
 
 RNG = np.random.default_rng(0)
 PLAIN = Preprocessing(1, None, (0.5,), (0.25,))

@@ -8,7 +8,8 @@ import torch
 
 from unetkit.checkpoints.checkpoint import Checkpoint
 from unetkit.errors import UserError
-from unetkit.prediction.predictor import Ensemble, Predictor
+from unetkit.prediction.ensemble import Ensemble
+from unetkit.prediction.predictor import Predictor
 
 
 def load(

@@ -12,8 +12,9 @@ from unetkit.errors import UserError, check, mistakes_in_one_line
 from unetkit.paths import config_dir, path_of
 
 if TYPE_CHECKING:
-    from unetkit.prediction.files import FilePredictor, OutputOptions
-    from unetkit.prediction.predictor import Ensemble
+    from unetkit.prediction.ensemble import Ensemble
+    from unetkit.prediction.files import FilePredictor
+    from unetkit.prediction.options import OutputOptions
 
 
 failures: list[str] = []
@@ -86,7 +87,7 @@ def read_output_options(cfg: DictConfig) -> "OutputOptions":
     Raises:
         UserError: If a key is out of range.
     """
-    from unetkit.prediction.files import MASK_FORMATS, OutputOptions
+    from unetkit.prediction.options import MASK_FORMATS, OutputOptions
 
     check("mask_format", cfg.mask_format, cfg.mask_format in MASK_FORMATS, f"one of {', '.join(MASK_FORMATS)}")
     for key, least in (("tile", 1), ("overlap", 0), ("batch_size", 1)):
@@ -112,7 +113,7 @@ def is_integer(value: object, least: int) -> bool:
 
 def read_kinds(write: Any, submission: object) -> list[str]:
     """Return the kinds of files to write, such as `masks`; there may be none if there is a submission."""
-    from unetkit.prediction.files import KINDS
+    from unetkit.prediction.options import KINDS
 
     kinds = [write] if isinstance(write, str) else list(write or [])
     if not set(kinds) <= set(KINDS) or not (kinds or submission):

@@ -1,7 +1,6 @@
-"""From an image as read to its mask: any size, in tiles if large, averaged over flips and over networks."""
+"""From an image as read to its mask: any size, in tiles if large, averaged over flips and rotations."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,9 +10,9 @@ from torch import Tensor, nn
 from unetkit.data import Preprocessing
 from unetkit.errors import UserError
 from unetkit.models import classify, predict_full_frame, probabilities
-from unetkit.prediction.tiling import Array, Raster, blended_rows
+from unetkit.prediction.tiling import Array, blended_rows
 
-# The views that are averaged: quarter turns, and whether mirrored left to right after them.
+# Views whose predictions are averaged: number of quarter turns, and whether mirrored left to right after them.
 TTA: dict[str, list[tuple[int, bool]]] = {
     "none": [(0, False)],
     "flip": [(0, False), (0, True)],
@@ -23,10 +22,10 @@ TTA: dict[str, list[tuple[int, bool]]] = {
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network says of an image.
+    """The prediction for an image.
 
     Attributes:
-        probability: Of the foreground (H, W) float32 in [0, 1], or of each of more classes (C, H, W).
+        probability: Probability in [0, 1] of the foreground, (H, W) float32; for more classes of each, (C, H, W).
         mask: Class indices (H, W) uint8; 1 is the foreground.
     """
 
@@ -35,7 +34,7 @@ class Prediction:
 
     @classmethod
     def of(cls, probability: Tensor, threshold: float, min_area: int = 0) -> "Prediction":
-        """Of probabilities (1 or C, H, W); a mask of fewer pixels than `min_area` is made empty."""
+        """Return the prediction from probabilities (1 or C, H, W); a mask below `min_area` pixels is made empty."""
         array = probability.numpy()
         mask = classify(probability[None], threshold)[0].numpy()
         if np.count_nonzero(mask) < min_area:
@@ -48,13 +47,13 @@ class Predictor:
     """A network ready for images as read from files.
 
     Attributes:
-        network: Images (B, C, H, W) to logits.
-        preprocessing: That it was trained with.
+        network: Maps normalised images (B, C, H, W) to logits.
+        preprocessing: Preprocessing used in training.
         threshold: Probability above which a pixel is foreground.
         tta: Views whose predictions are averaged: `none`, `flip` (the mirror image too) or `d4` (all eight).
         tile: Side in pixels above which an image is predicted in tiles.
-        overlap: Pixels that neighbouring tiles share and blend over.
-        min_area: Pixels below which a mask is made empty.
+        overlap: Pixels that neighbouring tiles share and are blended over.
+        min_area: Masks with fewer pixels than this are made empty.
     """
 
     network: nn.Module
@@ -90,21 +89,21 @@ class Predictor:
 
     @property
     def margin(self) -> int:
-        """Pixels that the network loses on each side, for which a tile needs its surroundings."""
+        """Pixels that the network's output loses on each side; a tile needs so many of its surroundings."""
         return int(getattr(self.network, "margin", 0))
 
     @property
     def stride(self) -> int:
-        """Pixels that the network's smallest feature map has one for; 32 if it doesn't say."""
+        """Side in pixels of what becomes one pixel of the smallest feature map; 32 if the network does not say."""
         return int(2 ** getattr(self.network, "num_downsamplings", 5))
 
     @torch.inference_mode()
     def probabilities(self, pixels: NDArray[np.uint8], margin: int = 0) -> Tensor:
-        """Probabilities (B, 1 or C, H, W) on the CPU of prepared images, without tiles.
+        """Return probabilities (B, 1 or C, H, W) of prepared images, on the CPU, without tiles.
 
         Args:
             pixels: (B, H + 2 margin, W + 2 margin, channels).
-            margin: Surroundings that the pixels come with; at least `self.margin`, or 0 to have them mirrored.
+            margin: Pixels of surroundings on each side: at least `self.margin`, or 0 to have them mirrored.
         """
         self.network.eval()
         spare = max(margin - self.margin, 0)
@@ -124,82 +123,3 @@ class Predictor:
         y = probabilities(self.network(x) if margin else predict_full_frame(self.network, x))
         y = y.flip(-1) if mirrored else y
         return y.rot90(-turns, (-2, -1))
-
-
-@dataclass
-class Ensemble:
-    """Predictors whose probabilities are averaged, each with its own preprocessing; also of one alone.
-
-    Attributes:
-        members: With the same classes; tile and overlap are the first one's.
-        threshold: Probability above which a pixel is foreground.
-        classes: That are told apart, background included.
-        min_area: Pixels below which a mask is made empty, as cross-validation found it best.
-    """
-
-    members: Sequence[Predictor]
-    threshold: float = 0.5
-    classes: int = 2
-    min_area: int = 0
-
-    def __call__(self, image: Array) -> Prediction:
-        """Predict an image (H, W) or (H, W, C).
-
-        Raises:
-            UserError: If dtype or channels are not those of the training images.
-        """
-        return Prediction.of(torch.cat(list(self.rows(image)), dim=1), self.threshold, self.min_area)
-
-    @property
-    def tile(self) -> int:
-        """Side in pixels above which an image is predicted in tiles."""
-        return self.members[0].tile
-
-    def to_pixels(self, image: Array) -> NDArray[np.uint8]:
-        """An image as the first member wants it, (H, W, channels) uint8, for pictures."""
-        return self.members[0].preprocessing.to_uint8(image)
-
-    def with_value_range(self, value_range: tuple[float, float] | None) -> "Ensemble":
-        """The same for 16-bit or float images of which these values become 0 and 255; None changes nothing."""
-        if value_range is None:
-            return self
-        return replace(
-            self,
-            members=[replace(m, preprocessing=replace(m.preprocessing, value_range=value_range)) for m in self.members],
-        )
-
-    def rows(self, image: Raster) -> Iterator[Tensor]:
-        """Probabilities (1 or C, rows, W) of an image of any size, from top to bottom, in the memory of some tiles.
-
-        Raises:
-            UserError: If dtype or channels are not those of the training images.
-        """
-        first = self.members[0]
-        margin = max(member.margin for member in self.members)
-        stride = max(member.stride for member in self.members)
-
-        def predict(window: Array) -> Tensor:
-            return self.probabilities([self.prepare(window)], margin)[0]
-
-        return blended_rows(image, predict, first.tile, first.overlap, stride, margin)
-
-    def prepare(self, image: Array) -> list[NDArray[np.uint8]]:
-        """An image as each of the members wants it, (H, W, channels) uint8.
-
-        Raises:
-            UserError: If dtype or channels are not those of the training images.
-        """
-        return [member.preprocessing.to_uint8(image) for member in self.members]
-
-    def probabilities(self, prepared: Sequence[list[NDArray[np.uint8]]], margin: int = 0) -> Tensor:
-        """Probabilities (B, 1 or C, H, W) of prepared images of one size, without tiles.
-
-        Args:
-            prepared: Of each image what `prepare` gives, with `margin` pixels more on each side.
-            margin: Surroundings that the images come with, or 0 to have them mirrored.
-        """
-        each = [
-            member.probabilities(np.stack(pixels), margin)
-            for member, pixels in zip(self.members, zip(*prepared, strict=True), strict=True)
-        ]
-        return torch.stack(each).mean(0) if len(each) > 1 else each[0]

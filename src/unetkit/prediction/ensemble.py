@@ -1,0 +1,94 @@
+"""Several networks whose probabilities are averaged."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unetkit.prediction.predictor import Prediction, Predictor
+from unetkit.prediction.tiling import Array, Raster, blended_rows
+
+
+@dataclass
+class Ensemble:
+    """Predictors whose probabilities are averaged, each with its own preprocessing; one alone is allowed.
+
+    Attributes:
+        members: The predictors, of equal classes; `tile` and `overlap` of the first one are used.
+        threshold: Probability above which a pixel is foreground.
+        classes: Number of classes, background included; at least 2.
+        min_area: Masks with fewer pixels than this are made empty.
+    """
+
+    members: Sequence[Predictor]
+    threshold: float = 0.5
+    classes: int = 2
+    min_area: int = 0
+
+    def __call__(self, image: Array) -> Prediction:
+        """Predict an image (H, W) or (H, W, C).
+
+        Raises:
+            UserError: If dtype or channels are not those of the training images.
+        """
+        return Prediction.of(torch.cat(list(self.rows(image)), dim=1), self.threshold, self.min_area)
+
+    @property
+    def tile(self) -> int:
+        """Side in pixels above which an image is predicted in tiles."""
+        return self.members[0].tile
+
+    def to_pixels(self, image: Array) -> NDArray[np.uint8]:
+        """Return an image (H, W, channels) uint8 as the first member gets it, for pictures."""
+        return self.members[0].preprocessing.to_uint8(image)
+
+    def with_value_range(self, value_range: tuple[float, float] | None) -> "Ensemble":
+        """Return the ensemble for 16-bit or float images of which these values become 0 and 255.
+
+        None changes nothing.
+        """
+        if value_range is None:
+            return self
+        return replace(
+            self,
+            members=[replace(m, preprocessing=replace(m.preprocessing, value_range=value_range)) for m in self.members],
+        )
+
+    def rows(self, image: Raster) -> Iterator[Tensor]:
+        """Yield probabilities (1 or C, rows, W) of an image of any size, from top to bottom, tile by tile.
+
+        Raises:
+            UserError: If dtype or channels are not those of the training images.
+        """
+        first = self.members[0]
+        margin = max(member.margin for member in self.members)
+        stride = max(member.stride for member in self.members)
+
+        def predict(window: Array) -> Tensor:
+            return self.probabilities([self.prepare(window)], margin)[0]
+
+        return blended_rows(image, predict, first.tile, first.overlap, stride, margin)
+
+    def prepare(self, image: Array) -> list[NDArray[np.uint8]]:
+        """Return an image (H, W, channels) uint8 as each of the members needs it.
+
+        Raises:
+            UserError: If dtype or channels are not those of the training images.
+        """
+        return [member.preprocessing.to_uint8(image) for member in self.members]
+
+    def probabilities(self, prepared: Sequence[list[NDArray[np.uint8]]], margin: int = 0) -> Tensor:
+        """Return probabilities (B, 1 or C, H, W) of prepared images of one size, without tiles.
+
+        Args:
+            prepared: What `prepare` gives for each image, with `margin` more pixels on each side.
+            margin: Pixels of surroundings that the images come with, or 0 to have them mirrored.
+        """
+        each = [
+            member.probabilities(np.stack(pixels), margin)
+            for member, pixels in zip(self.members, zip(*prepared, strict=True), strict=True)
+        ]
+        return torch.stack(each).mean(0) if len(each) > 1 else each[0]

@@ -1,0 +1,75 @@
+"""What to make of the images that are predicted, and checks of what is impossible."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from unetkit.data.files import SEGY_SUFFIXES, FileRef
+from unetkit.data.segy import check_header_bytes
+from unetkit.errors import UserError
+from unetkit.paths import whole_file
+
+KINDS = ("masks", "probabilities", "overlays")
+MASK_FORMATS = ("png", "npy")
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """What to make of images.
+
+    Attributes:
+        output: The folder that gets a folder for each of `write`.
+        write: Some of `masks`, `probabilities`, `overlays`.
+        mask_format: `png`, or `npy`, which is written row by row and so needs little memory.
+        submission: Path of Kaggle's CSV with all masks, or None.
+        batch_size: Largest number of small images of one size that are predicted at once.
+        value_range: Values of 16-bit and float images that become 0 and 255; `auto` finds them for each file
+            (see `amplitude_range`); None takes those used in training.
+        segy_bytes: First bytes, from 1, of the inline and the crossline number in a SEG-Y trace header.
+    """
+
+    output: Path
+    write: Sequence[str] = ("masks", "overlays")
+    mask_format: str = "png"
+    submission: Path | None = None
+    batch_size: int = 32
+    value_range: tuple[float, float] | str | None = None
+    segy_bytes: tuple[int, int] = (189, 193)
+
+    def create_file(self, files: ExitStack, kind: str, name: str) -> Path:
+        """Return a path to write to, which becomes the file `kind`/`name` when `files` closes without an error."""
+        return files.enter_context(whole_file(self.output / kind / name))
+
+    def check(self, refs: Sequence[FileRef], classes: int) -> None:
+        """Check that these files and a network of this many classes allow what is asked for.
+
+        Raises:
+            UserError: If they don't.
+        """
+        self._check_nothing_is_replaced(refs)
+        has_segy = any(is_segy(ref) for ref in refs)
+        if has_segy:
+            check_header_bytes(*self.segy_bytes)
+        if self.submission is not None and has_segy:
+            problem = "is made of images, but there are SEG-Y files"
+            raise UserError(f"submission={self.submission}", problem, "leave out one of the two")
+        if self.submission is not None and classes > 2:
+            problem = f"can hold one kind of foreground, but the network has {classes - 1}"
+            raise UserError(f"submission={self.submission}", problem, "leave it out")
+        if has_segy and classes > 2 and "probabilities" in self.write:
+            problem = f"is impossible for SEG-Y and {classes} classes: a sample holds one value"
+            raise UserError("write=probabilities", problem, "leave it out")
+
+    def _check_nothing_is_replaced(self, refs: Sequence[FileRef]) -> None:
+        output = self.output.resolve()
+        if any(ref.path.resolve().is_relative_to(output) for ref in refs):
+            for kind in self.write:
+                if (output / kind).exists():  # perhaps the true masks, or the images themselves
+                    problem = f"holds the images and a folder {kind}, whose files would be replaced"
+                    raise UserError(f"output={self.output}", problem, "give another output")
+
+
+def is_segy(ref: FileRef) -> bool:
+    """Return whether the suffix is that of SEG-Y."""
+    return ref.name.suffix.lower() in SEGY_SUFFIXES

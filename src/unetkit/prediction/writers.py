@@ -1,0 +1,197 @@
+"""The output files of one image, each filled from top to bottom while the image is predicted."""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unetkit.models import classify
+from unetkit.plots.images import overlay, write_png
+from unetkit.prediction.options import OutputOptions
+from unetkit.prediction.tiling import Raster
+
+Mask = NDArray[np.uint8]
+LARGEST_OVERLAY = 4096  # pixels a side; overlays of larger images show every second, third, ... pixel
+
+
+class Writer:
+    """Writes one output of an image: `append` is called for its rows from top to bottom, then `finish`."""
+
+    def append(self, probability: Tensor, mask: Mask) -> None:
+        """Take the next rows: probabilities (1 or C, h, W), class indices (h, W)."""
+        raise NotImplementedError
+
+    def clear_mask(self) -> None:
+        """Make the mask empty, once all rows are taken: it has too few pixels."""
+
+    def finish(self) -> None:
+        """Write what needs all rows."""
+
+
+class WholeMask(Writer):
+    """Keeps the whole mask in memory, one byte for each pixel."""
+
+    def __init__(self, height: int, width: int) -> None:
+        self.mask = np.zeros((height, width), np.uint8)
+        self.top = 0
+
+    def append(self, probability: Tensor, mask: Mask) -> None:
+        """Take the next rows."""
+        self.mask[self.top : self.top + len(mask)] = mask
+        self.top += len(mask)
+
+    def clear_mask(self) -> None:
+        """Make the mask empty."""
+        self.mask[:] = 0
+
+
+class MaskPng(WholeMask):
+    """Writes a PNG: 0 and 255 for a single foreground, else class indices."""
+
+    def __init__(self, path: Path, height: int, width: int) -> None:
+        super().__init__(height, width)
+        self.path = path
+
+    def append(self, probability: Tensor, mask: Mask) -> None:
+        """Take the next rows."""
+        super().append(probability, mask * mask_scale(probability))
+
+    def finish(self) -> None:
+        """Write the picture."""
+        write_png(self.path, self.mask)
+
+
+class MaskNpy(Writer):
+    """Writes the values of `MaskPng` to a .npy, row by row."""
+
+    def __init__(self, file: IO[bytes], height: int, width: int) -> None:
+        self.file = file
+        write_npy_header(file, (height, width), np.uint8)
+        self.start = file.tell()
+
+    def append(self, probability: Tensor, mask: Mask) -> None:
+        """Write the next rows."""
+        self.file.write((mask * mask_scale(probability)).data)
+
+    def clear_mask(self) -> None:
+        """Make the mask empty."""
+        size = self.file.tell()
+        self.file.truncate(self.start)
+        self.file.truncate(size)  # fills with zeros
+
+
+class ProbabilityNpy(Writer):
+    """Writes probabilities (H, W), or (H, W, C) for more than two classes, as float16 to a .npy, row by row."""
+
+    def __init__(self, file: IO[bytes], height: int, width: int, classes: int) -> None:
+        self.file = file
+        write_npy_header(file, (height, width) if classes == 2 else (height, width, classes), np.float16)
+
+    def append(self, probability: Tensor, mask: Mask) -> None:
+        """Write the next rows."""
+        self.file.write(probability.permute(1, 2, 0).numpy().astype(np.float16, order="C").data)
+
+
+class OverlayPng(Writer):
+    """Writes a PNG of the image with its mask tinted and outlined.
+
+    Of a very large image every second, third, ... pixel is shown: averaging would need more rows than are in memory.
+
+    Args:
+        path: The PNG.
+        image: The image that is predicted.
+        to_uint8: From its pixels (h, w[, C]) to those to show, (h, w, channels) uint8.
+    """
+
+    def __init__(self, path: Path, image: Raster, to_uint8: Callable[[Any], Mask]) -> None:
+        self.path, self.image, self.to_uint8 = path, image, to_uint8
+        self.step = -(-max(image.shape[:2]) // LARGEST_OVERLAY)
+        self.masks: list[Mask] = []
+        self.pixels: list[Mask] = []
+        self.top = 0
+
+    def append(self, probability: Tensor, mask: Mask) -> None:
+        """Take the next rows."""
+        first = -self.top % self.step
+        rows = slice(self.top + first, self.top + len(mask), self.step)
+        self.top += len(mask)
+        if first < len(mask):
+            self.masks.append(mask[first :: self.step, :: self.step].copy())
+            self.pixels.append(self.to_uint8(self.image[rows, slice(None, None, self.step)]))
+
+    def clear_mask(self) -> None:
+        """Make the mask empty."""
+        self.masks = [np.zeros_like(mask) for mask in self.masks]
+
+    def finish(self) -> None:
+        """Draw and write the picture."""
+        write_png(self.path, overlay(np.concatenate(self.pixels), np.concatenate(self.masks)))
+
+
+def open_writers(
+    options: OutputOptions,
+    files: ExitStack,
+    name: str,
+    image: Raster,
+    to_uint8: Callable[[Any], Mask],
+    classes: int,
+) -> list[Writer]:
+    """Return the writers of an image's masks, probabilities and overlays, as the options ask for.
+
+    Args:
+        options: What to write, and where.
+        files: Closes the files.
+        name: The image's name, without suffix.
+        image: The image, (H, W) or (H, W, C).
+        to_uint8: See `OverlayPng`.
+        classes: Number of classes, background included.
+    """
+    height, width = image.shape[:2]
+    writers: list[Writer] = []
+    if "masks" in options.write and options.mask_format == "png":
+        writers.append(MaskPng(options.create_file(files, "masks", f"{name}.png"), height, width))
+    elif "masks" in options.write:
+        file = files.enter_context(options.create_file(files, "masks", f"{name}.npy").open("wb"))
+        writers.append(MaskNpy(file, height, width))
+    if "probabilities" in options.write:
+        file = files.enter_context(options.create_file(files, "probabilities", f"{name}.npy").open("wb"))
+        writers.append(ProbabilityNpy(file, height, width, classes))
+    if "overlays" in options.write:
+        writers.append(OverlayPng(options.create_file(files, "overlays", f"{name}.png"), image, to_uint8))
+    return writers
+
+
+def write_rows(writers: Sequence[Writer], rows: Iterable[Tensor], threshold: float, min_area: int) -> None:
+    """Hand the probabilities of an image, and the mask that they give, to its writers.
+
+    Args:
+        writers: The outputs of the image.
+        rows: Probabilities (1 or C, h, W), from top to bottom.
+        threshold: Probability above which a pixel is foreground.
+        min_area: A mask with fewer pixels than this is made empty.
+    """
+    area = 0
+    for probability in rows:
+        mask = classify(probability[None], threshold)[0].numpy()
+        area += int(np.count_nonzero(mask))
+        for writer in writers:
+            writer.append(probability, mask)
+    for writer in writers:
+        if area < min_area:
+            writer.clear_mask()
+        writer.finish()
+
+
+def mask_scale(probability: Tensor) -> int:
+    """Return the factor of class indices in pictures: 255 for a single foreground, 1 for more classes."""
+    return 255 if len(probability) == 1 else 1
+
+
+def write_npy_header(file: IO[bytes], shape: tuple[int, ...], dtype: type) -> None:
+    """Write what stands before the values of a .npy."""
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
