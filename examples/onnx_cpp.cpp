@@ -1,7 +1,7 @@
-// A network of scripts/export.py in C++ with ONNX Runtime alone; images as PGM or PPM, of 8 or 16 bits, as it takes.
+// Predict with a network of `unetkit export` in C++, with ONNX Runtime only. Images: PGM or PPM, of 8 or 16 bits.
 // g++ -std=c++17 -O2 onnx_cpp.cpp -I$ORT/include -L$ORT/lib -Wl,-rpath,$ORT/lib -lonnxruntime -o onnx_cpp
-// ./onnx_cpp model.onnx image.pgm mask.pgm probabilities.f32     (the last: float32, classes x height x width)
-// $ORT: a release of github.com/microsoft/onnxruntime, unpacked; or Debian's and Ubuntu's libonnxruntime-dev.
+// ./onnx_cpp model.onnx image.pgm mask.pgm probabilities.f32     (the last file: float32, classes x height x width)
+// $ORT: a release of github.com/microsoft/onnxruntime, unpacked, or libonnxruntime-dev of Debian and Ubuntu.
 #include <onnxruntime_cxx_api.h>
 
 #include <algorithm>
@@ -23,7 +23,7 @@ int main(int argc, char** argv) {
     const int high = largest > 255 ? file.get() : 0;
     values[i % channels * plane + i / channels] = static_cast<float>(high * 256 + file.get());
   }
-  if (!file) return std::cerr << argv[2] << " is no PGM or PPM\n", 1;
+  if (!file) return std::cerr << argv[2] << " is not a PGM or PPM file\n", 1;
 
   Ort::Env env;
   Ort::Session session(env, argv[1], Ort::SessionOptions{});
@@ -32,7 +32,7 @@ int main(int argc, char** argv) {
   std::vector<uint8_t> bytes(values.begin(), values.end());
   const auto type = session.GetInputTypeInfo(0).GetTensorTypeAndShapeInfo().GetElementType();
   const bool takes_bytes = type == ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
-  if (takes_bytes && largest > 255) return std::cerr << argv[2] << " has 16 bits, the network takes 8\n", 1;
+  if (takes_bytes && largest > 255) return std::cerr << argv[2] << " has 16 bits, but the network takes 8\n", 1;
   const Ort::Value images =
       takes_bytes
           ? Ort::Value::CreateTensor<uint8_t>(cpu, bytes.data(), bytes.size(), shape.data(), shape.size())

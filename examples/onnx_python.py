@@ -1,4 +1,4 @@
-"""A network of scripts/export.py without unetkit or PyTorch: pip install onnxruntime numpy pillow.
+"""Predict with a network of `unetkit export` without unetkit or PyTorch: pip install onnxruntime numpy pillow.
 
 python onnx_python.py model.onnx image.png mask.png
 """
@@ -18,8 +18,8 @@ facts = {key: json.loads(value) for key, value in session.get_modelmeta().custom
 
 image = Image.open(source)
 if facts["input"] == "uint8":
-    if image.mode[0] in "IF":  # Pillow's modes of 16 bits, 32 bits and floats
-        sys.exit(f"{source} is no 8-bit image, as the network takes")
+    if image.mode[0] in "IF":  # Pillow's modes for 16-bit, 32-bit and float images
+        sys.exit(f"{source} is not an 8-bit image, but the network was trained on 8-bit images")
     image = image.convert({1: "L", 3: "RGB"}[facts["channels"]])
 pixels = np.asarray(image, facts["input"]).reshape(1, image.height, image.width, facts["channels"])
 images = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))

@@ -1,7 +1,10 @@
 """The notebooks run from top to bottom, and are kept without outputs."""
 
+import ast
+import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,13 +14,30 @@ import pytest
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 EACH = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+QUICK = "02_losses_and_metrics"  # trains nothing
 
 
-def test_they_are_there() -> None:
+def test_there_are_five_notebooks() -> None:
     assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05"]
 
 
 @EACH
+def test_what_it_imports_of_unetkit_exists(path: Path) -> None:
+    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    code = "\n".join("".join(cell["source"]) for cell in cells)
+    imports = re.findall(r"^from unetkit\S* import (?:\([^)]*\)|.*)", code, flags=re.MULTILINE)
+    assert imports
+    for statement in ast.parse("\n".join(imports)).body:
+        assert isinstance(statement, ast.ImportFrom)
+        module = importlib.import_module(str(statement.module))
+        for alias in statement.names:
+            assert hasattr(module, alias.name), ast.unparse(statement)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[] if path.stem == QUICK else pytest.mark.slow, id=path.stem) for path in NOTEBOOKS],
+)
 def test_it_runs(path: Path, tmp_path: Path) -> None:
     code = (
         "import sys, nbformat; from nbclient import NotebookClient; "

@@ -161,7 +161,9 @@ def test_the_python_example(checkpoint: Path, onnx_file: Path, tmp_path: Path) -
     cv2.imwrite(str(tmp_path / "deep.png"), pixels.astype(np.uint16) * 257)
     done = run(sys.executable, example, onnx_file, tmp_path / "deep.png", tmp_path / "mask.png")
     assert done.returncode == 1
-    assert done.stderr == f"{tmp_path / 'deep.png'} is no 8-bit image, as the network takes\n"
+    assert (
+        done.stderr == f"{tmp_path / 'deep.png'} is not an 8-bit image, but the network was trained on 8-bit images\n"
+    )
 
 
 def test_mistakes_end_in_one_line() -> None:
@@ -211,7 +213,7 @@ def test_the_cpp_example_agrees(checkpoint: Path, onnx_file: Path, tmp_path: Pat
     cv2.imwrite(str(tmp_path / "deep.pgm"), pixels.astype(np.uint16) * 257)
     done = run(tmp_path / "a", onnx_file, tmp_path / "deep.pgm", *answers)
     assert done.returncode == 1
-    assert done.stderr == f"{tmp_path / 'deep.pgm'} has 16 bits, the network takes 8\n"
+    assert done.stderr == f"{tmp_path / 'deep.pgm'} has 16 bits, but the network takes 8\n"
 
 
 def strict_file(checkpoint: Path, folder: Path) -> Path:
