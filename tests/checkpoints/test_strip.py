@@ -108,21 +108,21 @@ def test_the_card_says_what_is_known(validated: tuple[Path, Summary]) -> None:
     folder, summary = validated
     card = model_card(folder / "ensemble" / "fold-1.ckpt", folder)
     kaggle = summary["models"]["out of fold"]["scores"]["per_image/kaggle"]
-    row = f"| Kaggle's score, mean of images | {kaggle['value']:.4f} | {kaggle['low']:.4f} to {kaggle['high']:.4f} |"
+    row = f"| Kaggle's score, mean over images | {kaggle['value']:.4f} | {kaggle['low']:.4f} to {kaggle['high']:.4f} |"
     assert row in card
     file = folder / "ensemble" / "fold-1.ckpt"
     network = Checkpoint.read(file).build_network()
     assert f"UNet of {sum(p.numel() for p in network.parameters()):,} parameters" in card
     chosen = summary["post_processing"]
     for said in (
-        "12 images of `synthetic`, 12 kept back; split `kfold`, fold 1 of 2, seed 47",
+        "12 images of `synthetic`, 12 kept for validation; split `kfold`, fold 1 of 2, seed 47",
         "Out of fold, on 24 images",
-        f"Threshold {chosen['fitted']['threshold']:g} and least area {chosen['fitted']['min_area']} are best for all",
+        f"threshold {chosen['fitted']['threshold']:g} and least area {chosen['fitted']['min_area']} give the\nbest",
         ", ".join(f"{fold['kaggle']:.4f}" for fold in summary["folds"].values()),
-        "Trained for 1 epochs a fold, seed 47, 32",
+        "Trained for 1 epoch per fold, seed 47, 32",
         "weights in float32",
-        "python scripts/cross_validate.py model=plain_small data.root=DIR\n",
-        f"`python train.py model=plain_small weights={file}\ndata=folder data.root=DIR optimizer.lr=1e-3`",
+        "unetkit cross-validate model=plain_small data.root=DIR\n",
+        f"`unetkit train model=plain_small weights={file}\ndata=folder data.root=DIR optimizer.lr=1e-3`",
     ):
         assert said in card
     assert (f"masks of fewer than {chosen['min_area']} pixels" in card) == (chosen["min_area"] > 0)
@@ -137,7 +137,7 @@ def test_a_card_of_tgs_salt_without_scores(validated: tuple[Path, Summary], tmp_
     torch.save(content, tmp_path / "a.ckpt")
     card = model_card(tmp_path / "a.ckpt", None)
     assert "| trained on | `tgs_salt` |" in card
-    assert "Not measured here: `python scripts/evaluate.py" in card
+    assert "Not measured here. Measure it on images that it was not trained on: `unetkit evaluate" in card
     assert "[Kaggle's competition](https://" in card
     assert "out of fold" not in card.lower()
 
@@ -159,7 +159,7 @@ def test_mistakes_at_the_door(options: list[str], said: str) -> None:
 
 def test_a_folder_without_scores_is_named(validated: tuple[Path, Summary], tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text(json.dumps({"val/iou": 0.5}))
-    with pytest.raises(UserError, match=r"scores=.* is no directory that scripts/cross_validate.py has finished"):
+    with pytest.raises(UserError, match=r"scores=.* is no directory of a finished cross-validation"):
         model_card(validated[0] / "ensemble" / "fold-0.ckpt", tmp_path)
 
 

@@ -168,7 +168,7 @@ def test_an_evaluation_of_two_models_is_two_runs(two: tuple[Path, Path], tmp_pat
         (["runs=[{base}]"], r"runs= names one run \(base has 4\); name at least two"),
         (["runs=[{base},{apart}]"], r"runs= have 0 images in common \(base has 4, apart has 1\)"),
         (["runs=[{base},{masks}]"], "1 of the 1 images that masks and base have in common, such as a, have another"),
-        (["runs=[{base},{empty}]"], r"runs=.*empty holds no scores.csv; write it with .*evaluate.py checkpoint="),
+        (["runs=[{base},{empty}]"], r"runs=.*empty holds no scores.csv; write it with .*unetkit evaluate checkpoint="),
         (["runs=[{base},{wrong}]"], r"runs=.*wrong.scores.csv can't be read as the scores.csv of an evaluation"),
         (["runs=[{base},{again}]"], r"named alike \(base,base\); give names="),
         (["runs=[{base},{base}/scores.csv]", "names=[x,x]"], "runs= names .*base/scores.csv twice; name each"),

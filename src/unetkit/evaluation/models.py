@@ -1,4 +1,4 @@
-"""The models to compare: their checkpoints, names and runs."""
+"""Open the checkpoints to score, with their names and the records of their runs."""
 
 import hashlib
 from collections.abc import Sequence
@@ -21,14 +21,14 @@ class Model:
     """A checkpoint, ready to predict.
 
     Attributes:
-        name: For tables and figures.
-        path: Of the checkpoint.
-        run: The directory of the run that made it, where it lies in that or its cross-validation.
+        name: Name for tables and figures.
+        path: The checkpoint's file.
+        run: The directory of the run that made it, if the file lies in that or in its cross-validation, else None.
         predictor: The network with its preprocessing and threshold.
-        num_classes: Of the network's logits.
-        class_names: Of class 0, 1, ...; None where the checkpoint does not say.
-        data_name: Of the data that it was trained on.
-        epochs: That it was trained for; 0 where the checkpoint does not say.
+        num_classes: Number of logits of the network.
+        class_names: Names of class 0, 1, ...; None if the checkpoint does not have them.
+        data_name: Name of the data that it was trained on.
+        epochs: Number of epochs that it was trained for; 0 if the checkpoint does not say.
         digest: The first 12 digits of the file's SHA-256.
     """
 
@@ -43,13 +43,13 @@ class Model:
     digest: str
 
     def trained_on(self) -> set[str]:
-        """Names of the images that it was trained on; none where its run's records are missing."""
+        """Return the names of the images that it was trained on; none if its run's records are missing."""
         if self.run is None:
             return set()
         return {id for id, side in read_split(self.run / "split.csv").items() if side == "train"}
 
     def mirrors_border(self) -> bool:
-        """Whether its run scored whole images, as most do, and not only their centre.
+        """Return whether its run scored whole images, as most do, and not only their centre.
 
         Raises:
             UserError: If the run's configuration can't be read.
@@ -61,7 +61,7 @@ class Model:
             cfg = yaml.safe_load(file.read_text(encoding="utf-8"))
         except (OSError, ValueError, yaml.YAMLError) as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise UserError(str(file), f"can't be read ({reason})", "move it away, or restore it") from error
+            raise UserError(str(file), f"can't be read ({reason})", "restore it, or move it away") from error
         return not isinstance(cfg, dict) or bool(cfg.get("mirror_border", True))
 
 
@@ -71,19 +71,19 @@ def open_models(
     """Load checkpoints.
 
     Args:
-        paths: Of them, as `find_checkpoints` takes them.
-        names: For tables and figures; None for the names of their run directories.
-        device: Where to predict.
+        paths: Their paths, as `find_checkpoints` takes them.
+        names: Names for tables and figures; None for the names of their run directories.
+        device: Device to predict on.
         tta: Views whose predictions are averaged, as in `unetkit.load`.
 
     Raises:
-        UserError: If one can't be read or comes twice, or names are too few, too many or alike.
+        UserError: If a checkpoint can't be read or is given twice, or the names are too few, too many or equal.
     """
     files = find_checkpoints(paths)
     check_each_once("checkpoint", files)
     names = _names(files) if names is None else names_of(names)
     if len(names) != len(files) or len(set(names)) != len(names):
-        raise UserError(f"names={','.join(names)} must be {len(files)} different names, one for each checkpoint")
+        raise UserError(f"names={','.join(names)}", f"must be {len(files)} different names, one for each checkpoint")
     return [_open(file, name, device, tta) for file, name in zip(files, names, strict=True)]
 
 
@@ -91,7 +91,7 @@ def _open(file: Path, name: str, device: str | torch.device, tta: str) -> Model:
     checkpoint = Checkpoint.read(file)
     metadata = checkpoint.metadata
     run = file.absolute().parent.parent
-    if file.parent.name == "ensemble":  # of a cross-validation, beside its folds
+    if file.parent.name == "ensemble":  # a cross-validation has it beside its folds
         run /= file.stem
     return Model(
         name,
@@ -107,7 +107,7 @@ def _open(file: Path, name: str, device: str | torch.device, tta: str) -> Model:
 
 
 def _names(files: Sequence[Path]) -> list[str]:
-    """As short as tells them apart: the run's name, with the checkpoint's where a run comes twice, else the path."""
+    """Return the shortest names that differ: of the runs, of runs and checkpoints, or else the paths."""
     runs = [file.absolute().parent.parent.name if file.parent.name == "checkpoints" else file.stem for file in files]
     if len(set(runs)) == len(files):
         return runs

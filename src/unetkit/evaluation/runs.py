@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unetkit.errors import UserError
-from unetkit.paths import check_each_once, matching, names_of, path_of
+from unetkit.paths import check_each_once, command_line, matching, names_of, path_of
 
 COMPARED = ("kaggle", "iou", "dice")  # names of the scores of images that are compared
 FACTS = ("parameters", "epochs", "seed")  # keys of `summary.json` for the table
@@ -77,7 +77,7 @@ def scores_of(path: Path) -> Path:
     places = (path, path / "scores.csv", path / "evaluation" / "scores.csv")
     found = next((file for file in places if file.is_file()), None)
     if found is None:
-        command = f"python scripts/evaluate.py checkpoint={path} output={path / 'evaluation'}"
+        command = command_line("evaluate", f"checkpoint={path}", f"output={path / 'evaluation'}")
         raise UserError(f"runs={path}", "holds no scores.csv", f"write it with `{command}`")
     return found
 

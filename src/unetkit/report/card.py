@@ -1,4 +1,4 @@
-"""A model card in Markdown: what a checkpoint is, what it was trained on, what it reaches, and how to use it.
+"""Write a model card in Markdown: what a checkpoint is, what it was trained on, its scores, and how to use it.
 
 After Mitchell et al., *Model Cards for Model Reporting*, 2019.
 """
@@ -15,17 +15,17 @@ from unetkit.errors import UserError
 from unetkit.evaluation import score_of
 
 SHOWN = ("per_image/kaggle", "per_image/iou", "per_image/dice", "pooled/iou")
-# Keys of a command line that say where it ran, and not what was trained.
+# Keys of a command line that say where it ran and not what was trained; the card leaves them out.
 PLACES = ("hydra.", "run_dir=", "data.cache_dir=", "trainer.enable_progress_bar=", "cross_validation.folds=", "logger")
 NETWORK = ("experiment=", "model=", "model.")  # keys that say which network it is
 
 
 def model_card(file: Path, cross_validation: Path | None) -> str:
-    """The card of a checkpoint.
+    """Return the card of a checkpoint.
 
     Args:
         file: The checkpoint.
-        cross_validation: The directory of the cross-validation that it is a fold of, for its scores, or None.
+        cross_validation: The directory of the cross-validation whose fold it is, to show its scores, or None.
 
     Raises:
         UserError: If either can't be read.
@@ -39,7 +39,7 @@ def model_card(file: Path, cross_validation: Path | None) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-    )  # without autoescape: it is Markdown
+    )  # no autoescape, as the card is Markdown and not HTML
     return environment.get_template("model_card.md.jinja").render(
         name=file.stem,
         file=file,
@@ -54,16 +54,24 @@ def model_card(file: Path, cross_validation: Path | None) -> str:
 
 
 def read_validation(folder: Path) -> dict[str, Any]:
-    """What a cross-validation left: its `summary`, those of its `folds`; where known, `command` and `network` keys.
+    """Read the records of a cross-validation for a card.
+
+    Returns:
+        Its `summary`; the summaries of its `folds`; the `command` that ran it, or None if that is not known; the keys
+        of the command that choose the `network`, as text.
 
     Raises:
-        UserError: If there is no such summary.
+        UserError: If there is no summary of a cross-validation.
     """
     try:
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         folds = [json.loads((folder / name / "summary.json").read_text(encoding="utf-8")) for name in summary["folds"]]
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"scores={folder} is no directory that scripts/cross_validate.py has finished") from error
+        raise UserError(
+            f"scores={folder}",
+            "is no directory of a finished cross-validation",
+            "give one that `unetkit cross-validate` made",
+        ) from error
     typed = folder / ".hydra" / "overrides.yaml"
     overrides = yaml.safe_load(typed.read_text(encoding="utf-8")) if typed.is_file() else None
     return {
@@ -75,8 +83,9 @@ def read_validation(folder: Path) -> dict[str, Any]:
 
 
 def _command(overrides: list[str], folds: list[dict[str, Any]]) -> str:
+    """Return the command of a cross-validation without what belongs to the machine it ran on."""
     kept = [key for key in overrides if not key.startswith(PLACES)]
     shown = ["data.root=DIR" if key.startswith("data.root=") else key for key in kept]
     if len(folds) < folds[0]["folds"]:
         shown.append(f"cross_validation.folds=[{','.join(str(fold['fold']) for fold in folds)}]")
-    return " ".join(["python scripts/cross_validate.py", *shown])
+    return " ".join(["unetkit cross-validate", *shown])
