@@ -124,7 +124,7 @@ def test_values_that_are_no_numbers_are_refused(
 
 @pytest.mark.parametrize("array", [np.zeros(5), np.zeros((1, 2, 3, 4)), np.zeros((0, 3)), np.array([["a"]])])
 def test_arrays_that_are_no_images_are_refused(array: Array, write_image: WriteImage, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"a\.npy holds .* numbers are wanted"):
+    with pytest.raises(UserError, match=r"a\.npy holds .*; save it as numbers"):
         read_image(FileRef(write_image(tmp_path / "a.npy", array)))
 
 
@@ -165,7 +165,7 @@ def test_a_zip_with_several_such_folders_is_refused(tmp_path: Path) -> None:
 def test_a_cut_zip_is_named(tmp_path: Path) -> None:
     path = zipped(tmp_path / "train.zip", ("images/a.png", bytes(RGB)))
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(UserError, match=r"train\.zip is not a whole zip file .*; download it again"):
+    with pytest.raises(UserError, match=r"train\.zip is not a complete zip file .*; download it again"):
         find_folder(path, "images")
 
 
@@ -218,14 +218,14 @@ def test_an_input_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere does not exist; give"):
         find_images(tmp_path / "nowhere")
     (tmp_path / "broken.zip").write_bytes(b"PK")
-    with pytest.raises(UserError, match=r"broken\.zip is not a whole zip file"):
+    with pytest.raises(UserError, match=r"broken\.zip is not a complete zip file"):
         find_images(tmp_path / "broken.zip")
 
 
 def test_images_whose_results_would_overwrite_each_other_are_named(write_image: WriteImage, tmp_path: Path) -> None:
     for name in ("a.png", "a.tif"):
         write_image(tmp_path / name, GREY)
-    with pytest.raises(UserError, match=r"a\.tif and a\.png would give masks of one name; rename one"):
+    with pytest.raises(UserError, match=r"a\.tif and a\.png would give masks of the same name; rename one"):
         find_images(tmp_path)
 
 

@@ -106,7 +106,7 @@ class TestTgsSalt:
     def test_a_broken_download_is_named(self, write_pairs: WritePairs, tmp_path: Path) -> None:
         archive = zip_folder(write_pairs(tmp_path / "x", IMAGES, MASKS), tmp_path / "train.zip")
         archive.write_bytes(archive.read_bytes()[:-40])
-        with pytest.raises(UserError, match=r"train\.zip is not a whole zip"):
+        with pytest.raises(UserError, match=r"train\.zip is not a complete zip"):
             tgs_salt_pairs(tmp_path)
 
 

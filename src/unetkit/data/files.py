@@ -78,7 +78,7 @@ class FileRef:
         try:
             stat = self.path.stat()
         except OSError as error:
-            raise UserError(f"{self} can't be read ({error.strerror}); replace or remove it") from error
+            raise UserError(str(self), f"can't be read ({error.strerror})", "replace or remove it") from error
         return f"{self}|{stat.st_size}|{stat.st_mtime_ns}"
 
 
@@ -87,7 +87,7 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
-        raise UserError(f"{path} is not a whole zip file ({error}); download it again") from error
+        raise UserError(str(path), f"is not a complete zip file ({error})", "download it again") from error
 
 
 def find_folder(container: Path, folder: str, suffixes: tuple[str, ...] = SUFFIXES) -> list[FileRef] | None:
@@ -106,7 +106,7 @@ def find_folder(container: Path, folder: str, suffixes: tuple[str, ...] = SUFFIX
         found = [member for member in members if member.name.parent.name == folder]
         folders = sorted({str(ref.name.parent) for ref in found})
         if len(folders) > 1:
-            raise UserError(f"{container} holds {' and '.join(folders)}; unpack it, or make a zip of each")
+            raise UserError(str(container), f"holds {' and '.join(folders)}", "unpack it, or make a zip of each")
         refs = found or None
     else:
         refs = None
@@ -122,7 +122,7 @@ def read_image(ref: FileRef) -> Array:
     try:
         content = ref.read()
         if not content:
-            raise UserError(f"{ref} is empty (0 bytes); replace or remove it")
+            raise UserError(str(ref), "is empty (0 bytes)", "replace or remove it")
         if ref.name.suffix.lower() == ".npy":
             image: Array | None = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
         else:
@@ -130,14 +130,14 @@ def read_image(ref: FileRef) -> Array:
             # Two pages are asked for, so that a stack is noticed instead of read as its first page.
             _, pages = cv2.imdecodemulti(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED, range=(0, 2))
             if len(pages) > 1:
-                raise UserError(f"{ref} is a stack of several images; save each as a file of its own")
+                raise UserError(str(ref), "is a stack of several images", "save each as a file of its own")
             image = _upright(pages[0], content) if pages else None
     except UserError:
         raise
     except UNREADABLE as error:
-        raise UserError(f"{ref} can't be read as an image ({error}); replace or remove it") from error
+        raise UserError(str(ref), f"can't be read as an image ({error})", "replace or remove it") from error
     if image is None:
-        raise UserError(f"{ref} can't be read as an image; replace or remove it")
+        raise UserError(str(ref), "can't be read as an image", "replace or remove it")
     _check(image, str(ref))
     _check_finite(image, str(ref))
     if image.dtype == np.bool_:
@@ -160,7 +160,7 @@ def read_palette_indices(ref: FileRef) -> Array | None:
         if not content.startswith(b"\x89PNG") or content[25:26] != b"\x03":  # colour type 3: indexed
             return None
     except UNREADABLE as error:
-        raise UserError(f"{ref} can't be read as an image ({error}); replace or remove it") from error
+        raise UserError(str(ref), f"can't be read as an image ({error})", "replace or remove it") from error
     from PIL import Image  # here, because Pillow takes long to import and most files don't need it
 
     try:
@@ -168,7 +168,7 @@ def read_palette_indices(ref: FileRef) -> Array | None:
             colours = np.reshape(image.getpalette() or [], (-1, 3))
             return None if (colours == colours[:, :1]).all() else np.array(image)
     except (*UNREADABLE, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: of broken chunks
-        raise UserError(f"{ref} can't be read as an image ({error}); replace or remove it") from error
+        raise UserError(str(ref), f"can't be read as an image ({error})", "replace or remove it") from error
 
 
 class NpyImage:
@@ -183,7 +183,7 @@ class NpyImage:
         try:
             array = self._open()
         except UNREADABLE as error:
-            raise UserError(f"{path} can't be read as an image ({error}); replace or remove it") from error
+            raise UserError(str(path), f"can't be read as an image ({error})", "replace or remove it") from error
         _check(array, str(path))
         self.shape: tuple[int, ...] = array.shape
         self.dtype = np.dtype(np.uint8) if array.dtype == np.bool_ else array.dtype
@@ -214,7 +214,7 @@ def find_images(place: Path) -> list[FileRef]:
     if not place.exists() and glob.has_magic(str(place)):
         refs = _known([FileRef(path) for path in matching(str(place))], kinds)
     elif not place.exists():
-        raise UserError(f"input={place} does not exist; give an image, or a folder, pattern or zip of images")
+        raise UserError(f"input={place}", "does not exist", "give an image, or a folder, pattern or zip of images")
     elif place.is_dir():
         refs = find_folder(place, "images", kinds) or _known([FileRef(path) for path in place.iterdir()], kinds)
     elif zipfile.is_zipfile(place) or place.suffix.lower() == ".zip":
@@ -223,11 +223,11 @@ def find_images(place: Path) -> list[FileRef]:
     else:
         return [FileRef(place)]
     if not refs:
-        raise UserError(f"input={place} holds no image ({', '.join(kinds)})")
+        raise UserError(f"input={place}", f"holds no image ({', '.join(kinds)})")
     named: dict[PurePosixPath, FileRef] = {}
     for ref, name in zip(refs, result_names(refs), strict=True):
         if name in named:
-            raise UserError(f"{ref} and {named[name].name.name} would give masks of one name; rename one")
+            raise UserError(f"{ref} and {named[name].name.name}", "would give masks of the same name", "rename one")
         named[name] = ref
     return refs
 
@@ -274,12 +274,10 @@ def _check_tiff(content: bytes, name: str) -> None:
     is_planar = tags.get(PLANAR, 1) == 2 and bits > 8
     reads_well = (samples == 2 and bits == 8 and EXTRA in tags) or (samples == 3 and bits == 32)
     if samples > 1 and (is_planar or (is_grey and not reads_well)):
-        raise UserError(
-            f"{name} is a TIFF of {samples} bands that are not stored as RGB, pixel by pixel; save it so, or as .npy "
-            "of (H, W, C)"
-        )
+        problem = f"is a TIFF of {samples} bands that are not stored as RGB, pixel by pixel"
+        raise UserError(name, problem, "save it so, or as .npy of (H, W, C)")
     if photometric == 0 and bits > 8:
-        raise UserError(f"{name} is a TIFF of {bits} bits whose 0 is white; save it with 0 as black, or as .npy")
+        raise UserError(name, f"is a TIFF of {bits} bits whose 0 is white", "save it with 0 as black, or as .npy")
 
 
 def _known(refs: list[FileRef], suffixes: tuple[str, ...]) -> list[FileRef]:
@@ -289,9 +287,10 @@ def _known(refs: list[FileRef], suffixes: tuple[str, ...]) -> list[FileRef]:
 
 def _check(image: Array, name: str) -> None:
     if image.ndim not in (2, 3) or image.size == 0 or image.dtype.kind not in "buif":
-        raise UserError(f"{name} holds {image.dtype} of shape {image.shape}; (H, W) or (H, W, C) numbers are wanted")
+        problem = f"holds {image.dtype} of shape {image.shape}"
+        raise UserError(name, problem, "save it as numbers of shape (H, W) or (H, W, C)")
 
 
 def _check_finite(image: Array, name: str) -> None:
     if image.dtype.kind == "f" and not np.isfinite(image).all():
-        raise UserError(f"{name} holds NaN or infinite values; replace them with numbers")
+        raise UserError(name, "holds NaN or infinite values", "replace them with numbers")

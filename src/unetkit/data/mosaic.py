@@ -53,10 +53,10 @@ def find_mosaics(tiles: Iterable[tuple[str, NDArray[Any]]]) -> Indices:
     sides = Sides(*map(np.stack, zip(*starmap(_sides, _of_one_size(tiles)), strict=True)))
     least = CONTRAST * float(sides.thumb.std())
     left, right, top, bottom, thumb = (_unit(part, least) for part in sides)
-    alike = _components(len(thumb), _duplicates(thumb))
+    alike = connected_groups(len(thumb), _duplicates(thumb))
     _, first = np.unique(alike, return_index=True)  # one of equal tiles: they would be each other's rivals
     beside = [first[_neighbours(a[first], b[first])] for a, b in ((right, left), (bottom, top))]
-    return _components(len(thumb), np.concatenate([*beside, np.stack([first[alike], np.arange(len(alike))], 1)]))
+    return connected_groups(len(thumb), np.concatenate([*beside, np.stack([first[alike], np.arange(len(alike))], 1)]))
 
 
 def _of_one_size(tiles: Iterable[tuple[str, NDArray[Any]]]) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -130,7 +130,7 @@ def _products(a: Vectors, b: Vectors) -> Iterator[tuple[int, Vectors]]:
     return ((start, a[start : start + BLOCK] @ b.T) for start in range(0, len(a), BLOCK))
 
 
-def _components(count: int, pairs: Indices) -> Indices:
-    """The number (count,) of the group of each, where those of a pair are in one group."""
+def connected_groups(count: int, pairs: Indices) -> Indices:
+    """Return the number (count,) of the group of each member, where both members of a pair (P, 2) are in one group."""
     graph = coo_array((np.ones(len(pairs)), tuple(pairs.T)), (count, count))
     return np.asarray(connected_components(graph, directed=False)[1], np.int64)

@@ -1,5 +1,6 @@
-"""diagnose(root): everything about a user's files in one pass."""
+"""Reads a user's files once, and tells what is wrong with them and how to train on them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,33 +8,36 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from unetkit.doctor.checks import check_amounts, check_files, check_images
-from unetkit.doctor.duplicates import duplicates, is_sequence, is_sorted_by_number
-from unetkit.doctor.findings import Finding, Severity, worst_first
-from unetkit.doctor.layout import Layout, find_layout
-from unetkit.doctor.masks import MaskPlan, plan_masks
-from unetkit.doctor.proposal import Machine, check_memory, propose
-from unetkit.doctor.survey import PairStats, survey
+from unetkit.doctor.checks.duplicates import find_duplicates
+from unetkit.doctor.checks.pairs import check_amounts, check_files, check_images
+from unetkit.doctor.checks.sequence import check_sequence
+from unetkit.doctor.findings import Finding, Severity, most_serious_first
+from unetkit.doctor.layout.find import Layout, find_layout
+from unetkit.doctor.masks.plan import MaskPlan, plan_masks
+from unetkit.doctor.proposal.experiment import propose
+from unetkit.doctor.proposal.machine import Machine
+from unetkit.doctor.proposal.sizing import check_memory
+from unetkit.doctor.survey.pairs import PairStats, survey
 
-MANY = 200  # pairs from which on there is a progress bar
+PAIRS_WITH_PROGRESS = 200  # from which on a progress bar is shown
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What there is, what is wrong, and what to do.
+    """What the files hold, what is wrong with them, and how to train on them.
 
     Attributes:
-        layout: Where files lie.
-        looks: What was seen of each image and its mask.
+        layout: Where the files are.
+        stats: What is known of each image and its mask.
         plan: How masks are read.
-        pixels: Of each class in the mask of each whole pair, by id; void ones left out.
-        coverage: Share of foreground of the same.
-        findings: Worst first.
-        experiment: The proposed configuration, or None where there is no pair to go by.
+        pixels: (K,) pixels of each class, without void ones, in the mask of each usable pair, by the pair's id.
+        coverage: Share of foreground of the same pairs, in [0, 1].
+        findings: The most serious first.
+        experiment: Text of the proposed experiment, or None if there is no usable pair.
     """
 
     layout: Layout
-    looks: tuple[PairStats, ...]
+    stats: tuple[PairStats, ...]
     plan: MaskPlan
     pixels: dict[str, NDArray[np.int64]]
     coverage: dict[str, float]
@@ -42,52 +46,48 @@ class Diagnosis:
 
     @property
     def faults(self) -> int:
-        """Findings at which training stops."""
+        """The number of findings that stop training."""
         return sum(finding.severity == Severity.FAULT for finding in self.findings)
 
 
 def diagnose(root: str | Path | None, mask_suffix: str | int = "", machine: Machine | None = None) -> Diagnosis:
-    """Read all images and masks once.
+    """Read all images and masks once, check them, and propose an experiment.
 
     Args:
-        root: What `data.root` will be: a folder or zip.
-        mask_suffix: What `data.mask_suffix` will be; found out where it is empty.
-        machine: That will train; this one by default.
+        root: The folder or zip that `data.root` will be.
+        mask_suffix: What `data.mask_suffix` will be; inferred if empty.
+        machine: What will train; this machine by default.
 
     Raises:
-        UserError: If there is nothing to read.
+        UserError: If there is no image.
     """
     machine = machine or Machine.here()
     layout = find_layout(root, mask_suffix)
-    looks = tuple(survey(tqdm(layout.pairs, unit="pair", disable=len(layout.pairs) < MANY)))
-    plan = plan_masks(looks)
-    pixels = {look.pair.id: counts for look in looks if (counts := _pixels(look, plan)) is not None}
+    progress = tqdm(layout.pairs, unit="pair", disable=len(layout.pairs) < PAIRS_WITH_PROGRESS)
+    stats = tuple(survey(progress))
+    plan = plan_masks(stats)
+    pixels = _count_classes(stats, plan)
     coverage = {id: float(counts[1:].sum() / max(counts.sum(), 1)) for id, counts in pixels.items()}
     findings = [
         *layout.findings,
-        *check_files(looks),
-        *check_images(looks),
+        *check_files(stats),
+        *check_images(stats),
         *plan.findings,
-        *check_amounts(coverage, plan),
-        *duplicates(looks),
-        *_about_order(looks),
-        *check_memory(looks, machine),
+        *check_amounts(coverage, plan.num_classes),
+        *find_duplicates(stats),
+        *check_sequence(stats),
+        *check_memory(stats, machine),
     ]
-    experiment = propose(layout, looks, plan, pixels, machine) if pixels else None
-    return Diagnosis(layout, looks, plan, pixels, coverage, tuple(worst_first(findings)), experiment)
+    experiment = propose(layout, stats, plan, pixels, machine) if pixels else None
+    return Diagnosis(layout, stats, plan, pixels, coverage, tuple(most_serious_first(findings)), experiment)
 
 
-def _pixels(look: PairStats, plan: MaskPlan) -> NDArray[np.int64] | None:
-    if look.image is None or look.mask is None or look.image.shape != look.mask.shape:
-        return None
-    return plan.pixels(look.mask)
-
-
-def _about_order(looks: tuple[PairStats, ...]) -> list[Finding]:
-    if any(look.pair.split == "val" for look in looks) or not is_sequence(looks):
-        return []
-    if is_sorted_by_number(looks):
-        what = "neighbouring images are alike (slices of a volume, frames?): a random split would flatter the scores"
-        return [Finding(Severity.NOTE, what, "the proposed configuration validates on a block: data.split=contiguous")]
-    what = "neighbouring images are alike, but names sort as 1, 10, 2: blocks of neighbours can't be told"
-    return [Finding(Severity.WARNING, what, "write numbers with zeros (01, 02, 10), for data.split=contiguous")]
+def _count_classes(stats: Sequence[PairStats], plan: MaskPlan) -> dict[str, NDArray[np.int64]]:
+    """Return the pixels of each class in the mask of each usable pair, by the pair's id."""
+    pixels = {}
+    for pair in stats:
+        if pair.image and pair.mask and pair.image.shape == pair.mask.shape:
+            counts = plan.count_classes(pair.mask)
+            if counts is not None:
+                pixels[pair.pair.id] = counts
+    return pixels

@@ -1,30 +1,31 @@
-"""What the doctor has to say: one finding a kind of trouble, however many files have it."""
+"""What the doctor reports: one finding for each kind of problem, however many files have it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-SHOWN = 3  # names that a finding gives
+NAMES_SHOWN = 3
 
 
 class Severity(IntEnum):
-    """How bad it is, worst first."""
+    """How serious a finding is, the most serious first."""
 
-    FAULT = 0  # training stops there
-    WARNING = 1  # training runs, and its result suffers
-    NOTE = 2  # good to know
+    FAULT = 0  # training stops with an error
+    WARNING = 1  # training runs, but its result may suffer
+    NOTE = 2  # nothing to correct
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something about the files, and what to do about it.
+    """A fact about the files, and what to do about it.
 
     Attributes:
-        severity: How bad it is.
-        what: A line without its names, e.g. `3 images have no mask`.
-        fix: A line.
-        names: Of the files, all of them.
-        ids: Of the pairs concerned, for the contact sheet.
+        severity: How serious it is.
+        what: The problem in one line without file names, e.g. `3 images have no mask`.
+        fix: What to do, in one line.
+        names: Names of all files concerned.
+        ids: Ids of the pairs concerned, shown on the contact sheet.
+        command: What can be typed to do it, if one line does it.
     """
 
     severity: Severity
@@ -32,27 +33,45 @@ class Finding:
     fix: str
     names: tuple[str, ...] = ()
     ids: tuple[str, ...] = ()
+    command: str = ""
 
 
-def of_files(severity: Severity, what: str, fix: str, names: Iterable[str], ids: Iterable[str] = ()) -> list[Finding]:
-    """A finding about some files, none where there are none; `{n}` in `what` becomes their number.
+def finding_on(
+    severity: Severity, what: str, fix: str, names: Iterable[str], ids: Iterable[str] = (), command: str = ""
+) -> list[Finding]:
+    """Return one finding about the named files, or none if there are no files.
 
-    `{s}` becomes the plural's s, `{have}` has or have, `{are}` is or are.
+    Args:
+        severity: How serious it is.
+        what: The problem, in which `{n}` stands for the number of files, and `{s}`, `{is}`, `{has}` and `{it}` for
+            the forms that agree with it: s, are, have and each where there are several.
+        fix: What to do.
+        names: Names of the files.
+        ids: Ids of their pairs.
+        command: What can be typed to do it.
     """
     names = tuple(names)
-    one = len(names) == 1
-    filled = what.format(
-        n=f"{len(names):,}", s="" if one else "s", have="has" if one else "have", are="is" if one else "are"
-    )
-    return [Finding(severity, filled, fix, names, tuple(ids))] if names else []
+    if not names:
+        return []
+    several = len(names) > 1
+    words = {
+        "{n}": f"{len(names):,}",
+        "{s}": "s" if several else "",
+        "{is}": "are" if several else "is",
+        "{has}": "have" if several else "has",
+        "{it}": "each" if several else "it",
+    }
+    for placeholder, word in words.items():  # str.format would fail on braces in a file's name
+        what = what.replace(placeholder, word)
+    return [Finding(severity, what, fix, names, tuple(ids), command)]
 
 
-def worst_first(findings: Iterable[Finding]) -> list[Finding]:
-    """By severity, then by the number of files."""
+def most_serious_first(findings: Iterable[Finding]) -> list[Finding]:
+    """Sort by severity, then by the number of files."""
     return sorted(findings, key=lambda finding: (finding.severity, -len(finding.names)))
 
 
-def some(names: Sequence[str]) -> str:
-    """The first few names, and how many more there are."""
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+def first_names(names: Sequence[str]) -> str:
+    """Join the first few names, and say how many more there are."""
+    more = f" and {len(names) - NAMES_SHOWN:,} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more

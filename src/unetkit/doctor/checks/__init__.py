@@ -1,0 +1,1 @@
+"""Checks of all images and masks together."""

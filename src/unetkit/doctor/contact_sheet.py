@@ -1,0 +1,123 @@
+"""Draws images with their masks, so that wrong masks are seen."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from unetkit.data.files import read_image
+from unetkit.data.mask_encoding import MaskEncoding, class_names_of, rgb
+from unetkit.data.masks import file_values
+from unetkit.data.preprocessing import QUANTILES
+from unetkit.data.rle import decode_rle
+from unetkit.data.types import VOID
+from unetkit.doctor.diagnosis import Diagnosis
+from unetkit.doctor.survey.pairs import PairStats
+from unetkit.errors import UserError
+from unetkit.plots.images import CELL, overlay, sheet, to_rgb
+from unetkit.plots.ranking import evenly, three_groups
+
+PAIRS_IN_ROW = 4
+FINDINGS_SHOWN = 8  # rows
+NOTHING = np.full((CELL, CELL, 3), 220, np.uint8)  # stands for what can't be read
+
+Picture = NDArray[np.uint8]
+
+
+def contact_sheet(diagnosis: Diagnosis) -> Picture:
+    """Draw a sheet (H, W, 3) of image and mask side by side.
+
+    Its rows are pairs of least, medium and most coverage, those with empty masks, and a row for each finding on pairs.
+    """
+    stats = {pair.pair.id: pair for pair in diagnosis.stats}
+    rows, captions = [], []
+    for caption, ids in choose_rows(diagnosis):
+        rows.append([picture for id in ids for picture in _draw_pair(stats[id], diagnosis)])
+        captions.append(f"{caption}: {', '.join(_with_coverage(id, diagnosis) for id in ids)}")
+    encoding = diagnosis.plan.encoding
+    headings = ["image", "mask" if encoding.void is None else "mask, void hatched"] * PAIRS_IN_ROW
+    return sheet(rows, headings, captions, _class_names(encoding))
+
+
+def choose_rows(diagnosis: Diagnosis) -> list[tuple[str, Sequence[str]]]:
+    """Return caption and ids of each row."""
+    ranking = sorted(diagnosis.coverage, key=diagnosis.coverage.__getitem__)
+    empty = [id for id in ranking if not diagnosis.coverage[id]]
+    least, medium, most = three_groups(ranking[len(empty) :], PAIRS_IN_ROW)
+    rows = [
+        ("least coverage", least),
+        ("medium coverage", medium),
+        ("most coverage", most[::-1]),
+        ("empty masks", [empty[i] for i in evenly(len(empty), PAIRS_IN_ROW)]),
+    ]
+    findings = [finding for finding in diagnosis.findings if finding.ids][:FINDINGS_SHOWN]
+    rows += [(finding.what, finding.ids[:PAIRS_IN_ROW]) for finding in findings]
+    return [(caption, ids) for caption, ids in rows if ids]
+
+
+def _with_coverage(id: str, diagnosis: Diagnosis) -> str:
+    return f"{id} {diagnosis.coverage[id]:.2%}" if id in diagnosis.coverage else id
+
+
+def _class_names(encoding: MaskEncoding) -> list[str]:
+    """Return names for the legend, with the value in the mask files if that is not the class's number."""
+    names = class_names_of(None, encoding.num_classes)
+    values = encoding.values or ()
+    if len(values) != len(names) or values == tuple(range(len(values))):
+        return names
+    shown = [str(rgb(value)) if encoding.is_colour else str(value) for value in values]
+    return [f"{name} ({value})" for name, value in zip(names, shown, strict=True)]
+
+
+def _draw_pair(pair: PairStats, diagnosis: Diagnosis) -> tuple[Picture, Picture]:
+    """Return the image, and the image with its mask."""
+    try:
+        image = _shrink(_to_uint8(read_image(pair.pair.image)), cv2.INTER_AREA)
+    except UserError:
+        image = NOTHING
+    if pair.mask is None:
+        return image, NOTHING
+    classes = _read_classes(pair, diagnosis)
+    if classes is None:
+        assert pair.pair.mask is not None  # a run-length code gives classes
+        return image, _shrink(_to_uint8(read_image(pair.pair.mask)), cv2.INTER_AREA)
+    classes = _shrink(classes, cv2.INTER_NEAREST)
+    fits = pair.image is not None and pair.image.shape == pair.mask.shape
+    background = image if fits else np.zeros((*classes.shape, 3), np.uint8)
+    return image, _hatch_void(overlay(background, classes), classes)
+
+
+def _read_classes(pair: PairStats, diagnosis: Diagnosis) -> NDArray[np.uint8] | None:
+    """Read the mask (H, W) of class indices; None if the file itself is better to look at."""
+    assert pair.mask is not None  # narrows the type for mypy
+    if pair.pair.mask is None:
+        return decode_rle(pair.pair.rle or "", *pair.mask.shape)
+    if pair.mask.is_soft:
+        return None
+    values, _ = file_values(pair.pair.mask, as_colour=False)
+    return diagnosis.plan.classes(values, pair.mask)
+
+
+def _hatch_void(picture: Picture, classes: NDArray[np.uint8]) -> Picture:
+    """Draw stripes over void pixels, so that foreground that was taken for void is seen."""
+    y, x = np.indices(classes.shape)
+    stripes = np.where((x + y) % 6 < 2, 60, 170).astype(np.uint8)[..., None]
+    return np.where((classes == VOID)[..., None], stripes, picture)
+
+
+def _to_uint8(image: NDArray[Any]) -> Picture:
+    if image.dtype != np.uint8:
+        low, high = np.quantile(image, QUANTILES)
+        image = ((image.astype(np.float64) - low) * (255 / max(high - low, 1e-12))).clip(0, 255)
+    return to_rgb(image.astype(np.uint8))
+
+
+def _shrink(picture: Picture, interpolation: int) -> Picture:
+    """Shrink a picture to a cell of the sheet before outlines are drawn, which shrinking would make invisible."""
+    scale = CELL / max(picture.shape[:2])
+    if scale >= 1:
+        return picture
+    size = max(round(picture.shape[1] * scale), 1), max(round(picture.shape[0] * scale), 1)
+    return np.asarray(cv2.resize(picture, size, interpolation=interpolation), np.uint8)

@@ -1,0 +1,1 @@
+"""Decides what the values in masks mean, and which masks do not fit."""

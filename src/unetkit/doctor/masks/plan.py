@@ -1,0 +1,112 @@
+"""Decides how all masks are read: which value means which class, and which masks don't fit."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unetkit.data.mask_encoding import BINARY_VALUES, MaskEncoding, pack, rgb
+from unetkit.data.types import VOID
+from unetkit.doctor.findings import Finding
+from unetkit.doctor.masks.encoding import check_encoding
+from unetkit.doctor.masks.stray import check_rare_classes, check_stray_values, find_stray_values
+from unetkit.doctor.masks.unusable import find_unusable, is_dim_jpeg
+from unetkit.doctor.masks.values import ValueCounts, check_jpegs, count_values, shown_values
+from unetkit.doctor.survey.masks import MaskStats
+from unetkit.doctor.survey.pairs import PairStats
+
+COLOURS_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class MaskPlan:
+    """How masks are read.
+
+    Attributes:
+        encoding: What values mean.
+        description: The same in words.
+        findings: Masks and values that don't fit.
+    """
+
+    encoding: MaskEncoding
+    description: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes; 1 for binary masks."""
+        return self.encoding.num_classes
+
+    def classes(self, values: NDArray[Any], mask: MaskStats) -> NDArray[np.uint8] | None:
+        """Return the class indices of values of a mask, `VOID` where void; None if it holds other values."""
+        if mask.is_soft or (self.encoding.values is None and is_dim_jpeg(mask)):
+            # Training refuses such masks; cut at half, they can be shown and counted nevertheless.
+            return np.asarray(values > mask.values.max() / 2, np.uint8)
+        if mask.is_jpeg:
+            values = self.encoding.nearest(values)
+        if self.encoding.is_colour and not mask.is_colour:
+            values = pack(*[values.astype(np.int64)] * 3)
+        return self.encoding.indices(values)
+
+    def count_classes(self, mask: MaskStats) -> NDArray[np.int64] | None:
+        """Return the pixels of each class, without void ones; None if the mask holds other values."""
+        classes = self.classes(mask.values, mask)
+        if classes is None:
+            return None
+        known = classes != VOID
+        return np.bincount(classes[known], mask.counts[known], max(self.num_classes, 2)).astype(np.int64)
+
+
+def plan_masks(stats: Sequence[PairStats]) -> MaskPlan:
+    """Decide under which encoding the masks make most sense, and report those that don't fit."""
+    masks = {pair: pair.mask for pair in stats if pair.mask is not None}
+    is_colour = sum(mask.is_colour for mask in masks.values()) > len(masks) / 2
+    unusable, unusable_findings = find_unusable(masks, is_colour)
+    usable = {pair: mask for pair, mask in masks.items() if pair not in unusable}
+    counts = count_values(usable, is_colour)
+    stray = find_stray_values(counts)
+    expected = {pair: {v: n for v, n in held.items() if v not in stray} for pair, held in counts.items()}
+    encoding = _guess_encoding(expected, is_colour)
+    found = sorted({value for held in expected.values() for value in held})
+    findings = [
+        *unusable_findings,
+        *check_jpegs(usable, counts),
+        *check_stray_values(stray, counts, is_colour),
+        *check_encoding(encoding, found),
+        *check_rare_classes(encoding, counts),
+    ]
+    return MaskPlan(encoding, _describe(encoding, found), tuple(findings))
+
+
+def _guess_encoding(counts: ValueCounts, is_colour: bool) -> MaskEncoding:
+    found = {value for held in counts.values() for value in held}
+    if is_colour:
+        return MaskEncoding.guess(found, is_colour=True, background=_background_colour(counts.values()))
+    is_mixed = any(len(held.keys() - {0}) > 1 for held in counts.values())
+    if not is_mixed and found <= {0, *BINARY_VALUES}:
+        return MaskEncoding()  # also if the foreground is 1 in some masks and 255 in others
+    return MaskEncoding.guess(found)
+
+
+def _background_colour(held_by_masks: Iterable[dict[int, int]]) -> int:
+    """Return black, or the colour of most pixels if no mask has black ones."""
+    area: Counter[int] = Counter()
+    for held in held_by_masks:
+        area.update(held)
+    return 0 if 0 in area or not area else max(sorted(area), key=area.__getitem__)
+
+
+def _describe(encoding: MaskEncoding, found: Sequence[int]) -> str:
+    void = encoding.void
+    classes = [value for value in found if value != void]
+    if encoding.is_colour:
+        colours = [rgb(value) for value in encoding.values or ()]
+        shown = " ".join(map(str, colours[:COLOURS_SHOWN])) + " ..." * (len(colours) > COLOURS_SHOWN)
+        return f"{len(colours)} colours: {shown}" + ("" if void is None else f", and {rgb(void)} for void pixels")
+    ignored = "" if void is None else f", and {void} for void pixels"
+    if encoding.values is None:
+        return f"binary: {shown_values(classes) or 'no usable mask'}{ignored}"
+    return f"{len(classes)} classes: {shown_values(classes)}{ignored}"

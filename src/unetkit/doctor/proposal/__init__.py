@@ -1,0 +1,1 @@
+"""Proposes a configuration that fits the files and the machine."""

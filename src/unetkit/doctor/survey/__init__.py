@@ -1,0 +1,1 @@
+"""Reads each file once, and keeps what the checks need to know."""

@@ -1,0 +1,81 @@
+"""What the doctor keeps of an image: size, kind, and fingerprints by which copies are found."""
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from unetkit.data.files import FileRef, read_image
+from unetkit.data.preprocessing import probe
+
+THUMBNAIL = 16  # pixels of its side
+MIN_CONTRAST = 1 / 1000  # standard deviation of a thumbnail, as a share of the image's range, below which it is flat
+PNG_WITH_ALPHA = (b"\x04", b"\x06")  # colour types of the PNG specification: grey or RGB, with alpha
+
+
+@dataclass(frozen=True, eq=False)
+class ImageStats:
+    """Size, kind and content of an image.
+
+    Attributes:
+        shape: (H, W).
+        channels: Number of channels, 1 if all are equal.
+        stored_channels: Number of channels in the file.
+        dtype: NumPy's name of the type, e.g. `uint8`.
+        value_range: Lowest and highest value.
+        digest: Hash of the pixels.
+        thumbnail: (256,) float32 with mean 0 and standard deviation 1, or None if the image has no contrast.
+        has_alpha: Whether it is a PNG with an alpha channel, which is not read.
+    """
+
+    shape: tuple[int, int]
+    channels: int
+    stored_channels: int
+    dtype: str
+    value_range: tuple[float, float]
+    digest: bytes
+    thumbnail: NDArray[np.float32] | None
+    has_alpha: bool
+
+
+def measure_image(ref: FileRef) -> ImageStats:
+    """Read and measure an image.
+
+    Raises:
+        UserError: If it can't be read.
+    """
+    image = read_image(ref)
+    return ImageStats(
+        shape=image.shape[:2],
+        channels=probe(image)["channels"],
+        stored_channels=1 if image.ndim == 2 else image.shape[2],
+        dtype=str(image.dtype),
+        value_range=(float(image.min()), float(image.max())),
+        digest=digest(image),
+        thumbnail=_thumbnail(image),
+        has_alpha=_has_alpha(ref.read()),
+    )
+
+
+def digest(array: NDArray[Any]) -> bytes:
+    """Hash the shape, type and content of an array."""
+    kind = f"{array.shape}{array.dtype}".encode()
+    return blake2b(np.ascontiguousarray(array).data, digest_size=16, key=kind[:64]).digest()
+
+
+def _has_alpha(content: bytes) -> bool:
+    return content.startswith(b"\x89PNG") and content[25:26] in PNG_WITH_ALPHA
+
+
+def _thumbnail(image: NDArray[Any]) -> NDArray[np.float32] | None:
+    plain = image[..., :3] if image.ndim == 3 else image
+    plain = plain if plain.dtype in (np.uint8, np.uint16, np.float32) else plain.astype(np.float32)  # OpenCV's types
+    small = cv2.resize(np.ascontiguousarray(plain), (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
+    grey = small.astype(np.float32) if small.ndim == 2 else small.astype(np.float32).mean(2)
+    centred = grey.ravel() - grey.mean()
+    deviation = float(centred.std())
+    least = max(float(np.ptp(image)), 1e-12) * MIN_CONTRAST
+    return None if deviation <= least else centred / np.float32(deviation)
