@@ -1,10 +1,11 @@
 """Losses on logits (B, C, *) and targets (B, *) of class indices, with a mask (B, *) of the pixels that count.
 
-* are the spatial dimensions, (H, W) or (D, H, W). C = 1 means binary, through a sigmoid; C >= 2 through a softmax. For
-binary targets both give the same, since the softmax of two logits is the sigmoid of their difference (but for the
-Lovasz loss, which has a form of its own for each).
+The * stands for the spatial dimensions, (H, W) or (D, H, W). C = 1 means binary, through a sigmoid; C >= 2 means
+several classes, through a softmax. For binary targets both give the same loss, since the softmax of two logits is the
+sigmoid of their difference; only the Lovasz loss has a different form for each.
 
-All compute in float32, are a mean over the images of a batch, and give a false positive on an empty mask a gradient.
+All losses are computed in float32 and averaged over the images of a batch, and all give a false positive on an empty
+mask a gradient.
 """
 
 from unetkit.losses.compose import DiceBCELoss, WeightedSum, apply_loss, wants_weight
