@@ -18,6 +18,7 @@ from unetkit.doctor.survey.pairs import PairStats
 from unetkit.errors import UserError
 from unetkit.plots.images import CELL, overlay, sheet, to_rgb
 from unetkit.plots.ranking import evenly, three_groups
+from unetkit.plots.shrink import shrink
 
 PAIRS_IN_ROW = 4
 FINDINGS_SHOWN = 8  # rows
@@ -74,7 +75,7 @@ def _class_names(encoding: MaskEncoding) -> list[str]:
 def _draw_pair(pair: PairStats, diagnosis: Diagnosis) -> tuple[Picture, Picture]:
     """Return the image, and the image with its mask."""
     try:
-        image = _shrink(_to_uint8(read_image(pair.pair.image)), cv2.INTER_AREA)
+        image = shrink(_to_uint8(read_image(pair.pair.image)), CELL)
     except UserError:
         image = NOTHING
     if pair.mask is None:
@@ -82,8 +83,8 @@ def _draw_pair(pair: PairStats, diagnosis: Diagnosis) -> tuple[Picture, Picture]
     classes = _read_classes(pair, diagnosis)
     if classes is None:
         assert pair.pair.mask is not None  # a run-length code gives classes
-        return image, _shrink(_to_uint8(read_image(pair.pair.mask)), cv2.INTER_AREA)
-    classes = _shrink(classes, cv2.INTER_NEAREST)
+        return image, shrink(_to_uint8(read_image(pair.pair.mask)), CELL)
+    classes = shrink(classes, CELL, cv2.INTER_NEAREST)  # before outlines are drawn, which shrinking would hide
     fits = pair.image is not None and pair.image.shape == pair.mask.shape
     background = image if fits else np.zeros((*classes.shape, 3), np.uint8)
     return image, _hatch_void(overlay(background, classes), classes)
@@ -112,12 +113,3 @@ def _to_uint8(image: NDArray[Any]) -> Picture:
         low, high = np.quantile(image, QUANTILES)
         image = ((image.astype(np.float64) - low) * (255 / max(high - low, 1e-12))).clip(0, 255)
     return to_rgb(image.astype(np.uint8))
-
-
-def _shrink(picture: Picture, interpolation: int) -> Picture:
-    """Shrink a picture to a cell of the sheet before outlines are drawn, which shrinking would make invisible."""
-    scale = CELL / max(picture.shape[:2])
-    if scale >= 1:
-        return picture
-    size = max(round(picture.shape[1] * scale), 1), max(round(picture.shape[0] * scale), 1)
-    return np.asarray(cv2.resize(picture, size, interpolation=interpolation), np.uint8)

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from unetkit.plots.shrink import shrink
+
 Image = NDArray[np.uint8]
 
 # Colour-blind safe (Okabe & Ito 2008), RGB.
@@ -103,10 +105,12 @@ def encode_png(picture: NDArray[Any]) -> bytes:
 
 
 def _fit(picture: Image) -> Image:
+    """Bring a picture to the size of a cell; the pixels of a small one stay sharp."""
     scale = CELL / max(picture.shape[:2])
+    if scale <= 1:
+        return shrink(to_rgb(picture), CELL)
     size = max(round(picture.shape[1] * scale), 1), max(round(picture.shape[0] * scale), 1)
-    how = cv2.INTER_NEAREST if scale > 1 else cv2.INTER_AREA
-    return np.asarray(cv2.resize(to_rgb(picture), size, interpolation=how), np.uint8)
+    return np.asarray(cv2.resize(to_rgb(picture), size, interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
 def _write(canvas: Image, text: str, left: int, baseline: int) -> None:

@@ -12,6 +12,7 @@ from unetkit.data import VOID
 from unetkit.evaluation import LabelledImages, Measured, Model, per_image
 from unetkit.plots.images import Image, heatmap, overlay, to_rgb
 from unetkit.plots.ranking import three_groups
+from unetkit.plots.shrink import shrink
 from unetkit.prediction.predictor import Prediction
 
 SIDE = 320  # pixels of the longer side of a picture, at most
@@ -74,7 +75,7 @@ def draw(
         for model in models:
             prepared = model.predictor.preprocessing.to_uint8(image, id)
             if not shown:
-                shown = [("image", fitted(to_rgb(prepared))), ("truth", fitted(overlay(prepared, truth)))]
+                shown = [("image", shrink(to_rgb(prepared), SIDE)), ("truth", shrink(overlay(prepared, truth), SIDE))]
             prediction = model.predictor.predict_prepared(prepared)
             shown += _predicted(prepared, truth, prediction, f"{model.name}: " if len(models) > 1 else "")
         ious = ", ".join(
@@ -89,8 +90,8 @@ def _predicted(image: Image, truth: NDArray[np.uint8], prediction: Prediction, p
     """Draw the errors and the probability of one foreground class, or the classes and the errors of several."""
     probability, wrong = prediction.probability, errors(image, truth, prediction.mask)
     if probability.ndim == 2:
-        return [(f"{prefix}errors", wrong), (f"{prefix}probability", fitted(heatmap(probability)))]
-    drawn = (f"{prefix}prediction", fitted(overlay(image, prediction.mask)))
+        return [(f"{prefix}errors", wrong), (f"{prefix}probability", shrink(heatmap(probability), SIDE))]
+    drawn = (f"{prefix}prediction", shrink(overlay(image, prediction.mask), SIDE))
     return [drawn, (f"{prefix}errors", wrong)]
 
 
@@ -99,7 +100,7 @@ def errors(image: Image, truth: NDArray[np.uint8], mask: NDArray[np.uint8]) -> I
 
     A pixel of one class that is predicted as another, but not as background, is false.
     """
-    picture = to_rgb(fitted(image))
+    picture = shrink(to_rgb(image), SIDE)
     times = max(SIDE // max(picture.shape[:2]), 1)
     picture = picture.repeat(times, 0).repeat(times, 1).astype(np.float32)
     size = picture.shape[1], picture.shape[0]
@@ -117,12 +118,3 @@ def errors(image: Image, truth: NDArray[np.uint8], mask: NDArray[np.uint8]) -> I
         alpha = strength[inside][:, None]
         picture[inside] = (1 - alpha) * picture[inside] + alpha * colour
     return picture.round().astype(np.uint8)
-
-
-def fitted(picture: Image) -> Image:
-    """Reduce a picture whose longer side exceeds `SIDE` to that."""
-    scale = SIDE / max(picture.shape[:2])
-    if scale >= 1:
-        return picture
-    size = max(round(picture.shape[1] * scale), 1), max(round(picture.shape[0] * scale), 1)
-    return np.asarray(cv2.resize(to_rgb(picture), size, interpolation=cv2.INTER_AREA), np.uint8)
