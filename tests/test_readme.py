@@ -67,6 +67,21 @@ def test_every_command_composes(page: str) -> None:
             compose(CONFIGS.get(name, name.replace("-", "_")), overrides)
 
 
+def test_configuration_files_of_one_s_own_are_found_as_described(tmp_path: Path) -> None:
+    experiment, model = blocks(PAGES["docs/own_data.md"], "yaml")
+    for name, content in {"experiment/cells": experiment, "model/narrow": model}.items():
+        file = tmp_path / "my_conf" / f"{name}.yaml"
+        file.parent.mkdir(parents=True)
+        file.write_text(content)
+    typed = ["train", "--config-dir", "my_conf", "experiment=cells", "model=narrow", "--cfg", "job"]
+    run = [sys.executable, "-m", "unetkit", *typed]
+    cfg = OmegaConf.create(subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=True).stdout)
+    assert cfg.data.root == "my_data"
+    assert cfg.trainer.max_epochs == 100
+    assert cfg.model.channels == [8, 16, 24, 32]
+    assert cfg.model.upsampling == "transposed"  # of model=unet
+
+
 @pytest.mark.parametrize("page", ALL)
 def test_every_link_leads_somewhere(page: str) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", ALL[page]):
