@@ -6,7 +6,7 @@ import numpy as np
 from unetkit.plots.images import CELL, CLASS_COLOURS, GAP, LINE, heatmap, overlay, sheet, to_rgb, write_png
 
 
-def test_an_overlay_tints_the_foreground_alone() -> None:
+def test_an_overlay_tints_only_the_foreground() -> None:
     image = np.full((20, 20), 100, np.uint8)
     mask = np.zeros((20, 20), np.uint8)
     mask[5:15, 5:15] = 1
@@ -54,7 +54,7 @@ def test_every_class_has_a_colour_of_its_own() -> None:
     assert np.abs(of_voc[:, None] - of_voc).max(2)[np.triu_indices(20, 1)].min() > 30
 
 
-def test_pngs_keep_colours(tmp_path: Path) -> None:
+def test_a_png_has_the_colours_of_its_picture(tmp_path: Path) -> None:
     picture = np.zeros((4, 4, 3), np.uint8)
     picture[..., 0] = 200
     write_png(tmp_path / "new" / "a.png", picture)

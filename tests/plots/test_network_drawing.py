@@ -1,4 +1,4 @@
-"""The drawing says what the network does."""
+"""The drawing of a network shows its sizes, channels and operations."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ def words(svg: str, kind: str) -> list[str]:
     return ["".join(e.itertext()) for e in ElementTree.fromstring(svg).iter() if e.get("class") == kind]
 
 
-def test_the_papers_network_gives_the_papers_figure() -> None:
+def test_the_network_of_the_paper_gives_the_figure_of_the_paper() -> None:
     svg = draw_u(UNet(1, 2, padding="valid", norm="none"), 572)
     down = "572 570 568 284 282 280 140 138 136 68 66 64 32 30 28"
     up = "56 54 52 104 102 100 200 198 196 392 390 388"
@@ -59,13 +59,15 @@ def test_the_papers_network_gives_the_papers_figure() -> None:
     ],
     ids=["unet", "residual", "dumbnet"],
 )
-def test_odd_sizes_show_what_is_mirrored_and_cropped(network: nn.Module, sizes: list[int], legend: list[str]) -> None:
+def test_for_an_odd_size_the_drawing_shows_mirrored_borders_and_cropping(
+    network: nn.Module, sizes: list[int], legend: list[str]
+) -> None:
     svg = draw_u(network, 101)
     assert words(svg, "size") == [f"{size}²" for size in sizes]
     assert words(svg, "legend") == legend
 
 
-def test_gates_and_shortcuts_are_no_steps_of_their_own() -> None:
+def test_gates_and_shortcuts_are_not_drawn_as_steps() -> None:
     network = ResidualUNet(1, 1, [4, 6, 8], encoder_blocks=[0, 1, 1], decoder_blocks=[0, 1], dilations=[1, 1, 2])
     steps = [(step.level, step.channels, step.merged) for step in steps_of(network, 32)]
     down = [(0, 1, ""), (1, 4, ""), (2, 4, ""), *[(2, 6, "")] * 3, (3, 6, ""), *[(3, 8, "")] * 3]
@@ -81,7 +83,7 @@ def test_drawing_leaves_the_network_as_it_was() -> None:
     assert all(value.equal(before[key]) for key, value in network.state_dict().items())
 
 
-def test_what_is_no_u_is_refused() -> None:
+def test_a_network_that_is_not_a_u_is_refused() -> None:
     with pytest.raises(UserError, match="does not go down and up again"):
         draw_u(nn.Sequential(nn.Conv2d(1, 2, 3)), 32)
     with pytest.raises(UserError, match="has no 2-D convolution"):
@@ -94,12 +96,18 @@ def test_what_is_no_u_is_refused() -> None:
     ("arguments", "said"),
     [
         (["model=unet_recreation_small", "size=104"], ""),
-        (["model=unet_paper", "size=50"], "error: padding=valid loses 184 pixels, so an image side of 50 is too small"),
-        (["model.channels=[0]"], "error: model.channels=[0] must be"),
+        pytest.param(
+            ["model=unet_paper", "size=50"],
+            "error: padding=valid loses 184 pixels, so an image side of 50 is too small",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(["model.channels=[0]"], "error: model.channels=[0] must be", marks=pytest.mark.slow),
     ],
     ids=["drawn", "size", "channels"],
 )
-def test_the_script(arguments: list[str], said: str, tmp_path: Path) -> None:
+def test_the_command_writes_an_svg_or_one_line_that_says_why_not(
+    arguments: list[str], said: str, tmp_path: Path
+) -> None:
     command: list[str | Path] = [
         sys.executable,
         ROOT / "scripts" / "draw.py",

@@ -1,4 +1,4 @@
-"""The learning curves of a run, drawn from its metrics.csv."""
+"""Draw the learning curves of a run from its metrics.csv."""
 
 import csv
 import math
@@ -6,41 +6,54 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 LOSSES = {"train/loss_epoch": "training", "val/loss": "validation"}
 SCORES = {"val/iou": "IoU, pooled", "val/iou_per_image": "IoU, per image", "val/kaggle": "Kaggle's score"}
 
 
 def draw_curves(metrics: Sequence[Path], picture: Path) -> None:
-    """Draw losses beside scores, by epoch; without a file, or a row to draw, do nothing.
+    """Draw losses beside scores, by epoch; write nothing if there is nothing to draw.
 
     Args:
-        metrics: As Lightning's CSVLogger writes them; those of a run that was interrupted, each where the last stopped.
-        picture: A PNG, in a folder that is there.
+        metrics: Files of Lightning's CSVLogger, in order; a resumed run has one for each start, and rows of epochs
+            that a later file repeats are left out.
+        picture: The PNG, in a folder that exists.
     """
-    texts = [file.read_text(encoding="utf-8") if file.exists() else "" for file in metrics]
-    parts = [[row for row in csv.DictReader(text.splitlines()) if row["epoch"]] for text in texts]
-    ends = [min((epoch_of(row) for row in part), default=math.inf) for part in parts[1:]]
-    rows = [row for part, end in zip(parts, [*ends, math.inf], strict=True) for row in part if epoch_of(row) < end]
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
-    losses, scores = figure.subplots(1, 2)
-    for axes, title, names in ((losses, "loss", LOSSES), (scores, "validation score", SCORES)):
-        for column, label in names.items():
-            points = [(epoch_of(row) + 1, float(row[column])) for row in rows if row.get(column)]
-            if points:
-                axes.plot(*zip(*points, strict=True), marker="." if len(points) < 30 else None, label=label)
-        axes.set_title(title)
-        axes.set_xlabel("epoch")
-        axes.grid(alpha=0.3)
-        if axes.lines:
-            axes.legend()
-    scores.set_ylim(0, 1)
-    if losses.lines or scores.lines:
-        with mpl.rc_context({"font.size": 9}):
+    rows = read_rows(metrics)
+    with mpl.rc_context({"font.size": 9}):
+        figure = Figure(figsize=(9, 3.2), layout="constrained")
+        losses, scores = figure.subplots(1, 2)
+        _draw(losses, "loss", LOSSES, rows)
+        _draw(scores, "validation score", SCORES, rows)
+        scores.set_ylim(0, 1)
+        if losses.lines or scores.lines:
             figure.savefig(picture, dpi=110)
 
 
+def read_rows(metrics: Sequence[Path]) -> list[dict[str, str]]:
+    """Return the rows of all files that have an epoch, without those that a later file repeats."""
+    texts = [file.read_text(encoding="utf-8") if file.exists() else "" for file in metrics]
+    parts = [[row for row in csv.DictReader(text.splitlines()) if row["epoch"]] for text in texts]
+    ends = [min((epoch_of(row) for row in part), default=math.inf) for part in parts[1:]]
+    return [row for part, end in zip(parts, [*ends, math.inf], strict=True) for row in part if epoch_of(row) < end]
+
+
+def _draw(axes: Axes, title: str, names: dict[str, str], rows: list[dict[str, str]]) -> None:
+    for column, label in names.items():
+        points = [(epoch_of(row) + 1, float(row[column])) for row in rows if row.get(column)]
+        if points:
+            axes.plot(*zip(*points, strict=True), marker="." if len(points) < 30 else None, label=label)
+    axes.set_title(title)
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    if axes.lines:
+        axes.legend()
+
+
 def epoch_of(row: dict[str, str]) -> int:
-    """From 0; the CSVLogger writes 2.0 for one that a module has logged."""
+    """Return the epoch of a row, from 0; the CSVLogger writes 2.0 for what a module has logged."""
     return int(float(row["epoch"]))

@@ -1,4 +1,4 @@
-"""Pictures of images, masks and predictions, as arrays (H, W, 3) uint8 and PNG files."""
+"""Draw images, masks and predictions as pictures (H, W, 3) uint8, and write them as PNG files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,31 +12,32 @@ from unetkit.plots.shrink import shrink
 
 Image = NDArray[np.uint8]
 
-# Colour-blind safe (Okabe & Ito 2008), RGB.
+# RGB colours that colour-blind people can tell apart (Okabe & Ito 2008).
 OKABE_ITO = [[230, 159, 0], [86, 180, 233], [0, 158, 115], [240, 228, 66], [204, 121, 167], [213, 94, 0], [0, 114, 178]]
 
 
 def voc_colour(label: int) -> list[int]:
-    """PASCAL VOC's colour of a class: the label's bits, dealt to red, green and blue from the highest on."""
+    """Return PASCAL VOC's colour of a class: bits 0, 3, 6 of the label are the highest bits of red, and so on."""
     return [sum((label >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(3)) for channel in range(3)]
 
 
-# RGB of class 1, 2, ..., 254, all different.
+# RGB colours of class 1, 2, ..., 254, all different.
 CLASS_COLOURS = np.array([*OKABE_ITO, *map(voc_colour, range(len(OKABE_ITO) + 1, 255))], np.uint8)
-CELL = 160  # pixels of a picture on a sheet
-GAP = 4
-LINE = 16  # pixels of a line of text
+CELL = 160  # side in pixels of a picture on a sheet
+GAP = 4  # pixels between the pictures of a row, and around text
+ROW_GAP = 12  # pixels between a caption and the next row, so that it is seen which row it belongs to
+LINE = 16  # height in pixels of a line of text
 FONT = cv2.FONT_HERSHEY_SIMPLEX, 0.38
 
 
 def to_rgb(image: Image) -> Image:
-    """(H, W) or (H, W, C) to (H, W, 3): the first three channels, or the first one as grey."""
+    """Return (H, W, 3) for an image (H, W) or (H, W, C): its first three channels, or the first one as grey."""
     image = image if image.ndim == 3 else image[..., None]
     return np.ascontiguousarray(np.repeat(image[..., :1], 3, axis=2) if image.shape[2] < 3 else image[..., :3])
 
 
 def overlay(image: Image, mask: Image) -> Image:
-    """The image with each class of the mask (H, W) tinted and outlined; 255 (void) stays as it is."""
+    """Return the image with each class of the mask (H, W) tinted and outlined; void (255) stays as it is."""
     picture = to_rgb(image).copy()
     for label in np.unique(mask[(mask > 0) & (mask < 255)]):
         region = (mask == label).astype(np.uint8)
@@ -49,7 +50,7 @@ def overlay(image: Image, mask: Image) -> Image:
 
 
 def heatmap(probability: NDArray[np.float32]) -> Image:
-    """Probabilities (H, W) in [0, 1] as colours, dark to bright (viridis)."""
+    """Return probabilities (H, W) in [0, 1] as colours from dark to bright (viridis)."""
     levels = (probability * 255).round().astype(np.uint8)
     return np.asarray(cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB), np.uint8)
 
@@ -57,12 +58,12 @@ def heatmap(probability: NDArray[np.float32]) -> Image:
 def sheet(
     rows: Sequence[Sequence[Image]], headings: Sequence[str], captions: Sequence[str], class_names: Sequence[str] = ()
 ) -> Image:
-    """Pictures in rows and columns on white, with a heading over each column and a caption under each row.
+    """Arrange pictures in rows and columns on white, with a heading over each column and a caption under each row.
 
-    Of three classes or more, a legend of those that `overlay` tints stands above.
+    For three or more classes, a legend of the colours that `overlay` uses stands above.
     """
     columns = max(map(len, rows), default=len(headings))
-    width, row_height = columns * (CELL + GAP) + GAP, CELL + LINE + GAP
+    width, row_height = columns * (CELL + GAP) + GAP, CELL + LINE + ROW_GAP
     canvas = np.full((LINE + GAP + len(rows) * row_height, width, 3), 255, np.uint8)
     for column, heading in enumerate(headings):
         _write(canvas, heading, GAP + column * (CELL + GAP), LINE - 3)
@@ -77,7 +78,7 @@ def sheet(
 
 
 def legend(names: Sequence[str], width: int) -> Image:
-    """The colours of class 1, 2, ... with their names, in as many lines as `width` takes."""
+    """Draw the colours of class 1, 2, ... with their names, in as many lines as the width in pixels needs."""
     left, lines = GAP, [np.full((LINE + GAP, width, 3), 255, np.uint8)]
     for name, colour in zip(names, CLASS_COLOURS, strict=False):
         space = LINE + 2 * GAP + cv2.getTextSize(name, *FONT, 1)[0][0]
@@ -91,16 +92,16 @@ def legend(names: Sequence[str], width: int) -> Image:
 
 
 def write_png(path: Path, picture: NDArray[Any]) -> None:
-    """Write (H, W) or RGB (H, W, 3); folders are made."""
+    """Write a picture (H, W) or RGB (H, W, 3), and create its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(encode_png(picture))
 
 
 def encode_png(picture: NDArray[Any]) -> bytes:
-    """A PNG file of (H, W) or RGB (H, W, 3)."""
+    """Return the bytes of a PNG of a picture (H, W) or RGB (H, W, 3)."""
     bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
     ok, content = cv2.imencode(".png", bgr)
-    assert ok  # memory holds any array we make
+    assert ok  # in memory, encoding an array of these shapes can't fail
     return content.tobytes()
 
 

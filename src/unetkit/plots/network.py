@@ -1,4 +1,4 @@
-"""A network as the classic U (Ronneberger et al. 2015, figure 1), drawn from a forward pass."""
+"""Draw a network as the classic U (Ronneberger et al. 2015, figure 1), from what a forward pass computes."""
 
 import math
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from xml.sax.saxutils import escape
 from torch import nn
 
 from unetkit.models.steps import Step, steps_of
+from unetkit.plots.svg import STYLE, arrow, rectangle, text
 
 ENCODER, DECODER, ENDS = ("#d2e2f6", "#2b66ad"), ("#d3ecd9", "#2f8550"), ("#ececef", "#6b6f78")  # fill, border
 ARROWS = {
@@ -18,25 +19,17 @@ ARROWS = {
     "head": "#7a4fb0",
     "border": "#9aa0a8",
 }
-GAP = 36  # between boxes of a level, in pixels of the drawing
+# Lengths in pixels of the drawing.
+GAP = 36  # between boxes of a level
 ROW = 76  # between levels
-EDGE = 40
-TALLEST = 190  # a box of the largest size
-NARROWEST = 600  # the drawing
-STYLE = (
-    "text{font-family:Helvetica,Arial,sans-serif;fill:#24292f}"
-    ".channels{font-size:12px;text-anchor:middle}"
-    ".size{font-size:11px;fill:#6b6f78;text-anchor:middle}"
-    ".legend{font-size:12.5px}"
-    ".note{font-size:12.5px;fill:#6b6f78}"
-    ".title{font-size:20px;font-weight:bold}"
-    ".subtitle{font-size:13px;fill:#57606a}"
-)
+EDGE = 40  # around the drawing
+TALLEST = 190  # height of a box of the largest size
+NARROWEST = 600  # least width of the drawing
 
 
 @dataclass
 class Box:
-    """A step in its place: centre and size in pixels of the drawing."""
+    """A step of the network in its place; centre and size in pixels of the drawing."""
 
     step: Step
     colours: tuple[str, str]
@@ -47,33 +40,38 @@ class Box:
 
     @property
     def left(self) -> float:
-        """Where it begins."""
+        """Left edge."""
         return self.x - self.width / 2
 
     @property
     def right(self) -> float:
-        """Where it ends."""
+        """Right edge."""
         return self.x + self.width / 2
 
     @property
     def top(self) -> float:
-        """Its upper edge."""
+        """Upper edge."""
         return self.y - self.height / 2
 
     @property
     def bottom(self) -> float:
-        """Its lower edge."""
+        """Lower edge."""
         return self.y + self.height / 2
 
 
 def draw_u(network: nn.Module, size: int = 256, title: str | None = None) -> str:
-    """SVG of what the network does with an image of size x size.
+    """Return an SVG of what the network does with an image of size x size.
 
-    A box stands for features: above it their number, below it their size where that changes; its width grows with the
-    root of the one, its height with the root of the other. All figures come from a forward pass.
+    A box stands for features: above it stands their number, below it their size where that changes. Its width grows
+    with the square root of the number, its height with the square root of the size.
+
+    Args:
+        network: A network of images that goes down and up again.
+        size: Side of the image in pixels.
+        title: The title; None for the name of the network's class.
 
     Raises:
-        UserError: If the network is not one of images that goes down and up again, or the size does not suit it.
+        UserError: If it is not such a network, or the size does not fit it.
     """
     boxes = place(steps_of(network, size))
     parameters = sum(p.numel() for p in network.parameters())
@@ -100,7 +98,7 @@ def draw_u(network: nn.Module, size: int = 256, title: str | None = None) -> str
 
 
 def place(steps: list[Step]) -> list[Box]:
-    """Levels below each other; each step right of the one before, or below or above it."""
+    """Place the boxes: levels below each other, each step to the right of the one before, or below or above it."""
     largest = max(max(step.size) for step in steps)
     heights = [max(TALLEST * math.sqrt(step.size[0] / largest), 10) for step in steps]
     rows = [max(h for h, step in zip(heights, steps, strict=True) if step.level == i) for i in levels_of(steps)]
@@ -112,7 +110,7 @@ def place(steps: list[Step]) -> list[Box]:
         if not boxes:
             x = EDGE + 14 + width / 2
         elif step.kind in ("down", "up") and boxes[-1].step.kind != "down":
-            x = boxes[-1].x - width * step.skip / step.channels / 2  # above or below where it came from
+            x = boxes[-1].x - width * step.skip / step.channels / 2  # above or below the step it comes from
         else:
             x = boxes[-1].right + GAP + width / 2
         y = 108 + sum(rows[: step.level]) + ROW * step.level + rows[step.level] / 2
@@ -122,12 +120,12 @@ def place(steps: list[Step]) -> list[Box]:
 
 
 def levels_of(steps: list[Step]) -> range:
-    """All levels, 0 first."""
+    """Return all levels, from 0."""
     return range(max(step.level for step in steps) + 1)
 
 
 def draw_box(box: Box, before: Box | None) -> list[str]:
-    """The box, in two colours where a skip came in, its channels, and its size where it is new."""
+    """Draw a box, in two colours if a skip connection is concatenated, with its channels, and its size if it is new."""
     step = box.step
     copied = box.width * step.skip / step.channels
     lines = [rectangle(box.left + copied, box.top, box.width - copied, box.height, box.colours)]
@@ -141,7 +139,7 @@ def draw_box(box: Box, before: Box | None) -> list[str]:
 
 
 def step_arrows(boxes: list[Box]) -> list[str]:
-    """From each box to the next."""
+    """Draw the arrows from each box to the next."""
     lines = []
     for a, b in pairwise(boxes):
         colour = ARROWS[b.step.kind]
@@ -157,18 +155,18 @@ def step_arrows(boxes: list[Box]) -> list[str]:
 
 
 def skip_arrows(boxes: list[Box]) -> list[str]:
-    """From the last box of a level on the way down to where it comes in on the way up."""
+    """Draw the skip connections, from the last box of a level on the way down to the merging one on the way up."""
     merges = [(source_of(box, boxes), box) for box in boxes if box.step.merged]
     return [arrow(a.right + 4, a.y, b.left - 4, b.y, ARROWS["skip"], 2, dashed=True) for a, b in merges]
 
 
 def source_of(box: Box, boxes: list[Box]) -> Box:
-    """The last box of the same level before the levels below."""
+    """Return the last box of the same level before the levels below."""
     return [other for other in boxes[: boxes.index(box)] if other.step.level == box.step.level][-1]
 
 
 def legend(boxes: list[Box], right: float, y: float) -> tuple[list[str], float]:
-    """What each kind of arrow means, as many in a line as fit, and where the last line stands."""
+    """Draw what each kind of arrow means, as many in a line as fit; return it with the height of the last line."""
     entries = list(dict.fromkeys((box.step.kind, box.step.text) for box in boxes[1:]))
     entries += dict.fromkeys(("skip", meaning_of_skip(box, boxes)) for box in boxes if box.step.merged)
     lines = []
@@ -185,35 +183,6 @@ def legend(boxes: list[Box], right: float, y: float) -> tuple[list[str], float]:
 
 
 def meaning_of_skip(box: Box, boxes: list[Box]) -> str:
-    """What is done with the features that come in."""
+    """Say what is done with the features of a skip connection."""
     is_cropped = source_of(box, boxes).step.size != box.step.size
     return f"copy, {'crop, ' if is_cropped else ''}{box.step.merged}"
-
-
-def arrow(x1: float, y1: float, x2: float, y2: float, colour: str, width: float, *, dashed: bool = False) -> str:
-    """A line with a head at its end."""
-    length = math.hypot(x2 - x1, y2 - y1)
-    dx, dy = (x2 - x1) / length, (y2 - y1) / length
-    head = 3 * width
-    points = (
-        (x2, y2),
-        *((x2 - head * dx + s * head * dy / 1.6, y2 - head * dy - s * head * dx / 1.6) for s in (1, -1)),
-    )
-    dash = ' stroke-dasharray="6 4"' if dashed else ""
-    return (
-        f'<path d="M{x1:.1f} {y1:.1f}L{x2 - head * dx:.1f} {y2 - head * dy:.1f}" stroke="{colour}" '
-        f'stroke-width="{width}"{dash}/>'
-        f'<polygon points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}" fill="{colour}"/>'
-    )
-
-
-def rectangle(x: float, y: float, width: float, height: float, colours: tuple[str, str]) -> str:
-    """A box, filled and bordered."""
-    fill, border = colours
-    place = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="1.5"'
-    return f'<rect {place} fill="{fill}" stroke="{border}" stroke-width="1.2"/>'
-
-
-def text(x: float, y: float, words: str, style: str) -> str:
-    """Words in one of the styles of `STYLE`."""
-    return f'<text class="{style}" x="{x:.1f}" y="{y:.1f}">{escape(words)}</text>'
