@@ -43,7 +43,7 @@ def serve(cfg: DictConfig) -> None:
     from unetkit import demo
 
     paths = cfg.checkpoint if isinstance(cfg.checkpoint, ListConfig) else [cfg.checkpoint]
-    models = [demo.Model.load(str(path), cfg.device) for path in paths]
+    models = [demo.DemoModel.load(str(path), cfg.device) for path in paths]
     preprocessing = models[0].predictor.preprocessing
     if cfg.examples is None:
         examples = demo.synthetic_examples(preprocessing)

@@ -1,5 +1,5 @@
-from unetkit.demo.images import folder_examples, synthetic_examples
+from unetkit.demo.demo_model import DemoModel
+from unetkit.demo.examples import folder_examples, synthetic_examples
 from unetkit.demo.page import is_loopback, served
-from unetkit.demo.results import Model
 
-__all__ = ["Model", "folder_examples", "is_loopback", "served", "synthetic_examples"]
+__all__ = ["DemoModel", "folder_examples", "is_loopback", "served", "synthetic_examples"]

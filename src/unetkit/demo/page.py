@@ -1,4 +1,4 @@
-"""The web page itself, on Gradio."""
+"""Build the web page with Gradio, and serve it."""
 
 import ipaddress
 import os
@@ -10,21 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from unetkit.data.files import SUFFIXES, FileRef
-from unetkit.demo.images import EXAMPLES, Example, read_limited
-from unetkit.demo.results import Model, Result, respond, show
+from unetkit.demo.demo_model import DemoModel
+from unetkit.demo.examples import EXAMPLES, Example
+from unetkit.demo.result import Result, respond, show
+from unetkit.demo.uploads import read_limited
 from unetkit.errors import UserError
 
-PRIVATE: dict[str, Any] = {"api_visibility": "private"}  # for the page alone, no interface for programs
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}  # the page has no interface for programs
 QUIET: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
-IN_TURN: dict[str, Any] = {**PRIVATE, "concurrency_id": "predict", "concurrency_limit": 1}  # the last image asked wins
-SESSIONS = 8  # whose last results are kept in memory
+IN_TURN: dict[str, Any] = {**PRIVATE, "concurrency_id": "predict", "concurrency_limit": 1}  # one prediction at a time
+SESSIONS = 8  # number of sessions whose last results stay in memory
 STYLE = """
 .gradio-container {max-width: 1280px !important}
 h1, h2 {margin: 0}
 .notice:not(:has(.problem)) {display: none}
 h2 {font-size: 16px; overflow-wrap: anywhere}
 h2 small {font-weight: normal; color: var(--body-text-color-subdued)}
-.pictures {display: grid; gap: 12px;  /* four in a row, or two where there is less than 880px */
+.pictures {display: grid; gap: 12px;  /* four in a row; two if narrower than 880px */
   grid-template-columns: repeat(auto-fit, minmax(clamp(22%, (880px - 100%) * 999, 45%), 1fr))}
 .pictures figure {margin: 0}
 .pictures img {width: 100%; max-height: 75vh; object-fit: contain; border-radius: 4px}
@@ -40,8 +42,14 @@ h2 small {font-weight: normal; color: var(--body-text-color-subdued)}
 """
 
 
-def build(models: Sequence[Model], examples: Sequence[Example], max_pixels: int) -> Any:
-    """The page, a `gradio.Blocks`: an image, and for each model a threshold and its results."""
+def build(models: Sequence[DemoModel], examples: Sequence[Example], max_pixels: int) -> Any:
+    """Build the page, a `gradio.Blocks`: an image, and for each model a threshold and its results.
+
+    Args:
+        models: The checkpoints.
+        examples: Images to choose from; the first is predicted when the page opens.
+        max_pixels: Uploads of more pixels are refused.
+    """
     import gradio as gr
 
     def uploaded(path: str, *thresholds: float) -> list[Any]:
@@ -89,20 +97,31 @@ def build(models: Sequence[Model], examples: Sequence[Example], max_pixels: int)
 
 @contextmanager
 def served(
-    models: Sequence[Model], examples: Sequence[Example], max_pixels: int, max_upload_mib: int, host: str, port: int
+    models: Sequence[DemoModel], examples: Sequence[Example], max_pixels: int, max_upload_mib: int, host: str, port: int
 ) -> Iterator[str]:
-    """Serve the page at the URL that it gives, until the context ends; uploads are deleted then.
+    """Serve the page until the context ends, then delete what was uploaded.
+
+    Args:
+        models: The checkpoints.
+        examples: Images to choose from.
+        max_pixels: Uploads of more pixels are refused.
+        max_upload_mib: Larger uploads are refused.
+        host: Address to listen at.
+        port: Port to listen at.
+
+    Yields:
+        The URL of the page.
 
     Raises:
-        UserError: If Gradio is missing, or there is no listening at that address.
+        UserError: If Gradio is not installed, or the address can't be listened at.
     """
     with tempfile.TemporaryDirectory(prefix="unetkit-demo-") as folder:
-        # Gradio reads these when it is imported.
+        # Gradio reads these variables when it is imported.
         os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_RUN_HISTORY="False", GRADIO_TEMP_DIR=folder)
         try:
             import gradio as gr
         except ImportError as error:
-            raise UserError(f'the demo needs Gradio ({error}); run: pip install -e ".[demo]"') from error
+            raise UserError("the demo", f"needs Gradio ({error})", 'run: pip install "unetkit[demo]"') from error
         page = build(models, examples, max_pixels)
         try:
             page.launch(
@@ -121,7 +140,7 @@ def served(
             )
         except OSError as error:
             raise UserError(
-                f"host={host} port={port} can't be listened at; if another program uses the port, choose another one"
+                f"host={host} port={port}", "can't be listened at", "if another program uses the port, choose another"
             ) from error
         try:
             yield str(page.local_url)
@@ -130,7 +149,7 @@ def served(
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches the address."""
+    """Return whether only this machine reaches the address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
