@@ -18,7 +18,7 @@ from unetkit.cli.memory import keep_freed_memory
 from unetkit.errors import UserError
 from unetkit.models import activation_bytes, centre_crop
 from unetkit.training.configuration import choose_precision
-from unetkit.training.module import parameter_groups
+from unetkit.training.optimisation import parameter_groups
 
 
 def peer(module: str, place: Path | None = None) -> Any:

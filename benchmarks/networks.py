@@ -17,7 +17,7 @@ from tqdm import tqdm
 from benchmarks.composing import composed, every_network
 from unetkit.errors import UserError
 from unetkit.models import activation_bytes, mirror_pad
-from unetkit.training.configuration import library_mistakes
+from unetkit.training.mistakes import library_mistakes
 from unetkit.training.run import train
 
 REFERENCE = "unet_milesial"

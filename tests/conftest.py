@@ -17,6 +17,12 @@ WriteImage = Callable[[Path, Array], Path]
 WritePairs = Callable[..., Path]
 
 
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder for decoded images, shared by runs on the same data."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
 def write_image() -> WriteImage:
     """Writes an array, in RGB(A) order, as what the path's suffix says; gives the path."""

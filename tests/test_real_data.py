@@ -8,7 +8,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from unetkit.data.mosaic import find_mosaics
-from unetkit.training.run import prepare_data
+from unetkit.training.build import prepare_data
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("UNETKIT_DATA", ROOT.parent / "shared" / "data"))

@@ -89,7 +89,7 @@ def test_a_training_that_is_stopped_says_what_it_leaves(script: str, tmp_path: P
     _, errors = program.communicate(timeout=60)
     assert program.returncode == 1
     assert "Traceback" not in errors
-    assert errors.splitlines()[-1] == f"stopped; {checkpoints[0]} holds what is done, to go on from"
+    assert errors.splitlines()[-1] == f"stopped; resume with checkpoint={checkpoints[0]}"
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_training_that_is_stopped_says_what_it_leaves(script: str, tmp_path: P
     [
         (["train.py", "data=tgs_salt", "data.root=/nowhere"], "error: data.root=/nowhere does not exist"),
         (["train.py", "model.padding=same", *TINY], "error: model.padding=same must be one of"),
-        (["train.py", "augment.zoom=null", *TINY], "error: augment.zoom=null: object of type 'NoneType' has no len()"),
+        (["train.py", "augment.zoom=null", *TINY], "error: augment.zoom=null is refused: object of type 'NoneType' has no len()"),
         (["scripts/predict.py"], "error: checkpoint= is missing"),
         (["scripts/predict.py", "checkpoint=x.ckpt", "input=."], "error: checkpoint=x.ckpt does not exist"),
         (["scripts/prepare_tgs.py", "output=/proc/none"], "error: "),

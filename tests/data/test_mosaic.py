@@ -15,7 +15,7 @@ from unetkit.data import SegmentationDataModule
 from unetkit.data.mosaic import find_mosaics
 from unetkit.data.splits import assign_split, grouped_folds
 from unetkit.errors import UserError
-from unetkit.training.run import prepare_data
+from unetkit.training.build import prepare_data
 
 ROOT = Path(__file__).parents[2]
 SIDE = 48

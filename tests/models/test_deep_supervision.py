@@ -16,7 +16,8 @@ from unetkit.losses import DiceBCELoss
 from unetkit.models import DumbNet, ResidualUNet, UNet
 from unetkit.models.deep_supervision import SideHeads
 from unetkit.prediction.predictor import Predictor
-from unetkit.training.module import SegmentationModule, parameter_groups
+from unetkit.training.module import SegmentationModule
+from unetkit.training.optimisation import parameter_groups
 
 SMALL = (4, 6, 8)
 PIXELS = Preprocessing(1, None, (0.4,), (0.2,))

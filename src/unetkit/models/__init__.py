@@ -1,6 +1,6 @@
 from unetkit.models.dumbnet import DumbNet
 from unetkit.models.folding import fuse_conv_bn
-from unetkit.models.outputs import classify, probabilities
+from unetkit.models.outputs import check_threshold, classify, probabilities
 from unetkit.models.padding import centre_crop, mirror_pad, predict_full_frame
 from unetkit.models.residual_unet import ResidualUNet
 from unetkit.models.segmenter import Segmenter
@@ -20,6 +20,7 @@ __all__ = [
     "UTNet",
     "activation_bytes",
     "centre_crop",
+    "check_threshold",
     "classify",
     "fuse_conv_bn",
     "layer_table",

@@ -33,7 +33,7 @@ from unetkit.metrics import THRESHOLDS, Counts, iou, kaggle_score, threshold_cou
 from unetkit.paths import command_line, short_path, whole_file, write_json
 from unetkit.prediction.predictor import TTA
 from unetkit.training.records import plain
-from unetkit.training.renamed import KEYS
+from unetkit.training.renamed import with_new_names
 from unetkit.training.run import train
 from unetkit.training.run_data import data_of_run
 
@@ -46,7 +46,8 @@ AREAS = (0, 5, 10, 20, 40, 80, 160)  # pixels; smaller predicted masks become em
 FACTS = ("parameters", "epochs", "precision", "device", "versions", "git_commit")
 # Keys of the configuration that say where and how a fold ran, and not what was trained.
 PLACES = re.compile(
-    r"(run_dir|checkpoint|logger|cross_validation|monitor|channels_last|model\.gradient_checkpointing"
+    r"(run_dir|checkpoint|logger|cross_validation|monitor|task_name|tags|channels_last|model\.gradient_checkpointing"
+    r"|callbacks\.(best|last|lr_monitor)"
     r"|data\.(fold|(pairs\.)?root|cache_dir|num_workers|cache_on_device)"
     r"|trainer\.(accelerator|devices|enable_progress_bar|log_every_n_steps|profiler|compile))(\..*)?"
 )
@@ -153,7 +154,7 @@ def check_same_recipe(cfg: DictConfig, base: Path) -> None:
         UserError: If one is not.
     """
     for file in sorted(base.glob("fold-*/config.yaml")):
-        then = {KEYS.get(key, key): value for key, value in flat(OmegaConf.to_container(OmegaConf.load(file))).items()}
+        then = flat(with_new_names(OmegaConf.to_container(OmegaConf.load(file))))
         then.setdefault("data.shuffle_seed", then.get("data.seed"))  # as it was before there was such a key
         for key in ("channels", "num_classes"):
             if cfg.data[key] == "auto":

@@ -1,37 +1,55 @@
-"""Where scalars and pictures go beside the run directory."""
+"""Loggers beside the CSV file of every run: Weights & Biases, and TensorBoard."""
 
 import netrc
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
-from unetkit.errors import UserError
+from unetkit.errors import UserError, check
 
 
-def wandb_logger(save_dir: str, project: str, entity: str | None, name: str | None, mode: str) -> WandbLogger:
-    """A W&B run; mode `auto` is `online` where W&B knows a key, else `offline`.
+def wandb_logger(
+    save_dir: str,
+    project: str,
+    entity: str | None = None,
+    name: str | None = None,
+    mode: str = "auto",
+    tags: Sequence[str] = (),
+    job_type: str | None = None,
+) -> WandbLogger:
+    """Start a W&B run.
 
     Args:
-        save_dir: The folder that gets `wandb/`.
-        project: On W&B.
-        entity: Team or user; None for the key's own.
-        name: Of the run; None for W&B's choice.
-        mode: `auto`, `online` or `offline`.
+        save_dir: The folder in which `wandb/` is made.
+        project: Name of the project on W&B.
+        entity: Team or user; None for the owner of the key.
+        name: Name of the run; None for one that W&B makes up.
+        mode: `online`, `offline`, or `auto`: online if W&B finds a key, else offline.
+        tags: Words to find the run by.
+        job_type: What kind of run it is, such as `train`.
 
     Raises:
         UserError: If the mode is another, or online without a key.
     """
-    if mode not in ("auto", "online", "offline"):
-        raise UserError(f"logger.wandb.mode={mode} must be auto, online or offline")
+    check("logger.wandb.mode", mode, mode in ("auto", "online", "offline"), "auto, online or offline")
     if mode == "auto":
         mode = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
     if mode == "online" and not _has_key():
-        raise UserError("logger.wandb.mode=online needs a key: run `wandb login`, or use offline")
+        raise UserError("logger.wandb.mode=online", "needs a key", "run `wandb login`, or use offline")
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    os.environ.setdefault("WANDB_SILENT", "true")  # train.py says in one line where the run lies
-    return WandbLogger(save_dir=save_dir, project=project, entity=entity, name=name, offline=mode == "offline")
+    os.environ.setdefault("WANDB_SILENT", "true")  # log_results says in one line where the run is
+    return WandbLogger(
+        save_dir=save_dir,
+        project=project,
+        entity=entity,
+        name=name,
+        offline=mode == "offline",
+        tags=[str(tag) for tag in tags],
+        job_type=job_type,
+    )
 
 
 def _has_key() -> bool:
@@ -45,7 +63,7 @@ def _has_key() -> bool:
 
 
 def tensorboard_logger(save_dir: str) -> TensorBoardLogger:
-    """TensorBoard files in `save_dir`/tensorboard.
+    """Write TensorBoard files to `save_dir`/tensorboard.
 
     Raises:
         UserError: If TensorBoard is not installed.
@@ -53,4 +71,5 @@ def tensorboard_logger(save_dir: str) -> TensorBoardLogger:
     try:
         return TensorBoardLogger(save_dir=save_dir, name="", version="tensorboard")
     except ModuleNotFoundError as error:
-        raise UserError('logger=tensorboard needs `pip install -e ".[tensorboard]"`') from error
+        fix = 'pip install "unetkit[tensorboard]"'
+        raise UserError("logger=tensorboard", "needs TensorBoard, which is not installed", fix) from error

@@ -1,4 +1,4 @@
-"""What a run leaves behind and says: configuration, split, summary, and where to look."""
+"""Write and log the records of a run: configuration, split, summary, and what to do next."""
 
 import logging
 import platform
@@ -19,8 +19,8 @@ from unetkit.data.splits import write_split
 from unetkit.evaluation import git_commit
 from unetkit.models import layer_table
 from unetkit.paths import command_line, short_path
-from unetkit.training.callbacks import RunStats
 from unetkit.training.module import SegmentationModule
+from unetkit.training.run_stats import RunStats
 
 log = logging.getLogger(__name__)
 
@@ -28,18 +28,38 @@ Summary = dict[str, Any]
 
 
 @rank_zero_only
+def keep_old_metrics(run_dir: Path) -> None:
+    """Rename the metrics.csv of an earlier run in the same directory, which Lightning's logger would delete."""
+    old = run_dir / "metrics.csv"
+    if old.exists():
+        number = 1
+        while (kept := run_dir / f"metrics.{number}.csv").exists():
+            number += 1
+        old.rename(kept)
+        log.info("%s exists; its rows are kept in %s", old, kept.name)
+
+
+@rank_zero_only
 def write_records(cfg: DictConfig, run_dir: Path, data: SegmentationDataModule, trainer: L.Trainer) -> None:
-    """The resolved configuration, also to the loggers, and the split."""
+    """Write the resolved configuration, also to the loggers, and the split."""
     run_dir.mkdir(parents=True, exist_ok=True)
     (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
     write_split(run_dir / "split.csv", [pair.id for pair in data.pairs], data.split)
-    for logger in trainer.loggers[1:]:  # all but the CSV, beside which config.yaml lies
+    for logger in trainer.loggers[1:]:  # the first is the CSV log, beside which config.yaml lies
         logger.log_hyperparams(plain(cfg))
 
 
 @rank_zero_only
 def log_setup(data: SegmentationDataModule, module: SegmentationModule) -> None:
-    """What is trained on what."""
+    """Log the data and the network."""
+    log_data(data)
+    first = data.dataset("train", augment=True)[0]["image"]  # has the size of training, which crop_size may change
+    pixels = torch.from_numpy(first.transpose(2, 0, 1).copy())[None]
+    log.info(layer_table(module.network, module.preprocessing.normalise(pixels)))
+
+
+def log_data(data: SegmentationDataModule) -> None:
+    """Log how many pairs there are, of which classes, and what may be wrong with them."""
     facts = data.describe()
     log.info(
         "data %s: %d pairs to train on, %d to validate, %d to test; %.0f %% of the masks are empty",
@@ -47,20 +67,17 @@ def log_setup(data: SegmentationDataModule, module: SegmentationModule) -> None:
         100 * facts["empty_masks"],
     )
     if data.mosaics is not None:
-        several = np.bincount(data.mosaics)
-        log.info("%d tiles have a neighbour among the others, which stays on their side", several[several > 1].sum())
+        sizes = np.bincount(data.mosaics)
+        log.info("%d tiles have a neighbour, which is kept on the same side of the split", sizes[sizes > 1].sum())
     jpegs = sum(pair.mask is not None and is_jpeg(pair.mask) for pair in data.pairs)
     if jpegs:
-        log.info("%d masks are JPEG, which blurs outlines: read to the nearest value; PNG keeps them", jpegs)
+        log.info("%d masks are JPEG, which blurs outlines: each pixel gets the nearest value; PNG is exact", jpegs)
     if data.num_classes > 2:
         shares = facts["class_shares"].items()
         log.info("classes: %s", ", ".join(f"{name} {share:.1%}" for name, share in shares))
         absent = [name for name, share in shares if share == 0]
         if absent:
             log.warning("in no mask: %s; is data.num_classes right? Such a class scores 1", ", ".join(absent))
-    first = data.dataset("train", augment=True)[0]["image"]  # as large as it is trained on
-    pixels = torch.from_numpy(first.transpose(2, 0, 1).copy())[None]
-    log.info(layer_table(module.network, module.preprocessing.normalise(pixels)))
 
 
 def summarise(
@@ -68,27 +85,31 @@ def summarise(
     trainer: L.Trainer,
     data: SegmentationDataModule,
     module: SegmentationModule,
-    figures: RunStats,
+    stats: RunStats,
     scores: dict[str, float],
 ) -> Summary:
-    """What `summary.json` holds. The scores are those of the last epoch; the best epoch stands apart."""
-    best, last = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)][:2]  # before one's own
-    score = best.best_model_score
+    """Return the content of `summary.json`: the scores of the last epoch, the best epoch, and facts of the run."""
+    checkpoints = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+    best = next((callback for callback in checkpoints if callback.monitor == cfg.monitor), None)
+    last = next((callback for callback in checkpoints if callback.monitor is None), None)
+    score = None if best is None else best.best_model_score
     return {
         **scores,
         "best": {
             "monitor": cfg.monitor,
             "score": None if score is None else round(score.item(), 6),
-            "checkpoint": best.best_model_path,
+            "checkpoint": "" if best is None else best.best_model_path,
         },
-        "last_checkpoint": last.best_model_path,
+        "last_checkpoint": "" if last is None else last.best_model_path,
+        "task_name": cfg.task_name,
+        "tags": list(cfg.tags),
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
         "parameters": sum(p.numel() for p in module.network.parameters()),
-        "images_per_second": figures.images_per_second,
-        "data_wait": figures.data_wait,
-        "peak_memory_mib": figures.peak_memory_mib,
-        "seconds": round(figures.seconds_of_the_run, 1),
+        "images_per_second": stats.images_per_second,
+        "data_wait": stats.data_wait,
+        "peak_memory_mib": stats.peak_memory_mib,
+        "seconds": round(stats.seconds_of_the_run, 1),
         "data": data.describe(),
         "seed": cfg.seed,
         "precision": str(trainer.precision),
@@ -102,52 +123,44 @@ def summarise(
     }
 
 
+def monitored_score(summary: Summary) -> float | None:
+    """Return the best value of the monitored score, for sweeps that optimise it; None if the run was not scored."""
+    best = summary["best"]
+    score: float | None = summary.get(best["monitor"]) if best["score"] is None else best["score"]
+    return score
+
+
 def log_results(summary: Summary, run_dir: Path, trainer: L.Trainer) -> None:
-    """Tell the scores, where the run lies, and what to type next."""
+    """Log the scores, where the run is, and the next command."""
     shown = {k: v for k, v in summary.items() if k.startswith(("val/", "test/"))}
     width = max([20, *map(len, shown)]) + 2
     lines = [f"  {name:<{width}}{value:.4f}" for name, value in shown.items()]
-    last = summary["last_checkpoint"]
-    where = short_path(run_dir)
     log.info("scores after %d epochs, %.0f s:\n%s", summary["epochs"], summary["seconds"], "\n".join(lines))
-    log.info("the run lies in %s: look at pictures/, metrics.csv and summary.json", where)
+    log.info("the run lies in %s: look at pictures/, metrics.csv and summary.json", short_path(run_dir))
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             folder = short_path(Path(logger.experiment.dir).parent)
             online = None if logger.experiment.offline else logger.experiment.url
             log.info("W&B: %s", online or f"send it with `wandb sync {folder}`")
             logger.experiment.finish()
-    if last:
-        advice = command_line("predict", f"checkpoint={short_path(last)}", "input=FILE_OR_FOLDER")
-        log.info("next: %s", advice)
-
-
-@rank_zero_only
-def keep_old_metrics(run_dir: Path) -> None:
-    """Set an earlier run's metrics.csv in the same directory aside, which Lightning's logger would delete."""
-    old = run_dir / "metrics.csv"
-    if old.exists():
-        number = 1
-        while (kept := run_dir / f"metrics.{number}.csv").exists():
-            number += 1
-        old.rename(kept)
-        log.info("%s is there already; its rows are kept in %s", old, kept.name)
+    if last := summary["last_checkpoint"]:
+        log.info("next: %s", command_line("predict", f"checkpoint={short_path(last)}", "input=FILE_OR_FOLDER"))
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
-    """A resolved configuration as plain containers."""
+    """Return a resolved configuration as plain containers."""
     return {str(key): value for key, value in dict(OmegaConf.to_container(cfg, resolve=True)).items()}  # type: ignore[arg-type]
 
 
 def device_name(device: torch.device) -> str:
-    """The GPU's name, or the processor's with its threads."""
+    """Return the GPU's name, or the processor's with its number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.processor() or platform.machine()} CPU, {torch.get_num_threads()} threads"
 
 
 def logged_scores(trainer: L.Trainer) -> dict[str, float]:
-    """The last logged training loss and scores, by name."""
+    """Return the last logged training loss and scores, by name."""
     metrics = trainer.callback_metrics
     return {
         name: round(value.item(), 6)

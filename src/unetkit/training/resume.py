@@ -1,147 +1,132 @@
-"""Going on from a checkpoint: reading it, and checking that it is of the same network, recipe and data."""
+"""Resume a run from a checkpoint: read it, and check that it is of the same network, recipe and data."""
 
 import inspect
 import logging
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
+from torch import nn
 
 from unetkit.checkpoints.checkpoint import Checkpoint
-from unetkit.checkpoints.files import checkpoint_file
-from unetkit.data import SegmentationDataModule
+from unetkit.checkpoints.metadata import Metadata
 from unetkit.errors import UserError
-from unetkit.paths import path_of
-from unetkit.training.module import SegmentationModule
+from unetkit.training.renamed import with_new_targets
 
 log = logging.getLogger(__name__)
 
-KEPT = re.compile(r"metrics\.(\d+)\.csv")  # what `keep_old_metrics` sets aside
+KEPT = re.compile(r"metrics\.(\d+)\.csv")  # names that `keep_old_metrics` gives
+SAME_WEIGHTS = "gradient_checkpointing"  # an argument of networks that changes no weight
 
 
-def read_resumed(cfg: DictConfig) -> Checkpoint | None:
-    """The checkpoint to go on from, if one is given.
+@dataclass(frozen=True)
+class Resume:
+    """What is known of the run that is resumed.
+
+    Attributes:
+        checkpoint: Its checkpoint.
+        next_epoch: The epoch to go on with, from 0.
+        is_in_place: Whether its own run directory is written to.
+        lacks_only_records: Whether it was interrupted after its last epoch and before `summary.json` was written.
+    """
+
+    checkpoint: Checkpoint
+    next_epoch: int
+    is_in_place: bool
+    lacks_only_records: bool
+
+
+def find_resume(cfg: DictConfig, run_dir: Path) -> Resume | None:
+    """Read the checkpoint that `checkpoint=` names; None if it names none.
 
     Raises:
-        UserError: If it can't be read, or has as many epochs as are asked for.
+        UserError: If it can't be read, can't be resumed, or has done as many epochs as are asked for; or if a new run
+            would replace one that was interrupted.
     """
+    is_done = (run_dir / "summary.json").exists()
     if cfg.checkpoint is None:
+        if (run_dir / "checkpoints" / "last.ckpt").exists() and not is_done:
+            fix = f"resume it with checkpoint={run_dir}, or give another place with hydra.run.dir="
+            raise UserError(str(run_dir), "holds a run that was interrupted", fix)
         return None
-    if cfg.weights is not None and not is_in_its_own_directory(cfg):  # there, they are what the run began with
-        raise UserError("checkpoint= goes on with a run, weights= starts a new one; give one of them")
-    resumed = Checkpoint.read(cfg.checkpoint)
-    if not resumed.is_resumable:  # imported, or stripped
-        raise UserError(f"checkpoint={cfg.checkpoint} holds weights and no run to go on with; start with weights=")
-    epochs = next_epoch(resumed)
-    is_over = cfg.trainer.max_epochs is not None and 0 <= cfg.trainer.max_epochs <= epochs
-    if is_over and not lacks_records_only(cfg, resumed):
-        raise UserError(
-            f"checkpoint={cfg.checkpoint} has done {epochs} epochs already; ask for more with trainer.max_epochs"
-        )
-    log.info("going on with epoch %d, from %s", epochs, cfg.checkpoint)
-    if resumed.metadata.batches_of_epoch is not None:
-        log.warning(
-            "%s was saved within epoch %d, after %d of its batches: it goes on, but the images that the rest of that "
-            "epoch would have shown are not all seen",
-            cfg.checkpoint,
-            resumed.epoch,
-            resumed.metadata.batches_of_epoch,
-        )
-    tell_best_so_far(cfg, resumed)
-    return resumed
+    checkpoint = Checkpoint.read(cfg.checkpoint)
+    is_in_place = checkpoint.path.parent.parent.resolve() == run_dir.resolve()
+    if cfg.weights is not None and not is_in_place:  # in place, weights= is how the run began
+        problem = "resumes a run, and weights= starts a new one"
+        raise UserError(checkpoint.subject, problem, "give one of them")
+    if not checkpoint.is_resumable:
+        problem = "holds weights, but no run that can be resumed"
+        raise UserError(checkpoint.subject, problem, f"start with weights={cfg.checkpoint}")
+    epoch, epochs = next_epoch(checkpoint), cfg.trainer.max_epochs
+    lacks_only_records = is_in_place and epochs == epoch and not is_done
+    if epochs is not None and 0 <= epochs <= epoch and not lacks_only_records:
+        problem = f"has done {epoch} epochs already"
+        raise UserError(checkpoint.subject, problem, "ask for more with trainer.max_epochs")
+    return Resume(checkpoint, epoch, is_in_place, lacks_only_records)
 
 
-def check_nothing_is_lost(cfg: DictConfig, run_dir: Path) -> None:
-    """Check that a new run doesn't take the place of one that was interrupted.
-
-    Raises:
-        UserError: If it would.
-    """
-    left = run_dir / "checkpoints" / "last.ckpt"
-    if cfg.checkpoint is None and left.exists() and not (run_dir / "summary.json").exists():
-        raise UserError(
-            f"{run_dir} holds a run that was interrupted; go on with it by checkpoint={run_dir}, or give another place "
-            "with hydra.run.dir="
-        )
-
-
-def next_epoch(resumed: Checkpoint) -> int:
-    """The epoch, from 0, that a run goes on with: the one that a checkpoint was saved within, or the next.
+def next_epoch(checkpoint: Checkpoint) -> int:
+    """Return the epoch, from 0, that a run goes on with: the one in which it was saved, or the next.
 
     Lightning ends the epoch in which `max_steps` or `max_time` stop a run, and goes on with the next.
     """
-    epoch = int(resumed.content["epoch"])
-    is_ended = resumed.content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"] > epoch
-    return epoch if resumed.metadata.batches_of_epoch is not None and not is_ended else epoch + 1
+    epoch = int(checkpoint.content["epoch"])
+    is_ended = checkpoint.content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"] > epoch
+    return epoch if checkpoint.metadata.batches_of_epoch is not None and not is_ended else epoch + 1
 
 
-def tell_best_so_far(cfg: DictConfig, resumed: Checkpoint) -> None:
-    """Say where the best epoch so far stays: in another folder than its own, Lightning begins anew to look for one."""
-    folder = os.path.realpath(path_of("run_dir", cfg.run_dir) / "checkpoints")  # as Lightning notes it
-    for state in resumed.content["callbacks"].values():
-        if state.get("monitor") == cfg.monitor and state["best_model_path"] and state["dirpath"] != folder:
+def log_resume(resume: Resume, monitor: str, run_dir: Path) -> None:
+    """Log where the run goes on, what it can't repeat exactly, and where its best epoch so far is kept."""
+    checkpoint = resume.checkpoint
+    log.info("resuming with epoch %d, from %s", resume.next_epoch, checkpoint.path)
+    if checkpoint.metadata.batches_of_epoch is not None:
+        log.warning(
+            "%s was saved within epoch %d, after %d of its batches: some images of that epoch will not be seen in it",
+            checkpoint.path,
+            checkpoint.epoch,
+            checkpoint.metadata.batches_of_epoch,
+        )
+    folder = os.path.realpath(run_dir / "checkpoints")  # as Lightning stores it
+    for state in checkpoint.content["callbacks"].values():  # Lightning forgets the best epoch in another folder
+        if state.get("monitor") == monitor and state["best_model_path"] and state["dirpath"] != folder:
             log.info(
                 "best.ckpt will be the best of the epochs from here on; until here it is %s, with %s %.4f",
                 state["best_model_path"],
-                cfg.monitor,
+                monitor,
                 state["best_model_score"],
             )
 
 
-def lacks_records_only(cfg: DictConfig, resumed: Checkpoint) -> bool:
-    """Whether a run that goes on in its own directory was interrupted after its last epoch, before `summary.json`."""
-    has_all_epochs = bool(cfg.trainer.max_epochs == next_epoch(resumed))
-    return is_in_its_own_directory(cfg) and has_all_epochs and not (Path(cfg.run_dir) / "summary.json").exists()
-
-
-def is_in_its_own_directory(cfg: DictConfig) -> bool:
-    """Whether a run goes on where its checkpoint lies."""
-    return checkpoint_file(cfg.checkpoint).parent.parent.resolve() == Path(cfg.run_dir).resolve()
-
-
-def check_resumable(cfg: DictConfig, resumed: Checkpoint | None, module: SegmentationModule) -> None:
-    """Check that a checkpoint to go on from is of this network, recipe and split.
+def check_same_training(resume: Resume, ours: Metadata, network: nn.Module) -> None:
+    """Check that the resumed checkpoint is of this network, recipe and split.
 
     Raises:
         UserError: If something differs.
     """
-    if resumed is None or module.metadata is None:
-        return
-    metadata, ours = resumed.metadata, module.metadata
-    ignored = "gradient_checkpointing"  # changes no weight
-    # An option that is younger than the checkpoint had its default then.
-    defaults = {name: p.default for name, p in inspect.signature(type(module.network)).parameters.items()}
-    for stored, given, prefix in ((metadata.model, ours.model, "model."), (metadata.recipe, ours.recipe, "")):
-        for key in sorted(stored.keys() | given.keys()):
-            then, now = stored.get(key, defaults.get(key)), given.get(key)
-            if then != now and key == "data.split":
-                raise UserError(
-                    f"checkpoint={cfg.checkpoint} was trained on other images, or on another split of them; resume "
-                    "with the same data and seed, or start anew with weights="
-                )
-            is_younger = not prefix and "." in key and key not in stored  # than the checkpoint
-            if then != now and key != ignored and not is_younger:
-                raise UserError(
-                    f"checkpoint={cfg.checkpoint} was trained with {prefix}{key}: {then}, this run has {now}; "
-                    "resume with the same model, optimizer, scheduler, callbacks, data and seed"
-                )
+    subject, theirs = resume.checkpoint.subject, resume.checkpoint.metadata
+    recipe: dict[str, Any] = with_new_targets(theirs.recipe)
+    # Options that are newer than the checkpoint: a network's had their defaults, an optimiser's are not compared.
+    defaults = {name: p.default for name, p in inspect.signature(type(network)).parameters.items()}
+    now = {f"model.{key}": value for key, value in ours.model.items() if key != SAME_WEIGHTS}
+    then = {key: theirs.model.get(key.removeprefix("model."), defaults.get(key.removeprefix("model."))) for key in now}
+    then |= {f"model.{key}": value for key, value in theirs.model.items() if key != SAME_WEIGHTS}
+    now |= {key: value for key, value in ours.recipe.items() if "." not in key or key in {*recipe, "data.split"}}
+    then |= recipe
+    for key in sorted(now.keys() | then.keys()):
+        if now.get(key) == then.get(key):
+            continue
+        if key == "data.split":
+            fix = "resume with the same data and seed, or start a new run with weights="
+            raise UserError(subject, "was trained on other images, or on another split of them", fix)
+        problem = f"was trained with {key}: {then.get(key)}, and this run has {now.get(key)}"
+        fix = "resume with the same model, optimizer, scheduler, callbacks, data and seed"
+        raise UserError(subject, problem, fix)
 
 
-def warn_of_known_images(weights: Checkpoint, name: str, data: SegmentationDataModule) -> None:
-    """Warn if weights may have been trained on images that this run is scored on."""
-    then = weights.metadata.recipe.get("data.split")
-    if weights.metadata.data_name == name and then not in (None, data.split_digest):
-        log.warning(
-            "%s were trained on another part of data=%s: of images that they know, scores say little",
-            weights.subject,
-            name,
-        )
-
-
-def metrics_before(cfg: DictConfig, run_dir: Path) -> list[Path]:
-    """What the run logged before it was interrupted, in order."""
-    if cfg.checkpoint is None or not is_in_its_own_directory(cfg):
-        return []
+def kept_metrics(run_dir: Path) -> list[Path]:
+    """Return the metrics of the earlier runs in this directory, oldest first."""
     numbers = {int(found[1]): file for file in run_dir.iterdir() if (found := KEPT.fullmatch(file.name))}
     return [numbers[number] for number in sorted(numbers)]

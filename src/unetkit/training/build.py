@@ -1,0 +1,180 @@
+"""Build the parts of a run from its configuration: data, module and trainer."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch.loggers import CSVLogger
+from omegaconf import DictConfig
+from torch import nn
+
+from unetkit.checkpoints.checkpoint import Checkpoint
+from unetkit.checkpoints.checkpoint import build_network as build_described_network
+from unetkit.checkpoints.metadata import Metadata
+from unetkit.data import Preprocessing, SegmentationDataModule
+from unetkit.errors import UserError
+from unetkit.losses import wants_weight
+from unetkit.models import check_threshold
+from unetkit.training.callbacks import CollapseWarning, EpochSeed
+from unetkit.training.configuration import choose_precision
+from unetkit.training.image_logger import ImageLogger
+from unetkit.training.module import SegmentationModule
+from unetkit.training.records import plain
+from unetkit.training.resume import Resume
+from unetkit.training.run_stats import RunStats
+
+log = logging.getLogger(__name__)
+
+DEFAULT_THRESHOLD = 0.5
+
+
+def prepare_data(cfg: DictConfig) -> SegmentationDataModule:
+    """Build the data, decoded for the network; `cfg.data.channels` and `num_classes` are set to what was found.
+
+    Raises:
+        UserError: If the data have a mistake, or nothing to learn.
+    """
+    augmentation = instantiate(cfg.augment, _convert_="all")
+    data: SegmentationDataModule = instantiate(cfg.data, augmentation=augmentation, _convert_="all")
+    data.inspect()
+    if not data.pixels[:, 1:].any():
+        void = cfg.data.ignore_index
+        fix = "" if void is None else f"data.ignore_index={void} leaves out the pixels of this value"
+        problem = "has no foreground pixel in any mask, so there is nothing to learn"
+        raise UserError(f"data={data.name}", problem, fix)
+    cfg.data.channels, cfg.data.num_classes = data.channels, data.num_classes
+    data.decode(cfg.model.in_channels)
+    if cfg.model.in_channels < data.channels:
+        log.warning("model.in_channels=1: the colour images are turned to grey")
+    return data
+
+
+def build_module(
+    cfg: DictConfig, data: SegmentationDataModule, resume: Resume | None = None, weights: Checkpoint | None = None
+) -> SegmentationModule:
+    """Build the network with its loss and optimisation.
+
+    Args:
+        cfg: The whole configuration.
+        data: The data, decoded.
+        resume: The run that is resumed.
+        weights: The checkpoint whose weights a new run starts from.
+
+    Raises:
+        UserError: If the network has another number of classes than the masks, or a threshold has no use.
+    """
+    check_classes(cfg, data.num_classes)
+    loss = instantiate(cfg.loss, _convert_="all")
+    if wants_weight(loss):
+        data.compute_border_weights()
+    schedule = instantiate(cfg.scheduler, _convert_="all")
+    network, preprocessing = build_network(cfg, data.preprocessing, resume, weights)
+    recipe = describe_recipe(cfg, data.split_digest)
+    module = SegmentationModule(
+        network,
+        loss,
+        instantiate(cfg.optimizer, _convert_="all"),
+        schedule if schedule["scheduler"] is not None else None,
+        preprocessing=preprocessing,
+        num_classes=cfg.model.num_classes,
+        class_names=data.class_names,
+        threshold=cfg.threshold,
+        mirror_border=cfg.mirror_border,
+        deep_supervision=cfg.deep_supervision,
+        metadata=Metadata(plain(cfg.model), preprocessing, cfg.threshold, data.describe(), recipe),
+    )
+    return module.to(memory_format=torch.channels_last) if cfg.channels_last else module
+
+
+def check_classes(cfg: DictConfig, found: int) -> None:
+    """Check that the network has the classes of the masks, and that a threshold has a use.
+
+    Raises:
+        UserError: If not.
+    """
+    is_binary = found <= 2
+    if cfg.model.num_classes not in ((1, 2) if is_binary else (found,)):
+        wanted = "two classes, which is 1 (sigmoid) or 2 (softmax)" if is_binary else found
+        raise UserError(f"model.num_classes={cfg.model.num_classes}", f"does not fit: the masks have {wanted}")
+    if cfg.threshold != DEFAULT_THRESHOLD:
+        check_threshold(cfg.threshold, found)
+
+
+def describe_recipe(cfg: DictConfig, split_digest: str) -> dict[str, Any]:
+    """Return the settings that must stay the same when training is resumed."""
+    scheduler = cfg.scheduler.scheduler
+    return {
+        "optimizer": cfg.optimizer._target_,
+        "scheduler": scheduler and scheduler._target_,
+        # Stored in the optimiser's state, so that another value would have no effect.
+        **{f"optimizer.{key}": value for key, value in plain(cfg.optimizer).items() if not key.startswith("_")},
+        "callbacks=ema": _is_chosen(cfg.callbacks.get("ema")),
+        "data.split": split_digest,
+        "deep_supervision": cfg.deep_supervision or None,  # checkpoints that are older than the key have None
+    }
+
+
+def build_network(
+    cfg: DictConfig, preprocessing: Preprocessing, resume: Resume | None, weights: Checkpoint | None
+) -> tuple[nn.Module, Preprocessing]:
+    """Build the network, and the preprocessing with the statistics that the network was, or will be, trained with.
+
+    Args:
+        cfg: The whole configuration.
+        preprocessing: Preprocessing with the statistics of the training images.
+        resume: The run that is resumed; Lightning loads its weights.
+        weights: The checkpoint whose weights are loaded.
+    """
+    if weights is not None:
+        stored = weights.metadata.preprocessing
+        if len(stored.mean) == preprocessing.channels:
+            preprocessing = replace(preprocessing, mean=stored.mean, std=stored.std)
+        network = build_described_network(plain(cfg.model), weights.subject)  # downloads no pretrained weights
+        kept = weights.load_weights_into(network, plain(cfg.model))
+        log.info("starts from %s%s", weights.subject, f", except for {', '.join(kept)}" if kept else "")
+    elif resume is not None:
+        preprocessing = resume.checkpoint.metadata.preprocessing
+        needs_download = cfg.model.get("encoder_weights") is not None
+        described = build_described_network(plain(cfg.model), resume.checkpoint.subject) if needs_download else None
+        network = described or instantiate(cfg.model, _convert_="all")
+    else:
+        network = instantiate(cfg.model, _convert_="all")
+        if (statistics := getattr(network, "statistics", None)) is not None:  # of a pretrained encoder
+            mean, std = statistics
+            preprocessing = replace(preprocessing, mean=mean, std=std)
+    return network, preprocessing
+
+
+def build_trainer(cfg: DictConfig, run_dir: Path, stats: RunStats) -> L.Trainer:
+    """Build Lightning's Trainer with the loggers and callbacks of every run, and those that were chosen."""
+    callbacks = [
+        EpochSeed(cfg.seed),
+        CollapseWarning(),
+        ImageLogger(run_dir / "pictures"),
+        *_members(cfg.callbacks),
+        stats,  # the last one: see RunStats
+    ]
+    trainer: L.Trainer = instantiate(
+        {key: value for key, value in cfg.trainer.items() if key != "compile"},
+        logger=[CSVLogger(run_dir, name="", version=""), *_members(cfg.logger)],
+        callbacks=callbacks,
+        precision=choose_precision(cfg.trainer.precision, cfg.trainer.accelerator),
+        default_root_dir=str(run_dir),
+        enable_model_summary=False,
+        _convert_="all",
+    )
+    return trainer
+
+
+def _members(group: DictConfig | None) -> list[Any]:
+    """Instantiate the members of a config group each of whose files adds one."""
+    return [instantiate(member, _convert_="all") for member in (group or {}).values() if _is_chosen(member)]
+
+
+def _is_chosen(member: DictConfig | None) -> bool:
+    """Return whether a member's file was chosen; an experiment may set keys of a member that was not."""
+    return member is not None and "_target_" in member

@@ -1,0 +1,128 @@
+"""Pictures of a run: training pairs, and predictions for the loggers and the run directory."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+
+from unetkit.data import SegmentationDataModule
+from unetkit.data.types import VOID, Item, SampleKey
+from unetkit.metrics import confusion, iou
+from unetkit.plots import images as pictures
+from unetkit.plots.ranking import evenly, three_groups
+from unetkit.prediction.predictor import Prediction, Predictor
+from unetkit.training.module import SegmentationModule
+
+
+class ImageLogger(L.Callback):
+    """Write `training_pairs.png` before training; send some predictions to W&B and TensorBoard.
+
+    Args:
+        folder: Where the picture is written.
+        shown: Number of validation images that are sent after each validation.
+    """
+
+    def __init__(self, folder: Path, shown: int = 4) -> None:
+        self.folder = folder
+        self.shown = shown
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draw some training pairs, as they are and augmented."""
+        if trainer.is_global_zero:
+            pictures.write_png(self.folder / "training_pairs.png", draw_training_pairs(_data_of(trainer)))
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Send predictions to the loggers that take pictures."""
+        loggers = [x for x in trainer.loggers if isinstance(x, WandbLogger | TensorBoardLogger)]
+        if not loggers or trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        data = _data_of(trainer)
+        dataset = data.dataset("val")
+        assert isinstance(pl_module, SegmentationModule)  # narrows the type for mypy
+        predictor = pl_module.predictor()
+        for item in evenly(len(dataset), self.shown):
+            pair = dataset[item]
+            prediction = predictor.predict_prepared(pair["image"])
+            for logger in loggers:
+                key = f"predictions/{item}"
+                log_prediction(logger, key, pair, prediction, trainer.global_step, data.class_names)
+
+
+def draw_training_pairs(data: SegmentationDataModule, rows: int = 8, epochs: int = 4) -> pictures.Image:
+    """Draw a sheet of training pairs: as they are, then as each of the first epochs augments them."""
+    plain, augmented = data.dataset("train"), data.dataset("train", augment=True)
+    items = evenly(len(plain), rows)
+    drawn = []
+    for item in items:
+        versions = [plain[item], *(augmented[SampleKey(epoch, item)] for epoch in range(epochs))]
+        drawn.append([pictures.overlay(pair["image"], pair["mask"]) for pair in versions])
+    headings = ["as it is", *(f"epoch {epoch}" for epoch in range(epochs))]
+    return pictures.sheet(drawn, headings, [data.pairs[plain.indices[item]].id for item in items], data.class_names)
+
+
+def draw_best_median_worst(
+    predictor: Predictor, data: SegmentationDataModule, each: int = 3, looked_at: int = 500
+) -> pictures.Image:
+    """Draw a sheet of the validation pairs with the best, median and worst IoU.
+
+    Args:
+        predictor: The trained network.
+        data: The data it was trained on.
+        each: Number of pairs of each of the three kinds.
+        looked_at: Number of validation pairs that are scored at most.
+    """
+    dataset = data.dataset("val")
+    rows, captions = [], []
+    groups = three_groups(rank(predictor, data, looked_at), each)
+    for group, members in zip(("best", "median", "worst"), groups, strict=True):
+        for score, item in members:
+            pair = dataset[item]
+            image, prediction = pair["image"], predictor.predict_prepared(pair["image"])
+            probability = prediction.probability if prediction.probability.ndim == 2 else prediction.probability.max(0)
+            drawn = [pictures.overlay(image, pair["mask"]), pictures.overlay(image, prediction.mask)]
+            rows.append([pictures.to_rgb(image), *drawn, pictures.heatmap(probability)])
+            captions.append(f"{group}: IoU {score:.3f}, {data.pairs[pair['index']].id}")
+    last = "probability" if data.num_classes <= 2 else "confidence"  # the probability of the predicted class
+    return pictures.sheet(rows, ("image", "truth", "prediction", last), captions, data.class_names)
+
+
+def rank(predictor: Predictor, data: SegmentationDataModule, looked_at: int) -> list[tuple[float, int]]:
+    """Return IoU and number of validation pairs, best first; the IoU is that of `val/iou_per_image`.
+
+    Pairs that are empty in truth and prediction are left out: there is nothing to see in them.
+    """
+    dataset = data.dataset("val")
+    ranking = []
+    for item in evenly(len(dataset), looked_at):
+        pair = dataset[item]
+        mask, truth = (
+            torch.from_numpy(x[None].copy()) for x in (predictor.predict_prepared(pair["image"]).mask, pair["mask"])
+        )
+        counts = confusion(mask, truth, truth != VOID, data.num_classes)
+        if (counts.tp + counts.fp + counts.fn).any():
+            ranking.append((iou(counts).mean().item(), item))
+    return sorted(ranking, reverse=True)
+
+
+def log_prediction(
+    logger: Logger, key: str, pair: Item, prediction: Prediction, step: int, class_names: Sequence[str]
+) -> None:
+    """Send image, truth and prediction to W&B (as mask overlays) or TensorBoard (drawn)."""
+    image, truth = pair["image"], pair["mask"]
+    if isinstance(logger, WandbLogger):
+        labels = {**dict(enumerate(class_names)), VOID: "void"}
+        drawn_masks = {"truth": truth, "prediction": prediction.mask}
+        masks = {name: {"mask_data": mask, "class_labels": labels} for name, mask in drawn_masks.items()}
+        logger.log_image(key, [pictures.to_rgb(image)], step=step, masks=[masks])
+    elif isinstance(logger, TensorBoardLogger):
+        drawn = [pictures.to_rgb(image), *(pictures.overlay(image, mask) for mask in (truth, prediction.mask))]
+        logger.experiment.add_image(key, np.hstack(drawn), step, dataformats="HWC")
+
+
+def _data_of(trainer: L.Trainer) -> SegmentationDataModule:
+    data = trainer.datamodule  # type: ignore[attr-defined]  # set by Trainer.fit
+    assert isinstance(data, SegmentationDataModule)  # narrows the type for mypy
+    return data

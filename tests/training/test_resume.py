@@ -1,0 +1,160 @@
+"""A run that is resumed goes on exactly where it stopped."""
+
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from training_runs import config, rows, run, weights
+
+from unetkit.checkpoints.checkpoint import Checkpoint
+from unetkit.errors import UserError
+from unetkit.training.build import build_module, build_trainer, prepare_data
+from unetkit.training.resume import find_resume, kept_metrics, next_epoch
+from unetkit.training.run import train
+from unetkit.training.run_stats import RunStats
+
+PLATEAU = ["scheduler=plateau", "scheduler.scheduler.patience=0"]
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        pytest.param([], id="cosine"),
+        pytest.param(["callbacks=ema", "optimizer=sgd", "scheduler=onecycle"], id="onecycle and EMA"),
+        pytest.param([*PLATEAU, "scheduler.scheduler.factor=0.5"], id="plateau", marks=pytest.mark.slow),
+        pytest.param([*PLATEAU, "trainer.val_check_interval=0.7"], id="plateau, scored early", marks=pytest.mark.slow),
+        pytest.param(["deep_supervision=0.4", "model.channels=[4,6,8]"], id="side heads", marks=pytest.mark.slow),
+        pytest.param(["augment=strong", "data.num_workers=1"], id="workers", marks=pytest.mark.slow),
+    ],
+)
+def test_resuming_goes_on_exactly(tmp_path: Path, cache: Path, extra: list[str]) -> None:
+    options = ["model.dropout=0.3", "trainer.max_epochs=4", *extra]
+    run(tmp_path / "whole", cache, *options)
+
+    class Stop(L.Callback):
+        def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            trainer.should_stop = trainer.current_epoch == 1
+
+    cfg = config(tmp_path / "part", cache, *options)
+    data = prepare_data(cfg)
+    L.seed_everything(cfg.seed, verbose=False)
+    module = build_module(cfg, data)
+    trainer = build_trainer(cfg, tmp_path / "part", RunStats())
+    trainer.callbacks.insert(0, Stop())  # type: ignore[attr-defined]
+    trainer.fit(module, datamodule=data)
+    assert trainer.current_epoch == 2
+    interrupted = tmp_path / "part" / "checkpoints" / "last.ckpt"
+    run(tmp_path / "resumed", cache, *options, f"checkpoint={interrupted}")
+    whole, resumed = (weights(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("whole", "resumed"))
+    for key, value in whole.items():
+        assert torch.equal(value, resumed[key]), key
+    last = [rows(tmp_path / name)[-2] for name in ("whole", "resumed")]
+    assert last[0] == last[1]
+
+
+def test_resuming_into_the_same_directory_loses_no_row(tmp_path: Path, cache: Path) -> None:
+    run(tmp_path, cache)
+    before = (tmp_path / "metrics.csv").read_text()
+    run(tmp_path, cache, "trainer.max_epochs=3", f"checkpoint={tmp_path}/checkpoints/last.ckpt")
+    assert (tmp_path / "metrics.1.csv").read_text() == before
+    assert {row["epoch"] for row in rows(tmp_path) if row["val/iou"]} == {"2"}
+
+
+def test_an_interrupted_run_is_not_replaced(tmp_path: Path, cache: Path) -> None:
+    run(tmp_path, cache)
+    (tmp_path / "summary.json").unlink()  # which comes last
+    before = (tmp_path / "checkpoints" / "last.ckpt").read_bytes()
+    with pytest.raises(UserError, match=f"{tmp_path} holds a run that was interrupted; resume it with checkpoint="):
+        run(tmp_path, cache)
+    assert (tmp_path / "checkpoints" / "last.ckpt").read_bytes() == before
+    run(tmp_path, cache, f"checkpoint={tmp_path}", "trainer.max_epochs=3")
+    run(tmp_path, cache)  # one that is done may be
+
+
+def test_the_records_of_a_run_that_goes_on_are_of_the_whole(tmp_path: Path, cache: Path) -> None:
+    run(tmp_path, cache)
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    content = torch.load(path, weights_only=True)
+    content["callbacks"]["RunFigures"]["seconds"] += 1000
+    torch.save(content, path)
+    going_on = config(tmp_path, cache, "trainer.max_epochs=3", f"checkpoint={tmp_path}")
+    assert train(going_on)["seconds"] > 1000
+    (tmp_path / "metrics.backup.csv").touch()
+    assert kept_metrics(tmp_path) == [tmp_path / "metrics.1.csv"]
+
+
+def test_a_checkpoint_of_another_network_or_a_finished_one_is_refused(tmp_path: Path, cache: Path) -> None:
+    run(tmp_path / "a", cache)
+    path = tmp_path / "a" / "checkpoints" / "last.ckpt"
+    with pytest.raises(UserError, match=r"model\.channels"):
+        run(tmp_path / "b", cache, f"checkpoint={path}", "model.channels=[4,6]", "trainer.max_epochs=9")
+    for change in ("optimizer=sgd", "optimizer.lr=0.1", "scheduler=poly", "callbacks=ema", "seed=3"):
+        with pytest.raises(UserError, match="resume with the same"):
+            run(tmp_path / "b", cache, f"checkpoint={path}", change, "trainer.max_epochs=9")
+    with pytest.raises(UserError, match="has done 2 epochs"):
+        run(tmp_path / "b", cache, f"checkpoint={path}")
+
+
+def test_a_checkpoint_older_than_an_option_goes_on(tmp_path: Path, cache: Path) -> None:
+    run(tmp_path / "a", cache)
+    path = tmp_path / "a" / "checkpoints" / "last.ckpt"
+    content = torch.load(path, weights_only=True)
+    del content["unetkit"]["model"]["attention"], content["unetkit"]["recipe"]["deep_supervision"]
+    torch.save(content, path)
+    assert run(tmp_path / "b", cache, f"checkpoint={path}", "trainer.max_epochs=3")["epochs"] == 3
+
+
+def test_a_plateau_is_told_each_score_once(tmp_path: Path, cache: Path) -> None:
+    options = ["scheduler=plateau", "scheduler.scheduler.patience=0", "trainer.check_val_every_n_epoch=2"]
+    run(tmp_path / "part", cache, *options, "trainer.max_epochs=3")
+    goes_on = [f"checkpoint={tmp_path / 'part'}", "trainer.max_epochs=4"]
+    seen = []
+    for name, extra in (("whole", ["trainer.max_epochs=4"]), ("resumed", goes_on)):
+        run(tmp_path / name, cache, *options, *extra)
+        content = torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)
+        seen.append(content["lr_schedulers"][0]["last_epoch"])
+    assert seen == [1, 1]  # the second score is told after the checkpoint is saved
+
+
+def test_a_checkpoint_from_within_an_epoch_goes_on_and_says_so(
+    tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    best = (
+        "{_target_: lightning.pytorch.callbacks.ModelCheckpoint, monitor: val/iou, save_top_k: -1, filename: '{step}'}"
+    )
+    run(tmp_path / "whole", cache, f"+callbacks.every={best}", "trainer.val_check_interval=0.7", "trainer.max_epochs=2")
+    within = tmp_path / "whole" / "checkpoints" / "step=5.ckpt"  # of epochs of three batches
+    run(tmp_path / "stopped", cache, "trainer.max_epochs=2", "trainer.max_steps=2")
+    stopped = tmp_path / "stopped" / "checkpoints" / "last.ckpt"
+    for path, epoch, last in ((within, 1, 6), (stopped, 0, 5)):
+        assert next_epoch(Checkpoint.read(path)) == 1
+        summary = run(tmp_path / f"from{epoch}", cache, "trainer.max_epochs=2", f"checkpoint='{path}'")
+        assert summary["steps"] == last
+        assert f"was saved within epoch {epoch}, after 2 of its batches" in caplog.text
+    (tmp_path / "whole" / "summary.json").unlink()
+    in_place = config(tmp_path / "whole", cache, "trainer.max_epochs=2", f"checkpoint='{within}'")
+    resume = find_resume(in_place, tmp_path / "whole")
+    assert resume is not None
+    assert not resume.lacks_only_records
+
+
+def test_the_best_before_is_named_where_a_run_goes_on_elsewhere(
+    tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    best = run(tmp_path / "first", cache)["best"]
+    caplog.set_level("INFO")
+    goes_on = [f"checkpoint={tmp_path / 'first'}", "trainer.max_epochs=3"]
+    run(tmp_path / "second", cache, *goes_on)
+    assert f"until here it is {best['checkpoint']}, with val/iou {best['score']:.4f}" in caplog.text
+    caplog.clear()
+    (tmp_path / "link").symlink_to(tmp_path / "first")
+    run(tmp_path / "link", cache, *goes_on)
+    assert "until here it is" not in caplog.text
+
+
+def test_one_cycle_is_not_stretched(tmp_path: Path, cache: Path) -> None:
+    run(tmp_path / "a", cache, "scheduler=onecycle")
+    path = tmp_path / "a" / "checkpoints" / "last.ckpt"
+    with pytest.raises(UserError, match="planned for 6 steps"):
+        run(tmp_path / "b", cache, "scheduler=onecycle", f"checkpoint={path}", "trainer.max_epochs=4")
