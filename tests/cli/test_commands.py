@@ -97,7 +97,10 @@ def test_a_training_that_is_stopped_says_what_it_leaves(script: str, tmp_path: P
     [
         (["train.py", "data=tgs_salt", "data.root=/nowhere"], "error: data.root=/nowhere does not exist"),
         (["train.py", "model.padding=same", *TINY], "error: model.padding=same must be one of"),
-        (["train.py", "augment.zoom=null", *TINY], "error: augment.zoom=null is refused: object of type 'NoneType' has no len()"),
+        (
+            ["train.py", "augment.zoom=null", *TINY],
+            "error: augment.zoom=null is refused: object of type 'NoneType' has no len()",
+        ),
         (["scripts/predict.py"], "error: checkpoint= is missing"),
         (["scripts/predict.py", "checkpoint=x.ckpt", "input=."], "error: checkpoint=x.ckpt does not exist"),
         (["scripts/prepare_tgs.py", "output=/proc/none"], "error: "),

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from unetkit.data.rle import encode_rle
 from unetkit.doctor import Severity, contact_sheet, diagnose, report
 from unetkit.errors import UserError
-from unetkit.training.run import prepare_data
+from unetkit.training.build import prepare_data
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from unetkit.cli.doctor import examine
 from unetkit.doctor import Machine, diagnose, report
 from unetkit.models import activation_bytes
-from unetkit.training.run import prepare_data
+from unetkit.training.build import prepare_data
 
 
 def test_large_images_are_cropped_and_a_gpu_gets_the_original_channels(tmp_path: Path) -> None:
