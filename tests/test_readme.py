@@ -33,7 +33,7 @@ def blocks(text: str, language: str) -> list[str]:
 
 def commands(text: str) -> list[str]:
     """Lines of the bash blocks of a page that start one of our commands."""
-    lines = [line for block in blocks(text, "bash") for line in block.splitlines()]
+    lines = [line for block in blocks(text, "bash") for line in block.replace("\\\n", " ").splitlines()]
     return [line for line in lines if re.search(r"(^|&& )(\S*python (train|scripts/\w+)\.py|unetkit [a-z-]+)", line)]
 
 
