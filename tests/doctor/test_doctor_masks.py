@@ -65,6 +65,16 @@ def test_colours_become_classes_with_black_as_background(tmp_path: Path) -> None
     assert "int32" not in report(diagnosis)
 
 
+def test_the_colour_of_most_pixels_is_the_background_if_none_is_black(tmp_path: Path) -> None:
+    red, green, void = [0, 0, 255], [0, 255, 0], [192, 224, 224]  # in OpenCV's order; PASCAL VOC's colour of void
+    colours = np.array([green, red, red, void], np.uint8)
+    masks = {id: colours[mask] for id, mask in masks_in_stripes([0, 1, 2, 3], 8).items()}
+    diagnosis = diagnose(save_pairs(tmp_path, make_pairs(8)[0], masks), machine=CPU)
+    proposed = compose_proposal(diagnosis, tmp_path / "out").data
+    assert proposed.mask_colours == [[255, 0, 0], [0, 255, 0]]
+    assert proposed.ignore_index == [224, 224, 192]
+
+
 def test_palette_images_are_read_as_their_indices(tmp_path: Path) -> None:
     save_pairs(tmp_path, make_pairs(24)[0], {})
     (tmp_path / "masks").mkdir()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unetkit.data.mask_encoding import BINARY_VALUES, MaskEncoding, pack, rgb
+from unetkit.data.mask_encoding import BINARY_VALUES, VOID_COLOUR, MaskEncoding, pack, rgb
 from unetkit.data.types import VOID
 from unetkit.doctor.findings import Finding
 from unetkit.doctor.masks.encoding import check_encoding
@@ -92,10 +92,11 @@ def _guess_encoding(counts: ValueCounts, is_colour: bool) -> MaskEncoding:
 
 
 def _background_colour(held_by_masks: Iterable[dict[int, int]]) -> int:
-    """Return black, or the colour of most pixels if no mask has black ones."""
+    """Return black, or the colour of most pixels, apart from void ones, if no mask has black."""
     area: Counter[int] = Counter()
     for held in held_by_masks:
         area.update(held)
+    del area[VOID_COLOUR]
     return 0 if 0 in area or not area else max(sorted(area), key=area.__getitem__)
 
 
