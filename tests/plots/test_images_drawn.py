@@ -35,6 +35,12 @@ def test_a_sheet_holds_pictures_of_any_size() -> None:
     assert sheet([], ["a"], []).ndim == 3  # nothing to show is no error
 
 
+def test_a_row_of_a_sheet_is_as_high_as_its_highest_picture() -> None:
+    flat, square = np.zeros((40, 160), np.uint8), np.zeros((160, 160), np.uint8)
+    heights = [sheet([row], ["a", "b"], ["c"]).shape[0] for row in ([flat, flat], [flat, square], [square, square])]
+    assert heights[0] + 120 == heights[1] == heights[2]
+
+
 def test_a_legend_shows_the_colour_and_name_of_each_class_that_is_tinted() -> None:
     names = ["rock", *(f"a class with the name {i}" for i in range(1, 11))]
     rows = [[np.zeros((9, 9), np.uint8)] * 4]

@@ -62,19 +62,11 @@ def sheet(
 
     For three or more classes, a legend of the colours that `overlay` uses stands above.
     """
-    columns = max(map(len, rows), default=len(headings))
-    width, row_height = columns * (CELL + GAP) + GAP, CELL + LINE + ROW_GAP
-    canvas = np.full((LINE + GAP + len(rows) * row_height, width, 3), 255, np.uint8)
-    for column, heading in enumerate(headings):
-        _write(canvas, heading, GAP + column * (CELL + GAP), LINE - 3)
-    for row, (pictures, caption) in enumerate(zip(rows, captions, strict=True)):
-        top = LINE + GAP + row * row_height
-        for column, picture in enumerate(pictures):
-            left = GAP + column * (CELL + GAP)
-            fitted = _fit(picture)
-            canvas[top : top + fitted.shape[0], left : left + fitted.shape[1]] = fitted
-        _write(canvas, caption, GAP, top + CELL + LINE - 4)
-    return np.concatenate([legend(class_names[1:], width), canvas]) if len(class_names) > 2 else canvas
+    width = max(map(len, rows), default=len(headings)) * (CELL + GAP) + GAP
+    strips = [legend(class_names[1:], width)] if len(class_names) > 2 else []
+    strips.append(_headings(headings, width))
+    strips += [_row(pictures, caption, width) for pictures, caption in zip(rows, captions, strict=True)]
+    return np.concatenate(strips)
 
 
 def legend(names: Sequence[str], width: int) -> Image:
@@ -103,6 +95,24 @@ def encode_png(picture: NDArray[Any]) -> bytes:
     ok, content = cv2.imencode(".png", bgr)
     assert ok  # in memory, encoding an array of these shapes can't fail
     return content.tobytes()
+
+
+def _headings(headings: Sequence[str], width: int) -> Image:
+    strip = np.full((LINE + GAP, width, 3), 255, np.uint8)
+    for column, heading in enumerate(headings):
+        _write(strip, heading, GAP + column * (CELL + GAP), LINE - 3)
+    return strip
+
+
+def _row(pictures: Sequence[Image], caption: str, width: int) -> Image:
+    fitted = [_fit(picture) for picture in pictures]
+    height = max((picture.shape[0] for picture in fitted), default=0)
+    strip = np.full((height + LINE + ROW_GAP, width, 3), 255, np.uint8)
+    for column, picture in enumerate(fitted):
+        left = GAP + column * (CELL + GAP)
+        strip[: picture.shape[0], left : left + picture.shape[1]] = picture
+    _write(strip, caption, GAP, height + LINE - 4)
+    return strip
 
 
 def _fit(picture: Image) -> Image:
