@@ -35,6 +35,9 @@ def start(main: Callable[[], object], about: str | None = None, config: str | No
         raise
     except HydraException as error:
         sys.exit(f"error: {explain(error)}")
+    except BrokenPipeError:  # as in `unetkit train --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
+        sys.exit(1)
     except OSError as error:
         if unwrap(main).__code__ in {frame.f_code for frame, _ in walk_tb(error.__traceback__)}:
             raise
