@@ -1,14 +1,17 @@
-"""Files that several tests write."""
+"""Files that several tests write, and commands that they type."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+from unetkit.cli.main import main
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # pytest's workers share the cores
 
@@ -54,3 +57,37 @@ def write_pairs(write_image: WriteImage) -> WritePairs:
         return root
 
     return write
+
+
+class Done(NamedTuple):
+    """What a command leaves: its exit status, and what it wrote."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+Unetkit = Callable[..., Done]
+
+
+@pytest.fixture
+def unetkit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Unetkit:
+    """Runs `unetkit ...` in this process; what the program sets for itself is taken back after the test."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+
+    def run(*typed: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["unetkit", *typed])
+        status: object = 0
+        said = ""
+        try:
+            main()
+        except SystemExit as end:
+            status = end.code
+            if isinstance(status, str):  # as `sys.exit("...")` writes to stderr
+                status, said = 1, f"{status}\n"
+        stdout, stderr = capsys.readouterr()
+        return Done(int(str(status or 0)), stdout, stderr + said)
+
+    return run

@@ -27,11 +27,12 @@ def main(cfg: DictConfig) -> None:
 
 def compare(cfg: DictConfig) -> "Comparison":
     """Compare all runs with the first, and write what is found."""
+    if cfg.runs is None:
+        raise UserError("runs=", "is missing", "give runs=[BASELINE,OTHER], folders that hold a scores.csv")
+
     from unetkit.evaluation import check_resampling, compare_runs, read_runs
     from unetkit.report import write_comparison
 
-    if cfg.runs is None:
-        raise UserError("runs=", "is missing", "give runs=[BASELINE,OTHER], folders that hold a scores.csv")
     check_resampling(cfg.bootstrap, cfg.seed)
     output = path_of("output", cfg.output)
     comparison = compare_runs(read_runs(cfg.runs, cfg.names), cfg.bootstrap, cfg.seed)

@@ -25,11 +25,12 @@ def main(cfg: DictConfig) -> None:
 
 def evaluate(cfg: DictConfig) -> "Summary":
     """Score all models on the same images."""
+    if cfg.checkpoint is None:
+        raise UserError("checkpoint=", "is missing", "give checkpoint=FILE.ckpt, or several as checkpoint=[A,B]")
+
     from unetkit.evaluation import check_resampling, open_models
     from unetkit.report import evaluate_models
 
-    if cfg.checkpoint is None:
-        raise UserError("checkpoint=", "is missing", "give checkpoint=FILE.ckpt, or several as checkpoint=[A,B]")
     check_resampling(cfg.bootstrap, cfg.seed)
     output = path_of("output", cfg.output)
     models = open_models(cfg.checkpoint, cfg.names, cfg.device, cfg.tta)

@@ -17,10 +17,11 @@ def main(cfg: DictConfig) -> None:
 
 def convert(cfg: DictConfig) -> None:
     """Convert one file."""
-    from unetkit.checkpoints.importing import import_network, preprocessing_of, write_checkpoint
-
     if cfg.checkpoint is None:
         raise UserError("checkpoint=", "is missing", "give the state dict or checkpoint of another project")
+
+    from unetkit.checkpoints.importing import import_network, preprocessing_of, write_checkpoint
+
     theirs = path_of("checkpoint", cfg.checkpoint)
     output = path_of("output", cfg.output or theirs.with_name(f"{theirs.stem}-unetkit.ckpt"))
     imported = import_network(theirs, cfg.padding)

@@ -32,14 +32,15 @@ def main(cfg: DictConfig) -> None:
 
 def predict_all(cfg: DictConfig) -> list[str]:
     """Predict every file and return the errors of those that could not be predicted."""
+    for key in ("checkpoint", "input"):
+        if not cfg[key]:
+            raise UserError(f"{key}=", "is missing", "give checkpoint=FILE.ckpt and input=FILE_OR_FOLDER")
+
     import torch
 
     from unetkit.data.files import find_images
     from unetkit.prediction.files import FilePredictor
 
-    for key in ("checkpoint", "input"):
-        if not cfg[key]:
-            raise UserError(f"{key}=", "is missing", "give checkpoint=FILE.ckpt and input=FILE_OR_FOLDER")
     options = read_output_options(cfg)
     predictor = FilePredictor(load(cfg), options)
     try:

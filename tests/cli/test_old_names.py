@@ -1,0 +1,44 @@
+"""Keys that were renamed are accepted by their earlier names."""
+
+import pytest
+from conftest import Unetkit
+
+from unetkit.cli.old_names import with_new_keys
+from unetkit.training.renamed import KEYS
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        ("data.resident=true", "data.cache_on_device=true"),
+        ("++data.resident=true", "++data.cache_on_device=true"),
+        ("+data.order_seed=1,2", "+data.shuffle_seed=1,2"),
+        ("~data.order_seed", "~data.shuffle_seed"),
+        ("~data.order_seed=47", "~data.shuffle_seed=47"),
+    ],
+)
+def test_an_old_name_is_replaced_with_one_line(typed: str, read: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert with_new_keys([typed]) == [read]
+    old = next(key for key in KEYS if key in typed)
+    assert capsys.readouterr() == ("", f"{old} is now called {KEYS[old]}\n")
+
+
+def test_other_arguments_stay_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    others = [
+        "train.py",
+        "data.residents=1",
+        "mydata.resident=1",
+        "input=data.resident",
+        "-m",
+        "data=folder",
+        "data.root=a=b",
+    ]
+    assert with_new_keys(others) == others
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("old", KEYS)
+def test_the_new_name_is_a_key_of_the_configuration(old: str, unetkit: Unetkit) -> None:
+    done = unetkit("train", f"{old}=null", "--cfg", "job")
+    assert done.stderr == f"{old} is now called {KEYS[old]}\n"
+    assert f"  {KEYS[old].rpartition('.')[2]}: null\n" in done.stdout

@@ -1,0 +1,61 @@
+"""Paths with characters that mean something to Hydra are read as they were typed."""
+
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from unetkit.cli.quoting import quoted_paths
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "epoch=3-step=120.ckpt",
+        "scans (2)",
+        "a,b",
+        "it's",
+        "[x]",
+        "a b",
+        "{y}",
+        "50%",
+        r"a\b c",
+        r"\\a b",
+        r"a\'b",
+        "a b\\",
+    ],
+)
+def test_a_path_is_read_as_typed(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).touch()
+    (argument,) = quoted_paths([f"checkpoint={tmp_path / name}"])
+    (override,) = OverridesParser.create().parse_overrides([argument])
+    assert override.value() == str(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["out=2", "Ergebnisse/für uns (neu)", "a (b", "it's"])
+def test_a_path_that_does_not_exist_yet_is_read_as_typed(name: str, tmp_path: Path) -> None:
+    (argument,) = quoted_paths([f"output={tmp_path / name}"])
+    (override,) = OverridesParser.create().parse_overrides([argument])
+    assert override.value() == str(tmp_path / name)
+
+
+def test_other_arguments_stay_as_they_are(tmp_path: Path) -> None:
+    arguments = ["-m", "model=unet_small,dumbnet", "a=[1,2]", f"b={tmp_path}", "checkpoint=runs/*/last.ckpt", "--help"]
+    arguments += [
+        "~loss.switch",
+        "+a.b={c: 1, d: [x, 'y']}",
+        "lr=range(1,3)",
+        "--config-dir=a (b",
+        "weights=${x}",
+        "((",
+    ]
+    too_long_for_a_file = ",".join(f"runs/ablations-200/name-{i}" for i in range(300))
+    arguments += ["((", f"runs=[{too_long_for_a_file}]"]
+    assert quoted_paths(arguments) == arguments
+
+
+def test_quoting_twice_changes_nothing(tmp_path: Path) -> None:
+    """DDP starts its other processes with arguments that are quoted already."""
+    (tmp_path / "scans (2)").touch()
+    once = quoted_paths([f"input={tmp_path / 'scans (2)'}", "output=für uns (neu)"])
+    assert quoted_paths(once) == once

@@ -1,0 +1,65 @@
+"""Paths and commands as they are typed."""
+
+import ntpath
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from unetkit.errors import UserError
+from unetkit.paths import command_line, config_dir, names_of, path_of, short_path
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_a_number_is_a_name() -> None:
+    """Hydra reads the name of a folder `2026` as a number."""
+    (override,) = OverridesParser.create().parse_overrides(["input=2026"])
+    assert path_of("input", override.value()) == Path("2026")
+
+
+@pytest.mark.parametrize("typed", ["null", "[a,b]", "true", "''"])
+def test_what_is_not_a_path_is_named(typed: str) -> None:
+    (override,) = OverridesParser.create().parse_overrides([f"output={typed}"])
+    with pytest.raises(UserError, match=r"output=.* must be one path"):
+        path_of("output", override.value())
+
+
+@pytest.mark.parametrize(("given", "names"), [("a", ["a"]), (2026, ["2026"]), (1.5, ["1.5"]), (["a", 2], ["a", "2"])])
+def test_one_name_needs_no_list(given: object, names: list[str]) -> None:
+    assert names_of(given) == names  # type: ignore[arg-type]
+
+
+def test_a_path_on_another_drive_is_shown_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert short_path(Path.cwd() / "runs" / "a") == str(Path("runs", "a"))
+    monkeypatch.setattr("os.path.relpath", lambda path: ntpath.relpath(path, "C:\\"))  # as on Windows
+    assert short_path("D:\\runs\\a") == "D:\\runs\\a"
+
+
+def test_in_the_clone_the_configuration_is_the_clones() -> None:
+    assert config_dir() == ROOT / "conf"
+
+
+def test_a_command_is_shown_as_it_can_be_typed_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in (ROOT, tmp_path):
+        monkeypatch.chdir(folder)
+        shown = command_line("predict", "input=my scans", "--help")
+        assert shown.endswith(" predict 'input=my scans' --help")
+        done = subprocess.run(shown, shell=True, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "checkpoint: null" in done.stdout
+
+
+def test_the_name_is_enough_where_the_shell_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("python", "unetkit"):
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).touch(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
+    monkeypatch.chdir(tmp_path)
+    assert shlex.split(command_line("train"))[0] == str(Path("bin", "unetkit"))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    assert command_line("train") == "unetkit train"
