@@ -103,8 +103,9 @@ def read_keys(text: str) -> Iterator[Key]:
 
 
 def keys_below(mapping: yaml.MappingNode, lines: list[str], before: str, inherited: str) -> Iterator[Key]:
-    """Leaf keys of a mapping; a comment behind the name of a block holds for its keys that have none."""
-    for name, value in mapping.value:
+    """Leaf keys of a mapping; the comment of a block goes to its first key, unless that has one."""
+    for position, (name, value) in enumerate(mapping.value):
+        block = inherited if position == 0 else ""
         line = name.start_mark.line
         is_block = isinstance(value, yaml.MappingNode) and not value.flow_style and value.value
         end = name.end_mark.column + 1 if is_block else value.end_mark.column
@@ -112,10 +113,10 @@ def keys_below(mapping: yaml.MappingNode, lines: list[str], before: str, inherit
         behind = lines[last][end:].strip() if last < len(lines) else ""
         comment = behind.lstrip("# ") if behind.startswith("#") else comment_above(lines, line)
         if is_block:
-            yield from keys_below(value, lines, f"{before}{name.value}.", comment or inherited)
+            yield from keys_below(value, lines, f"{before}{name.value}.", comment or block)
         else:
             written = lines[value.start_mark.line][value.start_mark.column : value.end_mark.column]
-            yield Key(f"{before}{name.value}", written or "null", comment or inherited)
+            yield Key(f"{before}{name.value}", written or "null", comment or block)
 
 
 def comment_above(lines: list[str], line: int) -> str:
@@ -141,9 +142,13 @@ def described(key: Key, file: File, files: dict[str, File]) -> str:
         own = next((other for other in files[parent].keys if other.name == name), Key(name, "", ""))
         if comment := described(own, files[parent], files):
             return comment
-    full = full_name(key, file)
-    same = (other.comment for f in files.values() for other in f.keys if other.comment and full_name(other, f) == full)
-    return next(same, "") if file.path.startswith("experiment/") else ""
+    if file.package or "/" not in file.path:
+        return ""
+    full, choices = (
+        full_name(key, file),
+        [other for other in files.values() if "/" in other.path or other.path == "train"],
+    )
+    return next((o.comment for other in choices for o in other.keys if o.comment and full_name(o, other) == full), "")
 
 
 def full_name(key: Key, file: File) -> str:
@@ -176,11 +181,12 @@ def choice(file: File, files: dict[str, File]) -> str:
     based = [f"[`{parent.rpartition('/')[2]}`](#{anchor(parent)})" for parent, place in file.parents if not place]
     if based:
         lines.append(f"All keys of {', '.join(based)}, with these changes:" if file.keys else f"As {', '.join(based)}.")
-    lines += [
-        f"`{file.package}.{place}` holds the keys of [`{parent}`](#{anchor(parent)})."
+    nested = [
+        f"- `{file.package}.{place}`: the keys of [`{parent.rpartition('/')[2]}`](#{anchor(parent)})"
         for parent, place in file.parents
         if place
     ]
+    lines.append("\n".join(nested))
     changed = [f"`{other}={value}`" for other, value in file.choices]
     if changed:
         lines.append(f"Chooses {', '.join(changed)}.")
