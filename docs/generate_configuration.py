@@ -144,10 +144,8 @@ def described(key: Key, file: File, files: dict[str, File]) -> str:
             return comment
     if file.package or "/" not in file.path:
         return ""
-    full, choices = (
-        full_name(key, file),
-        [other for other in files.values() if "/" in other.path or other.path == "train"],
-    )
+    full = full_name(key, file)
+    choices = [other for other in files.values() if "/" in other.path or other.path == "train"]
     return next((o.comment for other in choices for o in other.keys if o.comment and full_name(o, other) == full), "")
 
 
