@@ -9,10 +9,10 @@ from traceback import walk_tb
 
 from hydra.errors import HydraException, InstantiationException
 
-from unetkit.cli.explain import explain
 from unetkit.cli.old_names import with_new_keys
 from unetkit.cli.quoting import quoted_paths
 from unetkit.paths import config_dir
+from unetkit.training.explain import explain
 
 
 def start(main: Callable[[], object], about: str | None = None, config: str | None = None) -> None:

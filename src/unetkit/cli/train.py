@@ -20,17 +20,17 @@ def main(cfg: DictConfig) -> float | None:
     After a mistake in one configuration of a grid (`-m`), the others are trained; the exit status is 1.
     """
     keep_freed_memory()
-    from unetkit.training.run import train  # imported here: torch takes seconds that --help should not
+    from unetkit.training.records import monitored_score  # imported here: torch takes seconds that --help should not
+    from unetkit.training.run import train
 
     try:
-        score: float | None = train(cfg)["best"]["score"]
+        return monitored_score(train(cfg))
     except UserError as error:
         mistakes.append(error)
         print(f"error: {error}", file=sys.stderr)
         return None
     except KeyboardInterrupt:
         sys.exit("stopped")
-    return score
 
 
 def run() -> None:

@@ -7,6 +7,8 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
+from unetkit.training.renamed import REMOVED
+
 
 def explain(error: HydraException) -> str:
     """Return the line about a missing file of the configuration, an unknown key or an argument that can't be parsed."""
@@ -24,6 +26,8 @@ def explain(error: HydraException) -> str:
 def missing_file(file: str, options: list[str]) -> str:
     """Return the line for a missing file, such as `model/unet_smal`, of a group with these options."""
     group, _, name = file.rpartition("/")
+    if instead := REMOVED.get(f"{group}={name}"):
+        return f"{group}={name} was removed; use {instead}"
     nearest_first = dict.fromkeys(get_close_matches(name, options) + options)
     # Hydra gives no options for one file of several, as in callbacks=[ema,erly].
     known = f"it may be {', '.join(nearest_first)}" if options else "--help lists what exists"
