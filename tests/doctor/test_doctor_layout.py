@@ -88,7 +88,7 @@ def test_images_without_any_mask_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("split", "what", "error"),
     [
-        (None, "all masks are empty", "no mask of data=folder has a foreground pixel"),
+        (None, "all masks are empty", "data=folder has no foreground pixel"),
         ("val", "val/masks is empty", "val/images holds no image"),
     ],
 )
