@@ -1,7 +1,6 @@
-"""scripts/compare.py: means, paired differences and wins of runs, from the scores.csv that they left."""
+"""`unetkit compare`: means, paired differences and wins of runs, from the scores.csv that they left."""
 
 import csv
-import importlib.util
 import json
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
+from unetkit.cli import compare as command
 from unetkit.errors import UserError
 from unetkit.evaluation import Comparison, compare_runs, read_runs
 from unetkit.evaluation.bootstrap import drawn_means, seed_resamples
@@ -35,15 +35,9 @@ def write(folder: Path, *, shares: float = 0.25, **models: Scores) -> Path:
 
 
 def compare(*overrides: str) -> Comparison:
-    """What the script does, in this process, as starting one takes seconds."""
-    spec = importlib.util.spec_from_file_location("compare", ROOT / "scripts" / "compare.py")
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    """Do what the command does, in this process."""
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        found: Comparison = script.compare(compose("compare", ["bootstrap=200", *overrides]))
-    return found
+        return command.compare(compose("compare", ["bootstrap=200", *overrides]))
 
 
 @pytest.fixture
@@ -105,20 +99,26 @@ def test_the_spread_of_few_seeds_is_not_too_small() -> None:
         assert drawn.mean() == pytest.approx(scores.mean().item(), rel=0.02)
 
 
-def test_the_files(two: tuple[Path, Path], tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_the_command_tells_what_it_found(two: tuple[Path, Path], tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "scripts/compare.py", f"runs=[{two[0]},{two[1]}]", f"output={tmp_path}", "bootstrap=200"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "better on 1 images, worse on 1" in done.stdout
+    assert done.stdout.splitlines()[-1].endswith(f"differences.png to {tmp_path}")
+
+
+def test_a_comparison_is_told_and_written(two: tuple[Path, Path], tmp_path: Path) -> None:
     (two[1] / "fold-0").mkdir()
     facts = {"parameters": 114_886, "epochs": 120, "seed": 47, "seconds": 1.5}
     (two[1] / "fold-0" / "summary.json").write_text(json.dumps(facts))
     (two[1] / "summary.json").write_text(json.dumps({"tta": "flip", "seed": 47}))
     output = tmp_path / "out"
-    done = subprocess.run(
-        [sys.executable, "scripts/compare.py", f"runs=[{two[0]},{two[1]}]", f"output={output}", "bootstrap=200"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "base (without 1 images that not all runs were scored on), the baseline" in done.stdout
-    assert "better on 1 images, worse on 1" in done.stdout
-    assert done.stdout.splitlines()[-1].endswith(f"differences.png to {output}")
+    told = command.described(compare(f"runs=[{two[0]},{two[1]}]", f"output={output}"))
+    assert told[0] == "base (without 1 images that not all runs were scored on), the baseline"
+    assert told[-1].endswith("better on 1 images, worse on 1")
     header, _, first, second = (output / "comparison.md").read_text().splitlines()
     assert header.startswith("| run | parameters | epochs | seed | images | Kaggle's score | difference")
     assert first.startswith("| base | - | - | - | 3 | 0.6000 | - | - |")
@@ -134,6 +134,7 @@ def test_the_files(two: tuple[Path, Path], tmp_path: Path) -> None:
     assert len(np.unique(picture)) > 10
 
 
+@pytest.mark.slow
 def test_cross_validations_that_were_run(tmp_path: Path) -> None:
     tiny = ["data.count=24", "data.size=36", "data.folds=2", "model=plain_small", "model.channels=[4,8]"]
     quick = ["trainer.accelerator=cpu", "trainer.max_epochs=1", "trainer.enable_progress_bar=false"]
