@@ -1,4 +1,4 @@
-"""What holds for each file of conf/loss."""
+"""Properties that every loss of conf/loss has."""
 
 from functools import cache
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from sampling import sampled
 from torch import Tensor, nn
 
 from unetkit.losses import apply_loss
@@ -25,61 +26,57 @@ def configured(name: str) -> nn.Module:
 
 
 def value(loss: nn.Module, logits: Tensor, target: Tensor) -> Tensor:
-    """With twice the weight for every pixel, where weights are wanted."""
+    """Compute the loss, with a weight of 2 for every pixel if it takes weights."""
     return apply_loss(loss, logits, target, target != 255, torch.full(target.shape, 2.0))
 
 
 def blob(*size: int, classes: int = 2) -> Tensor:
-    """A target (1, *) with a block of each class."""
+    """Return a target (1, *) with a block of each class."""
     target = torch.zeros(1, *size, dtype=torch.long)
     for label in range(1, classes):
         target[0, 1:-3, 5 * label - 3 : 5 * label + 2] = label
     return target
 
 
-def right(target: Tensor, channels: int, certainty: float = 20.0) -> Tensor:
-    """Logits (B, channels, *) that say the target."""
+def logits_for(target: Tensor, channels: int, certainty: float = 20.0) -> Tensor:
+    """Return logits (B, channels, *) that predict the target."""
     classes = torch.arange(channels).view(1, -1, *[1] * (target.ndim - 1))
     return certainty * (2.0 * (target[:, None] == (classes if channels > 1 else 1)) - 1)
 
 
-@pytest.mark.parametrize("channels", [1, 2, 4])
-@pytest.mark.parametrize("size", [(16, 20), (8, 18, 10)], ids=["2D", "3D"])
-@pytest.mark.parametrize("name", NAMES)
-def test_right_costs_nothing_and_wrong_a_lot(name: str, channels: int, size: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(("name", "channels", "size"), sampled(NAMES, [1, 2, 4], [(16, 20), (8, 18, 10)]))
+def test_a_perfect_prediction_costs_nothing_and_its_opposite_a_lot(
+    name: str, channels: int, size: tuple[int, ...]
+) -> None:
     loss = configured(name)
     target = blob(*size, classes=max(channels, 2))
-    assert value(loss, right(target, channels), target).item() == pytest.approx(0, abs=1e-3)
-    assert value(loss, right(target, channels, -20.0), target).item() > 0.05
+    assert value(loss, logits_for(target, channels), target).item() == pytest.approx(0, abs=1e-3)
+    assert value(loss, logits_for(target, channels, -20.0), target).item() > 0.05
 
 
-@pytest.mark.parametrize("channels", [1, 2, 4])
-@pytest.mark.parametrize("full", [False, True], ids=["empty", "full"])
-@pytest.mark.parametrize("name", NAMES)
-def test_mistakes_are_pulled_towards_empty_and_full_masks(name: str, full: bool, channels: int) -> None:
+@pytest.mark.parametrize(("name", "full", "channels"), sampled(NAMES, [False, True], [1, 2, 4]))
+def test_gradients_correct_errors_on_empty_and_full_masks(name: str, full: bool, channels: int) -> None:
     torch.manual_seed(0)
     target = torch.full((2, 16, 20), int(full))
-    mistakes = blob(16, 20).bool().expand(2, -1, -1)
-    logits = right(torch.where(mistakes, 1 - target, target), channels, 2.0)
+    errors = blob(16, 20).bool().expand(2, -1, -1)
+    logits = logits_for(torch.where(errors, 1 - target, target), channels, 2.0)
     logits = (logits + 0.3 * torch.randn(logits.shape)).requires_grad_()
     torch.autograd.backward(value(configured(name), logits, target))
     assert logits.grad is not None
     assert logits.grad.isfinite().all()
     assert logits.grad.any()
-    if name != "cldice":  # there the skeleton of a mistake shrinks when it grows
-        pull = -logits.grad[:, int(full) if channels > 1 else 0][mistakes].sum()
+    if name != "cldice":  # where the skeleton of an error shrinks when the error grows
+        pull = -logits.grad[:, int(full) if channels > 1 else 0][errors].sum()
         assert pull < 0 if channels == 1 and not full else pull > 0
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("channels", [1, 4])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "channels", "dtype"), sampled(NAMES, [1, 4], [torch.bfloat16, torch.float16]))
 def test_half_precision_and_large_logits_are_stable(name: str, channels: int, dtype: torch.dtype) -> None:
     loss = configured(name)
     targets = [blob(16, 20), torch.zeros(1, 16, 20).long(), torch.ones(1, 16, 20).long(), torch.full((1, 16, 20), 255)]
     for target in [*targets, torch.cat(targets)]:
         for certainty in (30.0, -30.0, 0.0):
-            logits = right(target, channels, certainty).to(dtype).requires_grad_()
+            logits = logits_for(target, channels, certainty).to(dtype).requires_grad_()
             cost = value(loss, logits, target)
             torch.autograd.backward(cost)
             assert cost.dtype == torch.float32
@@ -88,10 +85,8 @@ def test_half_precision_and_large_logits_are_stable(name: str, channels: int, dt
             assert logits.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("name", NAMES)
-def test_what_does_not_count_changes_nothing(name: str, channels: int) -> None:
-    """Neither what is predicted there nor that it is there, be it a margin or a whole image."""
+@pytest.mark.parametrize(("name", "channels"), sampled(NAMES, [1, 3]))
+def test_void_pixels_and_void_images_are_ignored(name: str, channels: int) -> None:
     torch.manual_seed(0)
     loss = configured(name)
     part, logits = blob(16, 20, classes=3), torch.randn(2, channels, 19, 24)
@@ -108,7 +103,7 @@ def test_what_does_not_count_changes_nothing(name: str, channels: int) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "lovasz" not in name])
-def test_two_logits_are_the_sigmoid_of_their_difference(name: str) -> None:
+def test_two_logits_give_the_loss_of_their_difference_as_one_logit(name: str) -> None:
     torch.manual_seed(0)
     loss, target = configured(name), blob(16, 20)
     two = torch.randn(1, 2, 16, 20)
@@ -121,9 +116,8 @@ def iou(logits: Tensor, target: Tensor) -> float:
     return (hit / ((predicted > 0) | (target > 0)).sum()).item()
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("name", NAMES)
-def test_steps_lower_the_loss_and_raise_the_iou(name: str, channels: int) -> None:
+@pytest.mark.parametrize(("name", "channels"), sampled(NAMES, [1, 3]))
+def test_gradient_steps_lower_the_loss_and_raise_the_iou(name: str, channels: int) -> None:
     torch.manual_seed(0)
     loss, target = configured(name), torch.cat([blob(16, 20, classes=max(channels, 2)), blob(16, 20)])
     logits = torch.randn(2, channels, 16, 20).requires_grad_()

@@ -1,4 +1,4 @@
-"""Values: by hand, and beside SMP and MONAI where the definitions agree."""
+"""Values of losses: computed by hand, and equal to those of SMP and MONAI where the definitions agree."""
 
 import math
 from collections.abc import Callable
@@ -29,7 +29,7 @@ from unetkit.losses import (
 )
 
 
-def everything(target: Tensor) -> Tensor:
+def all_valid(target: Tensor) -> Tensor:
     return torch.ones_like(target, dtype=torch.bool)
 
 
@@ -39,40 +39,40 @@ def logits_of(probabilities: list[float]) -> Tensor:
 
 def test_bce_by_hand() -> None:
     target = torch.tensor([[[1, 0]]])
-    loss = DiceBCELoss(dice_weight=0)(logits_of([0.8, 0.4]), target, everything(target))
+    loss = DiceBCELoss(dice_weight=0)(logits_of([0.8, 0.4]), target, all_valid(target))
     assert loss.item() == pytest.approx(-(math.log(0.8) + math.log(0.6)) / 2)
 
 
 def test_dice_by_hand() -> None:
     target = torch.tensor([[[1, 0]]])
-    loss = DiceBCELoss(bce_weight=0, smooth=1.0)(logits_of([0.8, 0.4]), target, everything(target))
+    loss = DiceBCELoss(bce_weight=0, smooth=1.0)(logits_of([0.8, 0.4]), target, all_valid(target))
     assert loss.item() == pytest.approx(1 - (2 * 0.8 + 1) / (1.2 + 1 + 1))
 
 
-def test_weights_add_the_terms() -> None:
+def test_dice_bce_is_the_weighted_sum_of_its_terms() -> None:
     target = torch.randint(0, 2, (2, 4, 5))
     logits = torch.randn(2, 1, 4, 5)
-    dice = DiceBCELoss(1, 0)(logits, target, everything(target))
-    bce = DiceBCELoss(0, 1)(logits, target, everything(target))
-    both = DiceBCELoss(0.25, 2.0)(logits, target, everything(target))
+    dice = DiceBCELoss(1, 0)(logits, target, all_valid(target))
+    bce = DiceBCELoss(0, 1)(logits, target, all_valid(target))
+    both = DiceBCELoss(0.25, 2.0)(logits, target, all_valid(target))
     torch.testing.assert_close(both, 0.25 * dice + 2 * bce)
 
 
-def test_dice_is_taken_per_image() -> None:
+def test_the_loss_is_the_mean_over_images() -> None:
     target = torch.randint(0, 2, (3, 4, 5))
     logits = torch.randn(3, 1, 4, 5)
     loss = DiceBCELoss()
-    single = [loss(logits[i : i + 1], target[i : i + 1], everything(target[i : i + 1])) for i in range(3)]
-    torch.testing.assert_close(loss(logits, target, everything(target)), torch.stack(single).mean())
+    single = [loss(logits[i : i + 1], target[i : i + 1], all_valid(target[i : i + 1])) for i in range(3)]
+    torch.testing.assert_close(loss(logits, target, all_valid(target)), torch.stack(single).mean())
 
 
 @pytest.mark.parametrize("value", [0, 1])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_mistakes_cost_on_empty_and_full_masks(value: int, dtype: torch.dtype) -> None:
-    """The gradient pulls every pixel towards the truth, also in half precision."""
+def test_errors_on_empty_and_full_masks_have_a_gradient(value: int, dtype: torch.dtype) -> None:
+    """The gradient of every pixel points towards the truth, also in half precision."""
     target = torch.full((1, 8, 8), value)
     logits = torch.full((1, 1, 8, 8), 30.0 if value == 0 else -30.0, dtype=dtype, requires_grad=True)
-    loss = DiceBCELoss()(logits, target, everything(target))
+    loss = DiceBCELoss()(logits, target, all_valid(target))
     loss.backward()
     assert loss.dtype == torch.float32
     assert loss.item() > 1
@@ -81,26 +81,26 @@ def test_mistakes_cost_on_empty_and_full_masks(value: int, dtype: torch.dtype) -
     assert (logits.grad > 0 if value == 0 else logits.grad < 0).all()
 
 
-def test_dice_alone_pushes_a_false_positive_away_on_an_empty_mask() -> None:
+def test_dice_has_a_gradient_for_false_positives_on_an_empty_mask() -> None:
     target = torch.zeros(1, 2, 2, dtype=torch.long)
     logits = torch.zeros(1, 1, 2, 2, requires_grad=True)
-    DiceBCELoss(bce_weight=0)(logits, target, everything(target)).backward()
+    DiceBCELoss(bce_weight=0)(logits, target, all_valid(target)).backward()
     assert logits.grad is not None
     assert (logits.grad > 0).all()
 
 
-def test_void_pixels_have_no_say() -> None:
+def test_void_pixels_are_ignored() -> None:
     target = torch.tensor([[[1, 0, 255]]])
     logits = torch.randn(1, 1, 1, 3, requires_grad=True)
     DiceBCELoss()(logits, target, target != 255).backward()
     whole = DiceBCELoss()(logits, target, target != 255)
-    part = DiceBCELoss()(logits[..., :2], target[..., :2], everything(target[..., :2]))
+    part = DiceBCELoss()(logits[..., :2], target[..., :2], all_valid(target[..., :2]))
     torch.testing.assert_close(whole, part)
     assert logits.grad is not None
     assert logits.grad[..., 2].item() == 0
 
 
-def test_images_without_a_true_pixel_have_no_say() -> None:
+def test_images_without_a_valid_pixel_are_ignored() -> None:
     target = torch.stack([torch.randint(0, 2, (3, 3)), torch.full((3, 3), 255)])
     logits = torch.randn(2, 1, 3, 3)
     torch.testing.assert_close(
@@ -109,17 +109,17 @@ def test_images_without_a_true_pixel_have_no_say() -> None:
     assert DiceBCELoss()(logits[1:], target[1:], target[1:] != 255).item() == 0
 
 
-def test_two_logits_are_the_sigmoid_of_their_difference() -> None:
+def test_two_logits_give_the_loss_of_their_difference_as_one_logit() -> None:
     target = torch.randint(0, 2, (2, 5, 5))
     two = torch.randn(2, 2, 5, 5)
     one = two[:, 1:] - two[:, :1]
     torch.testing.assert_close(
-        DiceBCELoss()(two, target, everything(target)), DiceBCELoss()(one, target, everything(target))
+        DiceBCELoss()(two, target, all_valid(target)), DiceBCELoss()(one, target, all_valid(target))
     )
 
 
 def jaccard_loss(wrong: list[int], truth: list[int]) -> float:
-    """1 - IoU of the mask whose pixels differ from the truth where `wrong` says."""
+    """Return 1 - IoU of the mask that differs from the truth at the `wrong` pixels."""
     predicted = [t ^ w for t, w in zip(truth, wrong, strict=True)]
     overlap = sum(p & t for p, t in zip(predicted, truth, strict=True))
     union = sum(p | t for p, t in zip(predicted, truth, strict=True))
@@ -128,7 +128,7 @@ def jaccard_loss(wrong: list[int], truth: list[int]) -> float:
 
 @pytest.mark.parametrize("truth", [[1, 0, 1, 0], [0, 0, 0, 0], [1, 1, 1, 1]])
 def test_lovasz_is_the_extension_of_the_jaccard_loss(truth: list[int]) -> None:
-    """Berman et al., definition 1: sum over pixels, by falling margin, of margin times growth of the set's loss."""
+    """Berman et al., definition 1: the sum, by falling margin, of margin times increase of the set's loss."""
     scores = [0.3, -0.2, 1.7, 0.9]
     margins = [1 - s if t else 1 + s for s, t in zip(scores, truth, strict=True)]
     expected, wrong = 0.0, [0] * 4
@@ -138,7 +138,7 @@ def test_lovasz_is_the_extension_of_the_jaccard_loss(truth: list[int]) -> None:
         activated = margins[i] + 1 if margins[i] > 0 else math.exp(margins[i])
         expected += activated * (jaccard_loss(wrong, truth) - before)
     logits, target = torch.tensor(scores).view(1, 1, 2, 2), torch.tensor(truth).view(1, 2, 2)
-    loss = LovaszLoss(symmetric=False)(logits, target, everything(target))
+    loss = LovaszLoss(symmetric=False)(logits, target, all_valid(target))
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -154,21 +154,21 @@ def test_symmetric_lovasz_is_the_mean_of_both_classes() -> None:
 
 
 @pytest.mark.parametrize("value", [0, 1])
-def test_symmetric_lovasz_has_a_gradient_on_empty_and_full_masks(value: int) -> None:
+def test_symmetric_lovasz_has_the_right_gradient_on_empty_and_full_masks(value: int) -> None:
     target = torch.full((2, 6, 6), value)
     logits = torch.randn(2, 1, 6, 6, dtype=torch.float16, requires_grad=True)
-    LovaszLoss()(logits, target, everything(target)).backward()
+    LovaszLoss()(logits, target, all_valid(target)).backward()
     assert logits.grad is not None
     assert logits.grad.isfinite().all()
     assert (logits.grad.sum() > 0) == (value == 0)
 
 
-def test_lovasz_leaves_void_out() -> None:
+def test_lovasz_ignores_void_pixels() -> None:
     target = torch.randint(0, 2, (2, 5, 5))
     target[:, 3:] = 255
     logits = torch.randn(2, 1, 5, 5)
     whole = LovaszLoss()(logits, target, target != 255)
-    part = LovaszLoss()(logits[..., :3, :], target[:, :3], everything(target[:, :3]))
+    part = LovaszLoss()(logits[..., :3, :], target[:, :3], all_valid(target[:, :3]))
     torch.testing.assert_close(whole, part)
 
 
@@ -177,21 +177,21 @@ def test_a_sum_weighs_its_terms() -> None:
     logits = torch.randn(1, 1, 4, 4)
     bce, dice = DiceBCELoss(0, 1), DiceBCELoss(1, 0)
     both = WeightedSum({"bce": bce, "dice": dice}, {"bce": 2.0, "dice": 0.5})
-    a, b = (loss(logits, target, everything(target)) for loss in (bce, dice))
-    torch.testing.assert_close(both(logits, target, everything(target)), 2 * a + 0.5 * b)
-    with pytest.raises(UserError, match="one factor for each of bce"):
+    a, b = (loss(logits, target, all_valid(target)) for loss in (bce, dice))
+    torch.testing.assert_close(both(logits, target, all_valid(target)), 2 * a + 0.5 * b)
+    with pytest.raises(UserError, match="one weight for each of bce"):
         WeightedSum({"bce": bce}, {"dice": 1.0})
 
 
-def test_more_classes() -> None:
+def test_three_classes() -> None:
     target = torch.tensor([[[0, 1, 2]]])
-    right = torch.nn.functional.one_hot(target, 3).permute(0, 3, 1, 2) * 40.0
-    assert DiceBCELoss()(right, target, everything(target)).item() == pytest.approx(0, abs=1e-5)
-    assert DiceBCELoss()(-right, target, everything(target)).item() > 20
+    perfect = torch.nn.functional.one_hot(target, 3).permute(0, 3, 1, 2) * 40.0
+    assert DiceBCELoss()(perfect, target, all_valid(target)).item() == pytest.approx(0, abs=1e-5)
+    assert DiceBCELoss()(-perfect, target, all_valid(target)).item() > 20
 
 
-# Two pixels of class 1 and one of class 0, of which these probabilities get overlap 1.4, false positives 0.3, false
-# negatives 0.6 and true negatives 0.7.
+# Two pixels of class 1 and one of class 0. The soft counts of these probabilities: overlap 1.4, false positives 0.3,
+# false negatives 0.6, true negatives 0.7.
 P, T = [0.8, 0.6, 0.3], [[[1, 1, 0]]]
 BY_HAND = [
     (DiceLoss(smooth=1), 1 - (2 * 1.4 + 1) / (1.7 + 2 + 1)),
@@ -212,70 +212,70 @@ BY_HAND = [
 
 
 @pytest.mark.parametrize(("loss", "value"), BY_HAND, ids=[type(loss).__name__ for loss, _ in BY_HAND])
-def test_by_hand(loss: torch.nn.Module, value: float) -> None:
+def test_values_by_hand(loss: torch.nn.Module, value: float) -> None:
     target = torch.tensor(T)
-    assert loss(logits_of(P), target, everything(target)).item() == pytest.approx(value, rel=1e-5)
+    assert loss(logits_of(P), target, all_valid(target)).item() == pytest.approx(value, rel=1e-5)
 
 
-def test_weights_multiply_the_cross_entropy() -> None:
+def test_pixel_weights_multiply_the_cross_entropy() -> None:
     target = torch.tensor(T)
     weight = torch.tensor([[[2.0, 0.5, 0.0]]])
-    loss = WeightedCrossEntropyLoss()(logits_of(P), target, everything(target), weight)
+    loss = WeightedCrossEntropyLoss()(logits_of(P), target, all_valid(target), weight)
     assert loss.item() == pytest.approx(-(2 * math.log(0.8) + 0.5 * math.log(0.6)) / 3)
     with pytest.raises(UserError, match="border weight map"):
-        WeightedCrossEntropyLoss()(logits_of(P), target, everything(target), None)
+        WeightedCrossEntropyLoss()(logits_of(P), target, all_valid(target), None)
 
 
-def test_mistakes_far_from_the_outline_cost_more() -> None:
-    """A row of nine whose first three pixels are true: outside, 1 to 6 px to them; inside, 2, 1 and 0."""
+def test_errors_far_from_the_outline_cost_more() -> None:
+    """A row of nine pixels, the first three true: distances are 1 to 6 px outside, 2, 1 and 0 px inside."""
     target = torch.tensor([[[1, 1, 1, 0, 0, 0, 0, 0, 0]]])
     side = 3  # the root of nine pixels
     p = [0.4, 1.0, 1.0, 0.1, 0.0, 0.0, 0.0, 0.0, 0.3]
     logits = logits_of(p).clamp(-40, 40)
-    loss = BoundaryLoss()(logits, target, everything(target))
+    loss = BoundaryLoss()(logits, target, all_valid(target))
     assert loss.item() == pytest.approx((2 * 0.6 + 1 * 0.1 + 6 * 0.3) / side / 9, rel=1e-5)
-    # At 0.5 the prediction is pixels 1 and 2, so that its outline is 1 px from pixel 0, 1 from 3 and 6 from 8.
+    # Above 0.5 are pixels 1 and 2, so the predicted outline is 1 px from pixel 0, 1 px from 3 and 6 px from 8.
     squares = [(3, 1, 0.36), (1, 1, 0.01), (6, 6, 0.09)]
     expected = sum((t**2 + q**2) * e for t, q, e in squares) / side**2 / 9
-    assert HausdorffLoss(alpha=2)(logits, target, everything(target)).item() == pytest.approx(expected, rel=1e-5)
+    assert HausdorffLoss(alpha=2)(logits, target, all_valid(target)).item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("value", [0, 1])
-def test_without_an_outline_all_is_one_side_away(value: int) -> None:
+def test_without_an_outline_the_distance_is_one_image_side(value: int) -> None:
     target = torch.full((1, 4, 4), value)
     logits = torch.full((1, 1, 4, 4), 0.9 if value == 0 else 0.1).logit()
     pixel = 0 if value == 0 else 1 / 4
-    loss = BoundaryLoss()(logits, target, everything(target))
+    loss = BoundaryLoss()(logits, target, all_valid(target))
     assert loss.item() == pytest.approx((1 - pixel) * 0.9, rel=1e-5)
-    assert HausdorffLoss()(logits, target, everything(target)).item() == pytest.approx(2 * 0.81, rel=1e-5)
+    assert HausdorffLoss()(logits, target, all_valid(target)).item() == pytest.approx(2 * 0.81, rel=1e-5)
 
 
 def test_centre_lines_by_hand() -> None:
-    """The skeleton of a bar of 3 x 7 is the middle of its rows; a prediction of that line alone has all of it."""
+    """The skeleton of a bar of 3 x 7 pixels is its middle row; a prediction of that row alone is perfect."""
     target = torch.zeros(1, 7, 11, dtype=torch.long)
     target[0, 2:5, 2:9] = 1
     line = torch.full((1, 1, 7, 11), -40.0)
     line[0, 0, 3, 2:9] = 40
     loss = ClDiceLoss(alpha=1, iterations=3, smooth=1e-6)
-    assert loss(line, target, everything(target)).item() == pytest.approx(0, abs=1e-4)
+    assert loss(line, target, all_valid(target)).item() == pytest.approx(0, abs=1e-4)
     missing = torch.full((1, 1, 7, 11), -40.0)
-    missing[0, 0, 3, 6:9] = 40  # three pixels; the skeleton of the truth has five, of which two are hit
-    assert loss(missing, target, everything(target)).item() == pytest.approx(1 - 2 * 0.4 / 1.4, abs=1e-4)
+    missing[0, 0, 3, 6:9] = 40  # three pixels; two of the five of the true skeleton are predicted
+    assert loss(missing, target, all_valid(target)).item() == pytest.approx(1 - 2 * 0.4 / 1.4, abs=1e-4)
 
 
 def test_lovasz_softmax_by_hand() -> None:
     """Errors 0.7, 0.4, 0.2 of class 1 (truth 0, 1, 1): 0.7 1/3 + 0.4 (2/3 - 1/3) + 0.2 (1 - 2/3), as IoU falls."""
     target = torch.tensor([[[0, 1, 1]]])
     two = torch.cat([torch.zeros(1, 1, 1, 3), logits_of([0.7, 0.6, 0.8])], 1)
-    loss = LovaszLoss(symmetric=False)(two, target, everything(target))
+    loss = LovaszLoss(symmetric=False)(two, target, all_valid(target))
     assert loss.item() == pytest.approx((0.7 + 0.4 + 0.2) / 3)
-    both = LovaszLoss(symmetric=True)(two, target, everything(target))
-    background = 0.7 * 1 + 0  # its one pixel is missed first, which leaves no overlap
+    both = LovaszLoss(symmetric=True)(two, target, all_valid(target))
+    background = 0.7 * 1 + 0  # its only pixel has the largest error, after which there is no overlap
     assert both.item() == pytest.approx(((0.7 + 0.4 + 0.2) / 3 + background) / 2)
 
 
 def scene(classes: int) -> tuple[Tensor, Tensor]:
-    """Logits (1, classes, 24, 20), two for a binary problem, and a target in which each class is there."""
+    """Return logits (1, classes, 24, 20) and a target (1, 24, 20) that contains each class."""
     torch.manual_seed(0)
     target = torch.zeros(1, 24, 20, dtype=torch.long)
     for label in range(1, classes):
@@ -304,7 +304,7 @@ def test_binary_values_are_those_of_smp(ours: torch.nn.Module, name: str, option
     logits, target = scene(2)
     logits = logits[:, :1]
     expected = theirs(logits, target[:, None].float())
-    torch.testing.assert_close(ours(logits, target, everything(target)), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(ours(logits, target, all_valid(target)), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -319,19 +319,19 @@ def test_binary_values_are_those_of_smp(ours: torch.nn.Module, name: str, option
 def test_values_of_four_classes_are_those_of_smp(ours: torch.nn.Module, name: str, options: dict[str, Any]) -> None:
     theirs = getattr(pytest.importorskip("segmentation_models_pytorch").losses, name)(mode="multiclass", **options)
     logits, target = scene(4)
-    torch.testing.assert_close(ours(logits, target, everything(target)), theirs(logits, target), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(ours(logits, target, all_valid(target)), theirs(logits, target), rtol=1e-5, atol=1e-6)
 
 
 def test_mcc_is_that_of_smp() -> None:
     theirs = pytest.importorskip("segmentation_models_pytorch").losses.MCCLoss(eps=1e-6)
     logits, target = scene(2)
     expected = theirs(logits[:, :1].sigmoid(), target[:, None].float())
-    torch.testing.assert_close(MCCLoss(1e-6)(logits[:, :1], target, everything(target)), expected, rtol=1e-5, atol=0)
+    torch.testing.assert_close(MCCLoss(1e-6)(logits[:, :1], target, all_valid(target)), expected, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("classes", [2, 4])
 def test_values_are_those_of_monai(classes: int) -> None:
-    """Its boundary loss leaves a constant out, and its distances are in pixels."""
+    """MONAI's boundary loss leaves out a constant, and its distances are in pixels."""
     monai = pytest.importorskip("monai.losses")
     logits, target = scene(classes)
     truth = torch.nn.functional.one_hot(target, classes).permute(0, 3, 1, 2).float()
@@ -349,22 +349,22 @@ def test_values_are_those_of_monai(classes: int) -> None:
         (MCCLoss(1e-6), monai.MCCLoss(smooth_nr=0, smooth_dr=0, **softmax)(logits, truth)),
     ]
     for ours, expected in pairs:
-        value = ours(logits, target, everything(target))
+        value = ours(logits, target, all_valid(target))
         assert value.item() == pytest.approx(expected.item(), rel=1e-4, abs=1e-6), ours
 
 
-def test_sums_leave_out_what_has_no_weight_and_hand_weights_on() -> None:
+def test_a_sum_skips_terms_of_weight_0_and_passes_on_pixel_weights() -> None:
     target = torch.tensor(T)
     weight = torch.tensor([[[2.0, 0.5, 0.0]]])
     border, dice = WeightedCrossEntropyLoss(), DiceLoss()
     both = WeightedSum({"border": border, "dice": dice}, {"border": 2.0, "dice": 1.0})
-    arguments = (logits_of(P), target, everything(target))
+    arguments = (logits_of(P), target, all_valid(target))
     assert both.wants_weight
     torch.testing.assert_close(both(*arguments, weight), 2 * border(*arguments, weight) + dice(*arguments))
     alone = WeightedSum({"border": border, "dice": dice}, {"border": 0.0, "dice": 1.0})
     assert not alone.wants_weight
     assert alone(*arguments) == dice(*arguments)
-    with pytest.raises(UserError, match=r"loss\.weights are 0; set some, as in loss\.weights\.border=1"):
+    with pytest.raises(UserError, match=r"loss\.weights are all 0; set one at least, as loss\.weights\.border=1"):
         WeightedSum({"border": border}, {"border": 0.0})
 
 

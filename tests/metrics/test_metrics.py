@@ -1,3 +1,5 @@
+"""Scores as torchmetrics: by hand, over batches and processes, and equal to torchmetrics' own."""
+
 import numpy as np
 import pytest
 import torch
@@ -32,8 +34,8 @@ def scored(metric: Metric, prediction: Tensor, target: Tensor) -> float:
 @pytest.mark.parametrize(
     ("predicted", "true", "iou", "dice", "kaggle"),
     [
-        (EMPTY, EMPTY, 1, 1, 1),  # nothing there, nothing said
-        (ONE, EMPTY, 0, 0, 0),  # a single false pixel costs all
+        (EMPTY, EMPTY, 1, 1, 1),  # both empty
+        (ONE, EMPTY, 0, 0, 0),  # one false positive on an empty mask
         (EMPTY, ONE, 0, 0, 0),
         (FULL, FULL, 1, 1, 1),
         (TWO, ONE, 1 / 2, 2 / 3, 0),  # 0.50 must be exceeded strictly
@@ -50,22 +52,22 @@ def test_scores_of_one_image_by_hand(
     assert scored(KaggleScore(), prediction, target) == pytest.approx(kaggle)
 
 
-def test_per_image_is_a_mean_and_pooled_is_not() -> None:
+def test_per_image_iou_is_the_mean_over_images_and_pooled_iou_is_not() -> None:
     prediction, target = masks(ONE, EMPTY), masks(TWO, EMPTY)
     assert scored(ImageIoU(), prediction, target) == pytest.approx((1 / 2 + 1) / 2)
     assert scored(PooledIoU(), prediction, target) == pytest.approx(1 / 2)
 
 
-@pytest.mark.parametrize("overlap", range(50, 101))
-def test_kaggle_counts_thresholds_exactly(overlap: int) -> None:
-    """IoU of overlap / 100: whole numbers decide, where floats would round 0.55 and the like either way."""
+def test_kaggle_counts_thresholds_exactly() -> None:
+    """The IoU is overlap / 100; in floats, an IoU of 0.55 could fall on either side of the threshold 0.55."""
     target = torch.ones(1, 10, 10, dtype=torch.long)
-    prediction = (torch.arange(100) < overlap).long().view(1, 10, 10)
-    expected = sum(overlap > t for t in range(50, 100, 5)) / 10
-    assert scored(KaggleScore(), prediction, target) == pytest.approx(expected)
+    for overlap in range(50, 101):
+        prediction = (torch.arange(100) < overlap).long().view(1, 10, 10)
+        expected = sum(overlap > t for t in range(50, 100, 5)) / 10
+        assert scored(KaggleScore(), prediction, target) == pytest.approx(expected), overlap
 
 
-def test_agrees_with_torchmetrics_where_something_is_there() -> None:
+def test_scores_of_masks_that_are_not_empty_agree_with_torchmetrics() -> None:
     torch.manual_seed(0)
     prediction, target = torch.randint(0, 2, (8, 9, 9)), torch.randint(0, 2, (8, 9, 9))
     assert scored(PooledIoU(), prediction, target) == pytest.approx(BinaryJaccardIndex()(prediction, target).item())
@@ -73,7 +75,7 @@ def test_agrees_with_torchmetrics_where_something_is_there() -> None:
     assert scored(Dice(), prediction, target) == pytest.approx(np.mean(f1))
 
 
-def test_void_pixels_and_void_images_are_left_out() -> None:
+def test_void_pixels_and_void_images_are_ignored() -> None:
     prediction, target = masks([1, 1, 0, 0], FULL), masks([1, 255, 255, 0], [255] * 4)
     for metric in (ImageIoU(), PooledIoU(), Dice(), KaggleScore()):
         assert scored(metric, prediction, target) == 1
@@ -81,7 +83,7 @@ def test_void_pixels_and_void_images_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("metric", [ImageIoU, Dice, KaggleScore, PooledIoU])
-def test_batches_and_processes_do_not_matter(metric: type[Score]) -> None:
+def test_scores_do_not_depend_on_batches_and_processes(metric: type[Score]) -> None:
     torch.manual_seed(1)
     prediction, target = torch.randint(0, 2, (12, 5, 5)), torch.randint(0, 2, (12, 5, 5))
     whole = metric()
@@ -93,21 +95,21 @@ def test_batches_and_processes_do_not_matter(metric: type[Score]) -> None:
     assert parts[0].compute() == pytest.approx(whole.compute())
 
 
-def test_many_classes_are_averaged_without_the_background() -> None:
+def test_scores_are_means_over_the_classes_without_the_background() -> None:
     prediction, target = masks([0, 1, 2, 2]), masks([0, 1, 1, 2])
     assert scored(ImageIoU(3), prediction, target) == pytest.approx((1 / 2 + 1 / 2) / 2)
     assert scored(PooledIoU(3), prediction, target) == pytest.approx((1 / 2 + 1 / 2) / 2)
 
 
-def test_each_class_has_its_score_and_the_background_too() -> None:
+def test_class_iou_gives_a_score_for_each_class_and_the_background() -> None:
     prediction, target = masks([0, 1, 1, 2], [3, 0, 1, 1]), masks([0, 1, 2, 2], [255, 0, 0, 1])
     metric = ClassIoU(5)
     for i in range(2):
         metric.update(prediction[i : i + 1], target[i : i + 1], target[i : i + 1] < 255)
-    assert metric.compute().tolist() == pytest.approx([2 / 3, 2 / 4, 1 / 2, 1, 1])  # 3 and 4 are nowhere that counts
+    assert metric.compute().tolist() == pytest.approx([2 / 3, 2 / 4, 1 / 2, 1, 1])  # 3 and 4 are in no valid pixel
 
 
-def test_the_classes_but_the_background_make_the_pooled_mean() -> None:
+def test_pooled_iou_is_the_mean_of_class_iou_without_the_background() -> None:
     torch.manual_seed(2)
     prediction, target = torch.randint(0, 4, (3, 9, 9)), torch.randint(0, 4, (3, 9, 9))
     metric = ClassIoU(4)

@@ -1,4 +1,4 @@
-"""Scores as formulas: by hand, and against torchmetrics, MONAI and scikit-learn."""
+"""Formulas of scores: by hand, and equal to those of torchmetrics, MONAI and scikit-learn."""
 
 import math
 from collections.abc import Callable
@@ -41,7 +41,7 @@ def counted(tp: int, fp: int, fn: int, tn: int) -> Counts:
 
 
 def random_masks(seed: int, classes: int = 2) -> tuple[Tensor, Tensor, Tensor]:
-    """Prediction and truth (4, 17, 19) with void (255) pixels, and what counts; the prediction is right 60 %."""
+    """Return prediction, truth with void pixels (255) and valid (4, 17, 19); 60 % or more of the pixels are right."""
     generator = torch.Generator().manual_seed(seed)
     target = torch.randint(0, classes, (4, 17, 19), generator=generator)
     other = torch.randint(0, classes, target.shape, generator=generator)
@@ -69,7 +69,7 @@ def test_formulas_by_hand(formula: Formula, value: float) -> None:
 
 @pytest.mark.parametrize("formula", FORMULAS)
 def test_empty_masks(formula: Formula) -> None:
-    """Nothing there and nothing said is right; one of the two alone finds nothing, but leaves the rest right."""
+    """1 if both masks are empty, 0 if only one is; accuracy and specificity count the background too."""
     assert formula(counted(0, 0, 0, 100)) == 1
     if formula in (iou, dice, precision, recall, kaggle_score, matthews):
         assert formula(counted(0, 7, 0, 93)) == 0
@@ -131,7 +131,7 @@ def test_confusion_matrix_agrees_with_torchmetrics_and_gives_the_counts() -> Non
     assert pixel_accuracy(matrix) == pytest.approx((prediction == target)[valid].float().mean().item())
 
 
-def test_what_is_void_changes_nothing() -> None:
+def test_void_pixels_are_ignored() -> None:
     prediction, target, valid = random_masks(4)
     other = torch.where(valid, prediction, 1 - prediction)
     assert all(map(torch.equal, confusion(prediction, target, valid, 1), confusion(other, target, valid, 1)))
@@ -150,8 +150,8 @@ def square(top: int, left: int, side: int = 10, size: tuple[int, int] = (40, 60)
 def test_hausdorff_by_hand() -> None:
     here = square(10, 10)
     assert hausdorff95(here, here) == 0
-    assert hausdorff95(here, square(10, 40)) == 30  # moved by 30: the near and the far sides all lie 21 to 30 away
-    speck = here | square(39, 59, side=1)  # one pixel of 37 is within the 5 % that do not count
+    assert hausdorff95(here, square(10, 40)) == 30  # moved by 30: distances of the outlines are 21 to 30
+    speck = here | square(39, 59, side=1)  # one pixel of 37, less than the 5 % above the percentile
     assert hausdorff95(speck, here) == 0
 
 
@@ -176,7 +176,7 @@ def test_boundary_iou_by_hand() -> None:
     here = square(10, 10, size=(30, 40))
     assert boundary_iou(here, here) == 1
     inner = square(11, 11, side=8, size=(30, 40))
-    assert boundary_iou(here, inner) == 0  # one within the other: IoU 0.64, but no pixel of the outlines in common
+    assert boundary_iou(here, inner) == 0  # IoU 0.64, but the outlines have no pixel in common
     moved = square(10, 11, size=(30, 40))  # of 36 + 36 pixels of outline, top and bottom share 9 each
     assert boundary_iou(here, moved) == pytest.approx(18 / 54)
     none = np.zeros((30, 40), bool)
@@ -185,20 +185,20 @@ def test_boundary_iou_by_hand() -> None:
 
 
 def test_boundary_iou_of_thin_masks_is_their_iou() -> None:
-    """As Cheng et al. say: where a mask is thinner than twice the band, all of it is band."""
+    """A mask that is thinner than twice the band is all band (Cheng et al.)."""
     one, other = square(10, 10, side=4, size=(300, 400)), square(10, 12, side=4, size=(300, 400))
     assert boundary_iou(one, other) == pytest.approx(8 / 24)
 
 
-def test_the_edge_of_void_is_no_outline() -> None:
+def test_the_border_of_a_void_region_is_no_outline() -> None:
     valid = np.ones((30, 40), bool)
     valid[:, 20:] = False
     truth = np.zeros((30, 40), bool)
-    truth[10:20, 10:40] = True  # goes on into the void
+    truth[10:20, 10:40] = True  # continues in the void region
     cut = truth & valid
     assert hausdorff95(cut, truth, valid) == 0
     assert boundary_iou(cut, truth, valid) == 1
-    shorter = truth & (np.arange(40) < 19)  # ends a pixel before the void
+    shorter = truth & (np.arange(40) < 19)  # ends one pixel before the void region
     assert boundary_iou(shorter, truth, valid) < 0.8
 
 
@@ -216,7 +216,7 @@ def test_calibration_agrees_with_torchmetrics() -> None:
     assert calibration_error(calibration_counts(confidence, hit)).item() == pytest.approx(theirs.item(), abs=1e-6)
 
 
-def test_curves_count_as_masks_do() -> None:
+def test_counts_of_curves_are_those_of_masks_at_each_threshold() -> None:
     generator = torch.Generator().manual_seed(6)
     probability = torch.rand(9, 11, generator=generator)
     probability[0] = THRESHOLDS[50]  # exactly at a threshold is not above it

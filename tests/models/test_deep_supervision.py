@@ -1,4 +1,4 @@
-"""The loss of each decoder level, an option of the module."""
+"""Deep supervision: auxiliary losses on the decoder levels."""
 
 from pathlib import Path
 from typing import Any
@@ -37,15 +37,15 @@ def batch(size: int = 37) -> Batch:
 
 
 def step(module: SegmentationModule) -> tuple[Tensor, list[Tensor]]:
-    """Loss and gradients of one training step."""
+    """Return loss and gradients of one training step."""
     module.log = lambda *_, **__: None  # type: ignore[method-assign]  # there is no trainer to log to
     loss = module.training_step(batch(), 0)
     loss.backward()  # type: ignore[no-untyped-call]
     return loss.detach(), [p.grad for p in module.parameters() if p.grad is not None]
 
 
-def test_the_sides_lie_over_the_networks_pixels() -> None:
-    """A ramp at half the size of a 9 that is padded to 12, 1 before and 2 after, comes back as 0 to 8."""
+def test_side_logits_are_aligned_with_the_pixels_of_the_network() -> None:
+    """A ramp over 6 pixels, at half of a size of 9 that is padded to 12 (1 before, 2 after), gives 0 to 8."""
     sides = SideHeads(UNet(1, 1, SMALL), 1)
     with torch.no_grad():
         sides.heads[0].get_parameter("weight").copy_(torch.tensor([1.0, 0, 0, 0, 0, 0]).view(1, 6, 1, 1))
@@ -55,12 +55,16 @@ def test_the_sides_lie_over_the_networks_pixels() -> None:
     torch.testing.assert_close(logits[0, 0], torch.arange(9.0).expand(9, 9))
 
 
-@pytest.mark.parametrize("mirror_border", [True, False])
 @pytest.mark.parametrize(
-    ("network", "classes"),
-    [(UNet(1, 1, SMALL, padding="valid"), 1), (UNet(1, 2, SMALL), 2), (ResidualUNet(), 1), (ResidualUNet(1, 3), 3)],
+    ("network", "classes", "mirror_border"),
+    [
+        (UNet(1, 1, SMALL, padding="valid"), 1, True),
+        (UNet(1, 1, SMALL, padding="valid"), 1, False),
+        (UNet(1, 2, SMALL), 2, False),
+        (ResidualUNet(1, 3), 3, True),
+    ],
 )
-def test_every_side_is_as_large_as_the_logits(network: nn.Module, classes: int, mirror_border: bool) -> None:
+def test_side_logits_have_the_size_of_the_logits(network: nn.Module, classes: int, mirror_border: bool) -> None:
     module = module_of(network, 0.4, mirror_border=mirror_border, num_classes=classes)
     assert module.side_heads is not None
     with module.side_heads.watch(network) as features:
@@ -70,7 +74,7 @@ def test_every_side_is_as_large_as_the_logits(network: nn.Module, classes: int, 
     assert len(features) == len(list(network.get_submodule("decoder").children())) - 1
 
 
-def test_the_loss_adds_the_weighted_mean_of_the_sides() -> None:
+def test_the_weighted_mean_of_the_side_losses_is_added_to_the_loss() -> None:
     torch.manual_seed(0)
     module = module_of(UNet(1, 1, (4, 6, 8, 8)), 0.4)
     assert module.side_heads is not None
@@ -84,7 +88,7 @@ def test_the_loss_adds_the_weighted_mean_of_the_sides() -> None:
     torch.testing.assert_close(total, losses[0] + 0.4 * (losses[1] + losses[2]) / 2)
 
 
-def test_it_leaves_no_trace_in_the_network() -> None:
+def test_the_network_has_no_heads_and_no_hooks_afterwards() -> None:
     network = UNet(1, 1, SMALL)
     keys = list(network.state_dict())
     module = module_of(network, 0.4)
@@ -97,7 +101,7 @@ def test_it_leaves_no_trace_in_the_network() -> None:
 
 
 @pytest.mark.parametrize("checkpointing", [1, "all"])
-def test_checkpointing_changes_nothing(checkpointing: int | str) -> None:
+def test_checkpointing_changes_no_number(checkpointing: int | str) -> None:
     torch.manual_seed(0)
     plain = module_of(UNet(1, 1, SMALL), 0.4)
     frugal = module_of(UNet(1, 1, SMALL, gradient_checkpointing=checkpointing), 0.4)
@@ -106,7 +110,7 @@ def test_checkpointing_changes_nothing(checkpointing: int | str) -> None:
     torch.testing.assert_close(frugal.state_dict(), plain.state_dict(), rtol=0, atol=0)
 
 
-def test_its_checkpoint_is_loaded_without_the_heads(tmp_path: Path) -> None:
+def test_a_checkpoint_is_loaded_without_the_heads(tmp_path: Path) -> None:
     model = {"_target_": "unetkit.models.UNet", "in_channels": 1, "num_classes": 1, "channels": list(SMALL)}
     module = module_of(UNet(1, 1, SMALL), 0.4)
     state = module.state_dict()
@@ -119,6 +123,6 @@ def test_its_checkpoint_is_loaded_without_the_heads(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("network", [DumbNet(), UNet(1, 1, (4, 8))])
-def test_a_network_without_other_levels_is_named(network: nn.Module) -> None:
+def test_a_network_without_decoder_levels_is_named(network: nn.Module) -> None:
     with pytest.raises(UserError, match=type(network).__name__):
         module_of(network, 0.4)

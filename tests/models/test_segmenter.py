@@ -1,3 +1,5 @@
+"""Segmenter: the sizes of the authors' networks, the mask transformer, pretrained weights."""
+
 from pathlib import Path
 
 import pytest
@@ -18,11 +20,11 @@ def parameters(width: int, depth: int, heads: int, grid: int) -> int:
 
 
 def test_sizes_are_those_of_the_authors_networks() -> None:
-    """For ADE20K's 150 classes at 512 pixels.
+    """For the 150 classes of ADE20K at 512 pixels.
 
-    The authors' code (github.com/rstrudel/segmenter), run, has these and its encoder's unused classifier of 1000
-    classes. Their README says 7M, 27M, 106M and 334M of Seg-T, S, B and L (the last at 640 pixels), where for S and
-    B it counts up to 3% more than the code has.
+    Counted in the authors' code (github.com/rstrudel/segmenter), minus the unused classifier of 1000 classes of its
+    encoder. Their README says 7M, 27M, 106M and 334M for Seg-T, S, B and L (the last at 640 pixels), for S and B up to
+    3% more than the code has.
     """
     ti, s, b = 6_906_388 - 193_000, 26_418_964 - 385_000, 103_266_580 - 769_000
     assert parameters(width=192, depth=12, heads=3, grid=32) == ti
@@ -34,7 +36,7 @@ def test_sizes_are_those_of_the_authors_networks() -> None:
 
 
 def test_patches_and_classes_become_masks() -> None:
-    """Figure 2: 101 pixels in patches of 8 are 13 x 13 tokens, with the class token 170."""
+    """Figure 2: 101 pixels in patches of 8 are 13 x 13 tokens, and 170 with the class token."""
     network = Segmenter(1, 3, width=16, depth=1, heads=2, decoder_depth=1).eval()
     shapes = []
     for name in ("encoder.blocks.0", "decoder.blocks.0", "decoder"):
@@ -53,7 +55,7 @@ def test_masks_are_cosines_normalised_over_classes() -> None:
     torch.testing.assert_close(masks.std(-1, correction=0), torch.ones(2, 9), rtol=0, atol=1e-2)
 
 
-def test_classes_have_no_order() -> None:
+def test_permuted_class_embeddings_give_permuted_masks() -> None:
     decoder = MaskTransformer(16, 2, 2, 4, dropout=0.0)
     tokens, order = torch.randn(2, 9, 16), [2, 0, 3, 1]
     masks = decoder(tokens, 0)
@@ -63,7 +65,7 @@ def test_classes_have_no_order() -> None:
 
 @pytest.mark.parametrize("classes", [1, 2])
 def test_few_classes_have_graded_scores_of_unit_scale(classes: int) -> None:
-    """A layer norm over one class would be constant, over two a step."""
+    """A layer norm over one class would be constant, over two a step function."""
     torch.manual_seed(0)
     masks = MaskTransformer(64, 2, 4, classes, dropout=0.0)(torch.randn(4, 100, 64), 0)
     assert 0.1 < masks.std(1).mean() < 3
@@ -72,14 +74,14 @@ def test_few_classes_have_graded_scores_of_unit_scale(classes: int) -> None:
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of the Hugging Face hub, without a network."""
+    """Make an empty cache of the Hugging Face hub, offline."""
     constants = pytest.importorskip("huggingface_hub.constants")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     return tmp_path
 
 
-def test_weights_come_from_timm(hub: Path) -> None:
+def test_pretrained_weights_are_those_of_timm(hub: Path) -> None:
     timm = pytest.importorskip("timm")
     name = "vit_tiny_patch16_384.augreg_in21k_ft_in1k"
     published = timm.create_model(name)
@@ -96,8 +98,8 @@ def test_weights_come_from_timm(hub: Path) -> None:
     assert network(torch.randn(1, 1, 101, 101)).shape == (1, 2, 101, 101)
 
 
-def test_weights_that_cannot_be_had_are_one_line(hub: Path) -> None:
+def test_weights_that_cannot_be_downloaded_are_one_line(hub: Path) -> None:
     pytest.importorskip("timm")
-    with pytest.raises(UserError, match="encoder_weights=imagenet: timm can't download vit_tiny") as caught:
+    with pytest.raises(UserError, match="encoder_weights=imagenet can't be downloaded as timm's vit_tiny") as caught:
         Segmenter(**TI, encoder_weights="imagenet")
     assert "\n" not in str(caught.value)

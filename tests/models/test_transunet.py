@@ -1,3 +1,5 @@
+"""TransUNet: the size of the authors' network, the shapes of figure 1, the pretrained encoder."""
+
 import pytest
 import torch
 from torch import nn
@@ -20,7 +22,7 @@ def papers() -> TransUNet:
 
 
 def test_the_size_is_that_of_the_authors_network(papers: TransUNet) -> None:
-    """As their code (github.com/Beckschen/TransUNet) has it, run: R50-ViT-B_16, 9 classes, 224 pixels."""
+    """Counted in the authors' code (github.com/Beckschen/TransUNet): R50-ViT-B_16, 9 classes, 224 pixels."""
     assert size(papers.resnet) == 11_894_848
     encoder = papers.resnet, papers.embed, papers.blocks, papers.norm
     assert sum(map(size, encoder)) + papers.positions.numel() == 97_888_576
@@ -29,7 +31,7 @@ def test_the_size_is_that_of_the_authors_network(papers: TransUNet) -> None:
 
 
 def test_maps_have_the_sizes_of_figure_1(papers: TransUNet) -> None:
-    """224 pixels: skips at 1/2, 1/4, 1/8; 14 x 14 tokens; 512 features, then 256, 128, 64, 16."""
+    """For 224 pixels: skips at 1/2, 1/4, 1/8; 14 x 14 tokens; 512 features, then 256, 128, 64, 16."""
     shapes = []
     parts: list[nn.Module] = [papers.resnet.stem[1], *papers.resnet.stages, papers.blocks[-1]]
     parts += [papers.bridge, *papers.decoder]
@@ -43,7 +45,7 @@ def test_maps_have_the_sizes_of_figure_1(papers: TransUNet) -> None:
 
 
 def test_the_resnet_is_that_of_timms_pretrained_hybrid(papers: TransUNet) -> None:
-    """So that its weights fit, part by part."""
+    """Each part has the shapes of timm's, so its weights can be loaded."""
     timm = pytest.importorskip("timm")
     with torch.device("meta"):
         hybrid = timm.create_model("vit_base_r50_s16_384", img_size=224, num_classes=0)

@@ -1,3 +1,5 @@
+"""UTNet: the size of the authors' network, and attention of reduced size."""
+
 import pytest
 import torch
 
@@ -6,7 +8,7 @@ from unetkit.models.utnet import AttentionUp, EfficientAttention, RelativePositi
 
 
 def test_the_size_is_that_of_the_authors_network() -> None:
-    """As their code (github.com/yhygao/UTNet), run with its defaults, has it."""
+    """Counted in the authors' code (github.com/yhygao/UTNet) with its defaults."""
     with torch.device("meta"):
         network = UTNet(1, 4, [32, 64, 128, 256, 512], attention_blocks=[0, 1, 1, 1, 1])
     sizes = [sum(p.numel() for p in level.parameters()) for level in (*network.encoder, *network.decoder, network.head)]
@@ -15,7 +17,7 @@ def test_the_size_is_that_of_the_authors_network() -> None:
 
 
 @pytest.mark.parametrize("biased", [False, True])
-def test_efficient_attention_is_full_attention_where_nothing_is_reduced(biased: bool) -> None:
+def test_efficient_attention_is_full_attention_at_the_reduced_size(biased: bool) -> None:
     attention = EfficientAttention(8, heads=2, reduced_size=5, dropout=0.0)
     if not biased:
         torch.nn.init.zeros_(attention.position.table)
@@ -47,12 +49,12 @@ def test_positions_count_cells_from_query_to_key() -> None:
     torch.testing.assert_close(bias[3, 1], torch.tensor([[11.0, 10], [1, 0]]))
 
 
-def test_positions_serve_maps_smaller_than_the_reduced_one() -> None:
+def test_positions_support_maps_smaller_than_the_reduced_one() -> None:
     assert RelativePosition(heads=2, size=8)(7, 3).shape == (2, 21, 64)
 
 
-def test_the_decoder_asks_the_map_below() -> None:
-    """Figure 1d: high-resolution queries, low-resolution keys and values; every pixel sees all of it."""
+def test_each_pixel_of_the_decoder_depends_on_all_of_the_map_below() -> None:
+    """Figure 1d: queries of high resolution, keys and values of low resolution."""
     up = AttentionUp(8, 4, (2, 4, 0.0)).eval()
     below, skip = torch.randn(1, 8, 6, 6, requires_grad=True), torch.randn(1, 4, 12, 12)
     out = up(below, skip)
@@ -62,7 +64,7 @@ def test_the_decoder_asks_the_map_below() -> None:
     assert below.grad[0, :, -1, -1].abs().sum() > 0
 
 
-def test_a_residual_block_adds_to_its_input() -> None:
+def test_a_residual_block_of_zeros_is_the_identity() -> None:
     block = ResidualBlock(4, 4).eval()
     for parameter in block.parameters():
         torch.nn.init.zeros_(parameter)

@@ -98,7 +98,7 @@ def test_a_network_that_is_not_a_u_is_refused() -> None:
         (["model=unet_recreation_small", "size=104"], ""),
         pytest.param(
             ["model=unet_paper", "size=50"],
-            "error: padding=valid loses 184 pixels, so an image side of 50 is too small",
+            "error: model.padding=valid loses 184 pixels of each axis, so 50 pixels are too few",
             marks=pytest.mark.slow,
         ),
         pytest.param(["model.channels=[0]"], "error: model.channels=[0] must be", marks=pytest.mark.slow),

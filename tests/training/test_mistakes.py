@@ -60,8 +60,8 @@ from unetkit.training.run import train
         (["optimizer.lr=-1"], "Invalid learning rate: -1; they have lr=-1, betas="),
         (["optimizer.lr=high"], "lr=high"),
         (["loss.dice_weight=null"], "loss.dice_weight=None must be a number"),
-        (["loss=sum", "loss.weights=2"], "loss.weights=2 must give one factor for each of bce, "),
-        (["loss=sum"], "all loss.weights are 0; set some, as in loss.weights.bce=1"),
+        (["loss=sum", "loss.weights=2"], "loss.weights=2 must have one weight for each of bce, "),
+        (["loss=sum"], "loss.weights are all 0; set one at least, as loss.weights.bce=1"),
         (["loss=dice", "loss.smooth=0"], "smooth=0"),
         (
             ["+loss.switch=0.5"],

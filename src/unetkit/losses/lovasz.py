@@ -1,4 +1,7 @@
-"""The Lovasz losses: convex surrogates of 1 - IoU (Berman et al. 2018, arXiv 1705.08790)."""
+"""The Lovasz losses, convex surrogates of 1 - IoU.
+
+Berman, Rannen Triki, Blaschko 2018, *The Lovasz-Softmax Loss*, arXiv 1705.08790; sections and equations are of it.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -6,18 +9,18 @@ from torch import Tensor
 
 from unetkit.losses.per_image import PerImageLoss, every_class
 
-NOWHERE = -1e4  # an error below all others, so that it is sorted last and changes no weight before it
+INVALID = -1e4  # error of invalid pixels, below all others: sorted last, they don't change the other weights
 
 
 class LovaszLoss(PerImageLoss):
     """The Lovasz hinge (C = 1) or the Lovasz-softmax (C >= 2) of each image.
 
-    Hinge (section 3.1): margins 1 - logit * sign. They go through elu + 1 instead of a hinge, so that pixels on
-    the right side keep a small gradient. Softmax (eq. 11): errors |truth - probability| of each class, averaged over
-    the classes, also those not in the image, so that to predict one there costs something.
+    Hinge (section 3.1): errors are margins 1 - logit * sign, here through elu + 1 instead of a hinge, so that correct
+    pixels keep a small gradient. Softmax (eq. 11): errors are |truth - probability| for each class; the loss is the
+    mean over the classes, also those that are not in the image, so that false positives of these have a gradient.
 
     Args:
-        symmetric: Let the background count as one of the classes.
+        symmetric: Include the background as a class.
     """
 
     def __init__(self, symmetric: bool = True) -> None:
@@ -25,11 +28,13 @@ class LovaszLoss(PerImageLoss):
         self.symmetric = symmetric
 
     def per_image(self, logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        """The loss (B,)."""
+        """Compute the loss (B,)."""
         if logits.shape[1] > 1:
             return self._softmax(logits, target, valid)
         scores, truth, counts = logits[:, 0].flatten(1), (target == 1).flatten(1), valid.flatten(1)
-        margins = torch.where(truth, 1 - scores, 1 + scores)  # the same for the background: -scores against ~truth
+        margins = torch.where(
+            truth, 1 - scores, 1 + scores
+        )  # those of the background, of -scores and ~truth, are the same
         margins, order = sorted_errors(margins, counts)
         weights = jaccard_steps(truth, counts, order)
         if self.symmetric:
@@ -47,13 +52,13 @@ class LovaszLoss(PerImageLoss):
 
 
 def sorted_errors(errors: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Falling errors, those that don't count last, and where they were; all (N, pixels)."""
-    falling, order = torch.where(valid, errors, NOWHERE).sort(dim=1, descending=True)
+    """Sort errors (N, pixels) in descending order, invalid ones last; also returns their indices (N, pixels)."""
+    falling, order = torch.where(valid, errors, INVALID).sort(dim=1, descending=True)
     return falling, order
 
 
 def jaccard_steps(truth: Tensor, valid: Tensor, order: Tensor) -> Tensor:
-    """How much each of the errors in `order` would lower the IoU (eqs. 8 and 9, algorithm 1); all (N, pixels)."""
+    """Compute by how much each error, in `order`, lowers the IoU (eqs. 8 and 9, algorithm 1); all (N, pixels)."""
     truth = (truth & valid).gather(1, order).float()
     positives = truth.sum(1, keepdim=True)
     intersection = positives - truth.cumsum(1)

@@ -1,36 +1,42 @@
-"""What all losses share: a value for each image, averaged over those that hold a pixel that counts."""
+"""The base of all losses: a value for each image, averaged over the images with a valid pixel."""
 
 import torch
 from torch import Tensor, nn
 
-from unetkit.errors import UserError
+from unetkit.errors import check
 
 
 class PerImageLoss(nn.Module):
-    """A mean over the images of a batch; images without a pixel that counts have no say."""
+    """The mean of a loss over the images of a batch; images without a valid pixel are ignored."""
 
     def forward(self, logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        """A scalar of logits (B, C, *), class indices (B, *) and booleans (B, *) that tell what counts."""
+        """Compute the loss, a scalar.
+
+        Args:
+            logits: Logits (B, C, *) of any floating-point type.
+            target: Class indices (B, *).
+            valid: Booleans (B, *), false for pixels to ignore.
+        """
         return mean_of_images(self.per_image(logits.float(), target, valid), valid)
 
     def per_image(self, logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        """The loss (B,) of float32 logits; finite where nothing counts."""
+        """Compute the loss (B,) of float32 logits; finite for images without a valid pixel."""
         raise NotImplementedError
 
 
 def mean_of_images(losses: Tensor, valid: Tensor) -> Tensor:
-    """The mean of losses (B,) over the images with a pixel in `valid` (B, *); 0 where there is none."""
+    """Average losses (B,) over the images with a pixel in `valid` (B, *); 0 if there is no such image."""
     counts = valid.flatten(1).any(1)
     return (losses * counts).sum() / counts.sum().clamp(min=1)
 
 
 def mean_of_pixels(values: Tensor, valid: Tensor) -> Tensor:
-    """The means (B,) of values (B, *) over the pixels in `valid` (B, *)."""
+    """Average values (B, *) over the pixels in `valid` (B, *) of each image; returns (B,)."""
     return (values * valid).flatten(1).sum(1) / valid.flatten(1).sum(1).clamp(min=1)
 
 
 def foreground(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Probabilities and one-hot truth (B, K, *) of the K classes that are not background."""
+    """Return probabilities and one-hot truth (B, K, *) of the K classes without the background."""
     if logits.shape[1] == 1:
         return logits.sigmoid(), (target == 1).float()[:, None]
     probabilities, truth = every_class(logits, target)
@@ -38,7 +44,7 @@ def foreground(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def every_class(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Probabilities and one-hot truth (B, K, *) of all K classes, of which the first is the background."""
+    """Return probabilities and one-hot truth (B, K, *) of all K classes; the first is the background."""
     if logits.shape[1] == 1:
         probabilities, truth = foreground(logits, target)
         return torch.cat([(-logits).sigmoid(), probabilities], 1), torch.cat([1 - truth, truth], 1)
@@ -47,11 +53,10 @@ def every_class(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def check_positive(**values: float) -> None:
-    """Check keys of a loss.
+    """Check arguments of a loss.
 
     Raises:
         UserError: If one is not above 0.
     """
-    for key, value in values.items():
-        if not value > 0:
-            raise UserError(f"{key}={value} of the loss must be above 0")
+    for name, value in values.items():
+        check(f"loss.{name}", value, value > 0, "above 0")

@@ -1,7 +1,8 @@
-"""Losses of whole regions: functions of how much of a class is predicted, there, and both.
+"""Losses of whole regions: functions of soft counts, that is, of pixels counted by their probability.
 
-All are taken for each image and each class but the background, and averaged. `smooth` adds pixels on which prediction
-and truth agree, so that an empty mask without a prediction is right, and a false positive on it has a gradient.
+Each is computed for each image and each class without the background, and averaged. `smooth` adds pixels on which
+prediction and truth agree, so that an empty prediction of an empty mask is perfect, and a false positive on it has a
+gradient.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,14 @@ from unetkit.losses.per_image import PerImageLoss, check_positive, every_class, 
 
 @dataclass(frozen=True)
 class SoftCounts:
-    """Pixels of each image and class (B, K), each counted by its probability."""
+    """Numbers of pixels of each image and class (B, K), each pixel counted by its probability.
+
+    Attributes:
+        overlap: True and predicted.
+        predicted: Predicted.
+        actual: True.
+        pixels: All valid pixels (B, 1).
+    """
 
     overlap: Tensor
     predicted: Tensor
@@ -23,29 +31,29 @@ class SoftCounts:
 
     @classmethod
     def of(cls, probabilities: Tensor, truth: Tensor, valid: Tensor) -> "SoftCounts":
-        """Count maps (B, K, *) in [0, 1] where `valid` (B, *) is true."""
+        """Count the pixels of maps (B, K, *), in [0, 1], where `valid` (B, *) is true."""
         probabilities, truth = (probabilities * valid[:, None]).flatten(2), (truth * valid[:, None]).flatten(2)
         pixels = valid.flatten(1).sum(1, keepdim=True)
         return cls((probabilities * truth).sum(2), probabilities.sum(2), truth.sum(2), pixels)
 
     @property
     def false_positives(self) -> Tensor:
-        """Predicted, but not there."""
+        """Predicted, but not true."""
         return self.predicted - self.overlap
 
     @property
     def false_negatives(self) -> Tensor:
-        """There, but not predicted."""
+        """True, but not predicted."""
         return self.actual - self.overlap
 
     @property
     def true_negatives(self) -> Tensor:
-        """Neither there nor predicted."""
+        """Neither true nor predicted."""
         return self.pixels - self.predicted - self.false_negatives
 
 
 class RegionLoss(PerImageLoss):
-    """1 - the mean of a score over the classes but the background.
+    """1 - the mean of a score over the classes without the background.
 
     Args:
         smooth: In pixels, above 0; more makes small masks count less.
@@ -57,11 +65,11 @@ class RegionLoss(PerImageLoss):
         self.smooth = smooth
 
     def per_image(self, logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        """The loss (B,)."""
+        """Compute the loss (B,)."""
         return 1 - self.score(SoftCounts.of(*foreground(logits, target), valid)).mean(1)
 
     def score(self, counts: SoftCounts) -> Tensor:
-        """1 for a perfect prediction, (B, K)."""
+        """Compute the score (B, K), 1 for a perfect prediction."""
         raise NotImplementedError
 
 
@@ -69,7 +77,7 @@ class DiceLoss(RegionLoss):
     """1 - (2 overlap + smooth) / (predicted + actual + smooth): Milletari et al. 2016, V-Net, eq. 3, unsquared sums."""
 
     def score(self, counts: SoftCounts) -> Tensor:
-        """Dice (B, K)."""
+        """Compute Dice (B, K)."""
         return (2 * counts.overlap + self.smooth) / (counts.predicted + counts.actual + self.smooth)
 
 
@@ -77,20 +85,20 @@ class JaccardLoss(RegionLoss):
     """1 - (overlap + smooth) / (union + smooth): Rahman & Wang 2016, Optimizing Intersection-Over-Union, section 3."""
 
     def score(self, counts: SoftCounts) -> Tensor:
-        """IoU (B, K)."""
+        """Compute the IoU (B, K)."""
         return (counts.overlap + self.smooth) / (counts.predicted + counts.false_negatives + self.smooth)
 
 
 class TverskyLoss(RegionLoss):
-    """Dice with a price for each kind of mistake: Salehi et al. 2017, arXiv 1706.05721, T(alpha, beta).
+    """Dice with a weight for each kind of error: Salehi et al. 2017, arXiv 1706.05721, T(alpha, beta).
 
         1 - (overlap + smooth) / (overlap + alpha false positives + beta false negatives + smooth)
 
-    Both 0.5 is Dice (with half the smoothing), both 1 is Jaccard.
+    alpha = beta = 0.5 is Dice (with half the smoothing), alpha = beta = 1 is Jaccard.
 
     Args:
-        alpha: Price of a false positive.
-        beta: Price of a false negative; the paper's best for small lesions is 0.7 against 0.3.
+        alpha: Weight of false positives, above 0.
+        beta: Weight of false negatives, above 0; the paper's best for small lesions is 0.7, with alpha = 0.3.
         smooth: In pixels, above 0; more makes small masks count less.
     """
 
@@ -101,7 +109,7 @@ class TverskyLoss(RegionLoss):
         self.beta = beta
 
     def score(self, counts: SoftCounts) -> Tensor:
-        """The Tversky index (B, K)."""
+        """Compute the Tversky index (B, K)."""
         agreed = counts.overlap + self.smooth
         return agreed / (agreed + self.alpha * counts.false_positives + self.beta * counts.false_negatives)
 
@@ -110,9 +118,9 @@ class FocalTverskyLoss(TverskyLoss):
     """(1 - Tversky index)^(1 / gamma) of each class: Abraham & Khan 2018, arXiv 1810.07842, FTL.
 
     Args:
-        alpha: Price of a false positive (the paper's beta).
-        beta: Price of a false negative (the paper's alpha).
-        gamma: Above 1 weighs nearly right images more, as the paper does with 4/3; 1 is the Tversky loss.
+        alpha: Weight of false positives (the paper's beta), above 0.
+        beta: Weight of false negatives (the paper's alpha), above 0.
+        gamma: Above 1 gives nearly correct images a larger gradient, as the paper does with 4/3; 1 is the Tversky loss.
         smooth: In pixels, above 0; more makes small masks count less.
     """
 
@@ -122,20 +130,20 @@ class FocalTverskyLoss(TverskyLoss):
         self.gamma = gamma
 
     def score(self, counts: SoftCounts) -> Tensor:
-        """1 - the loss (B, K)."""
-        wrong = (1 - super().score(counts)).clamp(min=1e-6)  # the root has no gradient at 0
+        """Compute 1 - the loss of each class, (B, K)."""
+        wrong = (1 - super().score(counts)).clamp(min=1e-6)  # the gradient of the root is infinite at 0
         return 1 - wrong ** (1 / self.gamma)
 
 
 class MCCLoss(RegionLoss):
     """1 - Matthews' correlation of prediction and truth: Abhishek & Hamarneh 2021, arXiv 2010.13454, eqs. 3 to 5.
 
-    Unlike Dice it counts what is rightly background, so that full masks are no easier than empty ones.
+    Unlike Dice it counts true negatives, so that full masks are no easier than empty ones.
     `smooth` pixels are added to both the true positives and the true negatives.
     """
 
     def score(self, counts: SoftCounts) -> Tensor:
-        """Matthews' correlation (B, K), in [-1, 1]."""
+        """Compute Matthews' correlation (B, K), in [-1, 1]."""
         tp, tn = counts.overlap + self.smooth, counts.true_negatives + self.smooth
         fp, fn = counts.false_positives, counts.false_negatives
         # Two roots, as the product of all four overflows float32 in large volumes.
@@ -143,19 +151,19 @@ class MCCLoss(RegionLoss):
 
 
 class GeneralizedDiceLoss(PerImageLoss):
-    """Dice over all classes at once, background too, each weighted by 1 / its area^2.
+    """Dice over all classes together, with the background, each class weighted by 1 / its area^2.
 
         1 - 2 sum_l w_l overlap_l / sum_l w_l (predicted_l + actual_l)
 
-    Sudre et al. 2017, arXiv 1707.03237, section 2.1, for each image. A class that is not there, whose weight would be
-    infinite, gets the largest of the others', so that to predict it costs something.
+    Sudre et al. 2017, arXiv 1707.03237, section 2.1, for each image. A class that is not in the image would have an
+    infinite weight; it gets the largest of the other weights, so that false positives of it have a gradient.
     """
 
     def per_image(self, logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        """The loss (B,)."""
+        """Compute the loss (B,)."""
         counts = SoftCounts.of(*every_class(logits, target), valid)
-        is_there = counts.actual > 0
-        weights = torch.where(is_there, counts.actual.clamp(min=1) ** -2.0, 0)
-        weights = torch.where(is_there, weights, weights.amax(1, keepdim=True))
+        is_present = counts.actual > 0
+        weights = torch.where(is_present, counts.actual.clamp(min=1) ** -2.0, 0)
+        weights = torch.where(is_present, weights, weights.amax(1, keepdim=True))
         total = (weights * (counts.predicted + counts.actual)).sum(1)
-        return 1 - 2 * (weights * counts.overlap).sum(1) / total.clamp(min=1e-12)  # 0 where nothing counts
+        return 1 - 2 * (weights * counts.overlap).sum(1) / total.clamp(min=1e-12)  # total is 0 without a valid pixel

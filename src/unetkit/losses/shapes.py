@@ -1,7 +1,7 @@
 """Losses of outlines and centre lines.
 
-Distances are euclidean, taken with scipy on the CPU for each batch, and given in sides of the image (the d-th root of
-the number of its pixels that count), so that a loss is no larger for larger images.
+Distances are Euclidean, computed by SciPy on the CPU for each batch. Their unit is the image side, that is, the d-th
+root of the number of valid pixels, so that losses don't grow with the size of the image.
 """
 
 from functools import reduce
@@ -11,23 +11,23 @@ import torch.nn.functional as F
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from unetkit.errors import UserError, check
+from unetkit.errors import check
 from unetkit.losses.per_image import PerImageLoss, check_positive, foreground, mean_of_pixels
 from unetkit.losses.regions import DiceLoss, SoftCounts
 
 
 class BoundaryLoss(PerImageLoss):
-    """Mistakes weighted by their distance to the true outline: Kervadec et al. 2019, arXiv 1812.07032, eqs. 4 and 5.
+    """Errors weighted by their distance to the true outline: Kervadec et al. 2019, arXiv 1812.07032, eqs. 4 and 5.
 
-    The mean over pixels of phi (p - t), where phi is the distance to the true region, negative within it (and there one
-    pixel less, as in the authors' code). The paper leaves the constant -phi t out, which has no gradient; with it a
-    perfect prediction costs 0. Without an outline, on empty and full masks, |phi| is one side of the image.
+    The mean over pixels of phi (p - t), where phi is the distance to the true region, negative inside it (and there one
+    pixel less, as in the authors' code). The paper leaves out the constant -phi t, which has no gradient; with it the
+    loss of a perfect prediction is 0. On empty and full masks, which have no outline, |phi| is one image side.
 
-    It says little where nothing is predicted yet: add it to a region loss, as the paper does.
+    Add it to a region loss, as the paper does: alone, it hardly learns from an empty prediction.
     """
 
     def per_image(self, logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        """The loss (B,)."""
+        """Compute the loss (B,)."""
         probabilities, truth = foreground(logits, target)
         side = image_side(valid).view(-1, *[1] * (truth.ndim - 1))
         distance = distance_to_outline(truth > 0, valid) - truth / side
@@ -35,13 +35,13 @@ class BoundaryLoss(PerImageLoss):
 
 
 class HausdorffLoss(PerImageLoss):
-    """Squared mistakes far from the outlines: Karimi & Salcudean 2019, arXiv 1904.10030, eq. 8 (distance transforms).
+    """Squared errors weighted by their distance to the outlines: Karimi & Salcudean 2019, arXiv 1904.10030, eq. 8.
 
-    The mean over pixels of (p - t)^2 (d_p^alpha + d_t^alpha), where d_t and d_p are the distances to the outline of
-    truth and prediction (at 0.5), or one side of the image where there is none.
+    The mean over pixels of (p - t)^2 (d_p^alpha + d_t^alpha), where d_t and d_p are the distances to the outlines of
+    truth and prediction (thresholded at 0.5), or one image side without an outline.
 
     Args:
-        alpha: More looks more at the farthest mistakes; the paper takes 2.
+        alpha: Exponent of the distances, above 0; the paper's is 2. A larger one weights the farthest errors more.
     """
 
     def __init__(self, alpha: float = 2.0) -> None:
@@ -50,7 +50,7 @@ class HausdorffLoss(PerImageLoss):
         self.alpha = alpha
 
     def per_image(self, logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        """The loss (B,)."""
+        """Compute the loss (B,)."""
         probabilities, truth = foreground(logits, target)
         regions = torch.cat([probabilities > 0.5, truth > 0], 1)
         of_prediction, of_truth = (distance_to_outline(regions, valid) ** self.alpha).chunk(2, 1)
@@ -58,32 +58,35 @@ class HausdorffLoss(PerImageLoss):
 
 
 class ClDiceLoss(PerImageLoss):
-    """Dice, and Dice of the centre lines, for thin connected things: Shit et al. 2021, arXiv 2003.07311, eqs. 1 to 3.
+    """Dice of masks and of centre lines, for thin connected structures: Shit et al. 2021, arXiv 2003.07311, eqs. 1-3.
 
-    (1 - alpha) Dice loss + alpha (1 - 2 precision * sensitivity / (precision + sensitivity)), where precision is the
-    share of the predicted skeleton within the true mask, sensitivity that of the true skeleton within the prediction,
-    with the soft skeleton of algorithm 1, in two or three dimensions. Made for images that hold such things: on an
-    empty mask a wide prediction has little skeleton too, so that only the Dice term takes it back.
+        (1 - alpha) Dice loss + alpha (1 - 2 precision * sensitivity / (precision + sensitivity))
+
+    where precision is the share of the predicted skeleton inside the true mask, and sensitivity that of the true
+    skeleton inside the prediction, with the soft skeletons of algorithm 1, in two or three dimensions. On an empty mask
+    a wide prediction has a small skeleton, so there only the Dice loss has a useful gradient.
 
     Args:
-        alpha: In [0, 1]; the skeletons alone (1) say nothing on full masks, which have none.
-        iterations: Of thinning: the half width of the widest thing, in pixels.
+        alpha: Weight of the skeletons, in [0, 1]. With 1, full masks, which have no skeleton, have no gradient.
+        iterations: Steps of thinning: half the width of the widest structure, in pixels.
         smooth: In pixels, above 0.
+
+    Raises:
+        UserError: If an argument is outside the above.
     """
 
     def __init__(self, alpha: float = 0.5, iterations: int = 3, smooth: float = 1.0) -> None:
         super().__init__()
         check_positive(iterations=iterations)
         check("loss.iterations", iterations, isinstance(iterations, int), "a whole number of pixels")
-        if not 0 <= alpha <= 1:
-            raise UserError(f"alpha={alpha} of the clDice loss must be in [0, 1]")
+        check("loss.alpha", alpha, 0 <= alpha <= 1, "in [0, 1]")
         self.alpha = alpha
         self.iterations = iterations
         self.dice = DiceLoss(smooth)
         self.smooth = smooth
 
     def per_image(self, logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        """The loss (B,)."""
+        """Compute the loss (B,)."""
         probabilities, truth = foreground(logits, target)
         precision = self._share(soft_skeleton(probabilities, valid, self.iterations), truth)
         sensitivity = self._share(soft_skeleton(truth, valid, self.iterations), probabilities)
@@ -92,32 +95,32 @@ class ClDiceLoss(PerImageLoss):
         return 1 - (1 - self.alpha) * dice - self.alpha * centre_lines
 
     def _share(self, skeleton: Tensor, region: Tensor) -> Tensor:
-        """The smoothed share (B, K) of a skeleton that lies within a region, both (B, K, *)."""
+        """Compute the smoothed share (B, K) of a skeleton that is inside a region, both (B, K, *)."""
         within = (skeleton * region).flatten(2).sum(2)
         return (within + self.smooth) / (skeleton.flatten(2).sum(2) + self.smooth)
 
 
 def image_side(valid: Tensor) -> Tensor:
-    """The d-th root (B,) of the number of pixels in `valid` (B, *), at least 1."""
+    """Compute the d-th root (B,) of the number of pixels in `valid` (B, *), at least 1."""
     return valid.flatten(1).sum(1).clamp(min=1) ** (1 / (valid.ndim - 1))
 
 
 def distance_to_outline(regions: Tensor, valid: Tensor) -> Tensor:
-    """How far each pixel is from the nearest that counts on the other side of the outline.
+    """Compute the distance from each pixel to the nearest valid pixel on the other side of the outline.
 
     Args:
         regions: Booleans (B, K, *).
-        valid: What counts, (B, *).
+        valid: Booleans (B, *).
 
     Returns:
-        (B, K, *) in sides of the image; 1 where there is no other side.
+        Distances (B, K, *) in image sides; 1 if there is no pixel on the other side.
     """
-    valid_there, sides = valid.cpu(), image_side(valid).tolist()
+    valid_cpu, sides = valid.cpu(), image_side(valid).tolist()
     distance = torch.ones(regions.shape)
     for image, per_class in enumerate(regions.cpu()):
         for label, inside in enumerate(per_class):
             for here, there in ((inside, ~inside), (~inside, inside)):
-                goal = there & valid_there[image]
+                goal = there & valid_cpu[image]
                 if goal.any():
                     pixels = torch.from_numpy(distance_transform_edt(~goal.numpy())).float()
                     distance[image, label][here] = pixels[here] / sides[image]
@@ -125,9 +128,14 @@ def distance_to_outline(regions: Tensor, valid: Tensor) -> Tensor:
 
 
 def soft_skeleton(region: Tensor, valid: Tensor, iterations: int) -> Tensor:
-    """Algorithm 1 of clDice: what opening takes away from a soft region (B, K, *) and from each of its erosions.
+    """Compute the soft skeleton (algorithm 1 of clDice): what opening removes from a region and from its erosions.
 
-    Pixels that do not count are like those beyond the frame: nothing grows from there, and nothing is eroded.
+    Invalid pixels are treated as those outside the image: neither erosion nor dilation starts from them.
+
+    Args:
+        region: Probabilities (B, K, *), in [0, 1].
+        valid: Booleans (B, *).
+        iterations: Number of erosions.
     """
     valid = valid[:, None]
     skeleton = torch.zeros_like(region)
@@ -140,14 +148,14 @@ def soft_skeleton(region: Tensor, valid: Tensor, iterations: int) -> Tensor:
 
 
 def _erode(region: Tensor) -> Tensor:
-    """The smallest of each pixel and its neighbours along the axes."""
+    """Take the minimum over each pixel and its neighbours along the axes."""
     dims = region.ndim - 2
     along = [_max_pool(-region, [3 if i == axis else 1 for i in range(dims)]) for axis in range(dims)]
     return -reduce(torch.maximum, along)
 
 
 def _dilate(region: Tensor) -> Tensor:
-    """The largest of each pixel and all its neighbours."""
+    """Take the maximum over each pixel and all its neighbours."""
     return _max_pool(region, [3] * (region.ndim - 2))
 
 

@@ -1,4 +1,4 @@
-"""Scores of outlines: how far they lie apart, and how well they overlap. One image and one class at a time."""
+"""Scores of outlines, for one image and one class: the distance between them, and their overlap."""
 
 import cv2
 import numpy as np
@@ -11,16 +11,17 @@ CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
 
 
 def hausdorff95(prediction: Mask, target: Mask, valid: Mask | None = None) -> float:
-    """Distance in pixels below which 95 % of each outline lies from the other one; lower is better.
+    """Compute the 95 % Hausdorff distance in pixels, at least 0; lower is better.
 
-    The larger of the two directed 95th percentiles (Huttenlocher et al., *Comparing Images Using the Hausdorff
-    Distance*, 1993, with a percentile against outliers, as in MONAI). Where both masks (H, W) are empty it is 0, where
-    one is, the image's diagonal: the largest distance that could be.
+    The larger of the two directed 95th percentiles of the distances between the outlines: Huttenlocher et al. 1993,
+    *Comparing Images Using the Hausdorff Distance*, with a percentile instead of the maximum, which is robust to
+    outliers, as in MONAI. 0 if both masks are empty; the diagonal of the image, the largest possible distance, if only
+    one is.
 
     Args:
-        prediction: Where the class is predicted.
-        target: Where it is.
-        valid: What counts; None for all. The edge of what does not is no outline.
+        prediction: Predicted pixels of the class, booleans (H, W).
+        target: True pixels of the class, booleans (H, W).
+        valid: Valid pixels, booleans (H, W); None for all. The border of an invalid region is no outline.
     """
     valid = np.ones_like(target) if valid is None else valid
     prediction, target = prediction & valid, target & valid
@@ -33,16 +34,16 @@ def hausdorff95(prediction: Mask, target: Mask, valid: Mask | None = None) -> fl
 
 
 def boundary_iou(prediction: Mask, target: Mask, valid: Mask | None = None, dilation_ratio: float = 0.02) -> float:
-    """Intersection over union of the bands within a distance of the outlines, in [0, 1].
+    """Compute the boundary IoU, in [0, 1]: intersection over union of the bands inside both outlines.
 
-    Cheng et al., *Boundary IoU: Improving Object-Centric Image Segmentation Evaluation*, CVPR 2021. Empty masks as in
-    `unetkit.metrics.counts`.
+    Cheng et al. 2021, *Boundary IoU: Improving Object-Centric Image Segmentation Evaluation*, arXiv 2103.16562. 1 if
+    both masks are empty, 0 if only one is.
 
     Args:
-        prediction: Where the class is predicted, (H, W).
-        target: Where it is.
-        valid: What counts; None for all. The edge of what does not is no outline.
-        dilation_ratio: Width of the band as a share of the image's diagonal; at least a pixel.
+        prediction: Predicted pixels of the class, booleans (H, W).
+        target: True pixels of the class, booleans (H, W).
+        valid: Valid pixels, booleans (H, W); None for all. The border of an invalid region is no outline.
+        dilation_ratio: Width of the bands as a share of the image's diagonal; the width is at least 1 pixel.
     """
     valid = np.ones_like(target) if valid is None else valid
     width = max(round(dilation_ratio * float(np.hypot(*target.shape))), 1)
@@ -52,9 +53,10 @@ def boundary_iou(prediction: Mask, target: Mask, valid: Mask | None = None, dila
 
 
 def outline(mask: Mask, valid: Mask, kernel: NDArray[np.uint8], width: int = 1) -> Mask:
-    """The mask's pixels within `width` steps of what is not in it, the world outside the image included.
+    """Return the pixels of a mask within `width` steps of its outside, which includes what is outside the image.
 
-    A mask that ends only where nothing counts has no outline; it then stands for itself.
+    The steps are those of the kernel. A mask that only ends at invalid regions has no outline; then the mask itself is
+    returned.
     """
     solid = (mask | ~valid).astype(np.uint8)
     inner = cv2.erode(solid, kernel, iterations=width, borderType=cv2.BORDER_CONSTANT, borderValue=0)
@@ -63,5 +65,6 @@ def outline(mask: Mask, valid: Mask, kernel: NDArray[np.uint8], width: int = 1) 
 
 
 def _distance_to(places: Mask) -> NDArray[np.float32]:
+    """Compute the Euclidean distance in pixels (H, W) to the nearest true pixel."""
     distance = cv2.distanceTransform((~places).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return np.asarray(distance, np.float32)

@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say: of the pixels at 0.8, are 80 % foreground?"""
+"""Calibration of probabilities: of the pixels with probability 0.8, 80 % should be foreground."""
 
 import torch
 from torch import Tensor
@@ -7,12 +7,15 @@ BINS = 15
 
 
 def calibration_counts(confidence: Tensor, hit: Tensor, bins: int = BINS) -> Tensor:
-    """Sums (bins, 3) over pixels, by equal steps of confidence: pixels, their confidence, their hits; float64.
+    """Sum pixels in bins of equal width of confidence.
 
     Args:
-        confidence: Any shape, in [0, 1]: the probability of the foreground, or of the likeliest of several classes.
-        hit: Booleans of that shape: whether the pixel is foreground, or of the likeliest class.
-        bins: Number of steps.
+        confidence: Probability of the foreground, or of the most probable of several classes; any shape, in [0, 1].
+        hit: Booleans of that shape: whether the pixel is foreground, or of the most probable class.
+        bins: Number of bins.
+
+    Returns:
+        Number of pixels, sum of confidence and number of hits of each bin, (bins, 3), float64.
     """
     place = (confidence * bins).long().clamp(max=bins - 1).flatten()
     columns = (None, confidence.flatten().double(), hit.flatten().double())
@@ -20,9 +23,10 @@ def calibration_counts(confidence: Tensor, hit: Tensor, bins: int = BINS) -> Ten
 
 
 def calibration_error(counts: Tensor) -> Tensor:
-    """Expected calibration error (ECE), in [0, 1], of sums (..., bins, 3): the mean gap of confidence and hits.
+    """Compute the expected calibration error (ECE), in [0, 1], of the sums (..., bins, 3) of `calibration_counts`.
 
-    Guo et al., *On Calibration of Modern Neural Networks*, ICML 2017, equation 3.
+    The mean over pixels of |confidence - hits| of their bin: Guo et al. 2017, *On Calibration of Modern Neural
+    Networks*, arXiv 1706.04599, equation 3.
     """
     pixels, confidence, hits = counts.unbind(-1)
     return (confidence - hits).abs().sum(-1) / pixels.sum(-1).clamp(min=1)

@@ -1,7 +1,7 @@
-"""Scores as formulas of counted pixels: of one image, of all together, of each class.
+"""Scores as formulas of pixel counts: of one image, of all images together, of each class.
 
-One policy for empty masks: where neither truth nor prediction has a pixel of a class, the score is 1; where only one
-of the two has, it is 0. Pixels that don't count (`VOID`) are counted nowhere.
+One policy for empty masks: the score of a class is 1 if neither truth nor prediction has a pixel of it, and 0 if only
+one has. Invalid pixels (`VOID`) are not counted.
 """
 
 from typing import NamedTuple
@@ -11,13 +11,13 @@ from torch import Tensor
 
 
 class Counts(NamedTuple):
-    """Pixels by what is predicted and what is true, each (..., K) for K classes.
+    """Numbers of pixels, each (..., K) for K classes.
 
     Attributes:
-        tp: Of the class, and predicted so.
-        fp: Predicted as the class, but not of it.
-        fn: Of the class, but not predicted so.
-        tn: Neither.
+        tp: True positives: of the class, and predicted as such.
+        fp: False positives: predicted as the class, but not of it.
+        fn: False negatives: of the class, but not predicted as such.
+        tn: True negatives: neither of the class nor predicted as such.
     """
 
     tp: Tensor
@@ -27,14 +27,14 @@ class Counts(NamedTuple):
 
     @classmethod
     def of_matrix(cls, matrix: Tensor) -> "Counts":
-        """Of each class but the background, from confusion matrices (..., C, C) with truth in rows."""
+        """Make the counts of each class without the background from confusion matrices (..., C, C), truth in rows."""
         right = matrix.diagonal(dim1=-2, dim2=-1)
         tp, fp, fn = (x[..., 1:] for x in (right, matrix.sum(-2) - right, matrix.sum(-1) - right))
         return cls(tp, fp, fn, matrix.sum((-2, -1))[..., None] - tp - fp - fn)
 
 
 def confusion(prediction: Tensor, target: Tensor, valid: Tensor, num_classes: int) -> Counts:
-    """Counts (B, K) of each class but the background, of class indices (B, H, W) where `valid`."""
+    """Count the pixels of each class without the background, (B, K), of class indices (B, H, W) where `valid`."""
     pixels = valid.flatten(1).sum(1)
     counts = []
     for label in range(1, max(num_classes, 2)):
@@ -46,14 +46,14 @@ def confusion(prediction: Tensor, target: Tensor, valid: Tensor, num_classes: in
 
 
 def confusion_matrix(prediction: Tensor, target: Tensor, valid: Tensor, num_classes: int) -> Tensor:
-    """Pixels (C, C) int64 by true class (rows) and predicted class (columns), where `valid`; C is at least 2."""
+    """Count pixels by true class (rows) and predicted class (columns), where `valid`; (C, C) int64, C at least 2."""
     size = max(num_classes, 2)
     pairs = target[valid].long() * size + prediction[valid].long()
     return torch.bincount(pairs, minlength=size * size).view(size, size)
 
 
 def ratio(part: Tensor, whole: Tensor, empty: Tensor | float = 1.0) -> Tensor:
-    """`part` / `whole`, and `empty` where `whole` is 0."""
+    """Compute `part` / `whole`, and `empty` where `whole` is 0."""
     return torch.where(whole == 0, empty, part / whole.clamp(min=1))
 
 
@@ -68,7 +68,7 @@ def dice(c: Counts) -> Tensor:
 
 
 def precision(c: Counts) -> Tensor:
-    """Share of the predicted pixels that are right: tp / (tp + fp), in [0, 1]."""
+    """Share of the predicted pixels that are correct: tp / (tp + fp), in [0, 1]."""
     return ratio(c.tp, c.tp + c.fp, (c.fn == 0).to(torch.get_default_dtype()))
 
 
@@ -78,37 +78,38 @@ def recall(c: Counts) -> Tensor:
 
 
 def specificity(c: Counts) -> Tensor:
-    """Recall of all that is not the class: tn / (tn + fp), in [0, 1]; the policy for empty masks holds for that."""
+    """Recall of the pixels outside the class: tn / (tn + fp), in [0, 1], with the same policy for empty masks."""
     return recall(Counts(tp=c.tn, fp=c.fn, fn=c.fp, tn=c.tp))
 
 
 def accuracy(c: Counts) -> Tensor:
-    """Share of all pixels that are right: (tp + tn) / all, in [0, 1]. High for any mask where the class is rare."""
+    """Share of all pixels that are correct: (tp + tn) / all, in [0, 1]. High for any mask if the class is rare."""
     return ratio(c.tp + c.tn, c.tp + c.fp + c.fn + c.tn)
 
 
 def pixel_accuracy(matrix: Tensor) -> Tensor:
-    """Share (...) of the pixels of confusion matrices (..., C, C) that are right; `accuracy` where C is 2."""
+    """Share (...), in [0, 1], of correct pixels in confusion matrices (..., C, C); equal to `accuracy` for C = 2."""
     return ratio(matrix.diagonal(dim1=-2, dim2=-1).sum(-1), matrix.sum((-2, -1)))
 
 
 def matthews(c: Counts) -> Tensor:
-    """Matthews' correlation of truth and prediction, in [-1, 1]; 0 where one of the two is constant, but 1 if right.
+    """Matthews' correlation coefficient of truth and prediction, in [-1, 1].
 
-    Matthews, *Comparison of the predicted and observed secondary structure of T4 phage lysozyme*, 1975.
+    If truth or prediction is constant, 1 if both are equal, else 0. Matthews 1975, *Comparison of the predicted and
+    observed secondary structure of T4 phage lysozyme*.
     """
     tp, fp, fn, tn = (count.double() for count in c)
-    # Roots one by one: the product of four sums of pixels would not fit into 64 bits.
+    # Four roots, since the product of the four sums overflows 64 bits.
     scale = (tp + fp).sqrt() * (tp + fn).sqrt() * (tn + fp).sqrt() * (tn + fn).sqrt()
     return ratio(tp * tn - fp * fn, scale, ((fp == 0) & (fn == 0)).double())
 
 
 def kaggle_score(c: Counts) -> Tensor:
-    """TGS Salt's score of an image: the share of the thresholds 0.50, 0.55, ..., 0.95 that its IoU exceeds.
+    """Kaggle's score of an image, in [0, 1]: the share of the thresholds 0.50, 0.55, ..., 0.95 that its IoU exceeds.
 
-    Kaggle, TGS Salt Identification Challenge, Evaluation: an empty truth scores 1 if the prediction is empty, else 0.
+    Kaggle, TGS Salt Identification Challenge, Evaluation. For an empty mask, 1 if the prediction is empty, else 0.
     """
     union = c.tp + c.fp + c.fn
-    # In whole numbers, tp / union > k / 20, since rounding could turn an IoU of exactly 0.55 either way.
+    # tp / union > k / 20 in integers, since in floats an IoU of 0.55 may exceed the threshold 0.55.
     exceeded = torch.stack([20 * c.tp > k * union for k in range(10, 20)]).float().mean(0)
     return torch.where(union == 0, 1.0, exceeded)

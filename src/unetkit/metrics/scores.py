@@ -1,7 +1,7 @@
-"""The scores that a run logs, as torchmetrics.
+"""The scores that a run logs, as classes of torchmetrics.
 
-The policy for empty masks is that of `unetkit.metrics.counts`. Pixels that don't count (`VOID`) are left out, and
-images that have no others too.
+The policy for empty masks is that of `unetkit.metrics.counts`: 1 if both masks are empty, 0 if only one is. Invalid
+pixels (`VOID`) are ignored, and so are images without a valid pixel.
 """
 
 from abc import abstractmethod
@@ -14,12 +14,12 @@ from unetkit.metrics.counts import Counts, confusion, dice, iou, kaggle_score, r
 
 
 class Score(Metric):
-    """The mean over images of a score of each, itself the mean over the classes that are not background.
+    """The mean over images of a score of each image, which is the mean over the classes without the background.
 
-    The result depends neither on the batch size nor on the number of processes.
+    The result does not depend on the batch size or on the number of processes.
 
     Args:
-        num_classes: As of the network; 1 and 2 both mean one foreground class.
+        num_classes: Channels of the network's logits; 1 and 2 both mean one foreground class.
     """
 
     is_differentiable = False
@@ -36,17 +36,17 @@ class Score(Metric):
 
     @abstractmethod
     def score(self, counts: Counts) -> Tensor:
-        """The score, in [0, 1], of counts (B, K)."""
+        """Compute the score (B, K), in [0, 1], of counts (B, K)."""
 
     def update(self, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
-        """Add predicted and true class indices (B, H, W) with booleans (B, H, W) that tell what counts."""
+        """Add predicted and true class indices (B, H, W), where `valid` (B, H, W)."""
         counts = valid.flatten(1).any(1)
         score = self.score(confusion(prediction, target, valid, self.num_classes)).mean(1)
         self.total += score[counts].sum()
         self.images += counts.sum()
 
     def compute(self) -> Tensor:
-        """The mean, in [0, 1]; nan without images."""
+        """Compute the mean, in [0, 1]; nan without images."""
         return self.total / self.images
 
 
@@ -75,7 +75,7 @@ class KaggleScore(Score):
 
 
 class PooledIoU(Metric):
-    """Intersection over union of all pixels together: the mean over classes that are not background."""
+    """Intersection over union of the pixels of all images together; the mean over classes without the background."""
 
     is_differentiable = False
     higher_is_better = True
@@ -88,18 +88,18 @@ class PooledIoU(Metric):
         self.add_state("counts", torch.zeros(4, max(num_classes - 1, 1), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
-        """Add predicted and true class indices (B, H, W) with booleans (B, H, W) that tell what counts."""
+        """Add predicted and true class indices (B, H, W), where `valid` (B, H, W)."""
         self.counts += torch.stack(confusion(prediction, target, valid, self.num_classes)).sum(1)
 
     def compute(self) -> Tensor:
-        """The mean over classes, in [0, 1]."""
+        """Compute the mean over classes, in [0, 1]."""
         return iou(Counts(*self.counts)).mean()
 
 
 class ClassIoU(Metric):
-    """Intersection over union of each class, the background too, of all pixels together.
+    """Intersection over union of each class, with the background, of the pixels of all images together.
 
-    The background has its score because class 0 may be a class like any other, such as Cityscapes' road.
+    With the background, since class 0 may be an ordinary class, such as Cityscapes' road.
     """
 
     is_differentiable = False
@@ -116,7 +116,7 @@ class ClassIoU(Metric):
         self.add_state("union", zeros.clone(), dist_reduce_fx="sum")
 
     def update(self, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
-        """Add predicted and true class indices (B, H, W) with booleans (B, H, W) that tell what counts."""
+        """Add predicted and true class indices (B, H, W), where `valid` (B, H, W)."""
         predicted, true = prediction[valid].long(), target[valid].long()
         both = true[predicted == true]
         overlap, *each = (labels.bincount(minlength=self.num_classes) for labels in (both, predicted, true))
@@ -124,12 +124,12 @@ class ClassIoU(Metric):
         self.union += sum(each) - overlap
 
     def compute(self) -> Tensor:
-        """The score of each class (num_classes,), in [0, 1]; 1 of a class that is neither there nor predicted."""
+        """Compute the score of each class (num_classes,), in [0, 1]; 1 if no pixel is true or predicted."""
         return ratio(self.overlap, self.union)
 
 
 class PredictedShare(Metric):
-    """Share of the pixels that count which are predicted as foreground: 0 or 1 tells of a collapse."""
+    """Share of the valid pixels that are predicted as foreground; 0 or 1 shows that training has collapsed."""
 
     is_differentiable = False
     full_state_update = False
@@ -142,17 +142,17 @@ class PredictedShare(Metric):
         self.add_state("pixels", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
-        """Add predicted class indices (B, H, W); `target` is not looked at."""
+        """Add predicted class indices (B, H, W), where `valid` (B, H, W); `target` is not used."""
         self.predicted += ((prediction > 0) & valid).sum()
         self.pixels += valid.sum()
 
     def compute(self) -> Tensor:
-        """The share, in [0, 1]."""
+        """Compute the share, in [0, 1]."""
         return self.predicted / self.pixels
 
 
 def segmentation_metrics(num_classes: int) -> MetricCollection:
-    """The scores of a run by name: pooled and per-image IoU, Dice, Kaggle's, and the predicted share."""
+    """Return the scores of a run by name: pooled and per-image IoU, Dice, Kaggle's score, and the predicted share."""
     return MetricCollection(
         {
             "iou": PooledIoU(num_classes),

@@ -1,5 +1,12 @@
+"""Networks as plain `nn.Module`s: images (B, C, H, W) in, logits (B, num_classes, H, W) out, for any size.
+
+To add a network: write its class in a file here, with its paper in the head and its arguments checked by
+`arguments.py`; name it in `__all__` below; add a file to conf/model, with `_target_: unetkit.models.NAME`. Then
+`train.py model=FILE` finds it, and so does tests/models/test_every_network.py. tests/test_configs.py has its size.
+"""
+
 from unetkit.models.dumbnet import DumbNet
-from unetkit.models.folding import fuse_conv_bn
+from unetkit.models.fuse import fuse_conv_bn
 from unetkit.models.outputs import check_threshold, classify, probabilities
 from unetkit.models.padding import centre_crop, mirror_pad, predict_full_frame
 from unetkit.models.residual_unet import ResidualUNet

@@ -1,18 +1,33 @@
-"""Checks of what a network is asked to be."""
+"""Checks of a network's arguments, whose errors name the key as the user types it, as in `model.depth=7`."""
 
 from unetkit import errors
 
 
 def check(name: str, value: object, holds: bool, wanted: str) -> None:
-    """Raise a `UserError` that names the key of the network, its value and what is wanted, unless it holds."""
+    """Check an argument.
+
+    Raises:
+        UserError: Unless it holds; `model.NAME=VALUE must be WANTED`.
+    """
     errors.check(f"model.{name}", value, holds, wanted)
 
 
+def check_positive(**values: object) -> None:
+    """Check that arguments are integers above 0."""
+    for name, value in values.items():
+        check(name, value, is_positive(value), "a positive integer")
+
+
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """Check that a value is one of some words."""
+    """Check that an argument is one of the choices."""
     check(name, value, value in choices, "one of " + ", ".join(choices))
 
 
+def check_rate(name: str, value: float) -> None:
+    """Check that an argument is a probability below 1."""
+    check(name, value, 0 <= value < 1, "at least 0 and below 1")
+
+
 def is_positive(value: object) -> bool:
-    """Whether a value is an integer above 0."""
+    """Return whether a value is an integer above 0."""
     return isinstance(value, int) and not isinstance(value, bool) and value > 0

@@ -1,4 +1,4 @@
-"""What U-Nets are made of, for images (B, C, H, W) and, with `Layers(dims=3)`, volumes (B, C, D, H, W)."""
+"""Building blocks of U-Nets, for images (B, C, H, W) and, with `Layers(dims=3)`, volumes (B, C, D, H, W)."""
 
 import math
 from collections.abc import Callable
@@ -17,12 +17,12 @@ Norm = Literal["none", "batch", "group"]
 
 @dataclass(frozen=True)
 class Layers:
-    """What all layers of a network have in common.
+    """Settings that all layers of a network share, and the layers that follow them.
 
     Attributes:
         dims: Spatial dimensions, 2 or 3.
-        padding: Of convolutions: `valid` (none), or what stands beyond the border so that the size stays.
-        norm: After each convolution.
+        padding: Padding of convolutions: `valid` (none), or `zeros`, `reflect` or `replicate`, which keep the size.
+        norm: Normalisation after each convolution.
     """
 
     dims: int = 2
@@ -40,7 +40,7 @@ class Layers:
         groups: int = 1,
         bias: bool = True,
     ) -> nn.Conv2d | nn.Conv3d:
-        """A convolution; with stride 1 it keeps the size, or loses dilation * (kernel // 2) on each side if `valid`."""
+        """Make a convolution. With stride 1 it keeps the size; `valid` loses dilation * (kernel // 2) on each side."""
         pad = 0 if self.padding == "valid" else dilation * (kernel // 2)
         mode = "zeros" if self.padding == "valid" or pad == 0 else self.padding
         kind = nn.Conv2d if self.dims == 2 else nn.Conv3d
@@ -49,13 +49,13 @@ class Layers:
     def conv_norm_relu(
         self, c_in: int, c_out: int, kernel: int = 3, *, stride: int = 1, dilation: int = 1, groups: int = 1
     ) -> list[nn.Module]:
-        """A convolution, with a bias only where no norm follows, the norm, a ReLU."""
+        """Make a convolution, the norm, and a ReLU. The convolution has a bias only if there is no norm."""
         has_bias = self.norm == "none"
         conv = self.conv(c_in, c_out, kernel, stride=stride, dilation=dilation, groups=groups, bias=has_bias)
         return [conv, *self.normalisation(c_out), nn.ReLU(inplace=True)]
 
     def normalisation(self, channels: int) -> list[nn.Module]:
-        """The norm of so many features; at most 8 groups, each of at least 4 features."""
+        """Make the norm of so many features. GroupNorm has at most 8 groups, each of at least 4 features."""
         if self.norm == "batch":
             return [nn.BatchNorm2d(channels) if self.dims == 2 else nn.BatchNorm3d(channels)]
         if self.norm == "group":
@@ -64,22 +64,22 @@ class Layers:
         return []
 
     def up_conv(self, c_in: int, c_out: int) -> nn.ConvTranspose2d | nn.ConvTranspose3d:
-        """Twice the size, each pixel becoming 2x2 (2x2x2) learnt ones."""
+        """Make a transposed convolution that doubles the size: kernel 2, stride 2."""
         kind = nn.ConvTranspose2d if self.dims == 2 else nn.ConvTranspose3d
         return kind(c_in, c_out, kernel_size=2, stride=2)
 
     def down_conv(self, c_in: int, c_out: int) -> nn.Conv2d | nn.Conv3d:
-        """Half the size, each 2x2 (2x2x2) pixels becoming one."""
+        """Make a convolution that halves the size: kernel 2, stride 2, no bias."""
         kind = nn.Conv2d if self.dims == 2 else nn.Conv3d
         return kind(c_in, c_out, kernel_size=2, stride=2, bias=False)
 
     def max_pool(self, x: Tensor) -> Tensor:
-        """Half the size, the largest of each 2x2 (2x2x2) pixels."""
+        """Halve the size by max pooling over 2x2 (2x2x2) pixels."""
         return F.max_pool2d(x, 2) if self.dims == 2 else F.max_pool3d(x, 2)
 
     @property
     def linear(self) -> str:
-        """Torch's name of linear interpolation."""
+        """Return torch's name of linear interpolation."""
         return "bilinear" if self.dims == 2 else "trilinear"
 
 
@@ -87,7 +87,7 @@ IMAGES = Layers()
 
 
 class DoubleConv(nn.Sequential):
-    """Twice (3x3 convolution, norm, ReLU): (B, c_in, H, W) to (B, c_out, H, W), or 4 pixels less if `valid`."""
+    """Twice (3x3 convolution, norm, ReLU): (B, c_in, H, W) to (B, c_out, H, W), or to (H - 4, W - 4) if `valid`."""
 
     def __init__(self, c_in: int, c_mid: int, c_out: int, layers: Layers, *, dilation: int = 1) -> None:
         super().__init__(
@@ -97,10 +97,10 @@ class DoubleConv(nn.Sequential):
 
 
 class SeparableConv(nn.Sequential):
-    """DoubleConv of depthwise-separable convolutions: each a 3x3 one within a feature, then a 1x1 one across.
+    """DoubleConv of depthwise-separable convolutions: a 3x3 convolution of each feature, then a 1x1 across features.
 
-    MobileNet (Howard et al. 2017, arXiv 1704.04861, figure 3): norm and ReLU follow both. 9 c_in + c_in c_out weights
-    stand in for 9 c_in c_out.
+    MobileNet (Howard et al. 2017, arXiv 1704.04861, figure 3): norm and ReLU follow both. A pair has
+    9 c_in + c_in c_out weights, a plain convolution 9 c_in c_out.
     """
 
     def __init__(self, c_in: int, c_mid: int, c_out: int, layers: Layers, *, dilation: int = 1) -> None:
@@ -115,8 +115,9 @@ class SeparableConv(nn.Sequential):
 class ResidualBlock(nn.Module):
     """ReLU(shortcut(x) + norm(conv(ReLU(norm(conv(x)))))) with 3x3 convolutions: (B, c_in, H, W) to (B, c_out, H, W).
 
-    He et al. 2016, arXiv 1512.03385, figure 2. The shortcut is the identity, or a 1x1 convolution with its norm where
-    the widths differ (equation 2, option B). In `valid` mode 4 pixels are lost, and the shortcut is cropped.
+    He et al. 2016, arXiv 1512.03385, figure 2. The shortcut is the identity, or, if the widths differ, a 1x1
+    convolution with a norm (equation 2, option B). With `valid` padding the output is (H - 4, W - 4), and the shortcut
+    is cropped to it.
     """
 
     def __init__(
@@ -132,14 +133,14 @@ class ResidualBlock(nn.Module):
         c_out = c_in if c_out is None else c_out
         c_mid = c_out if c_mid is None else c_mid
         first = layers.conv_norm_relu(c_in, c_mid, dilation=dilation)
-        second = layers.conv_norm_relu(c_mid, c_out, dilation=dilation)[:-1]  # its ReLU comes after the sum
+        second = layers.conv_norm_relu(c_mid, c_out, dilation=dilation)[:-1]  # without its ReLU, which follows the sum
         self.layers = nn.Sequential(*first, *second)
         projection = [] if c_in == c_out else layers.conv_norm_relu(c_in, c_out, kernel=1)[:-1]
         self.shortcut = nn.Sequential(*projection)
         self.is_cropped = layers.padding == "valid"
 
     def forward(self, x: Tensor) -> Tensor:
-        """Refine x."""
+        """Map x (B, c_in, H, W) to (B, c_out, H, W)."""
         y: Tensor = self.layers(x)
         if self.is_cropped:
             x = centre_crop(x, *y.shape[2:])
@@ -154,13 +155,13 @@ BLOCKS: dict[str, Callable[..., nn.Module]] = {
 
 
 class AttentionGate(nn.Module):
-    """What a skip lets through: Attention U-Net (Oktay et al. 2018, arXiv 1804.03999, figure 2, equations 1 and 2).
+    """The attention gate of a skip: Attention U-Net (Oktay et al. 2018, arXiv 1804.03999, figure 2, eqs. 1 and 2).
 
-    x is the skip, g the gating signal, the twice smaller features from below:
+    x * alpha, where x is the skip, g (the gating signal) the features of half the size from the level below, and
 
-        alpha = upsampled sigmoid(psi(ReLU(W_x x + W_g g + b_g)) + b_psi), and x * alpha goes on.
+        alpha = upsample(sigmoid(psi(ReLU(W_x x + W_g g + b_g)) + b_psi))
 
-    W_x is a 2x2 convolution with stride 2, as in the authors' code; there are half as many features between as in x.
+    W_x is a 2x2 convolution with stride 2, as in the authors' code. W_x x and W_g g have half as many features as x.
     """
 
     def __init__(self, c_skip: int, c_below: int, layers: Layers) -> None:
@@ -172,19 +173,20 @@ class AttentionGate(nn.Module):
         self.up = nn.Upsample(scale_factor=2, mode=layers.linear, align_corners=False)
 
     def forward(self, skip: Tensor, below: Tensor) -> Tensor:
-        """Gate (B, c_skip, 2 H, 2 W) by itself and by (B, c_below, H, W)."""
+        """Weight the skip (B, c_skip, 2 H, 2 W), given the features below (B, c_below, H, W)."""
         return skip * self.coefficients(skip, below)
 
     def coefficients(self, skip: Tensor, below: Tensor) -> Tensor:
-        """Alpha (B, 1, 2 H, 2 W), in (0, 1)."""
+        """Compute alpha (B, 1, 2 H, 2 W), in (0, 1)."""
         alpha: Tensor = self.up(torch.sigmoid(self.psi(F.relu(self.w_x(skip) + self.w_g(below)))))
         return alpha
 
 
 class SCSE(nn.Module):
-    """Spatial and channel squeeze and excitation (Roy et al. 2018, arXiv 1803.02579, section 3.3); size stays.
+    """Spatial and channel squeeze and excitation (Roy et al. 2018, arXiv 1803.02579, section 3.3); shape stays.
 
-    x times a gate for each channel, from its mean, plus x times a gate for each pixel, from its features.
+    x times a gate in (0, 1) for each channel, computed from the channels' means, plus x times a gate in (0, 1) for each
+    pixel, computed from its features.
     """
 
     def __init__(self, channels: int, layers: Layers = IMAGES) -> None:
@@ -200,16 +202,17 @@ class SCSE(nn.Module):
         self.pixel = nn.Sequential(layers.conv(channels, 1, kernel=1), nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Gate x (B, C, H, W) by channel (B, C, 1, 1) and by pixel (B, 1, H, W)."""
+        """Weight x (B, C, H, W) by the gates (B, C, 1, 1) of channels and (B, 1, H, W) of pixels."""
         gated: Tensor = x * (self.channel(x) + self.pixel(x))
         return gated
 
 
 class PyramidPooling(nn.Module):
-    """What the whole image and its parts hold: PSPNet (Zhao et al. 2017, arXiv 1612.01105, figure 3c); size stays.
+    """Pyramid pooling, context from the whole image: PSPNet (Zhao et al. 2017, arXiv 1612.01105, fig. 3c); shape stays.
 
-    Means over 1, 2, 3 and 6 bins a side, each through a 1x1 convolution to a quarter of the features, are upsampled,
-    joined to x and brought back to its features. The means take no norm: one pixel of one image has no variance.
+    The means over 1, 2, 3 and 6 bins per side pass a 1x1 convolution to a quarter of the features, are upsampled and
+    concatenated with x; another 1x1 convolution restores the number of features. The first convolutions have no norm,
+    since the mean over one bin of one image has no variance.
     """
 
     def __init__(self, channels: int, layers: Layers, bins: tuple[int, ...] = (1, 2, 3, 6)) -> None:
@@ -223,7 +226,7 @@ class PyramidPooling(nn.Module):
         self.fuse = nn.Sequential(*layers.conv_norm_relu(channels + len(bins) * width, channels, kernel=1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Let each pixel of x (B, C, H, W) see the whole."""
+        """Map x (B, C, H, W) to (B, C, H, W)."""
         size = x.shape[2:]
         pooled = [branch(bin_means(x, n)) for branch, n in zip(self.branches, self.bins, strict=True)]
         wide = [F.interpolate(means, size, mode=self.mode, align_corners=False) for means in pooled]
@@ -232,7 +235,10 @@ class PyramidPooling(nn.Module):
 
 
 def bin_means(x: Tensor, bins: int) -> Tensor:
-    """Means (B, C, bins, bins) of x (B, C, H, W), as `adaptive_avg_pool2d`, which ONNX lacks for sizes left open."""
+    """Compute means (B, C, bins, bins) of x (B, C, H, W), and of volumes (B, C, bins, bins, bins).
+
+    The same as `adaptive_avg_pool2d` and `3d`, which ONNX does not have for sizes unknown at export.
+    """
     for axis in range(2, x.ndim):
         size = x.shape[axis]
         pixel, start = torch.arange(size, device=x.device), torch.arange(bins, device=x.device)[:, None] * size
@@ -243,10 +249,13 @@ def bin_means(x: Tensor, bins: int) -> Tensor:
 
 
 def he_initialisation(module: nn.Module) -> None:
-    """Weights from N(0, sqrt(2 / N)), N = inputs of a unit (He et al. 2015; the U-Net paper, section 3)."""
+    """Initialise a convolution: weights from N(0, sqrt(2 / N)), where N is the number of inputs of a unit; biases 0.
+
+    He et al. 2015, arXiv 1502.01852; the U-Net paper, section 3. Use as `network.apply(he_initialisation)`.
+    """
     if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
         inputs = module.in_channels // module.groups
-        if isinstance(module, nn.Conv2d | nn.Conv3d):  # of a stride-2 2x2 transposed one, a pixel sees one input
+        if isinstance(module, nn.Conv2d | nn.Conv3d):  # a transposed one has one input pixel
             inputs *= math.prod(module.kernel_size)
         nn.init.normal_(module.weight, std=math.sqrt(2 / inputs))
         if module.bias is not None:

@@ -1,4 +1,7 @@
-"""Gradient checkpointing: computing activations again in the backward pass instead of keeping them."""
+"""Gradient checkpointing: compute activations again in the backward pass instead of keeping them.
+
+Chen et al. 2016, *Training Deep Nets with Sublinear Memory Cost*, arXiv 1604.06174.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,10 +17,10 @@ from unetkit.models.arguments import check
 
 
 def checkpointed_levels(value: int | str, levels: int) -> int:
-    """How many of the shallowest levels `none`, `all` or a number means.
+    """Return the number of levels that `model.gradient_checkpointing` asks for: `none`, `all`, or a number.
 
     Raises:
-        UserError: If the value is another, or more than there are.
+        UserError: If the value is none of these, or there are fewer levels.
     """
     if value == "none":
         return 0
@@ -35,53 +38,46 @@ def run(
     before: Callable[[Tensor], Tensor] | None = None,
     after: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """Run a block, either keeping its activations or computing them again (Chen et al. 2016, arXiv 1604.06174).
-
-    The second run leaves BatchNorm's running statistics alone, so that they move once a step.
+    """Run a block, and either keep its activations or recompute them in the backward pass.
 
     Args:
-        block: To run.
-        recompute: Whether to compute again.
-        inputs: Of the block, which are kept.
-        before: Done to the first input first, and again with the block: a pooling keeps 8 bytes for each maximum.
-        after: Done to the output, and again with the block, so that what the two hand over is not kept.
+        block: The block to run.
+        recompute: Whether to recompute. The running statistics of BatchNorm are then updated once, as without.
+        inputs: Inputs of the block, which are kept in any case.
+        before: Function applied to the first input before the block, and recomputed with it. A max pooling here keeps
+            no indices, which take 8 bytes for each output.
+        after: Function applied to the block's output, and recomputed with it, so that this output is not kept.
     """
 
     def forward(x: Tensor, *others: Tensor) -> Tensor:
         y: Tensor = block(x if before is None else before(x), *others)
         return y if after is None else after(y)
 
-    output: Tensor = _recomputed(block, forward, *inputs) if recompute else forward(*inputs)
+    output: Tensor = recomputed(block, forward, *inputs) if recompute else forward(*inputs)
     return output
 
 
-def recompute_in_place(block: nn.Module) -> None:
-    """Let a library's block compute its activations again from now on; its class, place and keys stay."""
-    block.forward = partial(_recomputed, block, partial(_with_own_lists, block.forward))
-
-
-def _recomputed(block: nn.Module, forward: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
+def recomputed(block: nn.Module, forward: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
+    """Call `forward`, which runs the block, so that its activations are recomputed in the backward pass."""
     if not torch.is_grad_enabled():
         return forward(*inputs, **named)
-    if not torch.compiler.is_compiling():  # which moves buffers once by itself, and takes no contexts
-        named["context_fn"] = partial(_first_and_second_run, block)
+    if not torch.compiler.is_compiling():  # torch.compile updates buffers once by itself, and allows no contexts
+        named["context_fn"] = partial(_contexts, block)
     return checkpoint(forward, *inputs, use_reentrant=False, **named)
 
 
-def _with_own_lists(forward: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
-    """Some blocks, as timm's HRNet, write into the list they are given, which the second run needs as it was."""
-    return forward(*(list(x) if isinstance(x, list) else x for x in inputs), **named)
-
-
-def _first_and_second_run(
-    block: nn.Module,
-) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Return the contexts of the first run and of the recomputation."""
     return nullcontext(), _frozen_statistics(block)
 
 
 @contextmanager
 def _frozen_statistics(block: nn.Module) -> Iterator[None]:
-    """Let BatchNorm use its buffers as ever, since autograd keeps them, but move them by nothing."""
+    """Keep the running statistics of BatchNorm as they are.
+
+    With momentum 0 rather than in evaluation mode, since the recomputation must do the same operations as the first
+    run.
+    """
     norms = [(m, m.momentum, m.num_batches_tracked) for m in block.modules() if isinstance(m, _BatchNorm)]
     for norm, _, _ in norms:
         norm.momentum, norm.num_batches_tracked = 0.0, None

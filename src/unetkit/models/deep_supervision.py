@@ -1,4 +1,4 @@
-"""Deep supervision: the loss of each level of a decoder besides that of the whole network."""
+"""Deep supervision: auxiliary losses on the decoder levels of a network."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,16 +12,16 @@ from unetkit.models.padding import centre_crop
 
 
 class SideHeads(nn.Module):
-    """A 1x1 convolution to logits on each decoder level but the last, for training only.
+    """A 1x1 convolution to logits on each decoder level but the last, used in training only.
 
-    Deeply-supervised nets (Lee et al. 2015, arXiv 1409.5185); on upsampled logits, 3D DSN (Dou et al.
-    2016, arXiv 1607.00582). The heads are no part of the network and do not hold it.
+    Deeply-supervised nets (Lee et al. 2015, arXiv 1409.5185); on upsampled logits, 3D DSN (Dou et al. 2016,
+    arXiv 1607.00582). The heads are a module beside the network, so they are not in its `state_dict`.
 
     Args:
-        network: With `decoder`, a ModuleList, deepest level first, each twice the size of the one before,
-            `decoder_channels`, the features that leave these levels, shallowest first, and, where the last level is
-            smaller than the logits, `decoder_stride`, by how much.
-        num_classes: Of the network's logits.
+        network: A network with these attributes: `decoder`, a ModuleList, deepest level first, each level twice the
+            size of the one before; `decoder_channels`, the features of the levels' outputs, shallowest first; and, if
+            the last level is smaller than the logits, `decoder_stride`, the factor between the two.
+        num_classes: Channels of the network's logits.
 
     Raises:
         UserError: If the network has no such decoder of two or more levels.
@@ -32,8 +32,10 @@ class SideHeads(nn.Module):
         widths = getattr(network, "decoder_channels", None) or []
         if len(widths) < 2:
             raise UserError(
-                "deep_supervision takes a network with two or more decoder levels, such as model=unet_small, which "
-                f"{type(network).__name__} as configured is not; set deep_supervision=0"
+                "deep_supervision",
+                f"needs a network with two or more decoder levels, which {type(network).__name__}, as configured, "
+                "does not have",
+                "set deep_supervision=0, or take such a network, as model=unet_small",
             )
         layers = Layers(getattr(network, "spatial_dims", 2))
         self.mode = layers.linear
@@ -43,10 +45,10 @@ class SideHeads(nn.Module):
 
     @contextmanager
     def watch(self, network: nn.Module) -> Iterator[list[Tensor]]:
-        """Collect what leaves the network's decoder levels but the last, deepest first, while this is open."""
+        """Collect the outputs of the network's decoder levels but the last, deepest first, inside the `with` block."""
         seen: list[Tensor] = []
         decoder = network.get_submodule("decoder")
-        assert isinstance(decoder, nn.ModuleList)  # as the class asks for
+        assert isinstance(decoder, nn.ModuleList)  # narrows the type for mypy
         hooks = [level.register_forward_hook(lambda _, __, output: seen.append(output)) for level in decoder[:-1]]
         try:
             yield seen
@@ -55,7 +57,15 @@ class SideHeads(nn.Module):
                 hook.remove()
 
     def forward(self, features: list[Tensor], logits: Tensor) -> list[Tensor]:
-        """Logits (B, num_classes, H, W) of each level, over the same pixels as the network's own."""
+        """Compute the logits of each level.
+
+        Args:
+            features: Outputs of the decoder levels (B, decoder_channels[level], h, w), deepest first.
+            logits: Logits of the network (B, num_classes, H, W).
+
+        Returns:
+            Logits (B, num_classes, H, W) of each level, aligned with the network's pixels.
+        """
         sides = []
         for index, (head, x) in enumerate(zip(self.heads, features, strict=True)):
             scale = self.stride * 2 ** (len(self.heads) - index)

@@ -1,4 +1,4 @@
-"""From logits to probabilities to classes: one policy for one logit, two and many."""
+"""Turn logits into probabilities, and probabilities into class indices."""
 
 import torch
 from torch import Tensor
@@ -7,9 +7,10 @@ from unetkit.errors import UserError, check
 
 
 def probabilities(logits: Tensor) -> Tensor:
-    """Of each class (B, C, H, W), or of the foreground alone (B, 1, H, W) where there are one or two logits.
+    """Compute probabilities in [0, 1], float32, of logits (B, C, H, W).
 
-    The softmax of two logits is the sigmoid of their difference.
+    With C = 1 or 2, return those of the foreground alone, (B, 1, H, W): the softmax of two logits is the sigmoid of
+    their difference. With more, return those of all classes, (B, C, H, W).
     """
     logits = logits.float()
     if logits.shape[1] == 1:
@@ -20,7 +21,11 @@ def probabilities(logits: Tensor) -> Tensor:
 
 
 def classify(probabilities: Tensor, threshold: float) -> Tensor:
-    """Class indices (B, H, W) uint8: foreground above the threshold, or the likeliest of many classes."""
+    """Return class indices (B, H, W), uint8, of what `probabilities` returns.
+
+    With one channel, 1 where the probability is above the threshold; with more, the class of the highest probability,
+    whatever the threshold.
+    """
     if probabilities.shape[1] == 1:
         return (probabilities[:, 0] > threshold).to(torch.uint8)
     return probabilities.argmax(1).to(torch.uint8)

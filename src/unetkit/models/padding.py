@@ -1,4 +1,4 @@
-"""One policy for sizes: mirror up to what a network needs, crop back to the true pixels."""
+"""Padding of images to the size that a network needs, by mirroring, and cropping back to the true pixels."""
 
 import torch
 import torch.nn.functional as F
@@ -6,22 +6,22 @@ from torch import Tensor, nn
 
 
 def mirrored_indices(size: int, before: int, after: int, device: torch.device) -> Tensor:
-    """Indices (before + size + after,) that extend an axis by mirroring it, as often as needed.
+    """Return indices (before + size + after,) that extend an axis by mirroring it, as often as needed.
 
-    The edge pixel is not repeated: size 3, 2 on each side gives 2 1 | 0 1 2 | 1 0.
+    The edge pixel is not repeated: size 3 with 2 on each side gives 2 1 | 0 1 2 | 1 0.
     """
     positions = torch.arange(size + before + after, device=device) - before
-    period = torch.full_like(positions, max(2 * size - 2, 1))  # a tensor, as ONNX wants it
+    period = torch.full_like(positions, max(2 * size - 2, 1))  # a tensor, as ONNX export needs it
     positions = positions.remainder(period)
     return torch.minimum(positions, (period - positions).remainder(period))
 
 
 def mirror_pad(x: Tensor, *amounts: tuple[int, int]) -> Tensor:
-    """Mirror-pad (B, C, H, W) by (before, after) rows, then columns, wider than the image if need be.
+    """Mirror-pad (B, C, H, W) by (before, after) rows and columns, or (B, C, D, H, W) by three such pairs.
 
-    Of a volume (B, C, D, H, W), by three such pairs.
+    The amounts may be larger than the image.
     """
-    if all(isinstance(n, int) and n == 0 for amount in amounts for n in amount):  # not of a size still unknown
+    if all(isinstance(n, int) and n == 0 for amount in amounts for n in amount):  # in export, sizes are no integers
         return x
     for axis, amount in enumerate(amounts, start=x.ndim - len(amounts)):
         x = x.index_select(axis, mirrored_indices(x.shape[axis], *amount, x.device))
@@ -29,9 +29,10 @@ def mirror_pad(x: Tensor, *amounts: tuple[int, int]) -> Tensor:
 
 
 def missing_to_multiple(size: int, halvings: int, least: int = 2) -> tuple[int, int]:
-    """Pixels to add (before, after) an axis so that it can be halved so often, and is at least `least` long then.
+    """Return the pixels to add (before, after) an axis so that it can be halved `halvings` times.
 
-    Reflection and BatchNorm need 2 at the bottleneck; reflection for a dilated convolution more.
+    Its length is then at least `least`: reflection and BatchNorm need 2 at the bottleneck, reflection for a dilated
+    convolution needs more.
     """
     multiple = 2**halvings
     total = max(-size % multiple, (least * multiple if halvings else 1) - size)
@@ -39,10 +40,10 @@ def missing_to_multiple(size: int, halvings: int, least: int = 2) -> tuple[int, 
 
 
 def centre_crop(x: Tensor, *size: int) -> Tensor:
-    """The centre (..., *size) of x, as in (..., height, width) of (..., H, W).
+    """Crop x (..., H, W) to its centre (..., *size).
 
-    By negative padding, whose gradient has the memory layout of x; a slice's is always channels first, which makes a
-    channels-last network change between the two.
+    Done by negative padding, whose gradient keeps the memory layout of x. The gradient of a slice is always channels
+    first, so a channels-last network would convert it.
     """
     amounts = []
     for whole, part in zip(reversed(x.shape[-len(size) :]), reversed(size), strict=True):
@@ -52,9 +53,9 @@ def centre_crop(x: Tensor, *size: int) -> Tensor:
 
 
 def predict_full_frame(network: nn.Module, x: Tensor) -> Tensor:
-    """Logits (B, C, H, W) for every pixel of x (B, in_channels, H, W), also from a valid-convolution network.
+    """Compute logits (B, C, H, W) for every pixel of x (B, in_channels, H, W), also with unpadded convolutions.
 
-    Such a network loses `network.margin` pixels on each side; they are supplied by mirroring the borders
+    A network with unpadded convolutions loses `network.margin` pixels on each side, so the borders are mirrored first
     (Ronneberger et al. 2015, section 2, the overlap-tile strategy).
     """
     margin = int(getattr(network, "margin", 0))

@@ -1,10 +1,14 @@
-"""Segmenter (Strudel, Garcia, Laptev, Schmid: Segmenter, ICCV 2021, arXiv 2105.05633)."""
+"""Segmenter.
+
+Strudel, Garcia, Laptev, Schmid 2021, *Segmenter: Transformer for Semantic Segmentation*, ICCV, arXiv 2105.05633.
+Sections, figures and equations below are those of the paper.
+"""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unetkit.models.arguments import check, check_choice, is_positive
+from unetkit.models.arguments import check, check_choice, check_positive, check_rate
 from unetkit.models.checkpointing import checkpointed_levels, run
 from unetkit.models.padding import centre_crop, mirror_pad, missing_to_multiple
 from unetkit.models.vit import (
@@ -16,7 +20,7 @@ from unetkit.models.vit import (
     vit_initialisation,
 )
 
-# The paper's Table 1 at patch size 16: (width, depth, heads) and timm's name of the same encoder with its weights.
+# Table 1 at patch size 16: (width, depth, heads), and timm's name of the pretrained encoder of that size.
 PRETRAINED = {
     (192, 12, 3): "vit_tiny_patch16_384",
     (384, 12, 6): "vit_small_patch16_384",
@@ -27,26 +31,30 @@ SIZES = "width, depth, heads one of " + ", ".join(map(str, PRETRAINED))
 
 
 class Segmenter(nn.Module):
-    """A Vision Transformer encodes patches; a mask transformer compares each of them with each class (figure 2).
+    """A Vision Transformer encodes patches, and a mask transformer compares each patch with each class (figure 2).
 
-    (B, in_channels, H, W) to logits (B, num_classes, H, W), for any size: mirrored up to whole patches, cropped back.
+    (B, in_channels, H, W) to logits (B, num_classes, H, W), for any size: images are mirrored up to whole patches, and
+    logits cropped back.
 
     Args:
         in_channels: Channels of the image.
         num_classes: Channels of the logits; 1 means binary, through a sigmoid.
-        patch_size: Side of a patch in pixels: 4, 8, 16 or 32. Half of it costs about 4 times the tokens.
-        width: Of a token, D in the paper.
+        patch_size: Side of a patch in pixels, P in the paper: 4, 8, 16 or 32. Half the side makes 4 times the tokens.
+        width: Features of a token, D in the paper.
         depth: Blocks of the encoder, L in the paper.
-        heads: Of each attention; they divide the width.
+        heads: Attention heads, a divisor of the width.
         decoder_depth: Blocks of the mask transformer, M in the paper.
-        grid: Tokens a side for which positions are learnt, e.g. 13 for 101 pixels in patches of 8; other sizes
-            interpolate them.
-        drop_path: Stochastic depth of the encoder's last block, rising from 0 at the first (section 4.2).
-        dropout: Of the decoder's blocks.
-        encoder_weights: None, or `imagenet` for timm's weights of the paper's encoders; `statistics` are then those
-            that the images must be normalised with.
-        gradient_checkpointing: Blocks whose activations are computed again in the backward pass instead of kept:
-            `none`, `all`, or a number N for the first N, the encoder's before the decoder's.
+        grid: Learnt positions per side, as 13 for 101 pixels in patches of 8; interpolated for other sizes.
+        drop_path: Stochastic depth: probability of skipping the encoder's last block; it rises linearly from 0 at the
+            first block (section 4.2).
+        dropout: Probability of dropping a feature in the decoder's blocks.
+        encoder_weights: None, or `imagenet` for timm's weights of the paper's encoders.
+        gradient_checkpointing: Blocks whose activations are recomputed in the backward pass instead of kept: `none`,
+            `all`, or a number N for the first N, the encoder's before the decoder's.
+
+    Attributes:
+        statistics: Mean and standard deviation of each channel, on [0, 1], with which images must be normalised for
+            the pretrained encoder; None with random weights.
 
     Raises:
         UserError: If an argument is outside the above, timm is missing, or weights can't be downloaded.
@@ -69,13 +77,12 @@ class Segmenter(nn.Module):
         gradient_checkpointing: int | str = "none",
     ) -> None:
         super().__init__()
-        counts = {"in_channels": in_channels, "num_classes": num_classes, "width": width, "depth": depth}
-        for name, value in (counts | {"heads": heads, "decoder_depth": decoder_depth, "grid": grid}).items():
-            check(name, value, is_positive(value), "a positive integer")
+        check_positive(in_channels=in_channels, num_classes=num_classes, width=width, depth=depth)
+        check_positive(heads=heads, decoder_depth=decoder_depth, grid=grid)
         check("patch_size", patch_size, patch_size in (4, 8, 16, 32), "4, 8, 16 or 32")
         check("heads", heads, width % heads == 0, f"a divisor of model.width={width}")
-        for name, rate in (("drop_path", drop_path), ("dropout", dropout)):
-            check(name, rate, 0 <= rate < 1, "at least 0 and below 1")
+        check_rate("drop_path", drop_path)
+        check_rate("dropout", dropout)
         self.num_checkpointed = checkpointed_levels(gradient_checkpointing, depth + decoder_depth)
         self.grid, self.num_downsamplings = grid, patch_size.bit_length() - 1
         self.statistics = pretraining_statistics(in_channels) if encoder_weights else None
@@ -95,20 +102,24 @@ class Segmenter(nn.Module):
         self.decoder = MaskTransformer(width, decoder_depth, heads, num_classes, dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, num_classes, H, W) of images (B, in_channels, H, W)."""
+        """Compute logits (B, num_classes, H, W) of images (B, in_channels, H, W)."""
         height, width = x.shape[-2:]
         x = mirror_pad(x, *(missing_to_multiple(side, self.num_downsamplings) for side in (height, width)))
         tokens, rows, columns = self._embed(x)
         for i, block in enumerate(self.encoder.blocks):
             tokens = run(block, i < self.num_checkpointed, tokens)  # (B, 1 + N, D)
-        tokens = self.encoder.norm(tokens)[:, 1:]  # z_L (B, N, D); the class token of ImageNet has served
+        tokens = self.encoder.norm(tokens)[:, 1:]  # z_L (B, N, D), without the class token of ImageNet
         masks = self.decoder(tokens, self.num_checkpointed - len(self.encoder.blocks))  # (B, N, K)
         masks = torch.unflatten(masks.transpose(1, 2), 2, (rows, columns))  # s_mask (B, K, H / P, W / P)
         masks = F.interpolate(masks, x.shape[-2:], mode="bilinear", align_corners=False)  # (B, K, H, W)
         return centre_crop(masks, height, width)
 
     def _embed(self, x: Tensor) -> tuple[Tensor, int, int]:
-        """Tokens z_0 (B, 1 + N, D) of images (B, C, H, W), section 3.1, and N = H / P rows times W / P columns."""
+        """Embed images (B, C, H, W), section 3.1.
+
+        Returns:
+            Tokens z_0 (B, 1 + N, D), and the rows H / P and columns W / P of the N patches.
+        """
         patches = self.encoder.patch_embed.proj(x)  # E x (B, D, H / P, W / P)
         rows, columns = patches.shape[-2:]
         positions = resized_positions(self.encoder.pos_embed[:, 1:], self.grid, rows, columns)
@@ -118,7 +129,7 @@ class Segmenter(nn.Module):
 
 
 class MaskTransformer(nn.Module):
-    """Patches and learnt class embeddings pass the same blocks, then are compared (section 3.2, equation 5).
+    """Transform patches together with learnt class embeddings, then compare them (section 3.2, equation 5).
 
     Tokens (B, N, D) to masks (B, N, num_classes).
     """
@@ -138,7 +149,7 @@ class MaskTransformer(nn.Module):
             nn.init.normal_(layer.weight, std=width**-0.5)
 
     def forward(self, tokens: Tensor, num_checkpointed: int) -> Tensor:
-        """Masks (B, N, num_classes) of tokens (B, N, D)."""
+        """Compute masks (B, N, num_classes) of tokens (B, N, D); the first `num_checkpointed` blocks are recomputed."""
         count = tokens.shape[1]
         x = torch.cat([self.project(tokens), self.classes.expand(tokens.shape[0], -1, -1)], dim=1)  # (B, N + K, D)
         for i, block in enumerate(self.blocks):
@@ -151,10 +162,10 @@ class MaskTransformer(nn.Module):
 
 
 class Scale(nn.Module):
-    """For one or two classes, in place of the layer norm over classes: its weight and bias alone.
+    """A weight and a bias for each class, which replaces the layer norm over classes for one or two classes.
 
-    The norm of one value is 0, that of two is a step: nothing could be learnt through them. The weight begins at
-    sqrt(D), which like the norm brings cosines of random directions, of variance 1 / D, to variance 1.
+    Layer norm of one value is always 0, and of two values a step, so neither has a useful gradient. The weight begins
+    at sqrt(D), which, as the norm would, scales cosines of random directions, of variance 1 / D, to variance 1.
     """
 
     def __init__(self, num_classes: int, scale: float) -> None:
@@ -163,5 +174,5 @@ class Scale(nn.Module):
         self.bias = nn.Parameter(torch.zeros(num_classes))
 
     def forward(self, masks: Tensor) -> Tensor:
-        """Masks (B, N, num_classes), scaled and shifted class by class."""
+        """Scale and shift masks (B, N, num_classes) class by class."""
         return masks * self.weight + self.bias

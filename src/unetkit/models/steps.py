@@ -1,4 +1,4 @@
-"""What a U-shaped network does with an image, noted down while it does it."""
+"""The steps of a U-shaped network, recorded during a forward pass, for a drawing of it."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -9,22 +9,22 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from unetkit.errors import UserError
+from unetkit.errors import UserError, check
 from unetkit.models.arguments import is_positive
 
 
 @dataclass
 class Step:
-    """Features after a step, and how they came about.
+    """A step, and the features after it.
 
     Attributes:
         kind: `input`, `border` (mirrored or cropped), `conv`, `down`, `up` or `head`.
-        text: What was done, as in `conv 3x3`.
+        text: Name of the operation, as `conv 3x3`.
         level: 0 at the input's size, 1 at half of it, ...
-        channels: Of the features.
-        size: Their height and width.
-        merged: What was done with the skip: `concatenate`, `add`, or nothing.
-        skip: How many of the channels are concatenated ones.
+        channels: Number of features.
+        size: Height and width of the features.
+        merged: How the skip was merged: `concatenate`, `add`, or empty without a skip.
+        skip: How many of the channels come from the skip.
     """
 
     kind: str
@@ -37,42 +37,42 @@ class Step:
 
 
 def steps_of(network: nn.Module, size: int) -> list[Step]:
-    """The steps of a forward pass of one image of size x size, without gates, shortcuts and normalisations.
+    """Record the steps for one image of size x size, without gates, shortcuts and normalisations.
 
     Raises:
-        UserError: If the network is not one of images that goes down and up again, or the size does not suit it.
+        UserError: If the network is not for images, has no encoder and decoder, or the size is too small for it.
     """
-    if not is_positive(size):
-        raise UserError(f"size={size} must be a positive integer")
+    check("size", size, is_positive(size), "a positive integer")
+    subject = f"model={type(network).__name__}"
     first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
     if first is None:
-        raise UserError(f"model={type(network).__name__} has no 2-D convolution, so there is no U to draw")
-    x = torch.zeros(1, first.in_channels, size, size, device="meta")  # shapes without numbers: any size at once
-    notes = Notes(x)
-    with torch.no_grad(), notes:
+        raise UserError(subject, "has no 2-D convolution, so it can't be drawn as a U", "choose another network")
+    x = torch.zeros(1, first.in_channels, size, size, device="meta")  # shapes without values, which is fast
+    recorder = Recorder(x)
+    with torch.no_grad(), recorder:
         output: Tensor = deepcopy(network).to("meta").eval()(x)
-    steps = [*notes.steps, *notes.pointwise]
-    if not notes.is_rising or steps[-1].level != 0:
-        raise UserError(f"model={type(network).__name__} does not go down and up again, so there is no U to draw")
-    if steps[-1].kind == "conv":  # a pixel shuffle stays a way up
+    steps = [*recorder.steps, *recorder.pointwise]
+    if not recorder.is_rising or steps[-1].level != 0:
+        raise UserError(subject, "does not go down and up again, so it can't be drawn as a U", "choose another network")
+    if steps[-1].kind == "conv":  # not a pixel shuffle, which is an upsampling
         steps[-1].kind = "head"
     if size_of(output) != steps[-1].size:
         steps.append(Step("border", "crop", 0, output.shape[1], size_of(output)))
     return steps
 
 
-class Notes(TorchFunctionMode):
-    """Notes the steps of the main path while a network runs within it as a context."""
+class Recorder(TorchFunctionMode):
+    """A context that records the steps of the main path of a network that runs in it."""
 
     def __init__(self, image: Tensor) -> None:
         super().__init__()
         self.steps = [Step("input", "image", 0, image.shape[1], size_of(image))]
-        self.pointwise: list[Step] = []  # a 1x1 convolution, which is the head if nothing follows
-        self.depthwise = ""
+        self.pointwise: list[Step] = []  # the last 1x1 convolution, which is the head if nothing follows
+        self.depthwise = ""  # text of a depthwise convolution, until its 1x1 convolution follows
         self.is_rising = False
 
     def __torch_function__(self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run a function of torch as ever, and note it if it is a step."""
+        """Run a function of torch, and record it if it is a step."""
         kwargs = kwargs or {}
         result = function(*args, **kwargs)
         name = getattr(function, "__name__", "").strip("_")
@@ -92,14 +92,14 @@ class Notes(TorchFunctionMode):
             self._merged(name, result)
         return result
 
-    def _note(self, kind: str, text: str, level: int, features: Tensor) -> None:
+    def _record(self, kind: str, text: str, level: int, features: Tensor) -> None:
         self.steps.append(Step(kind, text, level, features.shape[1], size_of(features)))
         self.pointwise, self.depthwise = [], ""
 
     def _convolved(self, x: Tensor, weight: Tensor, stride: int, y: Tensor) -> None:
         kernel, level = weight.shape[-1], self.steps[-1].level
         if kernel == 1 and self.depthwise:
-            self._note("conv", self.depthwise, level, y)
+            self._record("conv", self.depthwise, level, y)
         elif kernel == 1:
             self.pointwise = [Step("conv", "conv 1x1", level, y.shape[1], size_of(y))]
         elif stride > 1:
@@ -108,26 +108,26 @@ class Notes(TorchFunctionMode):
             self.depthwise = f"separable conv {kernel}x{kernel}"
         else:
             if x.shape[1] != self.steps[-1].channels:
-                self.steps += self.pointwise  # what brought the features to this number
-            self._note("conv", f"conv {kernel}x{kernel}", level, y)
+                self.steps += self.pointwise  # which changed the number of features
+            self._record("conv", f"conv {kernel}x{kernel}", level, y)
 
     def _went_down(self, text: str, x: Tensor, y: Tensor) -> None:
-        if not self.is_rising:  # a gate on the way up looks at the skip with a stride, too
-            self._note("down", self._with_pointwise(text, x), self.steps[-1].level + 1, y)
+        if not self.is_rising:  # in the decoder, attention gates have stride-2 convolutions too
+            self._record("down", self._with_pointwise(text, x), self.steps[-1].level + 1, y)
 
     def _went_up(self, text: str, x: Tensor, y: Tensor) -> None:
         now = self.steps[-1]
         if now.level > 0 and size_of(x) == now.size and 2 * y.shape[-1] > 3 * x.shape[-1]:
             self.is_rising = True
-            self._note("up", self._with_pointwise(text, x), now.level - 1, y)
+            self._record("up", self._with_pointwise(text, x), now.level - 1, y)
 
     def _with_pointwise(self, text: str, x: Tensor) -> str:
-        """With the 1x1 convolution before it, if one changed the number of features."""
+        """Prefix the text with `conv 1x1`, if a 1x1 convolution before it changed the number of features."""
         return text if x.shape[1] == self.steps[-1].channels else f"conv 1x1, {text}"
 
     def _merged(self, name: str, y: Tensor) -> None:
         if name == "cat" and self.steps[-1].kind == "conv" and self.steps[-2].kind == "up":
-            conv = self.steps.pop()  # after nearest-neighbour upsampling; part of it
+            conv = self.steps.pop()  # the convolution after nearest-neighbour upsampling, part of that step
             self.steps[-1].text += f", {conv.text}"
             self.steps[-1].channels, self.steps[-1].size = conv.channels, conv.size
         up = self.steps[-1]
@@ -137,5 +137,5 @@ class Notes(TorchFunctionMode):
 
 
 def size_of(features: Tensor) -> tuple[int, int]:
-    """Height and width of (B, C, H, W)."""
+    """Return height and width of (B, C, H, W)."""
     return features.shape[-2], features.shape[-1]

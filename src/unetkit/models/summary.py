@@ -1,4 +1,4 @@
-"""What a network is made of, and what it keeps in memory between the forward and the backward pass."""
+"""The layers of a network as a table, and the memory of its activations."""
 
 import torch
 from torch import Tensor, nn
@@ -7,13 +7,13 @@ from unetkit.models.padding import predict_full_frame
 
 
 def activation_bytes(network: nn.Module, x: Tensor) -> int:
-    """Bytes of the tensors that autograd keeps of one forward pass of x, parameters and x itself left out.
+    """Measure the bytes that autograd keeps for the backward pass of x, without parameters, buffers and x itself.
 
-    Counted with saved-tensor hooks, each storage once. With gradient checkpointing, what the backward pass computes
-    again for a moment is not in it.
+    Counted with saved-tensor hooks, each storage once. With gradient checkpointing, the activations that the backward
+    pass recomputes are not included.
     """
     known = {p.untyped_storage().data_ptr() for p in (*network.parameters(), *network.buffers(), x)}
-    kept: dict[int, Tensor] = {}  # the tensors, so that no storage is freed and its address used again
+    kept: dict[int, Tensor] = {}  # keeps the tensors, since the address of a freed storage may be used again
 
     def remember(tensor: Tensor) -> Tensor:
         kept[tensor.untyped_storage().data_ptr()] = tensor
@@ -27,7 +27,7 @@ def activation_bytes(network: nn.Module, x: Tensor) -> int:
 
 
 def layer_table(network: nn.Module, x: Tensor) -> str:
-    """A line for each block in the order of use: name, kind, parameters, and shape (C, H, W) of its output for x."""
+    """List the blocks in the order of use: name, kind, parameters, and shape (C, H, W) of the output for x."""
     blocks: dict[nn.Module, str] = {}
     for name, child in network.named_children():
         members = child.named_children() if isinstance(child, nn.ModuleList) else [("", child)]

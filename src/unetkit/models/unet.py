@@ -1,4 +1,7 @@
-"""The U-Net (Ronneberger, Fischer, Brox: U-Net, MICCAI 2015, arXiv 1505.04597) and its relatives in 2-D and 3-D."""
+"""The U-Net in 2-D and 3-D, and its variants.
+
+Ronneberger, Fischer, Brox 2015, *U-Net: Convolutional Networks for Biomedical Image Segmentation*, arXiv 1505.04597.
+"""
 
 from collections.abc import Sequence
 from typing import Literal, get_args
@@ -7,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unetkit.errors import UserError
-from unetkit.models.arguments import check, check_choice, is_positive
+from unetkit.models.arguments import check, check_choice, check_positive, check_rate, is_positive
 from unetkit.models.blocks import (
     BLOCKS,
     SCSE,
@@ -28,26 +31,26 @@ Bottleneck = Literal["none", "pyramid"]
 
 
 class UNet(nn.Module):
-    """A U-Net: contract, expand, and at each level concatenate what was seen on the way down.
+    """A U-Net: an encoder, a decoder, and at each level a skip that is concatenated.
 
     Encoder level i (from 0) works on 1 / 2**i of the size with `channels[i]` features; the last level is the
-    bottleneck. Decoder level i upsamples, concatenates (skip, upsampled) and convolves down to
-    `decoder_channels[i]`. A 1x1 convolution turns the last features into logits. Parameters are registered in the
-    order encoder, decoder (deepest level first; in each level up, then convs), head.
+    bottleneck. Decoder level i upsamples, concatenates (skip, upsampled) and convolves down to `decoder_channels[i]`.
+    A 1x1 convolution turns the last features into logits. Parameters are registered in the order encoder, decoder
+    (deepest level first; in each level up, then convs), head.
 
-    What is here is the paper's figure 1. `spatial_dims=3` makes the same network for volumes, (B, C, D, H, W), with
-    3x3x3 convolutions (Cicek et al. 2016, arXiv 1606.06650); `block`, `attention`, `dilation` and `bottleneck` put
-    other parts in the places of the plain ones, which `unetkit.models.blocks` explains.
+    The defaults give the paper's figure 1 with same-size padding and BatchNorm. `spatial_dims=3` makes the same network
+    for volumes (B, C, D, H, W), with 3x3x3 convolutions (Cicek et al. 2016, arXiv 1606.06650). `block`, `attention`,
+    `dilation` and `bottleneck` exchange single parts, which `unetkit.models.blocks` describes.
 
     With same-size padding the logits have the size of the input, for any size. With `padding="valid"`, as in the
     paper, each side loses `margin` pixels: (B, in_channels, H, W) gives (B, num_classes, H - 2 * margin,
     W - 2 * margin); the paper's network turns 572 into 388.
 
     Args:
-        in_channels: Channels of the image, e.g. 1 (grey) or 3 (RGB).
+        in_channels: Channels of the image, as 1 (grey) or 3 (RGB).
         num_classes: Channels of the logits; 1 means binary, through a sigmoid.
-        channels: Features of each level, shallowest first; as many levels as wanted.
-        decoder_channels: Features that leave each decoder level, shallowest first; default `channels[:-1]`.
+        channels: Features of each level, shallowest first; any number of levels.
+        decoder_channels: Features of each decoder level's output, shallowest first; default `channels[:-1]`.
         padding: `valid` (unpadded convolutions, skips are cropped), or same-size with `zeros`, `reflect` or
             `replicate` at the border.
         upsampling: `transposed` (2x2, stride 2), `bilinear`, or `nearest` followed by a 3x3 convolution (Odena
@@ -55,15 +58,19 @@ class UNet(nn.Module):
         align_corners: For `bilinear`: whether corner pixels keep their values.
         norm: Normalisation after each 3x3 convolution: `none`, `batch` or `group`.
         spatial_dims: 2 for images, 3 for volumes.
-        block: Of each level: `double` (two 3x3 convolutions), `residual` (with a shortcut) or `separable` (depthwise,
-            then 1x1).
+        block: Block of each level: `double` (two 3x3 convolutions), `residual` (with a shortcut) or `separable`
+            (depthwise, then 1x1).
         attention: `gate` for each skip (Attention U-Net), `scse` at the end of each decoder level, or `none`.
-        dilation: Of the bottleneck's 3x3 convolutions, which see so many times as far.
-        bottleneck: `pyramid` pooling (PSPNet) at its end, or `none`.
-        dropout: Probability of dropping a feature at the end of the bottleneck.
-        gradient_checkpointing: Levels whose activations are computed again in the backward pass instead of kept:
-            `none`, `all`, or a number N for the N shallowest, where activations are largest. Loss, gradients,
-            buffers and `state_dict` keys stay the same.
+        dilation: Dilation of the bottleneck's 3x3 convolutions, which multiplies their reach.
+        bottleneck: `pyramid` for pyramid pooling (PSPNet) at the end of the bottleneck, or `none`.
+        dropout: Probability of dropping a feature of the bottleneck's output.
+        gradient_checkpointing: Levels whose activations are recomputed in the backward pass instead of kept: `none`,
+            `all`, or a number N for the N shallowest, whose activations are the largest. Loss, gradients, buffers and
+            `state_dict` keys stay the same.
+
+    Attributes:
+        margin: Pixels that each side loses; 0 with same-size padding.
+        num_downsamplings: How often the size is halved.
 
     Raises:
         UserError: If an argument is outside the above.
@@ -89,32 +96,21 @@ class UNet(nn.Module):
         gradient_checkpointing: int | str = "none",
     ) -> None:
         super().__init__()
-        check("in_channels", in_channels, is_positive(in_channels), "a positive integer")
-        check("num_classes", num_classes, is_positive(num_classes), "a positive integer")
-        are_widths = isinstance(channels, Sequence) and len(channels) > 0 and all(map(is_positive, channels))
-        check("channels", channels, are_widths, "a list of positive integers, as in [64,128,256]")
-        decoder_channels = list(channels[:-1] if decoder_channels is None else decoder_channels)
-        check(
-            "decoder_channels",
-            decoder_channels,
-            len(decoder_channels) == len(channels) - 1 and all(map(is_positive, decoder_channels)),
-            f"{len(channels) - 1} positive integers, one fewer than channels",
-        )
+        check_positive(in_channels=in_channels, num_classes=num_classes, dilation=dilation)
         check_choice("padding", padding, get_args(Padding))
         check_choice("upsampling", upsampling, get_args(Upsampling))
         check_choice("norm", norm, get_args(Norm))
         check("spatial_dims", spatial_dims, spatial_dims in (2, 3), "2 (images) or 3 (volumes)")
         check_choice("block", block, get_args(Block))
         check_choice("attention", attention, get_args(Attention))
-        check("dilation", dilation, is_positive(dilation), "a positive integer")
         check_choice("bottleneck", bottleneck, get_args(Bottleneck))
-        check("dropout", dropout, 0 <= dropout < 1, "at least 0 and below 1")
+        check_rate("dropout", dropout)
+        self.decoder_channels = checked_widths(channels, decoder_channels)
+        self.num_checkpointed = checkpointed_levels(gradient_checkpointing, len(channels))
+        self.num_downsamplings = len(channels) - 1
         self.padding = padding
         self.dilation = dilation
         self.spatial_dims = spatial_dims
-        self.decoder_channels = decoder_channels
-        self.num_checkpointed = checkpointed_levels(gradient_checkpointing, len(channels))
-        self.num_downsamplings = len(channels) - 1
 
         self.layers = layers = Layers(spatial_dims, padding, norm)
         convs = BLOCKS[block]
@@ -127,7 +123,7 @@ class UNet(nn.Module):
             self.encoder[-1] = nn.Sequential(self.encoder[-1], PyramidPooling(channels[-1], layers))
         self.decoder = nn.ModuleList()
         below = channels[-1]
-        for skip, out in zip(channels[-2::-1], decoder_channels[::-1], strict=True):
+        for skip, out in zip(channels[-2::-1], self.decoder_channels[::-1], strict=True):
             up = Upsample(below, skip, upsampling, align_corners, layers)
             level = DecoderLevel(up, convs(skip + up.out_channels, skip, out, layers), padding)
             if attention == "gate":
@@ -142,24 +138,24 @@ class UNet(nn.Module):
         self.apply(he_initialisation)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, num_classes, H, W) of images (B, in_channels, H, W); in `valid` mode `margin` less a side."""
+        """Compute logits (B, num_classes, H, W) of images (B, in_channels, H, W); `valid` loses `margin` per side."""
         size = x.shape[2:]
         x = mirror_pad(x, *map(self._missing, size))
         skips = []
         for level, block in enumerate(self.encoder):  # to (B, channels[level], H / 2**level, W / 2**level)
-            pool = self.layers.max_pool if level > 0 else None  # computed again with its level, if that is
+            pool = self.layers.max_pool if level > 0 else None  # recomputed with its level
             x = run(block, level < self.num_checkpointed, x, before=pool)
             skips.append(x)
         x = self.dropout(skips.pop())
-        for block in self.decoder:  # to (B, decoder_channels[level], skip's size)
+        for block in self.decoder:  # to (B, decoder_channels[level], H / 2**level, W / 2**level)
             level = len(skips) - 1
-            head = self.head if level == 0 else None  # so is the head with the last level
+            head = self.head if level == 0 else None  # recomputed with the last level
             x = run(block, level < self.num_checkpointed, x, skips.pop(), after=head)
         logits: Tensor = x if self.num_downsamplings else self.head(x)
         return centre_crop(logits, *(side - 2 * self.margin for side in size))
 
     def _missing(self, size: int) -> tuple[int, int]:
-        """Pixels to add (before, after) an axis, so that every pooling meets an even size.
+        """Return the pixels to add (before, after) an axis, so that every pooling has an input of even size.
 
         Raises:
             UserError: If the size is too small for unpadded convolutions.
@@ -168,29 +164,40 @@ class UNet(nn.Module):
             return missing_to_multiple(size, self.num_downsamplings, least=max(2, self.dilation + 1))
         if size <= 2 * self.margin:
             raise UserError(
-                f"padding=valid loses {2 * self.margin} pixels, so an image side of {size} is too small: "
-                f"mirror its border (mirror_border=true) or give at least {2 * self.margin + 1}"
+                "model.padding=valid",
+                f"loses {2 * self.margin} pixels of each axis, so {size} pixels are too few",
+                f"set mirror_border=true, or give images of at least {2 * self.margin + 1} pixels",
             )
         # Each level takes 4 pixels, then halves: sizes 2**n * k - 4 stay even, such as 572 = 16 * 36 - 4.
         total = -(size + 4) % 2**self.num_downsamplings
         return total // 2, total - total // 2
 
     def _margin(self) -> int:
-        """Pixels that unpadded convolutions take from each side of the input."""
+        """Return the pixels that unpadded convolutions take from each side of the input."""
         if self.padding != "valid":
             return 0
         lost = 2 * self.dilation << self.num_downsamplings
         for level, block in enumerate(reversed(self.decoder)):
-            assert isinstance(block, DecoderLevel)  # a ModuleList forgets what it holds
+            assert isinstance(block, DecoderLevel)  # narrows the type for mypy
             lost += (2 + block.shrinkage) << level
         return lost
 
 
-class Upsample(nn.Sequential):
-    """Twice the height and width: (B, c_in, H, W) to (B, out_channels, 2 H, 2 W).
+def checked_widths(channels: Sequence[int], decoder_channels: Sequence[int] | None) -> list[int]:
+    """Check the features of encoder and decoder levels, and return those of the decoder."""
+    are_widths = isinstance(channels, Sequence) and len(channels) > 0 and all(map(is_positive, channels))
+    check("channels", channels, are_widths, "a list of positive integers, as in [64,128,256]")
+    widths = list(channels[:-1] if decoder_channels is None else decoder_channels)
+    fits = len(widths) == len(channels) - 1 and all(map(is_positive, widths))
+    check("decoder_channels", widths, fits, f"{len(channels) - 1} positive integers, one fewer than channels")
+    return widths
 
-    `transposed` and `nearest` bring the features to those of the skip, `bilinear` has no weights and keeps them.
-    With `valid` padding the convolution after `nearest` takes one pixel from each side.
+
+class Upsample(nn.Sequential):
+    """Double height and width: (B, c_in, H, W) to (B, out_channels, 2 H, 2 W).
+
+    `transposed` and `nearest` change the number of features to that of the skip; `bilinear` has no weights and keeps
+    it. With `valid` padding the convolution after `nearest` takes one pixel from each side.
     """
 
     def __init__(self, c_in: int, c_skip: int, mode: Upsampling, align_corners: bool, layers: Layers) -> None:
@@ -210,8 +217,8 @@ class DecoderLevel(nn.Module):
     """Upsample from below, crop the skip to it if `valid`, concatenate (skip, upsampled), convolve.
 
     Attributes:
-        gate: If set, weighs the skip.
-        scse: If set, weighs what leaves the level.
+        gate: The attention gate of the skip, if any.
+        scse: The squeeze and excitation of the output, if any.
     """
 
     def __init__(self, up: Upsample, convs: nn.Module, padding: Padding) -> None:
@@ -224,7 +231,10 @@ class DecoderLevel(nn.Module):
         self.shrinkage = 2 + up.shrinkage
 
     def forward(self, below: Tensor, skip: Tensor) -> Tensor:
-        """(B, c_below, H, W) and (B, c_skip, >= 2 H, >= 2 W) to (B, c_out, about 2 H, about 2 W)."""
+        """Merge (B, c_below, H, W) and the skip (B, c_skip, 2 H, 2 W) into (B, c_out, 2 H, 2 W).
+
+        With `valid` padding the skip is larger, and the output smaller.
+        """
         x = self.up(below)
         if self.gate is not None:
             skip = self.gate(self._cropped(skip, [2 * side for side in below.shape[2:]]), below)

@@ -1,4 +1,4 @@
-"""BatchNorm as part of the convolution before it, for prediction: the same function in fewer passes over memory."""
+"""Fuse BatchNorm into the convolution before it, which makes prediction faster."""
 
 from itertools import pairwise
 
@@ -7,9 +7,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 def fuse_conv_bn(network: nn.Module) -> nn.Module:
-    """Fold each BatchNorm2d that follows a Conv2d in an `nn.Sequential` into it, in place; gives the network, in eval.
+    """Fuse each BatchNorm2d that follows a Conv2d in an `nn.Sequential` into that convolution.
 
-    Other norms stay as they are. What comes out differs by rounding alone; the network can't be trained any more.
+    The network is changed in place, put into evaluation mode and returned; it can't be trained afterwards. Outputs
+    differ by rounding errors only. Other norms stay.
     """
     network.eval()
     for sequence in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
