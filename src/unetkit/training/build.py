@@ -159,7 +159,7 @@ def build_trainer(cfg: DictConfig, run_dir: Path, stats: RunStats) -> L.Trainer:
         stats,  # the last one: see RunStats
     ]
     trainer: L.Trainer = instantiate(
-        {key: value for key, value in cfg.trainer.items() if key != "compile"},
+        {key: value for key, value in plain(cfg.trainer).items() if key != "compile"},
         logger=[CSVLogger(run_dir, name="", version=""), *_members(cfg.logger)],
         callbacks=callbacks,
         precision=choose_precision(cfg.trainer.precision, cfg.trainer.accelerator),
