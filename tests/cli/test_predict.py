@@ -107,7 +107,7 @@ def test_a_stopped_program_leaves_whole_files(checkpoints: Path, write_image: Wr
         (["mask_format=tiff"], "mask_format=tiff must be one of png, npy"),
         (["tile=0"], "tile=0 must be an integer of at least 1"),
         (["batch_size=few"], "batch_size=few must be an integer of at least 1"),
-        (["threshold=50"], "threshold=50 must be between 0 and 1"),
+        (["threshold=50"], "threshold=50 must be a probability"),
         (["value_range=[3,1]"], r"value_range=\[3, 1\] must be auto, or two rising numbers"),
         (["value_range=wide"], "value_range=wide must be auto"),
         (["tta=both"], "tta=both must be one of none, flip, d4"),
@@ -163,7 +163,7 @@ def test_a_threshold_of_more_classes_is_refused(
     metadata = Metadata(model, Preprocessing(1, None, (0.5,), (0.3,)))
     save_weights(tmp_path / "three.ckpt", metadata, UNet(1, 3, [4, 8]).state_dict())
     image = write_image(tmp_path / "a.png", np.zeros((20, 20), np.uint8))
-    with pytest.raises(UserError, match=r"threshold=0\.4 is for masks of one foreground class, but here are 3 classes"):
+    with pytest.raises(UserError, match=r"threshold=0\.4 is for binary masks; of 3 classes the likeliest is taken"):
         predict_all(f"checkpoint={tmp_path}/three.ckpt", f"input={image}", f"output={tmp_path}/out", "threshold=0.4")
 
 

@@ -13,7 +13,7 @@ from unetkit.checkpoints.files import read_safely
 from unetkit.checkpoints.metadata import Metadata
 from unetkit.data import Preprocessing
 from unetkit.errors import UserError, writable
-from unetkit.models import UNet
+from unetkit.models import UNet, check_threshold
 from unetkit.paths import whole_file
 
 State = dict[str, Tensor]
@@ -211,8 +211,7 @@ def write_checkpoint(imported: Imported, path: str | Path, preprocessing: Prepro
     Raises:
         UserError: If the threshold is no probability, or the file can't be written.
     """
-    if not isinstance(threshold, float | int) or not 0 <= threshold < 1:
-        raise UserError(f"threshold={threshold} must be a probability, at least 0 and below 1")
+    check_threshold(threshold)
     metadata = Metadata(imported.model, preprocessing, threshold, {"name": imported.origin.project})
     file = Path(path).expanduser()
     with writable("output", path), whole_file(file) as part:

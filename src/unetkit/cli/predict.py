@@ -58,16 +58,12 @@ def load(cfg: DictConfig) -> "Ensemble":
     """Load the checkpoints, whose threshold and least area the configuration may replace."""
     from unetkit.checkpoints.files import find_checkpoints
     from unetkit.checkpoints.loading import load_ensemble
+    from unetkit.models import check_threshold
 
     paths = find_checkpoints(cfg.checkpoint)
     ensemble = load_ensemble(paths, cfg.device, tta=cfg.tta, tile=cfg.tile, overlap=cfg.overlap)
     if cfg.threshold is not None:
-        if ensemble.classes > 2:
-            raise UserError(
-                f"threshold={cfg.threshold}",
-                f"is for masks of one foreground class, but here are {ensemble.classes} classes",
-                "leave it out: each pixel gets the class of the highest probability",
-            )
+        check_threshold(cfg.threshold, ensemble.classes)
         ensemble.threshold = cfg.threshold
     if cfg.min_area is not None:
         ensemble.min_area = cfg.min_area
@@ -88,14 +84,15 @@ def read_output_options(cfg: DictConfig) -> "OutputOptions":
     Raises:
         UserError: If a key is out of range.
     """
+    from unetkit.models import check_threshold
     from unetkit.prediction.options import MASK_FORMATS, OutputOptions
 
     check("mask_format", cfg.mask_format, cfg.mask_format in MASK_FORMATS, f"one of {', '.join(MASK_FORMATS)}")
     for key, least in (("tile", 1), ("overlap", 0), ("batch_size", 1)):
         check(key, cfg[key], is_integer(cfg[key], least), f"an integer of at least {least}")
     check("min_area", cfg.min_area, cfg.min_area is None or is_integer(cfg.min_area, 0), "an integer of at least 0")
-    is_probability = isinstance(cfg.threshold, int | float) and 0 <= cfg.threshold <= 1
-    check("threshold", cfg.threshold, cfg.threshold is None or is_probability, "between 0 and 1")
+    if cfg.threshold is not None:
+        check_threshold(cfg.threshold)
     return OutputOptions(
         path_of("output", cfg.output),
         read_kinds(cfg.write, cfg.submission),
