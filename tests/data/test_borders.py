@@ -147,27 +147,26 @@ def data(tmp_path: Path, write_pairs: WritePairs) -> SegmentationDataModule:
         border_weight={"w0": 10.0, "sigma": 5.0},
         num_workers=0,
     )
-    module.inspect()
-    module.decode(1)
+    module.prepare(1)
     return module
 
 
 def test_maps_are_made_once_and_only_when_wanted(data: SegmentationDataModule) -> None:
     assert "weight" not in next(iter(data.train_dataloader()))
-    data.compute_border_weights()
+    data.prepare(1, with_border_weights=True)
     files = {path: path.stat().st_mtime_ns for path in data.cache_dir.glob("borders-*")}
     assert len(files) == 2
     for loader in (data.train_dataloader(), data.val_dataloader()):
         assert next(iter(loader))["weight"].amax() == pytest.approx(10 * glow(1, 1) / 255, abs=1)
-    data.compute_border_weights()
+    data.prepare(1, with_border_weights=True)
     assert {path: path.stat().st_mtime_ns for path in data.cache_dir.glob("borders-*")} == files
     data.border_weight = {"w0": 10.0, "sigma": 3.0}
-    data.compute_border_weights()
+    data.prepare(1, with_border_weights=True)
     assert len(list(data.cache_dir.glob("borders-*"))) == 4
 
 
 @pytest.mark.parametrize("wrong", [None, {"w0": 10.0}, {"w0": -1.0, "sigma": 5.0}, {"w0": 1.0, "sigma": 0.0}])
 def test_a_missing_description_is_said(data: SegmentationDataModule, wrong: dict[str, float] | None) -> None:
     data.border_weight = wrong
-    with pytest.raises(UserError, match=r"data\.border_weight=.*wants a weight map"):
-        data.compute_border_weights()
+    with pytest.raises(UserError, match=r"data\.border_weight=.*which the weight map of the loss needs"):
+        data.prepare(1, with_border_weights=True)

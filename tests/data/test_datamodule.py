@@ -17,7 +17,6 @@ from torch.utils.data import DataLoader
 
 from unetkit.data import VOID, Augmentation, Batch, SegmentationDataModule, folder_pairs, tgs_salt_pairs
 from unetkit.data.dataset import EpochSampler
-from unetkit.data.splits import write_split
 from unetkit.data.types import Item
 from unetkit.errors import UserError
 
@@ -27,7 +26,7 @@ Make = Callable[..., SegmentationDataModule]
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """Makes a module of a folder, inspected and decoded for as many channels as it found."""
+    """Makes a module of a folder, prepared for as many channels as it found."""
 
     def make(root: Path, find: Any = folder_pairs, channels: Any = "auto", **options: Any) -> Any:
         augmentation = Augmentation({"flip": A.HorizontalFlip(p=0.5)}, seed=0)
@@ -39,8 +38,7 @@ def make(tmp_path: Path) -> Make:
             channels=channels,
             **({"batch_size": 4, "num_workers": 0} | options),
         )
-        module.inspect()
-        module.decode(module.channels)
+        module.prepare(module.channels)
         return module
 
     return make
@@ -88,13 +86,13 @@ class TestTgs:
     def test_what_is_found(self, tgs: Path, make: Make) -> None:
         module = make(tgs, tgs_salt_pairs)
         assert (module.channels, module.num_classes) == (1, 1)
-        assert module.split.count("val") == 4
+        assert module.split.sides.count("val") == 4
         assert not module.has_test
         told = module.describe()
         assert (told["name"], told["train"], told["val"], told["test"]) == ("test", 16, 4, 0)
         masks = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in sorted((tgs / "masks").iterdir())]
         coverage = [float(np.mean(np.asarray(mask) > 0)) for mask in masks]
-        np.testing.assert_allclose(module.coverage, coverage)
+        np.testing.assert_allclose(module.found.coverage, coverage)
         assert told["foreground"] == pytest.approx(np.mean(coverage), abs=1e-4)
         assert told["empty_masks"] == coverage.count(0.0) / COUNT
 
@@ -108,20 +106,20 @@ class TestTgs:
             assert batch["mask"].shape[1:] == (HEIGHT, WIDTH)
             assert batch["image"].dtype == batch["mask"].dtype == torch.uint8
             assert set(batch["mask"].flatten().tolist()) <= {0, 1}
-        train = [i for i, part in enumerate(module.split) if part == "train"]
+        train = [i for i, part in enumerate(module.split.sides) if part == "train"]
         assert sorted(indices_of(loader)) == train
         assert indices_of(loader, epoch=1) != indices_of(loader)
 
     def test_validation_is_whole_in_order_and_never_augmented(self, tgs: Path, make: Make) -> None:
         module = make(tgs, tgs_salt_pairs)
         loader = module.val_dataloader()
-        assert indices_of(loader) == [i for i, part in enumerate(module.split) if part == "val"]
+        assert indices_of(loader) == [i for i, part in enumerate(module.split.sides) if part == "val"]
         for epoch in (0, 1):
             for batch in batches_of(loader, epoch):
                 for image, mask, index in zip(batch["image"], batch["mask"], batch["index"], strict=True):
-                    stored = cv2.imread(str(module.pairs[index].image.path), cv2.IMREAD_GRAYSCALE)
+                    stored = cv2.imread(str(module.found.pairs[index].image.path), cv2.IMREAD_GRAYSCALE)
                     np.testing.assert_array_equal(image[0], stored)
-                    np.testing.assert_array_equal(mask, module.masks[index])
+                    np.testing.assert_array_equal(mask, module.found.masks[index])
 
     def test_workers_change_nothing(self, tgs: Path, make: Make) -> None:
         loaders = [make(tgs, tgs_salt_pairs, crop_size=16, num_workers=n).train_dataloader() for n in (0, 2)]
@@ -161,14 +159,14 @@ class TestTgs:
     def test_a_changed_file_is_decoded_anew(self, tgs: Path, make: Make, write_image: WriteImage) -> None:
         make(tgs, tgs_salt_pairs)
         write_image(tgs / "images" / "07.png", np.full((HEIGHT, WIDTH), 77, np.uint8))
-        assert (make(tgs, tgs_salt_pairs).images[7] == 77).all()
+        assert (make(tgs, tgs_salt_pairs).prepared.images[7] == 77).all()
 
     def test_a_written_split_gives_the_same_parts(self, tgs: Path, make: Make, tmp_path: Path) -> None:
         module = make(tgs, tgs_salt_pairs, split="kfold", fold=2, seed=5)
-        write_split(tmp_path / "split.csv", [pair.id for pair in module.pairs], module.split)
+        module.split.write(tmp_path / "split.csv")
         again = make(tgs, tgs_salt_pairs, split=str(tmp_path / "split.csv"))
-        assert again.split == module.split
-        assert module.split != make(tgs, tgs_salt_pairs, split="kfold", fold=3, seed=5).split
+        assert again.split.sides == module.split.sides
+        assert module.split.sides != make(tgs, tgs_salt_pairs, split="kfold", fold=3, seed=5).split.sides
 
 
 class TestKinds:
@@ -178,38 +176,38 @@ class TestKinds:
         images = random_images(8, 9, 3)
         module = make(write_set(write_image, tmp_path, images))
         assert module.channels == 3
-        assert len(module.preprocessing.mean) == len(module.preprocessing.std) == 3
+        assert len(module.prepared.preprocessing.mean) == len(module.prepared.preprocessing.std) == 3
         for i, image in enumerate(images):
-            np.testing.assert_array_equal(module.images[i], image)
+            np.testing.assert_array_equal(module.prepared.images[i], image)
 
     def test_colour_images_can_be_read_as_grey(self, make: Make, write_image: WriteImage, tmp_path: Path) -> None:
         module = make(write_set(write_image, tmp_path, random_images(8, 9, 3)))
-        module.decode(1)
-        assert {shape[2] for shape in module.images.shapes} == {1}
-        assert len(module.preprocessing.mean) == 1
+        module.prepare(1)
+        assert {shape[2] for shape in module.prepared.images.shapes} == {1}
+        assert len(module.prepared.preprocessing.mean) == 1
 
     def test_grey_images_may_stand_in_for_colour(self, make: Make, tgs: Path) -> None:
         module = make(tgs, tgs_salt_pairs, channels=3)
         assert module.channels == 3
-        assert {shape[2] for shape in module.images.shapes} == {3}
-        assert (module.images[0] == module.images[0][..., :1]).all()
+        assert {shape[2] for shape in module.prepared.images.shapes} == {3}
+        assert (module.prepared.images[0] == module.prepared.images[0][..., :1]).all()
 
     def test_16_bit_images_fill_the_8_bits(self, make: Make, write_image: WriteImage, tmp_path: Path) -> None:
         images = [(image + 1000).astype(np.uint16) for image in random_images(40, 40, dtype=np.int64, high=1001)]
         module = make(write_set(write_image, tmp_path, images))
-        low, high = module.preprocessing.value_range or (0, 0)
+        low, high = module.prepared.preprocessing.value_range or (0, 0)
         assert (low, high) == pytest.approx((1000, 2000), abs=5)
         for i, image in enumerate(images):
             scaled = (image.astype(float) - 1000) * 255 / 1000
-            assert np.abs(module.images[i][..., 0] - scaled).max() < 2
+            assert np.abs(module.prepared.images[i][..., 0] - scaled).max() < 2
 
     def test_float_arrays(self, make: Make, write_image: WriteImage, tmp_path: Path) -> None:
         images = [np.random.default_rng(i).normal(-3, 0.1, (30, 31)).astype(np.float32) for i in range(5)]
         module = make(write_set(write_image, tmp_path, images, suffix=".npy"))
         assert module.channels == 1
-        assert module.preprocessing.mean[0] == pytest.approx(0.5, abs=0.1)
+        assert module.prepared.preprocessing.mean[0] == pytest.approx(0.5, abs=0.1)
         for i, image in enumerate(images):
-            assert np.corrcoef(module.images[i].ravel(), image.ravel())[0, 1] > 0.99
+            assert np.corrcoef(module.prepared.images[i].ravel(), image.ravel())[0, 1] > 0.99
 
     def test_mixed_sizes_are_padded_with_void(self, make: Make, write_image: WriteImage, tmp_path: Path) -> None:
         sizes = [(20, 24), (12, 30), (8, 8), (16, 9), (30, 5)]
@@ -237,11 +235,11 @@ class TestKinds:
             write_image(path, np.resize(np.array([0, 100, 200], np.uint8), (8, 9)))
         module = make(root, mask_values=[0, 100, 200])
         assert module.num_classes == 3
-        assert set(np.unique(module.masks[0])) == {0, 1, 2}
+        assert set(np.unique(module.found.masks[0])) == {0, 1, 2}
         with pytest.raises(UserError, match=r"data\.mask_values=\[0,100,200\]"):
             make(root)
         with pytest.raises(
-            UserError, match=r"data\.num_classes=1, but the files have 3; set data\.num_classes=auto or 3"
+            UserError, match=r"data\.num_classes=1 contradicts the masks, which have 3; set data\.num_classes=auto or 3"
         ):
             make(root, mask_values=[0, 100, 200], num_classes=1)
 
@@ -264,7 +262,7 @@ class TestClasses:
 
     def test_void_pixels_are_left_out_of_what_is_told(self, root: Path, make: Make) -> None:
         module = make(root, num_classes=3, ignore_index=255, class_names=self.NAMES)
-        np.testing.assert_allclose(module.coverage, [np.nan, *[0.4] * 5])
+        np.testing.assert_allclose(module.found.coverage, [np.nan, *[0.4] * 5])
         told = module.describe()
         assert told["foreground"] == pytest.approx(0.4)
         assert told["empty_masks"] == 0
@@ -288,7 +286,7 @@ class TestClasses:
             mask[:4] = 1
             mask[:, : int(path.stem) % 7] = 9
             write_image(path, mask)
-        assert make(root, split=split, val_fraction=0.5, folds=2, ignore_index=9).split == plain.split
+        assert make(root, split=split, val_fraction=0.5, folds=2, ignore_index=9).split.sides == plain.split.sides
 
     def test_batches_hold_classes_and_void(self, root: Path, make: Make) -> None:
         module = make(root, num_classes=3, ignore_index=255, crop_size=7, batch_size=1)
@@ -303,7 +301,7 @@ class TestClasses:
         module = make(root, mask_values=[0, 255], ignore_index=2)
         assert module.num_classes == 1
         foreground, background = 10 * np.array([8, 1, 2, 3, 4, 5]), 6 * np.array([0, 7, 6, 5, 4, 3])
-        np.testing.assert_allclose(module.coverage, foreground / (foreground + background))
+        np.testing.assert_allclose(module.found.coverage, foreground / (foreground + background))
         with pytest.raises(UserError, match=r"holds the values 0, 2, 255, but .* set data\.mask_values=\[0,2\]"):
             make(root)
 
@@ -349,21 +347,25 @@ class TestGivenParts:
 
     def test_they_are_kept_whatever_the_split(self, root: Path, make: Make) -> None:
         module = make(root, split="kfold")
-        assert [pair.id.split("/")[0] for pair in module.pairs] == module.split
-        assert [module.split.count(part) for part in ("train", "val", "test")] == [4, 3, 2]
+        assert [pair.id.split("/")[0] for pair in module.found.pairs] == list(module.split.sides)
+        assert [module.split.sides.count(part) for part in ("train", "val", "test")] == [4, 3, 2]
         assert module.has_test
         assert len(indices_of(module.test_dataloader())) == 2
 
     def test_statistics_are_those_of_the_training_images(self, root: Path, make: Make) -> None:
-        preprocessing = make(root).preprocessing  # half 0, half 50
+        preprocessing = make(root).prepared.preprocessing  # half 0, half 50
         assert preprocessing.mean == pytest.approx((25 / 255,))
         assert preprocessing.std == pytest.approx((25 / 255,))
 
     def test_a_test_part_alone_leaves_the_others_to_the_split(self, root: Path, make: Make, tmp_path: Path) -> None:
         (root / "val").rename(tmp_path / "aside")
         module = make(root, val_fraction=0.5)
-        assert [module.split.count(part) for part in ("train", "val", "test")] == [2, 2, 2]
-        assert all(part == "test" for part, pair in zip(module.split, module.pairs, strict=True) if "test" in pair.id)
+        assert [module.split.sides.count(part) for part in ("train", "val", "test")] == [2, 2, 2]
+        assert all(
+            part == "test"
+            for part, pair in zip(module.split.sides, module.found.pairs, strict=True)
+            if "test" in pair.id
+        )
 
     def test_another_kind_than_in_training_is_named(self, root: Path, make: Make, write_image: WriteImage) -> None:
         write_image(root / "val" / "images" / "01.png", np.zeros((8, 10), np.uint16))
@@ -377,7 +379,7 @@ class TestMistakes:
         self, key: str, value: int, found: int, make: Make, write_image: WriteImage, tmp_path: Path
     ) -> None:
         root = write_set(write_image, tmp_path, random_images(8, 9, 3))
-        message = rf"data\.{key}={value}, but the files have {found}; set data\.{key}=auto or {found}"
+        message = rf"data\.{key}={value} contradicts the images, which have {found}; set data\.{key}=auto or {found}"
         with pytest.raises(UserError, match=message):
             make(root, **{key: value})
 

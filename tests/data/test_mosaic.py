@@ -12,8 +12,9 @@ from hydra import compose, initialize_config_dir
 from numpy.typing import NDArray
 
 from unetkit.data import SegmentationDataModule
+from unetkit.data.folds import grouped_folds
 from unetkit.data.mosaic import find_mosaics
-from unetkit.data.splits import assign_split, grouped_folds
+from unetkit.data.splits import SplitOptions, assign_sides
 from unetkit.errors import UserError
 from unetkit.training.build import prepare_data
 
@@ -124,9 +125,8 @@ def test_groups_of_one_are_folds_of_equal_size() -> None:
 
 
 def test_fewer_mosaics_than_folds() -> None:
-    options: dict[str, Any] = {"val_fraction": 0.2, "folds": 3, "fold": 0, "seed": 0}
-    with pytest.raises(UserError, match=r"data\.folds=3, but the pairs belong to only 2 groups"):
-        assign_split("mosaic", list("abcd"), np.zeros(4), groups=np.array([0, 0, 1, 1]), **options)
+    with pytest.raises(UserError, match=r"data\.folds=3 is more than the 2 groups of pairs"):
+        assign_sides(SplitOptions("mosaic", folds=3), list("abcd"), np.zeros(4), np.array([0, 0, 1, 1]))
 
 
 def prepared(root: Path, *overrides: str) -> SegmentationDataModule:
@@ -142,7 +142,7 @@ def test_a_folder_is_split_by_mosaics(write_pairs: WritePairs, tmp_path: Path) -
     validated = []
     for fold in range(3):
         data = prepared(tmp_path, "data.folds=3", f"data.fold={fold}")
-        sides = np.reshape(data.split, (6, 4))
+        sides = np.reshape(data.split.sides, (6, 4))
         assert (sides == sides[:, :1]).all()
         validated.append(sides[:, 0] == "val")
         assert (data.describe()["split"], data.describe()["mosaics"]) == ("mosaic", 6)

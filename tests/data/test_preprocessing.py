@@ -8,7 +8,13 @@ import pytest
 import torch
 from conftest import Array
 
-from unetkit.data.preprocessing import Preprocessing, find_value_range, mean_and_std, probe
+from unetkit.data.preprocessing import (
+    Preprocessing,
+    drop_equal_channels,
+    find_value_range,
+    mean_and_std,
+    value_quantiles,
+)
 from unetkit.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -78,14 +84,18 @@ def test_normalised_training_images_have_mean_0_and_deviation_1() -> None:
     torch.testing.assert_close(x.std((0, 2, 3), correction=0), torch.ones(3))
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-def test_a_probe_finds_shape_channels_and_values(dtype: type) -> None:
-    grey: Array = np.arange(1001 * 3).reshape(1001, 3).clip(0, 100).astype(dtype)
-    colour = np.stack([grey, grey, grey + 1], -1)
-    assert probe(grey)["shape"] == (1001, 3)
-    assert [probe(image)["channels"] for image in (grey, np.stack([grey] * 3, -1), colour)] == [1, 1, 3]
-    values = probe(grey)["range"]
-    assert values is None if dtype == np.uint8 else values == pytest.approx([3.0, 100.0], abs=0.01)
+def test_equal_channels_become_one() -> None:
+    grey, colour = RNG.integers(0, 256, (5, 6), np.uint8), RNG.integers(0, 256, (5, 6, 3), np.uint8)
+    np.testing.assert_array_equal(drop_equal_channels(grey), grey[..., None])
+    np.testing.assert_array_equal(drop_equal_channels(np.stack([grey] * 3, -1)), grey[..., None])
+    np.testing.assert_array_equal(drop_equal_channels(colour), colour)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_rare_values_are_outside_the_quantiles(dtype: type) -> None:
+    image: Array = np.arange(1001 * 3).reshape(1001, 3).clip(0, 100).astype(dtype)
+    assert value_quantiles(image) == pytest.approx((3.0, 100.0), abs=0.01)
+    assert value_quantiles(image.astype(np.uint8)) is None
 
 
 def test_the_value_range_leaves_out_rare_pixels_and_rare_images() -> None:
@@ -93,23 +103,23 @@ def test_the_value_range_leaves_out_rare_pixels_and_rare_images() -> None:
     image[0, 0], image[0, 1] = -1e9, 1e9
     outlying = [image - 1e6, image + 1e6]
     images = [image] * 400 + outlying
-    low, high = find_value_range([probe(one) for one in images], [""] * len(images)) or (0, 0)
+    low, high = find_value_range([value_quantiles(one) for one in images], [""] * len(images)) or (0, 0)
     assert low == pytest.approx(1, abs=1)
     assert high == pytest.approx(999, abs=1)
 
 
-def test_the_value_range_of_8_bit_images_is_none() -> None:
-    assert find_value_range([probe(np.zeros((3, 3), np.uint8))], ["a.png"]) is None
+def test_8_bit_images_keep_their_values() -> None:
+    assert find_value_range([None], ["a.png"]) is None
 
 
 def test_mixed_or_constant_images_are_refused() -> None:
-    wide, narrow = probe(np.arange(9).reshape(3, 3).astype(np.uint16)), probe(np.zeros((3, 3), np.uint8))
-    with pytest.raises(UserError, match=r"16-bit or float ones; b\.png is of the 1 that are 8-bit: convert them"):
+    wide, narrow = (0.0, 8.0), None
+    with pytest.raises(UserError, match=r"16-bit or float ones; b\.png is of the 1 that are 8-bit; convert all"):
         find_value_range([wide, narrow, wide], ["a.png", "b.png", "c.png"])
-    with pytest.raises(UserError, match=r"16-bit or float ones; b\.png is of the 1 that are not 8-bit: convert them"):
+    with pytest.raises(UserError, match=r"16-bit or float ones; b\.png is of the 1 that are not 8-bit; convert all"):
         find_value_range([narrow, wide, narrow], ["a.png", "b.png", "c.png"])
     with pytest.raises(UserError, match=r"single value 7\.0; are these the right files"):
-        find_value_range([probe(np.full((3, 3), 7, np.uint16))], ["a.png"])
+        find_value_range([(7.0, 7.0)], ["a.png"])
 
 
 @pytest.mark.parametrize(

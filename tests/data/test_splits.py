@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from unetkit.data.splits import Split, assign_split, stratified_folds, write_split
+from unetkit.data.folds import stratified_folds
+from unetkit.data.splits import Split, SplitOptions, assign_sides
 from unetkit.errors import UserError
 
 Coverage = NDArray[np.float64]
@@ -20,13 +21,12 @@ def salt_like(size: int) -> Coverage:
     return np.where(RNG.random(size) < 0.39, 0.0, RNG.random(size) ** 2)
 
 
-def split_of(method: str, coverage: Coverage, **options: Any) -> Split:
+def split_of(method: str, coverage: Coverage, **options: Any) -> list[str]:
     ids = [f"{i:05d}" for i in range(len(coverage))]
-    defaults = {"val_fraction": 0.2, "folds": 5, "fold": 0, "seed": 0}
-    return assign_split(method, ids, coverage, **(defaults | options))
+    return assign_sides(SplitOptions(method, **options), ids, coverage)
 
 
-def validates(split: Split) -> NDArray[np.bool_]:
+def validates(split: list[str]) -> NDArray[np.bool_]:
     return np.array([side == "val" for side in split])
 
 
@@ -82,7 +82,7 @@ def test_the_recreation_s_split_is_its_own_code_s() -> None:
     names = [f"{number:010x}" for number in np.random.default_rng(1).permutation(4000)]
     random.seed(47)
     train = set(random.sample(sorted(names), 3200))
-    split = assign_split("recreation", names, np.zeros(4000), val_fraction=0.2, folds=5, fold=0, seed=1)
+    split = assign_sides(SplitOptions("recreation", seed=1), names, np.zeros(4000))
     assert {name for name, side in zip(names, split, strict=True) if side == "train"} == train
     assert split.count("val") == 800
 
@@ -96,23 +96,23 @@ def test_the_recreation_s_split_needs_all_of_tgs(size: int) -> None:
 def test_a_written_split_reads_back(tmp_path: Path) -> None:
     ids = ["train/a, b", "train/ü", "val/c", "d", "e"]
     split = ["train", "val", "test", "unused", "train"]
-    write_split(tmp_path / "split.csv", ids, split)
-    options: dict[str, Any] = {"val_fraction": 0.2, "folds": 5, "fold": 0, "seed": 0}
-    assert assign_split(str(tmp_path / "split.csv"), ids, np.zeros(5), **options) == split
+    Split(tuple(ids), tuple(split)).write(tmp_path / "split.csv")
+    options = SplitOptions(str(tmp_path / "split.csv"))
+    assert assign_sides(options, ids, np.zeros(5)) == split
     table = (tmp_path / "split.csv").read_text(encoding="utf-8")
     (tmp_path / "split.csv").write_text(table, encoding="utf-8-sig")  # as spreadsheets write it
     more = [*ids, "new"]
-    assert assign_split(str(tmp_path / "split.csv"), more, np.zeros(6), **options) == [*split, "unused"]
+    assert assign_sides(options, more, np.zeros(6)) == [*split, "unused"]
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("name,side\n00000,train\n", r"can't be read as a CSV with the columns id,split"),
-        ("id,split\n00000,train\nzzz,val\n", r"names 1 ids that are not in the data, such as zzz"),
-        ("id,split\n00000,train\n00001,dev\n", r"holds the split 'dev'; train, val, test or unused are known"),
+        ("id,split\n00000,train\nzzz,val\n", r"names 1 ids that the data does not have, such as zzz"),
+        ("id,split\n00000,train\n00001,dev\n", r"holds the split 'dev'; train, val, test and unused are known"),
         ("id,split\n00000,train\n00001\n00002,dev\n", r"holds the split"),
-        ("id,split\n00000,train\n00001,val\n00000,val\n", r"can't be read as .*00000 stands there twice"),
+        ("id,split\n00000,train\n00001,val\n00000,val\n", r"can't be read as .*00000 comes twice"),
         ("id,split\n00000,train\n", r"leaves no pair for val"),
         ("", r"leaves no pair for train"),
         (b"\xff\xfe\x00", r"can't be read as a CSV"),
@@ -137,7 +137,7 @@ def test_a_wrong_csv_is_named(content: str | bytes, message: str, tmp_path: Path
         ("fraction", {"val_fraction": 0.0}, r"data\.val_fraction=0\.0 must be between 0 and 1"),
         ("fraction", {"val_fraction": 1.0}, r"data\.val_fraction=1\.0 must be between 0 and 1"),
         ("kfold", {"fold": 5}, r"data\.fold=5 of data\.folds=5 does not fit 10 pairs; folds count from 0"),
-        ("fraction", {"fold": 1}, r"data\.fold=1, but data\.split=fraction has no folds; set data\.split=kfold"),
+        ("fraction", {"fold": 1}, r"data\.fold=1 has no use: data\.split=fraction has no folds; set data\.split=kfold"),
         ("kfold", {"fold": -1}, r"data\.fold=-1 of"),
         ("contiguous", {"folds": 11}, r"data\.folds=11 does not fit 10 pairs"),
         ("kfold", {"folds": 1}, r"leaves no pair for train"),
@@ -156,5 +156,5 @@ def test_a_fraction_of_few_pairs_leaves_one_on_either_side(size: int, fraction: 
 
 
 def test_a_single_pair_can_not_be_split() -> None:
-    with pytest.raises(UserError, match=r"data\.split=fraction leaves no pair for val; there are 1 pairs"):
+    with pytest.raises(UserError, match=r"data\.split=fraction leaves no pair for val; the data has 1 in all"):
         split_of("fraction", np.zeros(1), val_fraction=0.01)

@@ -3,17 +3,19 @@
 import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from unetkit.data.store import ArrayStore, cached_arrays, cached_json, put_in_place
+from unetkit.data.store import ArrayStore, cached_arrays, cached_json
 from unetkit.errors import UserError
 
 RNG = np.random.default_rng(0)
-ARRAYS = [RNG.integers(0, 256, shape, np.uint8) for shape in [(4, 5, 3), (7, 2, 1), (1, 1, 3), (3, 9)]]
-Decoder = Callable[[], Iterator[NDArray[np.uint8]]]
+ARRAYS: list[NDArray[Any]] = [RNG.integers(0, 256, shape, np.uint8) for shape in [(4, 5, 3), (7, 2, 1), (1, 1, 3)]]
+ARRAYS += [RNG.integers(0, 60_000, (3, 5)).astype(dtype) for dtype in (np.uint16, ">u2", np.float64, np.uint8)]
+Decoder = Callable[[], Iterator[NDArray[Any]]]
 
 
 class Decoding:
@@ -22,7 +24,7 @@ class Decoding:
     def __init__(self) -> None:
         self.count = 0
 
-    def __call__(self) -> Iterator[NDArray[np.uint8]]:
+    def __call__(self) -> Iterator[NDArray[Any]]:
         self.count += 1
         yield from ARRAYS
 
@@ -35,10 +37,10 @@ def assert_equal(store: ArrayStore) -> None:
     assert len(store) == len(ARRAYS)
     for i, array in enumerate(ARRAYS):
         np.testing.assert_array_equal(store[i], array)
-        assert store.shapes[i] == array.shape
+        assert (store.shapes[i], store[i].dtype) == (array.shape, array.dtype)
 
 
-def test_arrays_of_mixed_shapes_read_as_written_in_any_order(tmp_path: Path) -> None:
+def test_arrays_of_mixed_shapes_and_dtypes_read_as_written_in_any_order(tmp_path: Path) -> None:
     store = stored(tmp_path / "deep" / "cache", Decoding())
     assert_equal(store)
     np.testing.assert_array_equal(store[0], ARRAYS[0])
@@ -121,14 +123,16 @@ def test_plain_data_is_made_once_for_each_key(tmp_path: Path) -> None:
 
 
 def test_a_file_that_windows_holds_for_another_run_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(part: Path, path: Path) -> None:
+        if is_written_by_another:
+            path.write_bytes(part.read_bytes())
         raise PermissionError(13, "Access is denied")
 
-    (tmp_path / "there").write_text("the same")
-    (tmp_path / "new").write_text("the same")
-    (tmp_path / "newer").write_text("the same")
     monkeypatch.setattr(Path, "replace", refuse)
-    put_in_place(tmp_path / "new", tmp_path / "there")
-    assert not (tmp_path / "new").exists()
-    with pytest.raises(PermissionError):
-        put_in_place(tmp_path / "newer", tmp_path / "nowhere")
+    is_written_by_another = True
+    assert_equal(stored(tmp_path, Decoding()))
+    assert cached_json(tmp_path, ["key"], lambda: 5, "probes") == 5
+    assert len(list(tmp_path.iterdir())) == 3
+    is_written_by_another = False
+    with pytest.raises(UserError, match=r"data\.cache_dir=.* can't be written"):
+        stored(tmp_path / "other", Decoding())

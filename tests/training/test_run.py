@@ -128,7 +128,7 @@ def test_a_fixed_split_is_trained_on_in_an_order_of_the_run_s_seed(tmp_path: Pat
     splits, orders = [], []
     for seed in (47, 48):
         data = prepare_data(config(tmp_path, cache, f"seed={seed}", "data.seed=47", "augment=none"))
-        splits.append(data.split)
+        splits.append(data.split.sides)
         orders.append([int(index) for batch in data.train_dataloader() for index in batch["index"]])
     assert splits[0] == splits[1]
     assert sorted(orders[0]) == sorted(orders[1])

@@ -54,8 +54,8 @@ class DeviceCache:
     """
 
     def __init__(self, images: ArrayStore, masks: ArrayStore) -> None:
-        self.images = torch.from_numpy(np.stack([images[i] for i in range(len(images))])).movedim(-1, 1).contiguous()
-        self.masks = torch.from_numpy(np.stack([masks[i] for i in range(len(masks))]))
+        self.images = torch.from_numpy(np.stack(list(images))).movedim(-1, 1).contiguous()
+        self.masks = torch.from_numpy(np.stack(list(masks)))
 
     @property
     def size(self) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""From an image as read to what the network sees: the same in training and in prediction."""
+"""From a decoded image to the input of a network: the same in training and in prediction."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -16,13 +16,13 @@ QUANTILES = (0.001, 0.999)
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How images become the network's input; plain numbers, stored in the checkpoint.
+    """How images become the network's input; plain numbers, which are stored in the checkpoint.
 
     Attributes:
-        channels: Of the network's input.
-        value_range: The values that become 0 and 255, or None where images are 8-bit already.
-        mean: Of each channel on [0, 1], over the training images.
-        std: Standard deviation of each channel on [0, 1], over the training images.
+        channels: Number of the network's input channels.
+        value_range: The values that become 0 and 255; None where images are 8-bit already.
+        mean: Mean of each channel of the training images, whose values are scaled to [0, 1].
+        std: Standard deviation of each channel of the same.
     """
 
     channels: int
@@ -31,14 +31,18 @@ class Preprocessing:
     std: tuple[float, ...] = (1.0,)
 
     def to_uint8(self, image: NDArray[Any], name: str = "the image") -> NDArray[np.uint8]:
-        """(H, W) or (H, W, C) of any dtype to (H, W, channels) uint8.
+        """Convert an image (H, W) or (H, W, C) of any dtype to (H, W, channels) uint8.
+
+        Args:
+            image: The image.
+            name: Its name, for errors.
 
         Raises:
-            UserError: If the image is not of the kind that the network was trained on.
+            UserError: If the image has another kind of dtype than the training images, or other channels.
         """
         if (image.dtype == np.uint8) != (self.value_range is None):
             trained = "8-bit" if self.value_range is None else f"16-bit or float, {self.value_range}"
-            raise UserError(f"{name} is {image.dtype}, but the training images are {trained}; use one kind")
+            raise UserError(name, f"is {image.dtype}, but the training images are {trained}", "use one kind")
         if self.value_range is not None:
             low, high = self.value_range
             scaled = (image.astype(np.float64) - low) * (255 / max(high - low, 1e-12))
@@ -50,65 +54,70 @@ class Preprocessing:
             return np.repeat(image, self.channels, axis=2)
         if image.shape[2] == 3 and self.channels == 1:
             return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].astype(np.uint8)
-        raise UserError(f"{name} has {image.shape[2]} channels, but the network takes {self.channels}")
+        raise UserError(name, f"has {image.shape[2]} channels, but the network takes {self.channels}")
 
     def normalise(self, images: Tensor) -> Tensor:
-        """(B, channels, H, W) uint8 to float32 with mean 0 and deviation 1 over the training images."""
+        """Convert (B, channels, H, W) uint8 to float32 so that training images have mean 0 and standard deviation 1."""
         x = images.float()
         mean = x.new_tensor(self.mean).mul_(255).view(1, -1, 1, 1)
         std = x.new_tensor(self.std).mul_(255).view(1, -1, 1, 1)
         return (x - mean) / std
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain containers, for a checkpoint."""
+        """Return plain containers, for a checkpoint."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The reverse of `to_dict`."""
+        """Return the preprocessing that `to_dict` describes."""
         plain: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
         return cls(**plain)
 
 
-def probe(image: NDArray[Any]) -> dict[str, Any]:
-    """What to know of an image before all are decoded: its shape, its true channels, its values.
-
-    Channels that are all equal count as one, as in TGS Salt's grey images stored as RGB.
-    """
-    grey = image.ndim == 2 or bool((image == image[..., :1]).all())
-    wide = None if image.dtype == np.uint8 else np.quantile(image, QUANTILES).tolist()
-    return {"shape": image.shape[:2], "channels": 1 if grey else image.shape[2], "range": wide}
+def drop_equal_channels(image: NDArray[Any]) -> NDArray[Any]:
+    """Return (H, W) or (H, W, C) as (H, W, C), with C = 1 where three channels are equal, as in grey RGB files."""
+    image = image if image.ndim == 3 else image[..., None]
+    return image[..., :1] if image.shape[2] == 3 and bool((image == image[..., :1]).all()) else image
 
 
-def find_value_range(probes: Sequence[dict[str, Any]], names: Sequence[str]) -> tuple[float, float] | None:
-    """None if all images are 8-bit, else the range that 98 % of the images' 0.1 to 99.9 % quantiles lie in.
+def value_quantiles(image: NDArray[Any]) -> tuple[float, float] | None:
+    """Return the 0.1 and 99.9 % quantiles of an image's values; None for an 8-bit image, whose values stay."""
+    if image.dtype == np.uint8:
+        return None
+    low, high = np.quantile(image, QUANTILES).tolist()
+    return low, high
+
+
+def find_value_range(
+    quantiles: Sequence[tuple[float, float] | None], names: Sequence[str]
+) -> tuple[float, float] | None:
+    """Return the range that holds 98 % of the images' quantiles; None if all images are 8-bit.
 
     Args:
-        probes: Of the images.
-        names: Of their files.
+        quantiles: What `value_quantiles` gives for each image.
+        names: The name of each image, for errors.
 
     Raises:
         UserError: If 8-bit images are mixed with others, or all images hold a single value.
     """
-    wide = [p["range"] for p in probes if p["range"] is not None]
+    wide = [pair for pair in quantiles if pair is not None]
     if not wide:
         return None
-    if len(wide) < len(probes):
-        are_few_wide = 2 * len(wide) < len(probes)
-        few = [name for name, p in zip(names, probes, strict=True) if (p["range"] is not None) == are_few_wide]
-        raise UserError(
-            f"data.root mixes 8-bit images with 16-bit or float ones; {few[0]} is of the {len(few)} that are "
-            f"{'not ' if are_few_wide else ''}8-bit: convert them to one kind"
-        )
+    if len(wide) < len(quantiles):
+        are_few_wide = 2 * len(wide) < len(quantiles)
+        few = [name for name, pair in zip(names, quantiles, strict=True) if (pair is not None) == are_few_wide]
+        kind = f"{'not ' if are_few_wide else ''}8-bit"
+        problem = f"mixes 8-bit images with 16-bit or float ones; {few[0]} is of the {len(few)} that are {kind}"
+        raise UserError("data.root", problem, "convert all images to one kind")
     lows, highs = np.transpose(wide)
     low, high = float(np.quantile(lows, 0.01)), float(np.quantile(highs, 0.99))
     if low == high:
-        raise UserError(f"all images hold the single value {low}; are these the right files?")
+        raise UserError("every image", f"holds the single value {low}", "are these the right files?")
     return low, high
 
 
 def mean_and_std(images: Iterable[NDArray[np.uint8]]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel on [0, 1], of images (H, W, C)."""
+    """Return mean and standard deviation of each channel of images (H, W, C), whose values are scaled to [0, 1]."""
     count, total, squares = 0, 0.0, 0.0
     for image in images:
         pixels = image.reshape(-1, image.shape[2]).astype(np.float64) / 255

@@ -1,53 +1,58 @@
-"""Decoded images on disk: one flat uint8 file that all workers map, so that each image is decoded once."""
+"""Arrays and plain data kept on disk under a name that changes with all that they depend on."""
 
 import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unetkit.errors import writable
+from unetkit.paths import whole_file
 
-FORMAT = 2  # change it when what is stored changes
-T = TypeVar("T")
-
-MANY = 500  # images from which decoding shows a progress bar
+FORMAT = 3  # raise it when what is stored changes, so that no older file is misread
+ALIGNMENT = 16  # bytes; each array starts at a multiple, as the largest dtypes want
+MANY = 500  # arrays from which making them shows a progress bar
 
 
 class ArrayStore:
-    """Read-only uint8 arrays of any shapes, in one memory-mapped file.
+    """Read-only arrays of any shapes and dtypes in one memory-mapped file.
 
-    Pickling carries only the path, so workers share the pages instead of copying them.
+    A pickled store holds only the path, so workers share the pages instead of copying them.
+
+    Attributes:
+        path: The file; `.json` beside it holds shape and dtype of each array.
+        shapes: The shape of each array.
+        dtypes: The dtype of each array.
+        nbytes: The size of the file.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.shapes: list[tuple[int, ...]] = [
-            tuple(s) for s in json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        ]
-        sizes = [int(np.prod(shape)) for shape in self.shapes]
-        self._ends = np.cumsum(sizes)
-        self._starts = self._ends - sizes
+        index = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        self.shapes: list[tuple[int, ...]] = [tuple(shape) for shape, _ in index]
+        self.dtypes = [np.dtype(dtype) for _, dtype in index]
+        sizes = [int(np.prod(shape)) * dtype.itemsize for shape, dtype in zip(self.shapes, self.dtypes, strict=True)]
+        ends = np.cumsum([_padded(size) for size in sizes])
+        self._starts = ends - [_padded(size) for size in sizes]
+        self._ends = self._starts + sizes
         self._data = np.memmap(path, np.uint8, "r")
-        if self._data.size != self._ends[-1]:
+        self.nbytes = int(self._data.size)
+        if self.nbytes != ends[-1]:
             raise ValueError(f"{path} is cut short")
 
     def __len__(self) -> int:
         return len(self.shapes)
 
-    @property
-    def nbytes(self) -> int:
-        """Of all arrays."""
-        return int(self._data.size)
+    def __getitem__(self, index: int) -> NDArray[Any]:
+        flat = np.asarray(self._data[self._starts[index] : self._ends[index]])
+        return np.asarray(flat.view(self.dtypes[index]).reshape(self.shapes[index]))
 
-    def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        flat = self._data[self._starts[index] : self._ends[index]]
-        return np.asarray(flat).reshape(self.shapes[index])
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        return (self[i] for i in range(len(self)))
 
     def __reduce__(self) -> tuple[type["ArrayStore"], tuple[Path]]:
         return ArrayStore, (self.path,)
@@ -56,79 +61,72 @@ class ArrayStore:
 def cached_arrays(
     cache_dir: Path,
     key: Sequence[object],
-    arrays: Callable[[], Iterable[NDArray[np.uint8]]],
+    arrays: Callable[[], Iterable[NDArray[Any]]],
     total: int,
     what: str,
 ) -> ArrayStore:
-    """The arrays from the cache if `key` is known there, else made, written and read back.
+    """Return the arrays of `key`, which are made and written only if the cache does not hold them.
 
     Args:
-        cache_dir: Where the files lie; made if need be.
-        key: All that the content depends on.
-        arrays: Makes the arrays, in order.
-        total: How many.
-        what: Their name, for the progress bar.
+        cache_dir: The folder of the cache.
+        key: Plain containers with all that the content depends on.
+        arrays: Makes the arrays in order.
+        total: The number of arrays.
+        what: What they are, for the file's name and the progress bar.
 
     Raises:
         UserError: If the folder can't be written.
     """
-    path = cache_path(cache_dir, key, what, ".bin")
+    path = _cache_path(cache_dir, key, what, ".bin")
     try:
         return ArrayStore(path)
     except (OSError, ValueError):
-        pass  # not there, or broken by a crash: made anew
-
+        pass  # not there, or broken by a crash
     from tqdm import tqdm  # here, because predicting needs no progress bar
 
-    def write(file: BinaryIO) -> list[tuple[int, ...]]:
-        shapes = []
+    index = []
+    with _written(path) as part, part.open("wb") as file:
         for array in tqdm(arrays(), f"decoding {what}", total, unit="", leave=False, disable=total < MANY):
-            file.write(np.ascontiguousarray(array).tobytes())
-            shapes.append(array.shape)
-        return shapes
-
-    shapes = write_whole(path, write)
-    write_whole(path.with_suffix(".json"), lambda file: file.write(json.dumps(shapes).encode()))
+            content = np.ascontiguousarray(array).tobytes()
+            file.write(content.ljust(_padded(len(content)), b"\0"))
+            index.append((array.shape, array.dtype.str))
+    with _written(path.with_suffix(".json")) as part:
+        part.write_text(json.dumps(index), encoding="utf-8")
     return ArrayStore(path)
 
 
 def cached_json(cache_dir: Path, key: Sequence[object], make: Callable[[], Any], what: str) -> Any:
-    """Plain data from the cache if `key` is known there, else made and written."""
-    path = cache_path(cache_dir, key, what, ".json")
+    """Return the plain data of `key`, which is made and written only if the cache does not hold it.
+
+    Raises:
+        UserError: If the folder can't be written.
+    """
+    path = _cache_path(cache_dir, key, what, ".json")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         content = json.dumps(make())
-    write_whole(path, lambda file: file.write(content.encode()))
+    with _written(path) as part:
+        part.write_text(content, encoding="utf-8")
     return json.loads(content)
 
 
-def cache_path(cache_dir: Path, key: Sequence[object], what: str, suffix: str) -> Path:
-    """A file name that changes with the key."""
+def _padded(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def _cache_path(cache_dir: Path, key: Sequence[object], what: str, suffix: str) -> Path:
     digest = hashlib.sha256(json.dumps([FORMAT, what, *key]).encode()).hexdigest()[:24]
     return cache_dir / f"{what}-{digest}{suffix}"
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], T]) -> T:
-    """Write a file that is either whole or not there, also when two runs write it at once."""
+@contextmanager
+def _written(path: Path) -> Iterator[Path]:
+    """Give a path to write to, which becomes `path` once all is written."""
     with writable("data.cache_dir", path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
         try:
-            with os.fdopen(handle, "wb") as file:
-                result = write(file)
-            put_in_place(Path(temporary), path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    return result
-
-
-def put_in_place(new: Path, path: Path) -> None:
-    """Rename `new` to `path`, or remove it where Windows refuses, as a run that was quicker maps the same content."""
-    try:
-        new.replace(path)
-    except PermissionError:
-        if not path.exists():
-            raise
-        new.unlink()
+            with whole_file(path) as part:
+                yield part
+        except PermissionError:
+            if not path.exists():  # else Windows refuses, as a quicker run has written the same and maps it
+                raise

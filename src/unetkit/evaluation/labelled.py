@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unetkit.data import SegmentationDataModule, folder_pairs
-from unetkit.data.files import read_image
 from unetkit.errors import UserError, check
 from unetkit.evaluation.models import Model
 
@@ -35,18 +34,17 @@ class LabelledImages:
 
     def __init__(self, data: SegmentationDataModule, part: str) -> None:
         check("part", part, part in PARTS, f"one of {', '.join(PARTS)}")
-        if len(data.find_pairs()) < 2:
+        if len(data.found.pairs) < 2:
             raise UserError(str(data.name), "holds fewer than two labelled images", "scores need more")
-        data.inspect()
         self._data = data
-        self._chosen = [i for i, side in enumerate(data.split) if part in (side, "all")]
+        self._chosen = [i for i, side in enumerate(data.split.sides) if part in (side, "all")]
         if not self._chosen:
-            parts = ", ".join(sorted(set(data.split)))
+            parts = ", ".join(sorted(set(data.split.sides)))
             raise UserError(f"part={part}", "names a part that the data does not have", f"give one of {parts}, all")
         self.name = data.name if part == "all" else f"{data.name}, {part} part"
         self.num_classes = data.num_classes
         self.classes = tuple(data.class_names[1:])
-        self.ids = [data.pairs[i].id for i in self._chosen]
+        self.ids = [data.found.pairs[i].id for i in self._chosen]
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -54,7 +52,7 @@ class LabelledImages:
     def __getitem__(self, item: int) -> tuple[str, NDArray[Any], NDArray[np.uint8]]:
         """Return the name, the image as read from its file, and the mask (H, W) of class indices."""
         index = self._chosen[item]
-        return self.ids[item], read_image(self._data.pairs[index].image), self._data.masks[index]
+        return self.ids[item], self._data.found.image(index), self._data.found.masks[index]
 
     def __iter__(self) -> Iterator[tuple[str, NDArray[Any], NDArray[np.uint8]]]:
         return (self[item] for item in range(len(self)))
@@ -75,7 +73,7 @@ def images_of_folder(folder: str | Path, cache_dir: str | Path, model: Model, pa
     data = SegmentationDataModule(
         name=str(folder),
         pairs=partial(folder_pairs, folder),
-        augmentation=None,  # type: ignore[arg-type]  # nothing is trained
+        augmentation=None,  # nothing is trained
         cache_dir=cache_dir,
         mask_values=list(range(model.num_classes)) if model.num_classes > 2 else None,
         class_names=model.class_names,

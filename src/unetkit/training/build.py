@@ -33,21 +33,21 @@ DEFAULT_THRESHOLD = 0.5
 
 
 def prepare_data(cfg: DictConfig) -> SegmentationDataModule:
-    """Build the data, decoded for the network; `cfg.data.channels` and `num_classes` are set to what was found.
+    """Build the data, prepared for the network; `cfg.data.channels` and `num_classes` are set to what was found.
 
     Raises:
         UserError: If the data have a mistake, or nothing to learn.
     """
     augmentation = instantiate(cfg.augment, _convert_="all")
     data: SegmentationDataModule = instantiate(cfg.data, augmentation=augmentation, _convert_="all")
-    data.inspect()
-    if not data.pixels[:, 1:].any():
+    if not data.found.pixels[:, 1:].any():
         void = cfg.data.ignore_index
         fix = "" if void is None else f"data.ignore_index={void} leaves out the pixels of this value"
         problem = "has no foreground pixel in any mask, so there is nothing to learn"
         raise UserError(f"data={data.name}", problem, fix)
     cfg.data.channels, cfg.data.num_classes = data.channels, data.num_classes
-    data.decode(cfg.model.in_channels)
+    needs_border_weights = wants_weight(instantiate(cfg.loss, _convert_="all"))
+    data.prepare(cfg.model.in_channels, with_border_weights=needs_border_weights)
     if cfg.model.in_channels < data.channels:
         log.warning("model.in_channels=1: the colour images are turned to grey")
     return data
@@ -60,7 +60,7 @@ def build_module(
 
     Args:
         cfg: The whole configuration.
-        data: The data, decoded.
+        data: The data, prepared for the network.
         resume: The run that is resumed.
         weights: The checkpoint whose weights a new run starts from.
 
@@ -69,11 +69,9 @@ def build_module(
     """
     check_classes(cfg, data.num_classes)
     loss = instantiate(cfg.loss, _convert_="all")
-    if wants_weight(loss):
-        data.compute_border_weights()
     schedule = instantiate(cfg.scheduler, _convert_="all")
-    network, preprocessing = build_network(cfg, data.preprocessing, resume, weights)
-    recipe = describe_recipe(cfg, data.split_digest)
+    network, preprocessing = build_network(cfg, data.prepared.preprocessing, resume, weights)
+    recipe = describe_recipe(cfg, data.split.digest)
     module = SegmentationModule(
         network,
         loss,

@@ -60,7 +60,8 @@ def draw_training_pairs(data: SegmentationDataModule, rows: int = 8, epochs: int
         versions = [plain[item], *(augmented[SampleKey(epoch, item)] for epoch in range(epochs))]
         drawn.append([pictures.overlay(pair["image"], pair["mask"]) for pair in versions])
     headings = ["as it is", *(f"epoch {epoch}" for epoch in range(epochs))]
-    return pictures.sheet(drawn, headings, [data.pairs[plain.indices[item]].id for item in items], data.class_names)
+    names = [data.found.pairs[plain.indices[item]].id for item in items]
+    return pictures.sheet(drawn, headings, names, data.class_names)
 
 
 def draw_best_median_worst(
@@ -84,7 +85,7 @@ def draw_best_median_worst(
             probability = prediction.probability if prediction.probability.ndim == 2 else prediction.probability.max(0)
             drawn = [pictures.overlay(image, pair["mask"]), pictures.overlay(image, prediction.mask)]
             rows.append([pictures.to_rgb(image), *drawn, pictures.heatmap(probability)])
-            captions.append(f"{group}: IoU {score:.3f}, {data.pairs[pair['index']].id}")
+            captions.append(f"{group}: IoU {score:.3f}, {data.found.pairs[pair['index']].id}")
     last = "probability" if data.num_classes <= 2 else "confidence"  # the probability of the predicted class
     return pictures.sheet(rows, ("image", "truth", "prediction", last), captions, data.class_names)
 

@@ -15,7 +15,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from unetkit.data import SegmentationDataModule
 from unetkit.data.jpeg import is_jpeg
-from unetkit.data.splits import write_split
 from unetkit.evaluation import git_commit
 from unetkit.models import layer_table
 from unetkit.paths import command_line, short_path
@@ -44,7 +43,7 @@ def write_records(cfg: DictConfig, run_dir: Path, data: SegmentationDataModule, 
     """Write the resolved configuration, also to the loggers, and the split."""
     run_dir.mkdir(parents=True, exist_ok=True)
     (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
-    write_split(run_dir / "split.csv", [pair.id for pair in data.pairs], data.split)
+    data.split.write(run_dir / "split.csv")
     for logger in trainer.loggers[1:]:  # the first is the CSV log, beside which config.yaml lies
         logger.log_hyperparams(plain(cfg))
 
@@ -66,10 +65,10 @@ def log_data(data: SegmentationDataModule) -> None:
         *(facts[key] for key in ("name", "train", "val", "test")),
         100 * facts["empty_masks"],
     )
-    if data.mosaics is not None:
-        sizes = np.bincount(data.mosaics)
+    if data.split.mosaics is not None:
+        sizes = np.bincount(data.split.mosaics)
         log.info("%d tiles have a neighbour, which is kept on the same side of the split", sizes[sizes > 1].sum())
-    jpegs = sum(pair.mask is not None and is_jpeg(pair.mask) for pair in data.pairs)
+    jpegs = sum(pair.mask is not None and is_jpeg(pair.mask) for pair in data.found.pairs)
     if jpegs:
         log.info("%d masks are JPEG, which blurs outlines: each pixel gets the nearest value; PNG is exact", jpegs)
     if data.num_classes > 2:

@@ -101,7 +101,7 @@ def continue_from(
         data.first_epoch = resume.next_epoch
     elif weights is not None:
         split = weights.metadata.recipe.get("data.split")
-        if weights.metadata.data_name == data.name and split not in (None, data.split_digest):
+        if weights.metadata.data_name == data.name and split not in (None, data.split.digest):
             log.warning(
                 "%s was trained on another part of data=%s: scores on images that it has seen are too high",
                 weights.subject,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unetkit.data.files import FileRef, read_image
-from unetkit.data.preprocessing import probe
+from unetkit.data.preprocessing import drop_equal_channels
 
 THUMBNAIL = 16  # pixels of its side
 MIN_CONTRAST = 1 / 1000  # standard deviation of a thumbnail, as a share of the image's range, below which it is flat
@@ -50,7 +50,7 @@ def measure_image(ref: FileRef) -> ImageStats:
     image = read_image(ref)
     return ImageStats(
         shape=image.shape[:2],
-        channels=probe(image)["channels"],
+        channels=drop_equal_channels(image).shape[2],
         stored_channels=1 if image.ndim == 2 else image.shape[2],
         dtype=str(image.dtype),
         value_range=(float(image.min()), float(image.max())),

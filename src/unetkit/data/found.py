@@ -1,0 +1,99 @@
+"""What is found in the files of a data set: its pairs, decoded once, and what they hold."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unetkit.data.files import read_image
+from unetkit.data.mask_encoding import MaskEncoding
+from unetkit.data.masks import read_mask
+from unetkit.data.preprocessing import drop_equal_channels, value_quantiles
+from unetkit.data.sources import Pair
+from unetkit.data.store import ArrayStore, cached_arrays, cached_json
+from unetkit.errors import UserError
+
+
+@dataclass(frozen=True)
+class FoundData:
+    """The pairs of a data set and the content of their files, before it is known which pair trains.
+
+    Attributes:
+        pairs: The N pairs, sorted by id.
+        images: The image of each pair (H, W, C) as decoded, in the file's dtype; C = 1 where an RGB image is grey.
+        masks: The mask of each pair (H, W) uint8: class indices, `VOID` where void.
+        pixels: The number of pixels (N, K) of each class in each mask, void pixels left out.
+        quantiles: Lowest and highest value of each image but for outliers; None for an 8-bit image.
+        images_key: Plain containers that differ when an image file changes.
+    """
+
+    pairs: tuple[Pair, ...]
+    images: ArrayStore
+    masks: ArrayStore
+    pixels: NDArray[np.int64]
+    quantiles: tuple[tuple[float, float] | None, ...]
+    images_key: tuple[str, ...]
+
+    @cached_property
+    def coverage(self) -> NDArray[np.float64]:
+        """The share (N,) of foreground in the pixels of each mask that count; nan where all pixels are void."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self.pixels[:, 1:].sum(1) / self.pixels.sum(1), np.float64)
+
+    @property
+    def class_shares(self) -> list[float]:
+        """The share of each class in the pixels of all masks that count."""
+        pixels = self.pixels.sum(0)
+        return [round(float(share), 4) for share in pixels / pixels.sum()]
+
+    def image(self, index: int) -> NDArray[Any]:
+        """Return a copy of an image as `read_image` gives it, (H, W) where it has one channel."""
+        image = np.array(self.images[index])
+        return image[..., 0] if image.shape[2] == 1 else image
+
+
+def find_data(
+    name: str, find_pairs: Callable[[], Sequence[Pair]], encoding: MaskEncoding, cache_dir: Path
+) -> FoundData:
+    """Find the pairs and decode each file that is not in the cache, once.
+
+    Args:
+        name: The name of the data set, for errors.
+        find_pairs: Finds the pairs.
+        encoding: What the values in the mask files mean.
+        cache_dir: Where decoded files are kept.
+
+    Raises:
+        UserError: If no pair is found, a file can't be read, or a mask does not fit its image or the encoding.
+    """
+    pairs = tuple(sorted(find_pairs(), key=lambda pair: pair.id))
+    if not pairs:
+        raise UserError(f"data={name}", "found no image")
+    images_key = tuple(pair.image.fingerprint() for pair in pairs)
+    mask_sources = [(pair.mask and pair.mask.fingerprint(), pair.rle) for pair in pairs]
+    masks_key = [images_key, mask_sources, *encoding.key]
+
+    def read_images() -> Iterator[NDArray[Any]]:
+        return (drop_equal_channels(read_image(pair.image)) for pair in pairs)
+
+    images = cached_arrays(cache_dir, images_key, read_images, len(pairs), "images")
+
+    def read_masks() -> Iterator[NDArray[np.uint8]]:
+        for pair, (height, width, _) in zip(pairs, images.shapes, strict=True):
+            yield read_mask(pair, (height, width), encoding, pairs)
+
+    masks = cached_arrays(cache_dir, masks_key, read_masks, len(pairs), "masks")
+    classes = max(encoding.num_classes, 2)
+    pixels = np.array(cached_json(cache_dir, masks_key, lambda: _class_counts(masks, classes), "pixels"), np.int64)
+    if not pixels.any():
+        raise UserError("every pixel of every mask", "is void", "does data.ignore_index mark the right value?")
+    quantiles = cached_json(cache_dir, images_key, lambda: [value_quantiles(image) for image in images], "quantiles")
+    return FoundData(pairs, images, masks, pixels, tuple(pair and (pair[0], pair[1]) for pair in quantiles), images_key)
+
+
+def _class_counts(masks: ArrayStore, classes: int) -> list[list[int]]:
+    return [np.bincount(mask.ravel(), minlength=classes)[:classes].tolist() for mask in masks]

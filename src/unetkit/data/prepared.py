@@ -1,0 +1,86 @@
+"""Images and masks made ready for a network with so many input channels."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unetkit.data.borders import BorderWeights, balancing_weights, border_map
+from unetkit.data.found import FoundData
+from unetkit.data.preprocessing import Preprocessing, find_value_range, mean_and_std
+from unetkit.data.store import ArrayStore, cached_arrays, cached_json
+from unetkit.data.types import VOID
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """What a network is trained on.
+
+    Attributes:
+        images: The image of each pair (H, W, channels) uint8.
+        masks: The mask of each pair (H, W) uint8: class indices, `VOID` where void.
+        preprocessing: How these images, and later any others, become the network's input.
+        borders: The U-Net paper's weight maps of the masks; None if the loss needs none.
+    """
+
+    images: ArrayStore
+    masks: ArrayStore
+    preprocessing: Preprocessing
+    borders: BorderWeights | None
+
+
+def prepare_data(
+    found: FoundData, train: Sequence[int], channels: int, borders: tuple[float, float] | None, cache_dir: Path
+) -> PreparedData:
+    """Turn images to uint8 with so many channels, and take the statistics of the training images.
+
+    Args:
+        found: The decoded files.
+        train: Indices of the training pairs, whose values rule.
+        channels: Number of the network's input channels.
+        borders: w0 and sigma (pixels) of the weight maps; None if the loss needs none.
+        cache_dir: Where what is made is kept.
+
+    Raises:
+        UserError: If an image can't be turned into so many channels, or 8-bit images are mixed with others.
+    """
+    names = [str(found.pairs[i].image) for i in train]
+    value_range = find_value_range([found.quantiles[i] for i in train], names)
+    preprocessing = Preprocessing(channels, value_range)
+    images = _to_uint8(found, preprocessing, cache_dir)
+    mean, std = cached_json(
+        cache_dir,
+        [images.path.name, list(train)],
+        lambda: mean_and_std(images[i] for i in train),
+        "statistics",
+    )
+    preprocessing = Preprocessing(channels, value_range, tuple(mean), tuple(std))
+    weights = None if borders is None else _border_weights(found.masks, train, *borders, cache_dir)
+    return PreparedData(images, found.masks, preprocessing, weights)
+
+
+def _to_uint8(found: FoundData, preprocessing: Preprocessing, cache_dir: Path) -> ArrayStore:
+    """Return the images as the network takes them; the decoded ones where nothing is left to do."""
+    is_done = {shape[2] for shape in found.images.shapes} == {preprocessing.channels}
+    if is_done and set(found.images.dtypes) == {np.dtype(np.uint8)} and preprocessing.value_range is None:
+        return found.images
+
+    def converted() -> Iterator[NDArray[np.uint8]]:
+        for pair, image in zip(found.pairs, found.images, strict=True):
+            yield preprocessing.to_uint8(image, str(pair.image))
+
+    key = [found.images_key, preprocessing.channels, preprocessing.value_range]
+    return cached_arrays(cache_dir, key, converted, len(found.pairs), "inputs")
+
+
+def _border_weights(masks: ArrayStore, train: Sequence[int], w0: float, sigma: float, cache_dir: Path) -> BorderWeights:
+    maps = cached_arrays(
+        cache_dir,
+        [masks.path.name, sigma],
+        lambda: (border_map(mask, sigma, VOID) for mask in masks),
+        len(masks),
+        "borders",
+    )
+    return BorderWeights(maps, balancing_weights((masks[i] for i in train), VOID), w0)
