@@ -1,0 +1,77 @@
+"""The file formats of an exported network: how each is written, and read again to be checked."""
+
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.export import ExportedProgram
+
+Run = Callable[[NDArray[Any]], NDArray[Any]]  # from images (B, channels, H, W) to probabilities
+AXES = {0: "batch", 2: "height", 3: "width"}  # of the images, free in size
+
+
+def write_onnx(program: ExportedProgram, file: Path, metadata: dict[str, str]) -> None:
+    """Write ONNX with weights and metadata; its input is called `images`, its output `probabilities`."""
+    import onnxruntime  # noqa: F401  # needed to check the file; fails here before the long work
+    from onnxscript import ir
+
+    onnx = torch.onnx.export(
+        program,
+        dynamo=True,
+        external_data=False,
+        input_names=["images"],
+        output_names=["probabilities"],
+        dynamic_shapes=(AXES,),
+        verbose=False,
+    )
+    assert onnx is not None
+    output = onnx.model.graph.outputs[0]
+    assert output.shape is not None
+    output.shape = ir.Shape(["batch", output.shape[1], "height", "width"])
+    onnx.model.metadata_props.update(metadata)
+    onnx.save(file)
+
+
+def read_onnx(file: Path) -> Run:
+    """Return a function that runs the file in ONNX Runtime, on the CPU."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    return lambda images: np.asarray(session.run(None, {"images": images})[0])
+
+
+def write_torch(program: ExportedProgram, file: Path, metadata: dict[str, str]) -> None:
+    """Write a program of `torch.export`, whose extra file `unetkit.json` holds the metadata."""
+    text = json.dumps({key: json.loads(value) for key, value in metadata.items()})
+    with file.open("wb") as stream:  # given a name, torch refuses any other suffix than .pt2
+        torch.export.save(program, stream, extra_files={"unetkit.json": text})
+
+
+def read_torch(file: Path) -> Run:
+    """Return a function that runs the file in PyTorch."""
+    with file.open("rb") as stream:
+        module = torch.export.load(stream).module()
+    return lambda images: np.asarray(module(torch.from_numpy(images)).numpy(force=True))
+
+
+FORMATS = {"onnx": (write_onnx, read_onnx), "torch": (write_torch, read_torch)}
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hide the log lines and warnings of the exporters."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
