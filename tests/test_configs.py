@@ -80,6 +80,19 @@ def test_the_paper_and_the_recreation_lose_their_margins() -> None:
     assert instantiate(composed("model=unet_recreation_small").model).margin == (104 - 64) // 2
 
 
+@pytest.mark.parametrize("name", ["cosine", "onecycle", "poly"])
+def test_every_schedule_takes_a_run_of_any_length(name: str) -> None:
+    make = instantiate(composed(f"scheduler={name}", "optimizer.lr=1").scheduler.scheduler)
+    for total in range(1, 41):  # a one-cycle of 10 steps rises for exactly one
+        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(2))], lr=1.0)
+        scheduler = make(optimizer, total_steps=total)
+        for _ in range(total):
+            assert 0 <= optimizer.param_groups[0]["lr"] <= 1
+            optimizer.step()
+            if scheduler.last_epoch < total - 1:
+                scheduler.step()
+
+
 @pytest.mark.parametrize("name", ["adamw", "sgd", "rmsprop"])
 def test_every_optimizer_takes_parameters(name: str) -> None:
     make = instantiate(composed(f"optimizer={name}").optimizer)

@@ -18,6 +18,7 @@ REMOVED = {
 }
 # Values of `_target_`.
 TARGETS = {
+    "torch.optim.lr_scheduler.OneCycleLR": "unetkit.training.schedules.one_cycle",
     "unetkit.callbacks.EMA": "unetkit.training.callbacks.EMA",
     "unetkit.loggers.tensorboard_logger": "unetkit.training.loggers.tensorboard_logger",
     "unetkit.loggers.wandb_logger": "unetkit.training.loggers.wandb_logger",
