@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unetkit.models.dilation import DilatedConv2d
 from unetkit.models.padding import centre_crop
 
 Padding = Literal["valid", "zeros", "reflect", "replicate"]
@@ -43,7 +44,8 @@ class Layers:
         """Make a convolution. With stride 1 it keeps the size; `valid` loses dilation * (kernel // 2) on each side."""
         pad = 0 if self.padding == "valid" else dilation * (kernel // 2)
         mode = "zeros" if self.padding == "valid" or pad == 0 else self.padding
-        kind = nn.Conv2d if self.dims == 2 else nn.Conv3d
+        images = DilatedConv2d if dilation > 1 else nn.Conv2d
+        kind = images if self.dims == 2 else nn.Conv3d
         return kind(c_in, c_out, kernel, stride, pad, dilation, groups, bias, mode)
 
     def conv_norm_relu(

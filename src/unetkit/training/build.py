@@ -10,7 +10,7 @@ import torch
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import CSVLogger
 from omegaconf import DictConfig
-from torch import nn
+from torch import Tensor, nn
 
 from unetkit.checkpoints.checkpoint import Checkpoint
 from unetkit.checkpoints.checkpoint import build_network as build_described_network
@@ -147,6 +147,12 @@ def build_network(
     return network, preprocessing
 
 
+def example_input(data: SegmentationDataModule, module: SegmentationModule) -> Tensor:
+    """Return a training image as the network is given it: (1, C, H, W) float32, of the size to train on."""
+    image = data.dataset("train", augment=True)[0]["image"]
+    return module.preprocessing.normalise(torch.from_numpy(image.transpose(2, 0, 1).copy())[None])
+
+
 def build_trainer(cfg: DictConfig, run_dir: Path, stats: RunStats) -> L.Trainer:
     """Build Lightning's Trainer with the loggers and callbacks of every run, and those that were chosen."""
     callbacks = [
@@ -156,11 +162,14 @@ def build_trainer(cfg: DictConfig, run_dir: Path, stats: RunStats) -> L.Trainer:
         *_members(cfg.callbacks),
         stats,  # the last one: see RunStats
     ]
+    precision = choose_precision(cfg.trainer.precision, cfg.trainer.accelerator)
+    if precision == "bf16-mixed" and "bf16" not in str(cfg.trainer.precision):
+        log.info("trainer.precision=%s on a CPU: bf16-mixed is used", cfg.trainer.precision)
     trainer: L.Trainer = instantiate(
         {key: value for key, value in plain(cfg.trainer).items() if key != "compile"},
         logger=[CSVLogger(run_dir, name="", version=""), *_members(cfg.logger)],
         callbacks=callbacks,
-        precision=choose_precision(cfg.trainer.precision, cfg.trainer.accelerator),
+        precision=precision,
         default_root_dir=str(run_dir),
         enable_model_summary=False,
         _convert_="all",

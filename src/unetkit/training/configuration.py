@@ -1,6 +1,5 @@
 """Check values of the configuration that nothing else checks before they are used."""
 
-import logging
 import math
 from collections.abc import Callable
 from typing import Any
@@ -11,8 +10,6 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from unetkit.errors import UserError, check
 from unetkit.metrics import segmentation_metrics
 from unetkit.models import check_threshold
-
-log = logging.getLogger(__name__)
 
 COMPILE = (False, True, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 CUDA_GRAPHS = ("reduce-overhead", "max-autotune")
@@ -105,8 +102,10 @@ def choose_precision(precision: int | str, accelerator: str) -> str:
     wanted = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}.get(str(precision), str(precision))
     is_known = wanted in ("32-true", "16-mixed", "bf16-mixed")
     check("trainer.precision", precision, is_known, "32, 16 (mixed with 32) or bf16-mixed")
+    return "bf16-mixed" if wanted == "16-mixed" and is_on_cpu(accelerator) else wanted
+
+
+def is_on_cpu(accelerator: str) -> bool:
+    """Return whether a run with this `trainer.accelerator` trains on the CPU."""
     has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
-    if wanted == "16-mixed" and (accelerator == "cpu" or (accelerator == "auto" and not has_gpu)):
-        log.info("trainer.precision=%s on a CPU: bf16-mixed is used", precision)
-        return "bf16-mixed"
-    return wanted
+    return accelerator == "cpu" or (accelerator == "auto" and not has_gpu)

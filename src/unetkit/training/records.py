@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from unetkit.data import SegmentationDataModule
 from unetkit.data.jpeg import is_jpeg
@@ -49,12 +50,10 @@ def write_records(cfg: DictConfig, run_dir: Path, data: SegmentationDataModule, 
 
 
 @rank_zero_only
-def log_setup(data: SegmentationDataModule, module: SegmentationModule) -> None:
+def log_setup(data: SegmentationDataModule, module: SegmentationModule, example: Tensor) -> None:
     """Log the data and the network."""
     log_data(data)
-    first = data.dataset("train", augment=True)[0]["image"]  # has the size of training, which crop_size may change
-    pixels = torch.from_numpy(first.transpose(2, 0, 1).copy())[None]
-    log.info(layer_table(module.network, module.preprocessing.normalise(pixels)))
+    log.info(layer_table(module.network, example))
 
 
 def log_data(data: SegmentationDataModule) -> None:

@@ -14,11 +14,12 @@ from unetkit.errors import writable
 from unetkit.paths import path_of, write_json
 from unetkit.plots.curves import draw_curves
 from unetkit.plots.images import write_png
-from unetkit.training.build import build_module, build_trainer, prepare_data
+from unetkit.training.build import build_module, build_trainer, example_input, prepare_data
 from unetkit.training.configuration import check_values
 from unetkit.training.image_logger import draw_best_median_worst
 from unetkit.training.mistakes import library_mistakes, training_mistakes
 from unetkit.training.module import SegmentationModule
+from unetkit.training.numerics import avoid_wrong_gradients
 from unetkit.training.records import (
     Summary,
     keep_old_metrics,
@@ -53,12 +54,14 @@ def train(cfg: DictConfig) -> Summary:
     with library_mistakes():
         data = prepare_data(cfg)
         module = build_module(cfg, data, resume, weights)
+        example = example_input(data, module)
+        avoid_wrong_gradients(cfg, module.network, example)
         trainer = build_trainer(cfg, run_dir, stats)
     continue_from(cfg, run_dir, data, module, resume, weights)
     with writable("run_dir", run_dir):
         keep_old_metrics(run_dir)
         write_records(cfg, run_dir, data, trainer)
-    log_setup(data, module)
+    log_setup(data, module, example)
     fit(cfg, trainer, module, data, resume)
     scores = score(cfg, trainer, module, data, resume)
     summary = summarise(cfg, trainer, data, module, stats, scores)
