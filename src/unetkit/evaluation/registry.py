@@ -56,8 +56,8 @@ class Score(NamedTuple):
 
 
 SCORES = (
-    Score("iou", "IoU", "overlap of mask and truth, as a share of what either covers", iou),
-    Score("dice", "Dice", "twice the overlap, as a share of both sizes together (F1)", dice),
+    Score("iou", "IoU", "overlap of mask and truth, divided by their union", iou),
+    Score("dice", "Dice", "twice the overlap, divided by the sum of both sizes (F1)", dice),
     Score("precision", "precision", "share of the mask that is right", precision),
     Score("recall", "recall", "share of the truth that is found", recall),
     Score("specificity", "specificity", "share of the pixels outside the truth that the mask leaves out", specificity),
@@ -79,7 +79,7 @@ SCORES = (
     Score(
         "boundary_iou",
         "boundary IoU",
-        "IoU of the bands within 2 % of the diagonal of the outlines",
+        "IoU of bands along the outlines, as wide as 2 % of the image's diagonal",
         boundary_iou,
         source="outlines",
         kinds=(PER_IMAGE,),

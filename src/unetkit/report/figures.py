@@ -13,7 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from unetkit.evaluation import Measured, Summary, per_image
+from unetkit.evaluation import Measured, Summary, bootstrap, per_image
+from unetkit.evaluation.bootstrap import BLOCK
+from unetkit.evaluation.statistics import mean_over_images
 from unetkit.metrics import THRESHOLDS, Counts, iou, precision, recall, threshold_counts
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -42,7 +44,7 @@ def threshold_curve(models: Sequence[Measured], draws: Tensor) -> Figure:
     for index, model in enumerate(models):
         counts = threshold_counts(model.measures.curves[:, 0])
         scores = iou(counts).double()
-        drawn = torch.cat([block.double() @ scores for block in torch.split(draws, 100)]) / draws.shape[1]
+        drawn = torch.cat([block.double() @ scores for block in torch.split(draws, BLOCK)]) / draws.shape[1]
         low, high = np.percentile(drawn.numpy(), [2.5, 97.5], axis=0)
         colour = COLOURS[index % len(COLOURS)]
         axes.fill_between(grid, low, high, color=colour, alpha=0.15, linewidth=0)
@@ -115,7 +117,7 @@ def iou_by_coverage(models: Sequence[Measured], draws: Tensor) -> Figure:
             inside = torch.from_numpy(place == chosen)
             jitter = x + shift + rng.uniform(-width, width, int(inside.sum()))
             axes.scatter(jitter, scores[inside], s=5, color=colour, alpha=0.25, linewidths=0, rasterized=True)
-            mean, low, high = _mean_and_interval(scores[inside], draws[:, inside].double())
+            mean, low, high = bootstrap(mean_over_images(scores[inside]), draws[:, inside])
             error = [[max(mean - low, 0)], [max(high - mean, 0)]]  # rounding can put equal ones outside
             axes.errorbar(x + shift, mean, error, color="k", marker=MARKERS[index % 6], markersize=6, capsize=3,
                           markerfacecolor=colour, label=model.name if x == 0 else None)  # fmt: skip
@@ -173,9 +175,3 @@ def _equal_dice(axes: Axes) -> None:
         y = dice * x / (2 * x - dice)
         axes.plot(x[y <= 1], y[y <= 1], color="0.8", linewidth=0.7, zorder=0)
         axes.annotate(f"Dice {dice}", (1, y[-1]), color="0.5", fontsize=7, ha="right", va="bottom")
-
-
-def _mean_and_interval(scores: Tensor, draws: Tensor) -> tuple[float, float, float]:
-    drawn = (draws @ scores) / draws.sum(1)
-    low, high = np.nanpercentile(drawn.numpy(), [2.5, 97.5])
-    return scores.mean().item(), float(low), float(high)
