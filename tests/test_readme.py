@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,16 @@ def leaves(node: Any, before: str = "") -> list[str]:
     if isinstance(node, dict) and node:
         return [key for name, value in node.items() for key in leaves(value, f"{before}.{name}" if before else name)]
     return [before] if not isinstance(node, dict) else []
+
+
+def test_version_is_the_same_everywhere() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    citation = (ROOT / "CITATION.cff").read_text()
+    released = re.search(r"^## (\d\S*) - (\S+)$", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    assert released
+    assert released[1] == version
+    assert f"version: {version}\n" in citation
+    assert f'date-released: "{released[2]}"' in citation
 
 
 @pytest.mark.parametrize("recipe", ["tgs_small", "tgs_base", "tgs_best"])
