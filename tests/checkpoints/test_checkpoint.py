@@ -1,3 +1,6 @@
+"""A checkpoint is read once, without running code from it, and says what is needed to predict or to train on."""
+
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ MODEL = {"_target_": "unetkit.models.UNet", "in_channels": 1, "num_classes": 1, 
 
 
 def saved(path: Path, **changes: Any) -> Path:
-    """A checkpoint as training writes it, of a fresh network."""
+    """Write a checkpoint of a fresh network, with changes to its metadata."""
     metadata = Metadata(MODEL, Preprocessing(1, None, (0.4,), (0.2,)), 0.6, {"name": "test"})
     save_weights(path, metadata, UNet(1, 1, [4, 8]).state_dict())
     if changes:
@@ -27,7 +30,7 @@ def saved(path: Path, **changes: Any) -> Path:
     return path
 
 
-def test_a_loaded_network_is_ready(tmp_path: Path) -> None:
+def test_a_loaded_checkpoint_predicts(tmp_path: Path) -> None:
     predictor = unetkit.load(saved(tmp_path / "a.ckpt"))
     assert predictor.threshold == 0.6
     assert predictor.preprocessing == Preprocessing(1, None, (0.4,), (0.2,))
@@ -80,7 +83,7 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:
         ({"preprocessing": {"channels": 1, "gamma": 2.2}}, "this version of unetkit lacks .*'gamma'"),
     ],
 )
-def test_a_card_that_is_not_understood_is_said_in_one_line(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+def test_metadata_that_this_version_lacks_are_named(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         unetkit.load(saved(tmp_path / "a.ckpt", **changes))
 
@@ -101,12 +104,12 @@ def test_a_run_directory_stands_for_its_last_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", [[], [str, None], "none/*.ckpt"])
-def test_what_names_no_checkpoint_is_said(given: object) -> None:
+def test_a_path_that_matches_no_checkpoint_is_named(given: object) -> None:
     with pytest.raises(UserError, match="checkpoint="):
         find_checkpoints(given)
 
 
-def test_weights_that_are_not_there_are_named_by_their_key() -> None:
+def test_missing_weights_are_named_by_their_key() -> None:
     with pytest.raises(UserError, match=r"^weights=none\.ckpt does not exist"):
         Checkpoint.read("none.ckpt", "weights")
 
@@ -136,12 +139,50 @@ def test_only_networks_of_the_same_classes_are_averaged(tmp_path: Path) -> None:
         ({"tile": 64, "overlap": 64}, "overlap=64 must be at least 0 and smaller than tile=64"),
     ],
 )
-def test_what_can_not_be_is_said(options: dict[str, Any], said: str, tmp_path: Path) -> None:
+def test_arguments_out_of_range_are_named(options: dict[str, Any], said: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=said):
         unetkit.load(saved(tmp_path / "a.ckpt"), **options)
 
 
-def test_auto_takes_what_there_is(tmp_path: Path) -> None:
+def test_device_auto_takes_a_gpu_if_there_is_one(tmp_path: Path) -> None:
     wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     predictor = unetkit.load(saved(tmp_path / "a.ckpt"), "auto")
     assert next(predictor.network.parameters()).device.type == wanted
+
+
+@pytest.mark.parametrize("extra", [{}, {"min_area": 5}, {"batches_of_epoch": 0}, {"monitored": 0.0}])
+def test_metadata_come_back_as_they_were_written(extra: dict[str, Any]) -> None:
+    data = {"name": "test", "class_names": ["rest", "salt"]}
+    metadata = replace(Metadata(MODEL, Preprocessing(1), 0.6, data, {"optimizer": "adam"}), **extra)
+    stored = metadata.to_dict()
+    assert Metadata.from_dict(stored, "a.ckpt") == metadata
+    assert stored.keys() - {"format", "model", "preprocessing", "threshold", "data", "recipe"} == extra.keys()
+    assert (metadata.num_classes, metadata.classes, metadata.data_name) == (1, 2, "test")
+    assert metadata.class_names == ["rest", "salt"]
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    content = torch.load(saved(tmp_path / "a.ckpt"), weights_only=True)
+    content["state_dict"]["network.head.bias"][:] = torch.nan
+    torch.save(content, tmp_path / "a.ckpt")
+    with pytest.raises(UserError, match=r"holds weights that are not finite \(NaN\): its training diverged"):
+        unetkit.load(tmp_path / "a.ckpt")
+
+
+def test_weights_fill_a_network_and_layers_of_other_classes_keep_theirs(tmp_path: Path) -> None:
+    checkpoint = Checkpoint.read(saved(tmp_path / "a.ckpt"))
+    same, other = UNet(1, 1, [4, 8], dropout=0.2), UNet(1, 3, [4, 8])
+    head = other.head.weight.clone()
+    assert checkpoint.load_weights_into(same, {**MODEL, "dropout": 0.2}) == []
+    assert checkpoint.load_weights_into(other, {**MODEL, "num_classes": 3}) == ["head.weight", "head.bias"]
+    for key, value in checkpoint.state_dict.items():
+        assert torch.equal(same.state_dict()[key], value)
+        assert key.startswith("head.") or torch.equal(other.state_dict()[key], value)
+    assert torch.equal(other.head.weight, head)
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    checkpoint = Checkpoint.read(saved(tmp_path / "a.ckpt"), "weights")
+    said = r"weights=.* of another network: model.channels=\[4, 8\] \(here \[4, 6\]\); the two must be the same"
+    with pytest.raises(UserError, match=said):
+        checkpoint.load_weights_into(UNet(1, 1, [4, 6]), {**MODEL, "channels": [4, 6]})

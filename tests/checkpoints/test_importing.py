@@ -1,4 +1,4 @@
-"""Checkpoints of other projects: their keys as written out here, their outputs as computed from these by hand."""
+"""Imported networks give the outputs of the original projects, computed here from their state dicts alone."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -164,7 +164,7 @@ CASES: dict[str, tuple[Callable[[], Reference], str | None]] = {
 
 @pytest.mark.parametrize("case", CASES)
 @torch.no_grad()
-def test_the_outputs_are_the_originals(case: str, tmp_path: Path) -> None:
+def test_an_imported_network_gives_the_outputs_of_the_original(case: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     make, padding = CASES[case]
     reference = make()
@@ -177,7 +177,7 @@ def test_the_outputs_are_the_originals(case: str, tmp_path: Path) -> None:
     assert imported.tensors == len(reference.state)
 
 
-def test_what_was_read_predicts_as_one_of_our_checkpoints(tmp_path: Path) -> None:
+def test_an_imported_checkpoint_predicts(tmp_path: Path) -> None:
     torch.manual_seed(0)
     state = {**milesial(False), "mask_values": [0, 1]}
     torch.save({"state_dict": state, "epoch": 3, "hyper_parameters": {}}, tmp_path / "theirs.ckpt")
@@ -203,7 +203,7 @@ def test_statistics_must_fit_the_channels(tmp_path: Path) -> None:
             preprocessing_of(imported, mean, std)
 
 
-def test_what_is_none_of_them_is_named(tmp_path: Path) -> None:
+def test_a_checkpoint_of_no_known_project_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "x.pth"
     for content, said in (
         ({"layer.weight": torch.zeros(2)}, "is of none of milesial/Pytorch-UNet, .*layer.weight"),
@@ -229,7 +229,7 @@ def test_what_is_none_of_them_is_named(tmp_path: Path) -> None:
     ],
     ids=["no dict", "no names", "a vector for a kernel", "a number for a kernel"],
 )
-def test_strange_contents_are_refused_in_one_line(wrong: object, tmp_path: Path) -> None:
+def test_damaged_contents_are_refused_in_one_line(wrong: object, tmp_path: Path) -> None:
     torch.save(wrong, tmp_path / "a.pth")
     with pytest.raises(UserError, match=r"^checkpoint=.*a\.pth .*"):
         import_network(tmp_path / "a.pth")

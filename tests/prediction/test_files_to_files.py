@@ -1,4 +1,4 @@
-"""From files to files: what is written is what the network says of what was read."""
+"""Files are predicted into masks, probabilities, overlays and submissions."""
 
 import csv
 import os
@@ -30,7 +30,7 @@ DATA = Path(os.environ.get("UNETKIT_DATA", Path(__file__).parents[3] / "shared" 
 
 
 class Bright(nn.Module):
-    """Foreground where a pixel is brighter than the middle; with `classes`, the brighter the higher."""
+    """Predicts foreground where a pixel is brighter than the middle; with more classes, brighter ones are higher."""
 
     def __init__(self, classes: int = 1) -> None:
         super().__init__()
@@ -48,8 +48,8 @@ def bright(classes: int = 1, value_range: tuple[float, float] | None = None, til
     return Ensemble([predictor], classes=max(classes, 2))
 
 
-def predict(place: Path, wanted: OutputOptions, ensemble: Ensemble | None = None, min_area: int = 0) -> FilePredictor:
-    predictor = FilePredictor(replace(ensemble or bright(), min_area=min_area), wanted)
+def predict(place: Path, options: OutputOptions, ensemble: Ensemble | None = None, min_area: int = 0) -> FilePredictor:
+    predictor = FilePredictor(replace(ensemble or bright(), min_area=min_area), options)
     predictor.run(find_images(place))
     return predictor
 
@@ -65,13 +65,15 @@ def read_png(path: Path) -> Array:
 
 
 def image_of(shape: tuple[int, ...]) -> Array:
-    """Bright and dark, nothing near the threshold."""
+    """Return an image of bright and dark pixels, none near the threshold."""
     return RNG.choice(np.array([10, 240], np.uint8), shape)
 
 
 @pytest.mark.parametrize("shape", [(30, 40), (150, 91)], ids=["whole", "tiles"])
 @pytest.mark.parametrize("suffix", [".png", ".npy", ".tif"])
-def test_every_kind_of_result(shape: tuple[int, int], suffix: str, write_image: WriteImage, tmp_path: Path) -> None:
+def test_masks_probabilities_overlays_and_submission_are_written(
+    shape: tuple[int, int], suffix: str, write_image: WriteImage, tmp_path: Path
+) -> None:
     image = image_of(shape)
     write_image(tmp_path / "in" / f"a{suffix}", image)
     write = ["masks", "probabilities", "overlays"]
@@ -88,7 +90,7 @@ def test_every_kind_of_result(shape: tuple[int, int], suffix: str, write_image: 
 
 
 @pytest.mark.parametrize("min_area", [0, 10_000_000])
-def test_masks_that_grow_on_disk_equal_pictures(min_area: int, write_image: WriteImage, tmp_path: Path) -> None:
+def test_npy_masks_equal_png_masks(min_area: int, write_image: WriteImage, tmp_path: Path) -> None:
     path = write_image(tmp_path / "a.npy", image_of((150, 91)))
     predict(path, OutputOptions(tmp_path / "png"), min_area=min_area)
     predict(path, OutputOptions(tmp_path / "npy", mask_format="npy"), min_area=min_area)
@@ -134,7 +136,7 @@ def test_batches_of_mixed_sizes_equal_single_images(write_image: WriteImage, tmp
         np.testing.assert_allclose(probability, ensemble(image).probability, atol=1e-3)
 
 
-def test_faulty_files_are_named_and_the_rest_is_done(write_image: WriteImage, tmp_path: Path) -> None:
+def test_damaged_files_are_named_and_the_others_are_predicted(write_image: WriteImage, tmp_path: Path) -> None:
     good = image_of((20, 20))
     folder = tmp_path / "in"
     for name in ("a.png", "c.npy", "z.png"):
@@ -156,19 +158,19 @@ def test_faulty_files_are_named_and_the_rest_is_done(write_image: WriteImage, tm
         assert line.count(str(folder)) == 1
 
 
-def test_a_large_image_with_a_fault_leaves_no_half_a_file(tmp_path: Path) -> None:
+def test_a_large_image_with_nan_leaves_no_incomplete_file(tmp_path: Path) -> None:
     image = RNG.normal(size=(300, 90))
     image[250, 3] = np.nan
     np.save(tmp_path / "a.npy", image)
-    wanted = OutputOptions(
+    options = OutputOptions(
         tmp_path / "out", ["masks", "probabilities", "overlays"], mask_format="npy", value_range=(-1, 1)
     )
-    done = predict(tmp_path / "a.npy", wanted)
+    done = predict(tmp_path / "a.npy", options)
     assert done.failed == [f"{tmp_path / 'a.npy'} holds NaN or infinite values; replace them with numbers"]
     assert written(tmp_path / "out") == []
 
 
-def test_an_interruption_leaves_whole_files_only(tmp_path: Path) -> None:
+def test_an_interruption_leaves_no_incomplete_file(tmp_path: Path) -> None:
     class Interrupted(Bright):
         calls = 0
 
@@ -188,7 +190,7 @@ def test_an_interruption_leaves_whole_files_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value_range", ["auto", (-300.0, 300.0)])
-def test_amplitudes_are_scaled_as_said(
+def test_amplitudes_are_scaled_to_the_value_range(
     value_range: str | tuple[float, float], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     amplitudes = RNG.normal(0, 100, (150, 91)).astype(np.float32)
@@ -200,7 +202,7 @@ def test_amplitudes_are_scaled_as_said(
     np.testing.assert_allclose(np.load(tmp_path / "probabilities/a.npy"), 1 / (1 + np.exp(10 - 20 * grey)), atol=0.02)
 
 
-def test_a_network_of_floats_needs_no_range(tmp_path: Path) -> None:
+def test_a_network_trained_on_floats_needs_no_value_range(tmp_path: Path) -> None:
     amplitudes = RNG.normal(0, 100, (50, 40)).astype(np.float32)
     np.save(tmp_path / "a.npy", amplitudes)
     predict(tmp_path / "a.npy", OutputOptions(tmp_path), bright(value_range=(-400, 400)))
@@ -208,14 +210,14 @@ def test_a_network_of_floats_needs_no_range(tmp_path: Path) -> None:
     np.testing.assert_array_equal((read_png(tmp_path / "masks/a.png") > 0)[certain], (amplitudes > 0)[certain])
 
 
-def test_auto_is_for_signed_amplitudes(tmp_path: Path) -> None:
+def test_value_range_auto_refuses_unsigned_images(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((20, 20), np.uint16))
     done = predict(tmp_path / "a.npy", OutputOptions(tmp_path, value_range="auto"))
     problem = "is uint16, but value_range=auto is for amplitudes about zero; give value_range=[LOW,HIGH]"
     assert done.failed == [f"{tmp_path / 'a.npy'} {problem}"]
 
 
-def test_overlays_of_large_images_are_reduced(tmp_path: Path) -> None:
+def test_overlays_of_large_images_are_smaller(tmp_path: Path) -> None:
     image = np.repeat(np.arange(9000, dtype=np.uint16)[:, None] % 251, 5, 1).astype(np.uint8)
     result = OverlayPng(tmp_path / "a.png", image, lambda pixels: pixels)
     for _ in range(9):
@@ -224,7 +226,7 @@ def test_overlays_of_large_images_are_reduced(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_png(tmp_path / "a.png")[..., 0], image[::3, ::3])
 
 
-def test_sub_folders_of_a_pattern_are_kept(write_image: WriteImage, tmp_path: Path) -> None:
+def test_results_keep_the_subfolders_of_a_pattern(write_image: WriteImage, tmp_path: Path) -> None:
     for name in ("x/a.png", "y/a.png", "y/deep/b.png"):
         write_image(tmp_path / "in" / name, image_of((20, 20)))
     done = predict(tmp_path / "in" / "**" / "*.png", OutputOptions(tmp_path / "out", ["masks"]))
@@ -260,7 +262,7 @@ def test_a_submission_for_kaggle(tmp_path: Path) -> None:
 
 
 def volume(path: Path, shape: tuple[int, int, int], sample_format: int = 1) -> Array:
-    """Write a volume (inlines, crosslines, samples), of amplitudes that its format holds; gives them."""
+    """Write a volume and return its amplitudes (inlines, crosslines, samples)."""
     cube = RNG.choice(np.array([-1000, 1000], np.float32), shape)
     stored = cube.astype(np.int16) if sample_format == 3 else cube
     segyio.tools.from_array3D(str(path), stored, format=sample_format, dt=2000)
@@ -293,8 +295,8 @@ def test_the_mask_of_a_volume_has_its_geometry(sample_format: int, tmp_path: Pat
 def test_the_probabilities_of_a_line(tmp_path: Path) -> None:
     line = RNG.normal(0, 1000, (90, 150)).astype(np.float32)
     segyio.tools.from_array2D(str(tmp_path / "line.segy"), line, format=5)
-    wanted = OutputOptions(tmp_path / "out", ["masks", "probabilities", "overlays"], value_range=(-2000, 2000))
-    done = predict(tmp_path / "line.segy", wanted)
+    options = OutputOptions(tmp_path / "out", ["masks", "probabilities", "overlays"], value_range=(-2000, 2000))
+    done = predict(tmp_path / "line.segy", options)
     assert (done.done, done.failed) == (1, [])
     assert written(tmp_path / "out") == ["masks/line.segy", "overlays/line.png", "probabilities/line.segy"]
     with segyio.open(tmp_path / "out/probabilities/line.segy", ignore_geometry=True) as file:
@@ -302,7 +304,7 @@ def test_the_probabilities_of_a_line(tmp_path: Path) -> None:
         np.testing.assert_allclose(file.trace.raw[:], 1 / (1 + np.exp(10 - 20 * grey)), atol=0.011)
 
 
-def test_whole_numbers_hold_no_probabilities(tmp_path: Path) -> None:
+def test_a_segy_file_of_whole_numbers_holds_no_probabilities(tmp_path: Path) -> None:
     volume(tmp_path / "cube.sgy", (2, 5, 30), sample_format=3)
     done = predict(tmp_path / "cube.sgy", OutputOptions(tmp_path / "out", ["probabilities"], value_range="auto"))
     assert "cube.sgy stores whole numbers and can't hold probabilities" in done.failed[0]
@@ -325,13 +327,13 @@ def test_small_masks_of_sections_become_empty(tmp_path: Path) -> None:
     cube[1, 5, :10] = 1000
     segyio.tools.from_array3D(str(tmp_path / "cube.sgy"), cube)
     for min_area, kept in ((10, 10), (11, 0)):
-        wanted = OutputOptions(tmp_path / "out", ["masks"], value_range=(-1000, 1000))
-        predict(tmp_path / "cube.sgy", wanted, min_area=min_area)
+        options = OutputOptions(tmp_path / "out", ["masks"], value_range=(-1000, 1000))
+        predict(tmp_path / "cube.sgy", options, min_area=min_area)
         with segyio.open(tmp_path / "out/masks/cube.sgy") as mask:
             assert segyio.tools.cube(mask).sum() == kept
 
 
-def test_names_of_results() -> None:
+def test_results_stay_within_the_output_folder() -> None:
     assert result_names([FileRef(Path("a/b/c.png"))]) == [PurePosixPath("c")]
     refs = [FileRef(Path("x.zip"), "p/a.png"), FileRef(Path("x.zip"), "p/q/a.tar.png")]
     assert result_names(refs) == [PurePosixPath("a"), PurePosixPath("q/a.tar")]

@@ -1,3 +1,5 @@
+"""A predictor gives a mask for images of any size, whole or in tiles, alone or averaged."""
+
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +18,7 @@ PLAIN = Preprocessing(1, None, (0.5,), (0.25,))
 
 
 class Shift(nn.Module):
-    """Logits that tell left from right: the pixel to the left of each."""
+    """Returns as logits the pixel to the left of each, which tells left from right."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,14 +113,14 @@ def test_floats_can_be_scaled_for_a_network_of_8_bit_images() -> None:
     assert ensemble.prepare(amplitudes)[0].ravel().tolist() == [0, 0, 128, 255]
 
 
-def test_other_kinds_of_images_are_refused() -> None:
+def test_images_of_another_dtype_or_channels_are_refused() -> None:
     with pytest.raises(UserError, match="is float32, but the training images are 8-bit"):
         Predictor(Shift(), PLAIN)(np.zeros((4, 4), np.float32))
     with pytest.raises(UserError, match="has 2 channels"):
         Predictor(Shift(), PLAIN)(np.zeros((4, 4, 2), np.uint8))
 
 
-def test_one_two_and_many_logits() -> None:
+def test_probabilities_and_classes_of_one_two_and_many_logits() -> None:
     two = torch.randn(1, 2, 3, 3)
     torch.testing.assert_close(probabilities(two)[:, 0], two.softmax(1)[:, 1])
     torch.testing.assert_close(probabilities(two), probabilities(two[:, 1:] - two[:, :1]))

@@ -1,4 +1,4 @@
-"""Tiles cover an image, lie on the network's pooling grid, and blend into what the whole image gives."""
+"""Tiles cover an image, lie on the network's pooling grid, and blend into the prediction of the whole image."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from unetkit.prediction.tiling import Array, blended_rows, cut, read_window
 @pytest.mark.parametrize("overlap", [0, 8, 13])
 @pytest.mark.parametrize("stride", [1, 4, 8])
 @pytest.mark.parametrize("size", [1, 31, 32, 33, 47, 100, 229])
-def test_tiles_cover_an_axis_on_the_stride_s_grid(size: int, stride: int, overlap: int) -> None:
+def test_tiles_cover_an_axis_on_the_grid_of_the_stride(size: int, stride: int, overlap: int) -> None:
     tiling = cut(size, 32, overlap, stride)
     total = torch.zeros(size)
     for start, weight in zip(tiling.starts, tiling.weights, strict=True):
@@ -49,7 +49,7 @@ def test_windows_are_mirrored_beyond_the_image(margin: int) -> None:
 
 
 @pytest.mark.parametrize("shape", [(40, 40), (41, 120), (97, 50), (131, 133)])
-def test_what_sees_less_than_a_quarter_of_the_overlap_is_seamless(shape: tuple[int, int]) -> None:
+def test_a_small_receptive_field_makes_tiles_seamless(shape: tuple[int, int]) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv2d(1, 4, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(4, 2, 3, padding=1), nn.Upsample(scale_factor=2)
