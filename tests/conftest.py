@@ -1,8 +1,9 @@
 """Files that several tests write, and commands that they type."""
 
+import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,8 +72,11 @@ Unetkit = Callable[..., Done]
 
 
 @pytest.fixture
-def unetkit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Unetkit:
+def unetkit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Unetkit]:
     """Runs `unetkit ...` in this process; what the program sets for itself is taken back after the test."""
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "131072")  # chosen by the user, so it keeps the allocator's settings
+    root = logging.getLogger()
+    level, handlers = root.level, [*root.handlers]
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
@@ -90,4 +94,9 @@ def unetkit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         stdout, stderr = capsys.readouterr()
         return Done(int(str(status or 0)), stdout, stderr + said)
 
-    return run
+    yield run
+    root.setLevel(level)
+    root.handlers[:] = handlers
+    for logger in logging.Logger.manager.loggerDict.values():  # all of which Hydra disables
+        if isinstance(logger, logging.Logger):
+            logger.disabled = False

@@ -93,3 +93,23 @@ def test_a_mistake_is_one_line(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.strip() == "error: --epochs 1 must be at least 2, since the first is not counted"
+
+
+@pytest.mark.slow
+def test_the_table_of_networks_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    script = str(ROOT / "scripts" / "benchmark.py")
+    options = ["--models", "dumbnet", "--epochs", "1", "--count", "8", "--rounds", "1", "--output", str(tmp_path)]
+    command = [sys.executable, script, "networks", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert f"wrote {tmp_path / 'networks.md'}" in done.stdout
+    row = json.loads((tmp_path / "networks.json").read_text())["networks"]["dumbnet"]
+    down, conv, head = 9 * 64 * 64**2, 9 * 64 * 64 * 128**2, 64 * 128**2  # of 128x128 pixels, the first at stride 2
+    assert (row["parameters"], row["multiply_adds"]) == (37_633, down + conv + head)
+    assert 0 <= row["val_iou"] <= 1
+    assert row["speed"] > 1
+    assert "| `dumbnet` | 37,633 | 0.61 G |" in (tmp_path / "networks.md").read_text()
+    (tmp_path / "dumbnet" / "run" / "summary.json").unlink()
+    again = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert again.returncode == 0
+    assert not (tmp_path / "dumbnet" / "run" / "summary.json").exists()  # the row was there already

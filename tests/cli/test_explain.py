@@ -14,7 +14,6 @@ from conftest import Unetkit
         ("epochs=3", "not a key of the configuration; did you mean trainer.min_epochs or trainer.max_epochs?"),
         ("xyzzy=1", "xyzzy is not a key of the configuration; --help lists the keys."),
         ("model=unet_smal", "model=unet_smal does not exist; it may be unet_small, "),
-        ("loss=bce_then_lovasz", "loss=bce_then_lovasz does not exist; it may be bce_lovasz, "),
         ("callbacks=[ema,erly]", "callbacks=erly does not exist; --help lists what exists"),
         ("hydra.sweep.dirr=x", "hydra.sweep.dirr is not a key of the configuration; did you mean hydra.sweep.dir or "),
         ("trainer.precision", "trainer.precision can't be read; write KEY=VALUE"),

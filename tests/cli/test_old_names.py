@@ -1,10 +1,10 @@
-"""Keys that were renamed are accepted by their earlier names."""
+"""Keys that were renamed are accepted by their earlier names; choices that were removed name what to use."""
 
 import pytest
 from conftest import Unetkit
 
-from unetkit.cli.old_names import with_new_keys
-from unetkit.training.renamed import KEYS
+from unetkit.cli.old_names import with_new_names
+from unetkit.training.renamed import KEYS, REMOVED
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from unetkit.training.renamed import KEYS
     ],
 )
 def test_an_old_name_is_replaced_with_one_line(typed: str, read: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert with_new_keys([typed]) == [read]
+    assert with_new_names([typed]) == [read]
     old = next(key for key in KEYS if key in typed)
     assert capsys.readouterr() == ("", f"{old} is now called {KEYS[old]}\n")
 
@@ -33,7 +33,7 @@ def test_other_arguments_stay_as_they_are(capsys: pytest.CaptureFixture[str]) ->
         "data=folder",
         "data.root=a=b",
     ]
-    assert with_new_keys(others) == others
+    assert with_new_names(others) == others
     assert capsys.readouterr() == ("", "")
 
 
@@ -42,3 +42,9 @@ def test_the_new_name_is_a_key_of_the_configuration(old: str, unetkit: Unetkit) 
     done = unetkit("train", f"{old}=null", "--cfg", "job")
     assert done.stderr == f"{old} is now called {KEYS[old]}\n"
     assert f"  {KEYS[old].rpartition('.')[2]}: null\n" in done.stdout
+
+
+@pytest.mark.parametrize("old", REMOVED)
+def test_a_removed_choice_names_what_replaces_it(old: str, unetkit: Unetkit) -> None:
+    assert unetkit("train", old) == (1, "", f"error: {old} was removed; use {REMOVED[old]}\n")
+    assert unetkit("train", REMOVED[old], "--cfg", "job").status == 0

@@ -1,4 +1,4 @@
-"""The door `scripts/predict.py`: what people type, and what they read at its end."""
+"""`unetkit predict`: what people type, and what they read at its end."""
 
 import signal
 import subprocess
@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import segyio
 import torch
-from conftest import WriteImage
+from conftest import Unetkit, WriteImage
 from hydra import compose, initialize_config_dir
 
-import unetkit
 from unetkit.checkpoints.checkpoint import save_weights
+from unetkit.checkpoints.loading import load_ensemble
 from unetkit.checkpoints.metadata import Metadata
 from unetkit.cli import predict
 from unetkit.data import Preprocessing
@@ -27,10 +27,6 @@ from unetkit.paths import config_dir
 
 ROOT = Path(__file__).parents[2]
 RNG = np.random.default_rng(0)
-
-
-def typed(*arguments: str) -> list[str]:
-    return [sys.executable, "scripts/predict.py", *arguments]
 
 
 @pytest.fixture
@@ -56,18 +52,20 @@ def checkpoints(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_folds_views_and_tiles_as_typed(checkpoints: Path, write_image: WriteImage, tmp_path: Path) -> None:
+def test_folds_views_and_tiles_as_typed(
+    checkpoints: Path, unetkit: Unetkit, write_image: WriteImage, tmp_path: Path
+) -> None:
     image = RNG.integers(0, 255, (150, 90), np.uint8)
     write_image(tmp_path / "in" / "deep" / "a.png", image)
     write_image(tmp_path / "in" / "b.npy", image[:40].astype(np.float32))
     options = [f"checkpoint={tmp_path}/fold*/last.ckpt", f"input={tmp_path}/in/**/*", f"output={tmp_path}/out"]
     options += ["tta=d4", "tile=64", "overlap=16", "threshold=0.45", "write=[masks,probabilities]", "device=cpu"]
-    done = subprocess.run(typed(*options, "value_range=[0,255]"), cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = unetkit("predict", *options, "value_range=[0,255]")
+    assert done.status == 0, done.stderr
     last = done.stdout.splitlines()[-1]
     assert last == f"wrote 2 masks to {tmp_path}/out/masks, 2 probabilities to {tmp_path}/out/probabilities"
     paths = sorted(checkpoints.glob("*/last.ckpt"))
-    expected = unetkit.load_ensemble(paths, tta="d4", tile=64, overlap=16)
+    expected = load_ensemble(paths, tta="d4", tile=64, overlap=16)
     expected.threshold = 0.45
     for name, pixels in (("deep/a", image), ("b", image[:40])):
         prediction = expected(pixels)
@@ -77,12 +75,28 @@ def test_folds_views_and_tiles_as_typed(checkpoints: Path, write_image: WriteIma
         np.testing.assert_array_equal(mask, prediction.mask * 255)
 
 
+def test_files_that_can_not_be_read_are_named_at_the_end(
+    checkpoints: Path, unetkit: Unetkit, write_image: WriteImage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(predict, "failures", [])
+    write_image(tmp_path / "in" / "a.png", np.zeros((20, 20), np.uint8))
+    (tmp_path / "in" / "broken.png").write_bytes(b"\x89PNG no more")
+    done = unetkit(
+        "predict", f"checkpoint={checkpoints}/fold0/last.ckpt", f"input={tmp_path}/in", f"output={tmp_path}/out"
+    )
+    assert done.status == 1
+    assert done.stdout.startswith(f"wrote 1 masks to {tmp_path}/out/masks, 1 overlays")
+    assert f"left out: {tmp_path}/in/broken.png" in done.stderr
+    assert [path.name for path in (tmp_path / "out" / "masks").iterdir()] == ["a.png"]
+
+
+@pytest.mark.slow
 def test_a_stopped_program_leaves_whole_files(checkpoints: Path, write_image: WriteImage, tmp_path: Path) -> None:
     for i in range(3000):
         write_image(tmp_path / "in" / f"{i}.png", np.zeros((101, 101), np.uint8))
     options = [f"checkpoint={checkpoints}/fold0/last.ckpt", f"input={tmp_path}/in", f"output={tmp_path}/out"]
     program = subprocess.Popen(
-        typed(*options), cwd=ROOT, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "scripts/predict.py", *options], cwd=ROOT, stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a shell's background job ignores
     )  # fmt: skip
     while not list(tmp_path.glob("out/overlays/*.png")) and program.poll() is None:
@@ -147,12 +161,14 @@ def test_true_masks_and_images_are_not_replaced(
     np.testing.assert_array_equal(cv2.imread(str(data / "masks" / "a.png"), cv2.IMREAD_UNCHANGED), 7)
 
 
-def test_a_sweep_goes_on(checkpoints: Path, write_image: WriteImage, tmp_path: Path) -> None:
+def test_a_sweep_predicts_for_each_value(
+    checkpoints: Path, unetkit: Unetkit, write_image: WriteImage, tmp_path: Path
+) -> None:
     write_image(tmp_path / "a.png", np.zeros((20, 20), np.uint8))
     options = [f"checkpoint={checkpoints}/fold0/last.ckpt", f"input={tmp_path}/a.png", f"output={tmp_path}/${{tta}}"]
     options += ["tta=none,flip", f"hydra.sweep.dir={tmp_path}/sweep"]
-    done = subprocess.run(typed("-m", *options), cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = unetkit("predict", "-m", *options)
+    assert done.status == 0, done.stderr
     assert all((tmp_path / tta / "masks" / "a.png").exists() for tta in ("none", "flip"))
 
 

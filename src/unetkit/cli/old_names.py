@@ -1,23 +1,33 @@
-"""Accept keys of the configuration by their earlier names."""
+"""Accept keys of the configuration by their earlier names, and name what replaces a choice that was removed."""
 
 import re
 import sys
 from collections.abc import Sequence
 
-from unetkit.training.renamed import KEYS
+from unetkit.errors import UserError
+from unetkit.training.renamed import KEYS, REMOVED
 
-KEY = re.compile(r"(?P<sign>\+{0,2}|~)(?P<key>[\w.]+)(?P<rest>(@|=|$).*)", re.DOTALL)
-
-
-def with_new_keys(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with the present names of keys that were renamed; say so on stderr, once for each."""
-    return [with_new_key(argument) for argument in arguments]
+TYPED = re.compile(r"(?P<sign>\+{0,2}|~)(?P<key>[\w.]+)(?P<value>(=.*)?)", re.DOTALL)
 
 
-def with_new_key(argument: str) -> str:
+def with_new_names(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with the present names of keys that were renamed; say so on stderr, once for each.
+
+    Raises:
+        UserError: If a choice was removed.
+    """
+    return [with_new_name(argument) for argument in arguments]
+
+
+def with_new_name(argument: str) -> str:
     """Return one argument with the present name of its key."""
-    typed = KEY.fullmatch(argument)
-    if typed is None or typed["key"] not in KEYS:
+    typed = TYPED.fullmatch(argument)
+    if typed is None:
         return argument
-    print(f"{typed['key']} is now called {KEYS[typed['key']]}", file=sys.stderr)
-    return f"{typed['sign']}{KEYS[typed['key']]}{typed['rest']}"
+    sign, key, value = typed["sign"], typed["key"], typed["value"]
+    if f"{key}{value}" in REMOVED:
+        raise UserError(f"{key}{value}", "was removed", f"use {REMOVED[f'{key}{value}']}")
+    if key not in KEYS:
+        return argument
+    print(f"{key} is now called {KEYS[key]}", file=sys.stderr)
+    return f"{sign}{KEYS[key]}{value}"

@@ -9,8 +9,9 @@ from traceback import walk_tb
 
 from hydra.errors import HydraException, InstantiationException
 
-from unetkit.cli.old_names import with_new_keys
+from unetkit.cli.old_names import with_new_names
 from unetkit.cli.quoting import quoted_paths
+from unetkit.errors import mistakes_in_one_line
 from unetkit.paths import config_dir
 from unetkit.training.explain import explain
 
@@ -26,7 +27,8 @@ def start(main: Callable[[], object], about: str | None = None, config: str | No
     if config and {"--help", "-h"} & set(sys.argv):
         sys.stdout.write(f"{about}\n\n{explained_keys(config)}")
         return
-    sys.argv = quoted_paths(with_new_keys(sys.argv))
+    with mistakes_in_one_line():
+        sys.argv = quoted_paths(with_new_names(sys.argv))
     sys.path.append(str(Path.cwd()))  # a network or loss of the user's own, found where they work
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints its errors itself, and ends
     try:
