@@ -4,13 +4,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra.utils import instantiate
 from torch import Tensor, nn
 from training_runs import composed, run
 
 from unetkit.models import ResidualUNet
+from unetkit.paths import config_dir
 from unetkit.training import numerics
 from unetkit.training.numerics import avoid_wrong_gradients, wrong_layers
 
+CONF = config_dir()
+EXCEPT = {"unet", "unet_3d"}  # a base of others; a network of volumes
 LAYOUTS = [torch.channels_last, torch.contiguous_format]
 
 
@@ -99,3 +103,14 @@ def test_a_run_in_bfloat16_is_checked_before_it_trains(
 def test_the_residual_networks_have_right_gradients_where_dilated_features_are_wide(size: int) -> None:
     network = ResidualUNet(channels=[20, 24, 36], dilations=[1, 2, 4])
     assert wrong_layers(network, torch.randn(1, 1, size, size), torch.channels_last) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [p.stem for p in sorted((CONF / "model").glob("*.yaml")) if p.stem not in EXCEPT])
+def test_every_network_has_right_gradients_in_bfloat16(name: str) -> None:
+    cfg = composed(f"model={name}").model
+    network = instantiate(cfg)
+    is_small = sum(p.numel() for p in network.parameters()) < 3_000_000
+    for size in (101, 128, 256) if is_small else (256,):
+        images = torch.randn(3 if is_small else 1, cfg.in_channels, size, size)
+        assert wrong_layers(network, images, torch.channels_last) == [], size

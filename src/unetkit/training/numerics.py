@@ -52,7 +52,7 @@ def wrong_layers(network: nn.Module, images: Tensor, memory_format: torch.memory
 
     Args:
         network: A network that takes `images`; its parameters, buffers and mode stay as they are.
-        images: A batch (B, C, H, W) float32 on the CPU, as large as those to train on; one image is used.
+        images: A batch (B, C, H, W) float32 on the CPU, as large as those to train on.
         memory_format: The order of memory to try: `torch.channels_last` or `torch.contiguous_format`.
 
     Returns:
@@ -60,7 +60,7 @@ def wrong_layers(network: nn.Module, images: Tensor, memory_format: torch.memory
     """
     tried: set[str] = set()
     wrong = []
-    for layer, shape in _layers_with_shapes(network, images[:1]):
+    for layer, shape in _layers_with_shapes(network, images):
         kind = f"{layer} {shape}"
         if kind not in tried:
             tried.add(kind)
