@@ -5,10 +5,10 @@ from unetkit.evaluation.measure import Measured, Measures, measure, measure_imag
 from unetkit.evaluation.models import Model, open_models
 from unetkit.evaluation.paired import Comparison, compare_runs
 from unetkit.evaluation.registry import MAIN, SCORES, Score, all_keys, kind_of, score_of
-from unetkit.evaluation.runs import Run, read_runs
+from unetkit.evaluation.runs import ScoredRun, read_runs
 from unetkit.evaluation.scores_csv import write_scores
 from unetkit.evaluation.statistics import Statistic, per_image, statistics
-from unetkit.evaluation.summary import Summary, empty_masks, summarise
+from unetkit.evaluation.summarise import Summary, empty_masks, summarise
 
 __all__ = [
     "MAIN",
@@ -19,8 +19,8 @@ __all__ = [
     "Measured",
     "Measures",
     "Model",
-    "Run",
     "Score",
+    "ScoredRun",
     "Statistic",
     "Summary",
     "all_keys",

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from unetkit.errors import UserError
 from unetkit.evaluation.bootstrap import Interval, drawn_means, interval, resamples, seed_resamples
-from unetkit.evaluation.runs import COMPARED, Run
-from unetkit.evaluation.summary import SAME
+from unetkit.evaluation.runs import COMPARED, ScoredRun
+from unetkit.evaluation.summarise import SAME
 
 ROUNDING = 1e-5  # by which the shares of foreground of one mask may differ, as they are rounded in the file
 
@@ -30,7 +30,7 @@ class Comparison:
         resamples: Number of resamples of the intervals.
     """
 
-    runs: list[Run]
+    runs: list[ScoredRun]
     ids: list[str]
     means: dict[str, dict[str, Interval]]
     gaps: dict[str, dict[str, NDArray[np.float64]]]
@@ -43,7 +43,7 @@ class Comparison:
         return int((gap > SAME).sum()), int((gap < -SAME).sum())
 
 
-def compare_runs(runs: Sequence[Run], times: int, seed: int) -> Comparison:
+def compare_runs(runs: Sequence[ScoredRun], times: int, seed: int) -> Comparison:
     """Subtract the first run from the others, paired by image, with 95 % intervals over images and seeds.
 
     Args:
@@ -78,7 +78,7 @@ def compare_runs(runs: Sequence[Run], times: int, seed: int) -> Comparison:
     )  # fmt: skip
 
 
-def common_images(runs: Sequence[Run]) -> list[str]:
+def common_images(runs: Sequence[ScoredRun]) -> list[str]:
     """Return the sorted ids of the images that all runs were scored on.
 
     Raises:
@@ -102,6 +102,6 @@ def common_images(runs: Sequence[Run]) -> list[str]:
     return ids
 
 
-def _scores(run: Run, ids: Sequence[str], name: str) -> Tensor:
+def _scores(run: ScoredRun, ids: Sequence[str], name: str) -> Tensor:
     """Collect a score (S, N) of S seeds and N images."""
     return torch.tensor([[rows[id][name] for id in ids] for rows in run.seeds], dtype=torch.float64)

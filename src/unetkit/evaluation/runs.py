@@ -18,7 +18,7 @@ Rows = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
-class Run:
+class ScoredRun:
     """The scores of a run, or of several runs of one recipe, each with a seed of its own.
 
     Attributes:
@@ -37,7 +37,7 @@ class Run:
         return set.intersection(*(set(rows) for rows in self.seeds))
 
 
-def read_runs(given: object, names: Sequence[str] | None) -> list[Run]:
+def read_runs(given: object, names: Sequence[str] | None) -> list[ScoredRun]:
     """Read the `scores.csv` of folders, each of a run, a cross-validation or an evaluation.
 
     Args:
@@ -62,7 +62,7 @@ def read_runs(given: object, names: Sequence[str] | None) -> list[Run]:
     names = names_of(names)
     if len(names) != len(runs):
         raise UserError(f"names={','.join(names)}", f"must be {len(runs)} names, one for each run")
-    recipes: dict[str, list[Run]] = {}
+    recipes: dict[str, list[ScoredRun]] = {}
     for name, run in zip(names, runs, strict=True):
         recipes.setdefault(name, []).append(run)
     return [_as_one(name, seeds) for name, seeds in recipes.items()]
@@ -82,17 +82,17 @@ def scores_of(path: Path) -> Path:
     return found
 
 
-def _as_one(name: str, runs: Sequence[Run]) -> Run:
+def _as_one(name: str, runs: Sequence[ScoredRun]) -> ScoredRun:
     """Join the runs of one recipe."""
     facts: dict[str, Any] = {}
     for key in FACTS:
         known = list(dict.fromkeys(run.facts[key] for run in runs if key in run.facts))
         if known:
             facts[key] = known[0] if len(known) == 1 else ", ".join(map(str, known))
-    return Run(name, [rows for run in runs for rows in run.seeds], facts)
+    return ScoredRun(name, [rows for run in runs for rows in run.seeds], facts)
 
 
-def _read(file: Path) -> list[Run]:
+def _read(file: Path) -> list[ScoredRun]:
     """Read a run for each model in the file."""
     models: dict[str, Rows] = {}
     try:
@@ -107,7 +107,7 @@ def _read(file: Path) -> list[Run]:
     folder = file.absolute().parent
     folder = folder.parent if folder.name == "evaluation" else folder
     facts = _facts(folder)
-    return [Run(model if len(models) > 1 else folder.name, [rows], facts) for model, rows in models.items()]
+    return [ScoredRun(model if len(models) > 1 else folder.name, [rows], facts) for model, rows in models.items()]
 
 
 def _facts(folder: Path) -> dict[str, Any]:
