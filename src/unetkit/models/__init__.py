@@ -1,8 +1,9 @@
 """Networks as plain `nn.Module`s: images (B, C, H, W) in, logits (B, num_classes, H, W) out, for any size.
 
 To add a network: write its class in a file here, with its paper in the head and its arguments checked by
-`arguments.py`; name it in `__all__` below; add a file to conf/model, with `_target_: unetkit.models.NAME`. Then
-`train.py model=FILE` finds it, and so does tests/models/test_every_network.py. tests/test_configs.py has its size.
+`arguments.py`; name it in `__all__` below; add a file to conf/model, with `_target_: unetkit.models.NAME` and, as the
+others, its number of parameters in the first line. Then `train.py model=FILE` finds it, and so do
+tests/models/test_every_network.py and tests/test_configs.py.
 """
 
 from unetkit.models.dumbnet import DumbNet
