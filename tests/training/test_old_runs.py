@@ -17,7 +17,7 @@ from training_runs import ROOT, composed, config, weights
 import unetkit
 from unetkit.errors import UserError
 from unetkit.evaluation import LabelledImages, measure, open_models
-from unetkit.training.cross_validation import check_same_recipe
+from unetkit.training.folds import check_same_recipe
 from unetkit.training.renamed import use_new_names
 from unetkit.training.run import train
 from unetkit.training.run_data import data_of_run

@@ -158,3 +158,15 @@ def test_one_cycle_is_not_stretched(tmp_path: Path, cache: Path) -> None:
     path = tmp_path / "a" / "checkpoints" / "last.ckpt"
     with pytest.raises(UserError, match="planned for 6 steps"):
         run(tmp_path / "b", cache, "scheduler=onecycle", f"checkpoint={path}", "trainer.max_epochs=4")
+
+
+def test_a_run_interrupted_before_its_records_gets_them(tmp_path: Path, cache: Path) -> None:
+    before = run(tmp_path, cache, "callbacks=ema")
+    for name in ("summary.json", "pictures/predictions.png"):
+        (tmp_path / name).unlink()
+    after = run(tmp_path, cache, "callbacks=ema", f"checkpoint={tmp_path}")
+    assert (after["epochs"], after["steps"]) == (before["epochs"], before["steps"])
+    for score in ("val/iou", "val/loss"):
+        assert after[score] == pytest.approx(before[score], abs=1e-6)
+    for name in ("summary.json", "pictures/predictions.png"):
+        assert (tmp_path / name).exists()

@@ -1,0 +1,112 @@
+"""Check, before the first fold is trained, what all folds of a cross-validation must have in common."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from unetkit.data.splits import FOLDS, read_split
+from unetkit.errors import UserError, check
+from unetkit.evaluation import check_resampling
+from unetkit.paths import short_path
+from unetkit.prediction.predictor import TTA
+from unetkit.training.records import plain
+from unetkit.training.renamed import with_new_names
+
+OTHER_PLACE = "give another hydra.run.dir"
+# Keys that say where and how a fold ran, and not what was trained.
+PLACES = re.compile(
+    r"(run_dir|checkpoint|logger|cross_validation|monitor|task_name|tags|channels_last|model\.gradient_checkpointing"
+    r"|callbacks\.(best|last|lr_monitor)"
+    r"|data\.(fold|(pairs\.)?root|cache_dir|num_workers|cache_on_device)"
+    r"|trainer\.(accelerator|devices|enable_progress_bar|log_every_n_steps|profiler|compile))(\..*)?"
+)
+
+
+def check_keys(cfg: DictConfig) -> None:
+    """Check the keys that are used after the last fold is trained, and those that have no use here.
+
+    Raises:
+        UserError: If a key is out of its range.
+    """
+    check_resampling(cfg.cross_validation.bootstrap, cfg.seed, "cross_validation.bootstrap")
+    tta = cfg.cross_validation.tta
+    check("cross_validation.tta", tta, tta in TTA, f"one of {', '.join(TTA)}")
+    devices = cfg.trainer.devices
+    is_one = devices in (1, "1") or (isinstance(devices, ListConfig) and len(devices) == 1)
+    check("trainer.devices", devices, is_one, "1, or a list of one: folds can be trained side by side, each on its own")
+    trial, epochs = cfg.trainer.fast_dev_run, cfg.trainer.max_epochs
+    check("trainer.fast_dev_run", trial, not trial, "false: folds are scored by checkpoints, which it doesn't write")
+    check("trainer.max_epochs", epochs, epochs != 0, "1 or more, so that each fold has a checkpoint to score")
+    if cfg.checkpoint is not None:
+        fix = "leave it out: each fold resumes from its own checkpoint in hydra.run.dir"
+        raise UserError(f"checkpoint={cfg.checkpoint}", "is for a single run", fix)
+
+
+def chosen_folds(cfg: DictConfig) -> list[int]:
+    """Return the numbers of the folds to train.
+
+    Raises:
+        UserError: If they are not among `data.folds`, or one is there twice.
+    """
+    count, given = cfg.data.folds, cfg.cross_validation.folds
+    check("data.folds", count, isinstance(count, int) and count > 1, "a whole number of at least 2")
+    folds = list(range(count)) if given is None else list(given) if isinstance(given, ListConfig) else []
+    is_right = bool(folds) and all(fold in range(count) for fold in folds) and len(set(folds)) == len(folds)
+    check("cross_validation.folds", given, is_right, f"a list of some of 0 to {count - 1} (data.folds)")
+    if cfg.data.split not in FOLDS:
+        raise UserError(f"data.split={cfg.data.split}", "has no folds", f"use {', '.join(FOLDS[:-1])} or {FOLDS[-1]}")
+    return folds
+
+
+def check_same_recipe(cfg: DictConfig, base: Path) -> None:
+    """Check that the folds that were trained in `base` before, also in part, are of this recipe.
+
+    What they found for `auto` is set in `cfg`, so that all folds have the same.
+
+    Raises:
+        UserError: If one is not.
+    """
+    for file in sorted(base.glob("fold-*/config.yaml")):
+        then = flat(with_new_names(OmegaConf.to_container(OmegaConf.load(file))))
+        then.setdefault("data.shuffle_seed", then.get("data.seed"))  # the order of the images, before it had a key
+        for key in ("channels", "num_classes"):
+            if cfg.data[key] == "auto":
+                cfg.data[key] = then[f"data.{key}"]
+        now = flat(plain(cfg))
+        keys = [k for k in sorted(now.keys() | then.keys()) if now.get(k) != then.get(k) and not PLACES.fullmatch(k)]
+        if keys:
+            shown = ", ".join(f"{key}={then.get(key)} (now {now.get(key)})" for key in keys[:3])
+            more = f" and {len(keys) - 3} more keys" if len(keys) > 3 else ""
+            problem = f"was trained with {shown}{more}"
+            raise UserError(short_path(file.parent), problem, f"type the same, or {OTHER_PLACE}")
+
+
+def flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Return the leaves of nested containers by dotted key."""
+    if not isinstance(node, dict):
+        return {prefix: node}
+    leaves: dict[str, Any] = {}
+    for key, value in node.items():
+        leaves |= flat(value, f"{prefix}.{key}" if prefix else str(key))
+    return leaves
+
+
+def check_images(cfg: DictConfig, base: Path) -> None:
+    """Check that the images are still to be split, and that folds that were trained in `base` before had the same ones.
+
+    Raises:
+        UserError: If all images are split already, or a fold had other images.
+    """
+    pairs = instantiate(cfg.data.pairs, _convert_="all")()
+    if all(pair.split is not None for pair in pairs):
+        problem = "has all pairs in train/, val/ or test/ already, which folds would not change"
+        fix = "put the images into one images/ and the masks into one masks/, or train a single run"
+        raise UserError(f"data={cfg.data.name}", problem, fix)
+    ids = {pair.id for pair in pairs}
+    for file in sorted(base.glob("fold-*/split.csv")):
+        if others := ids ^ read_split(file).keys():
+            problem = f"had other images than data.root={cfg.data.root} has now: {len(others)} differ, as {min(others)}"
+            raise UserError(short_path(file.parent), problem, f"give the same, or {OTHER_PLACE}")

@@ -1,0 +1,49 @@
+"""Threshold and least area are chosen on images that the networks have not seen, and used only if that gains."""
+
+import numpy as np
+import torch
+
+from unetkit.evaluation import Measured, Measures, measure_image
+from unetkit.prediction.predictor import Prediction
+from unetkit.training.post_processing import PostProcessing, choose, fit, kaggle_grid, kaggle_of_others_choice
+
+
+def measured(*images: tuple[list[float], list[int]]) -> Measured:
+    """Images of one row, each as probabilities and truth."""
+    rows = []
+    for values, truth in images:
+        probability = np.array([values], np.float32)
+        mask = (probability > 0.5).astype(np.uint8)
+        rows.append(measure_image(Prediction(probability, mask), np.array([truth], np.uint8), 2))
+    measures = Measures(*(torch.stack(column) for column in zip(*rows, strict=True)))
+    return Measured("x", tuple(map(str, range(len(images)))), ("foreground",), 0.5, measures)
+
+
+def test_the_best_threshold_and_area_are_found() -> None:
+    # True pixels lie above 0.6, others at 0.55: a threshold from 0.55 to 0.6 is right for all images.
+    image = ([0.9] * 8 + [0.55] * 4, [1] * 8 + [0] * 4)
+    assert 0.55 <= fit([measured(image)]).threshold < 0.6 + 1e-6
+    # A speck of 3 sure pixels that is not there, and 10 that are: masks of fewer than 5 (or 10) pixels must go.
+    speck, body = ([0.9] * 3 + [0.1] * 9, [0] * 12), ([0.9] * 10 + [0.1] * 2, [1] * 10 + [0] * 2)
+    assert fit([measured(speck, body)]) == PostProcessing(0.5, 5)
+    assert (kaggle_grid(measured(speck, body), 5) == 1).all()
+    assert (kaggle_grid(measured(speck, body), 0).mean(0) == 0.5).all()
+
+
+def test_a_choice_is_judged_by_images_that_did_not_make_it() -> None:
+    # In one fold everything above 0.3 is true, in the other everything above 0.7: each choice fails on the other.
+    low = measured(([0.5] * 6 + [0.25] * 6, [1] * 6 + [0] * 6))
+    high = measured(([0.75] * 6 + [0.6] * 6, [1] * 6 + [0] * 6))
+    assert kaggle_of_others_choice([low, high]) == 0.0
+    assert kaggle_of_others_choice([low]) is None
+
+
+def test_a_choice_that_does_not_gain_is_not_used() -> None:
+    low = measured(([0.6] * 6 + [0.3] * 6, [1] * 6 + [0] * 6))
+    high = measured(([0.75] * 6 + [0.6] * 6, [1] * 6 + [0] * 6))
+    used, said = choose([low, high])  # fitted, low's choice is wrong for high, and high's for low
+    assert used == PostProcessing(0.5, 0)
+    assert said["kaggle_of_others_choice"] == 0.0
+    used, said = choose([high, high])
+    assert said["fitted"] == used._asdict() == {"threshold": 0.6, "min_area": 0}
+    assert choose([high])[0] == PostProcessing(0.5, 0)  # nobody to judge
