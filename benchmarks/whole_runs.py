@@ -24,7 +24,7 @@ from benchmarks.answers import Answer, Row
 from benchmarks.composing import ROOT
 from benchmarks.measuring import paired, statistics_of
 from unetkit.data import folder_pairs, tgs_salt_pairs
-from unetkit.data.files import read_image
+from unetkit.data.decode import read_image
 from unetkit.data.synthetic import write as write_synthetic
 from unetkit.errors import UserError
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import Array, WriteImage, WritePairs
 
-from unetkit.data.files import read_image
+from unetkit.data.decode import read_image
 from unetkit.data.mask_encoding import MaskEncoding
 from unetkit.data.masks import read_mask
 from unetkit.data.rle import encode_rle

@@ -10,7 +10,8 @@ from training_runs import QUIET, composed, rows, run, weights
 
 import unetkit
 from unetkit.data import synthetic_multiclass_pairs, synthetic_pairs
-from unetkit.data.files import FileRef, read_image
+from unetkit.data.decode import read_image
+from unetkit.data.files import FileRef
 from unetkit.training.run import train
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unetkit.data.files import read_image
+from unetkit.data.decode import read_image
 from unetkit.data.mask_encoding import MaskEncoding
 from unetkit.data.masks import read_mask
 from unetkit.data.preprocessing import drop_equal_channels, value_quantiles

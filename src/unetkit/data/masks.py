@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unetkit.data.files import FileRef, read_image, read_palette_indices
+from unetkit.data.decode import decode_image, decode_palette_indices, read_content
+from unetkit.data.files import FileRef
 from unetkit.data.jpeg import FLAT, flat_counts, flat_levels, is_jpeg
 from unetkit.data.mask_advice import advice_on_jpeg, advice_on_values
 from unetkit.data.mask_encoding import MaskEncoding, pack
@@ -64,10 +65,11 @@ def file_values(ref: FileRef, as_colour: bool) -> tuple[NDArray[Any], bool]:
     Raises:
         UserError: If the file can't be read, or holds neither one channel nor an 8-bit RGB image.
     """
-    indices = None if as_colour else read_palette_indices(ref)
+    content = read_content(ref)
+    indices = None if as_colour else decode_palette_indices(content, ref)
     if indices is not None:
         return indices, False
-    mask = read_image(ref)
+    mask = decode_image(content, ref)
     channels = 1 if mask.ndim == 2 else mask.shape[2]
     is_grey = channels == 1 or not (mask != mask[..., :1]).any()
     if is_grey and not as_colour:

@@ -7,7 +7,8 @@ from typing import Any
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from unetkit.data.files import FileRef, read_image
+from unetkit.data.decode import read_image
+from unetkit.data.files import FileRef
 from unetkit.errors import UserError
 
 

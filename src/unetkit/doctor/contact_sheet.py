@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from unetkit.data.files import read_image
+from unetkit.data.decode import read_image
 from unetkit.data.mask_encoding import MaskEncoding, class_names_of, rgb
 from unetkit.data.masks import file_values
 from unetkit.data.preprocessing import QUANTILES

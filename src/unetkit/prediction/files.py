@@ -10,7 +10,8 @@ import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
-from unetkit.data.files import FileRef, open_image, result_names
+from unetkit.data.decode import open_image
+from unetkit.data.files import FileRef, result_names
 from unetkit.errors import UserError
 from unetkit.prediction.ensemble import Ensemble
 from unetkit.prediction.options import OutputOptions, is_segy

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from unetkit.data.files import FileRef, read_image
+from unetkit.data.decode import read_image
+from unetkit.data.files import FileRef
 from unetkit.data.preprocessing import drop_equal_channels
 
 THUMBNAIL = 16  # pixels of its side

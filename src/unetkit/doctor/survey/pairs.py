@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from unetkit.data.files import UNREADABLE, FileRef
+from unetkit.data.decode import UNREADABLE
+from unetkit.data.files import FileRef
 from unetkit.data.sources import Pair
 from unetkit.doctor.survey.images import ImageStats, measure_image
 from unetkit.doctor.survey.masks import MaskStats, measure_mask
