@@ -188,5 +188,5 @@ def test_segy_without_its_extra_is_one_line(
 ) -> None:
     segyio.tools.from_array2D(str(tmp_path / "a.sgy"), RNG.normal(size=(20, 30)).astype(np.float32))
     monkeypatch.setitem(sys.modules, "segyio", None)  # which makes `import segyio` fail as if it weren't installed
-    with pytest.raises(UserError, match=r'SEG-Y needs segyio; install it with pip install -e "\.\[segy\]"'):
+    with pytest.raises(UserError, match=r'SEG-Y needs segyio; pip install "unetkit\[segy\]"'):
         predict_all(f"checkpoint={checkpoints}/fold0/last.ckpt", f"input={tmp_path}/a.sgy", f"output={tmp_path}")

@@ -41,7 +41,7 @@ class SegyFile:
             self._file = segyio.open(str(path), "r+" if writable else "r", ignore_geometry=True)
             numbers = [np.asarray(self._file.attributes(byte)[:]) for byte in (inline, crossline)]
         except UNREADABLE as error:
-            raise UserError(f"{path} can't be read as SEG-Y ({error}); replace or remove it") from error
+            raise UserError(str(path), f"can't be read as SEG-Y ({error})", "replace or remove it") from error
         self.sections = sections(*numbers)
         self.traces = len(numbers[0])
         self.samples = len(self._file.samples)
@@ -56,9 +56,9 @@ class SegyFile:
         try:
             image = np.asarray(self._file.trace.raw[section]).T
         except UNREADABLE as error:
-            raise UserError(f"{self.path} can't be read as SEG-Y ({error}); replace or remove it") from error
+            raise UserError(str(self.path), f"can't be read as SEG-Y ({error})", "replace or remove it") from error
         if not np.isfinite(image).all():
-            raise UserError(f"{self.path} holds NaN or infinite amplitudes; replace them with numbers")
+            raise UserError(str(self.path), "holds NaN or infinite amplitudes", "replace them with numbers")
         return image
 
     def write(self, section: slice, image: Array) -> None:
@@ -99,7 +99,8 @@ def check_header_bytes(inline: int, crossline: int) -> None:
     known = {int(field) for field in require_segyio().TraceField.enums()}
     for name, byte in (("inline", inline), ("crossline", crossline)):
         if byte not in known:
-            raise UserError(f"segy_bytes.{name}={byte}: no number begins there in a trace's header, as at 9, 21 or 189")
+            problem = "is not where a number begins in a trace's header"
+            raise UserError(f"segy_bytes.{name}={byte}", problem, "give one where it does, such as 9, 21 or 189")
 
 
 def require_segyio() -> Any:
@@ -111,5 +112,5 @@ def require_segyio() -> Any:
     try:
         import segyio
     except ImportError as error:
-        raise UserError('SEG-Y needs segyio; install it with pip install -e ".[segy]"') from error
+        raise UserError("SEG-Y", "needs segyio", 'pip install "unetkit[segy]"') from error
     return segyio

@@ -69,7 +69,7 @@ class FilePredictor:
                 else:
                     waiting = self._predict_image(ref, name, waiting)
             except UserError as error:
-                is_named = error.subject.startswith(str(ref))
+                is_named = error.subject == str(ref)  # else it is about a part, such as its zip or its pixels
                 self.failed.append(str(error if is_named else error.about(f"{ref}: {error.subject}")))
         self._predict_batch(waiting)
         if self.options.submission is not None:
