@@ -1,1 +1,1 @@
-"""Measurements against other projects; run by `scripts/benchmark.py`, imported by nothing else."""
+"""Measurements of unetkit and of other projects, run by `scripts/benchmark.py`. Nothing else imports this package."""

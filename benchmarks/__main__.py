@@ -1,7 +1,8 @@
 """Measurements, a subcommand for each question: `python scripts/benchmark.py step --milesial DIR`.
 
-Contenders run in turn in paired rounds, so that a slow moment strikes all alike; medians and ratios are shown. Each
-question prints a table and writes it, with the rounds and the machine, to `benchmark/QUESTION.json`.
+The contenders of a question take turns in paired rounds, so that a slow moment of the machine affects all of them. The
+table has medians, and ratios to unetkit's time. It is printed, and written to `benchmark/QUESTION.json` with all rounds
+and the machine.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from unetkit.errors import mistakes_in_one_line
 
 
 def main() -> None:
-    """Answer the question that is asked."""
+    """Run the subcommand of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     questions = parser.add_subparsers(required=True, dest="question", metavar="QUESTION")
 
@@ -31,59 +32,67 @@ def main() -> None:
         name = answer.__name__
         question = questions.add_parser(name, help=about, description=about)
         question.set_defaults(run=answer)
-        question.add_argument("--rounds", type=int, default=rounds, help="paired rounds; the median is shown")
-        question.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the CPU")
+        question.add_argument("--rounds", type=int, default=rounds, help="paired rounds, of which the median is shown")
+        question.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
         question.add_argument("--device", default="cpu", help="auto, cpu or cuda")
         question.add_argument("--output", type=Path, default=Path("benchmark") / f"{name}.json")
         return question
 
     question = ask(step, "images/s and peak memory of a training step, against peers", 5)
     question.add_argument("--sizes", type=int, nargs="+", default=[128, 512], help="sides of the images, in pixels")
-    question.add_argument("--small-batch", type=int, default=32, help="images of 128x128 for networks under 1 M")
-    question.add_argument("--large-batch", type=int, default=8, help="for larger ones; as many pixels at other sizes")
+    question.add_argument(
+        "--small-batch", type=int, default=32, help="batch of 128x128 images for networks under 1 M parameters"
+    )
+    question.add_argument(
+        "--large-batch", type=int, default=8, help="of larger networks; at other sizes, batches have as many pixels"
+    )
     question.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     question.add_argument("--milesial", type=Path, help="a clone of milesial/Pytorch-UNet")
 
-    question = ask(epoch, "seconds of a whole epoch of train.py, against milesial's train.py", 1)
+    question = ask(epoch, "seconds of an epoch of train.py, against milesial's train.py", 1)
     question.add_argument("--data", type=Path, help="TGS Salt as downloaded, or images/ and masks/; default: synthetic")
-    about = "of them; milesial's loop evaluates five times an epoch or more, so of few images that is most of its time"
+    about = "number of images; with few, milesial's loop mostly evaluates, five times an epoch or more"
     question.add_argument("--images", type=int, default=320, help=about)
-    question.add_argument("--epochs", type=int, default=3, help="of which the first is not counted")
-    question.add_argument("--batch", type=int, default=8, help="images in a batch; milesial's own default is 1")
+    question.add_argument("--epochs", type=int, default=3, help="number of epochs; the first is not measured")
+    question.add_argument("--batch", type=int, default=8, help="images per batch; milesial's default is 1")
     question.add_argument("--ours", nargs="*", default=["model=unet_milesial"], help="overrides of train.py")
     question.add_argument("--milesial", type=Path, help="a clone of milesial/Pytorch-UNet")
 
-    question = ask(memory, "what each setting of gradient_checkpointing keeps and costs", 3)
-    question.add_argument("--model", default="unet_large", help="of conf/model")
-    question.add_argument("--sizes", type=int, nargs="+", default=[128, 512, 1024], help="sides of the one image")
-    question.add_argument("--timed", type=int, default=512, help="the size of which steps are run, too")
-    question.add_argument("--precision", default="16", help="as trainer.precision: 16 or 32")
+    question = ask(memory, "memory and time of each setting of gradient_checkpointing", 3)
+    question.add_argument("--model", default="unet_large", help="a file of conf/model")
+    question.add_argument(
+        "--sizes", type=int, nargs="+", default=[128, 512, 1024], help="sides of the image, in pixels"
+    )
+    question.add_argument("--timed", type=int, default=512, help="the size at which steps are timed")
+    question.add_argument("--precision", default="16", help="16 or 32, as trainer.precision")
 
     question = ask(augment, "pairs/s of elastic deformation, against other libraries", 7)
     question.add_argument("--sizes", type=int, nargs="+", default=[101, 512], help="sides of the images, in pixels")
-    question.add_argument("--count", type=int, default=32, help="pairs at a time")
+    question.add_argument("--count", type=int, default=32, help="pairs per call")
 
     question = ask(predict, "images/s and peak memory of prediction, against MONAI's sliding window", 3)
-    question.add_argument("--model", default="unet_small", help="of conf/model")
+    question.add_argument("--model", default="unet_small", help="a file of conf/model")
     question.add_argument("--section", type=int, nargs="+", default=[2048], help="sides of the large images, in pixels")
-    question.add_argument("--tile", type=int, default=1024)
-    question.add_argument("--overlap", type=int, default=128)
-    question.add_argument("--images", type=int, default=256, help="small ones, of 101x101")
-    question.add_argument("--batch", type=int, default=32, help="of small ones")
+    question.add_argument("--tile", type=int, default=1024, help="side of a tile, in pixels")
+    question.add_argument("--overlap", type=int, default=128, help="overlap of tiles, in pixels")
+    question.add_argument("--images", type=int, default=256, help="number of small images, of 101x101 pixels")
+    question.add_argument("--batch", type=int, default=32, help="small images per batch")
 
-    question = ask(quality, "images and seconds until U_net_recreation's score is passed on TGS Salt", 1)
+    question = ask(quality, "images and seconds of training until U_net_recreation's score on TGS Salt is exceeded", 1)
     question.add_argument("--data", type=Path, required=True, help="TGS Salt as downloaded")
     question.add_argument("--ours", nargs="*", default=["experiment=tgs_quick"], help="overrides of train.py")
 
-    question = ask(startup, "seconds until train.py shows its help, its configuration and makes a step", 5)
+    question = ask(startup, "seconds of train.py until its help, its configuration and its first step", 5)
     question.add_argument("--ours", nargs="*", default=[], help="overrides of train.py")
 
-    question = questions.add_parser("networks", help="a table of the networks of conf/model; goes on where it stopped")
+    question = questions.add_parser(
+        "networks", help="a table of the networks of conf/model, continued where it stopped"
+    )
     question.set_defaults(run=networks)
     question.add_argument("--models", nargs="+", default=every_network(), help="default: all")
-    question.add_argument("--epochs", type=int, default=12, help="of training on data=synthetic")
-    question.add_argument("--count", type=int, default=500, help="synthetic images, of which a fifth validates")
-    question.add_argument("--rounds", type=int, default=5, help="paired rounds; the median is shown")
+    question.add_argument("--epochs", type=int, default=12, help="epochs of training on data=synthetic")
+    question.add_argument("--count", type=int, default=500, help="synthetic images, a fifth of them for validation")
+    question.add_argument("--rounds", type=int, default=5, help="paired rounds, of which the median is shown")
     question.add_argument("--output", type=Path, default=Path("benchmark"), help="folder of networks.md, networks.json")
 
     arguments = vars(parser.parse_args())

@@ -1,4 +1,4 @@
-"""What an answer is, and how it is shown and written."""
+"""The answer to a question: a table and sentences, printed and written as JSON."""
 
 import json
 import os
@@ -16,11 +16,20 @@ import torch
 from unetkit.prediction.device import find_device
 
 Row = dict[str, Any]
-Answer = tuple[list[Row], list[str]]  # the table, and what is to be said below it
+Answer = tuple[list[Row], list[str]]  # the rows of the table, and sentences to print below it
 
 
 def publish(name: str, run: Callable[..., Answer], threads: int, device: str, output: Path, **options: Any) -> None:
-    """Ask a question; print and write the answer."""
+    """Run a question, and print and write its answer.
+
+    Args:
+        name: Of the question.
+        run: The function that answers it.
+        threads: CPU threads of torch.
+        device: `auto`, `cpu` or `cuda`.
+        output: JSON file to write.
+        options: Arguments of `run` besides the device.
+    """
     torch.set_num_threads(threads)
     place = find_device(device)
     rows, sentences = run(device=place, **options)
@@ -34,7 +43,7 @@ def publish(name: str, run: Callable[..., Answer], threads: int, device: str, ou
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """Where and with what something was measured."""
+    """Describe the machine and the versions of libraries."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     cpu = next((x.partition(": ")[2] for x in lines if x.startswith("model name")), platform.processor())
@@ -53,7 +62,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def installed(package: str) -> str | None:
-    """A package's version; None without it."""
+    """Return the version of a package; None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -61,7 +70,7 @@ def installed(package: str) -> str | None:
 
 
 def table(rows: list[Row]) -> str:
-    """Rows as aligned columns; lists, such as single rounds, are for the JSON alone."""
+    """Format rows as aligned columns, without lists, such as single rounds, which are in the JSON file only."""
     columns = [key for key, value in rows[0].items() if not isinstance(value, list)]
     cells = [columns, *([shown(row.get(column)) for column in columns] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
@@ -73,7 +82,7 @@ def table(rows: list[Row]) -> str:
 
 
 def shown(value: object) -> str:
-    """A number with three digits that count."""
+    """Format a value; numbers with three significant digits."""
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
     return "-" if value is None else str(value)

@@ -1,4 +1,4 @@
-"""augment: elastic deformations of pairs of image and mask, each as its library takes them, all about as far."""
+"""Question `augment`: elastic deformation of pairs of image and mask, with equal displacements in each library."""
 
 import itertools
 from collections.abc import Callable
@@ -18,13 +18,13 @@ from unetkit.data.device_augment import AugmentParams
 from unetkit.errors import UserError
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
-Deform = Callable[[], tuple[Any, Any]]  # images and masks, as the library gives them
-EPOCH = 2560  # images, as of a fold of TGS Salt
-SAW, SLOPE = 40, 6  # a sawtooth by which displacements are measured: its length in pixels, and its rise of a pixel
+Deform = Callable[[], tuple[Any, Any]]  # returns images and masks, of the library's own types
+EPOCH = 2560  # images of an epoch, as in a fold of TGS Salt
+SAW, SLOPE = 40, 6  # sawtooth image to measure displacements: period in pixels, and increase per pixel
 
 
 def augment(rounds: int, device: torch.device, sizes: list[int], count: int) -> Answer:
-    """Pairs per second of elastic deformations whose displacement has the root mean square of albumentations'."""
+    """Measure pairs per second of elastic deformations, with the root mean square displacement of albumentations."""
     rows: list[Row] = []
     sentences = []
     for size in sizes:
@@ -43,7 +43,11 @@ def augment(rounds: int, device: torch.device, sizes: list[int], count: int) -> 
 
 
 def equal_strengths(size: int, device: torch.device) -> tuple[dict[str, float], list[str]]:
-    """What to ask each library for, so that all displace as far as albumentations with alpha 120 and sigma 6."""
+    """Find the strength of each library at which it displaces as far as albumentations with alpha 120 and sigma 6.
+
+    Returns:
+        Strengths by library, and a sentence for each library that can't be used.
+    """
     wanted = displacement_px("albumentations ElasticTransform", ALBUMENTATIONS_ALPHA, size, device)
     strengths, missing = {}, []
     for name, (_, strength) in DEFORMERS.items():
@@ -56,30 +60,30 @@ def equal_strengths(size: int, device: torch.device) -> tuple[dict[str, float], 
 
 
 def displacement_px(name: str, strength: float, size: int, device: torch.device, draws: int = 64) -> float:
-    """Root mean square of the displacement along x, by what becomes of a sawtooth."""
+    """Measure the root mean square displacement along x, in pixels, by deforming a sawtooth image."""
     columns = np.arange(size)
     saw = np.broadcast_to((SLOPE * (columns % SAW)).astype(np.uint8), (draws, size, size))
     images, _ = DEFORMERS[name][0](np.ascontiguousarray(saw), np.zeros_like(saw), strength, device)()
-    away = np.abs(columns % SAW - SAW / 2) < SAW / 5  # from its edges
+    away = np.abs(columns % SAW - SAW / 2) < SAW / 5  # far from the jumps of the sawtooth
     inside = np.abs(columns - size / 2) < size / 2 - SAW / 4
     moved = as_array(images).reshape(saw.shape).astype(np.float64) - saw
     return float(np.sqrt(np.square(moved[:, inside][:, :, inside & away] / SLOPE).mean()))
 
 
 def as_array(batch: Any) -> np.ndarray[Any, Any]:
-    """A batch, or a list of single images, on the CPU."""
+    """Return a batch, or a list of images, as a NumPy array."""
     return np.stack([np.asarray(torch.as_tensor(image).cpu()) for image in batch])
 
 
 def check_pairs(images: Any, masks: Any, shape: tuple[int, ...]) -> None:
-    """Whether these are images of that shape, and masks of nothing but 0 and 1."""
+    """Check that images have this shape, and masks the values 0 and 1 only."""
     found = as_array(images), as_array(masks)
     if any(x.size != np.prod(shape) for x in found) or not set(np.unique(found[1])) <= {0, 1}:
         raise RuntimeError(f"{[x.shape for x in found]} are not pairs of images and binary masks of {shape}")
 
 
 def our_deformation(images: Bytes, masks: Bytes, strength: float, device: torch.device) -> Deform:
-    """unetkit's, of whole batches; what is drawn for them on the CPU, a table for an epoch, is included."""
+    """Deform batches by unetkit. The time includes drawing the parameters on the CPU, once for an epoch."""
     augmentation = DeviceAugmentation(0, flip=0, displacement_px=strength, elastic_p=1)
     pixels, classes = (torch.from_numpy(x)[:, None].to(device) for x in (images, masks))
     starts, indices = itertools.count(step=len(images)), np.arange(len(images))
@@ -93,7 +97,7 @@ def our_deformation(images: Bytes, masks: Bytes, strength: float, device: torch.
 
 
 def albumentations_deformation(images: Bytes, masks: Bytes, strength: float, device: torch.device) -> Deform:
-    """Its ElasticTransform with sigma 6, and mirrored borders, pair by pair."""
+    """Deform pairs one by one by albumentations' ElasticTransform, with sigma 6 and mirrored borders."""
     transform = A.Compose([A.ElasticTransform(alpha=strength, sigma=6, border_mode=cv2.BORDER_REFLECT_101, p=1)])
 
     def deform() -> tuple[list[Bytes], list[Bytes]]:
@@ -104,7 +108,7 @@ def albumentations_deformation(images: Bytes, masks: Bytes, strength: float, dev
 
 
 def elasticdeform_deformation(images: Bytes, masks: Bytes, strength: float, device: torch.device) -> Deform:
-    """Its deform_random_grid with 3x3 points, linear for images and nearest for masks, pair by pair."""
+    """Deform pairs one by one by elasticdeform's deform_random_grid, with 3x3 points, linear for images only."""
     library = peer("elasticdeform")
 
     def deform() -> tuple[list[Bytes], list[Bytes]]:
@@ -118,7 +122,7 @@ def elasticdeform_deformation(images: Bytes, masks: Bytes, strength: float, devi
 
 
 def monai_deformation(images: Bytes, masks: Bytes, strength: float, device: torch.device) -> Deform:
-    """MONAI's Rand2DElasticd with about four points a side, pair by pair."""
+    """Deform pairs one by one by MONAI's Rand2DElasticd, with about four points per side."""
     transform = peer("monai.transforms").Rand2DElasticd(
         keys=("image", "mask"),
         spacing=images.shape[1] // 4,
@@ -138,7 +142,7 @@ def monai_deformation(images: Bytes, masks: Bytes, strength: float, device: torc
 
 
 def kornia_deformation(images: Bytes, masks: Bytes, strength: float, device: torch.device) -> Deform:
-    """Kornia's RandomElasticTransform, of whole batches."""
+    """Deform batches by Kornia's RandomElasticTransform."""
     library = peer("kornia.augmentation")
     elastic = library.RandomElasticTransform(
         alpha=(strength, strength), align_corners=True, padding_mode="reflection", p=1.0
@@ -154,7 +158,7 @@ def kornia_deformation(images: Bytes, masks: Bytes, strength: float, device: tor
 
 
 ALBUMENTATIONS_ALPHA = 120.0
-DEFORMERS: dict[str, tuple[Callable[..., Deform], float]] = {  # with a strength to begin with
+DEFORMERS: dict[str, tuple[Callable[..., Deform], float]] = {  # the function, and the first strength to try
     "unetkit DeviceAugmentation": (our_deformation, 2.0),
     "albumentations ElasticTransform": (albumentations_deformation, ALBUMENTATIONS_ALPHA),
     "elasticdeform": (elasticdeform_deformation, 2.0),

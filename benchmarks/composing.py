@@ -1,4 +1,4 @@
-"""Networks and settings of conf/."""
+"""Networks and configurations of conf/."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ CONF = ROOT / "conf"
 
 
 def every_network() -> list[str]:
-    """The names of conf/model, but for `unet`, which is the space that others are points of."""
+    """Return the names of conf/model without `unet`, which is the base of others."""
     return sorted(file.stem for file in (CONF / "model").glob("*.yaml") if file.stem != "unet")
 
 
 def composed(name: str, *overrides: str) -> DictConfig:
-    """The configuration of a run."""
+    """Compose the configuration of a run."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("train", [f"model={name}", "run_dir=unused", *overrides])

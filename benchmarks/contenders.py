@@ -1,4 +1,4 @@
-"""Networks and the ways that projects train them."""
+"""Networks of several projects, and how each project trains them."""
 
 import importlib
 import sys
@@ -22,30 +22,30 @@ from unetkit.training.optimisation import parameter_groups
 
 
 def peer(module: str, place: Path | None = None) -> Any:
-    """A peer's module.
+    """Import a module of another project, from its clone if `place` is given.
 
     Raises:
-        UserError: If it is not installed, or no clone was given.
+        UserError: If it can't be imported.
     """
     if place is not None and str(place.absolute()) not in sys.path:
         sys.path.insert(0, str(place.absolute()))
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise UserError(f"{module} can't be imported ({error}); install it, or give its clone") from error
+        raise UserError(module, f"can't be imported ({error})", "install it, or give its clone") from error
 
 
 @dataclass
 class Training:
-    """A way to train a network; called, it makes a step.
+    """A network and how it is trained. Calling it makes a training step.
 
     Attributes:
-        network: That is trained.
+        network: The network to train.
         objective: The loss of logits and class indices.
-        optimizer: Of its parameters.
-        half: The type of what autocast finds fit for it; None for float32.
-        clip: Norm of the gradients above which they are scaled down.
-        layout: Memory order of images.
+        optimizer: The optimiser of the network's parameters.
+        half: The 16-bit type of autocast; None for float32.
+        clip: Norm of the gradient above which it is clipped; None for no clipping.
+        layout: Memory format of images.
     """
 
     network: nn.Module
@@ -61,11 +61,11 @@ class Training:
 
     @property
     def device(self) -> str:
-        """Where the network is."""
+        """Return the type of the network's device, such as `cpu`."""
         return next(self.network.parameters()).device.type
 
     def __call__(self, images: Tensor, target: Tensor) -> float:
-        """Make a step on images (B, C, H, W) and class indices (B, H, W), and give the loss."""
+        """Make a step on images (B, C, H, W) and class indices (B, H, W), and return the loss."""
         with torch.autocast(self.device, self.half, enabled=self.half is not None):
             loss = self.objective(self.logits(images), target)
         self.optimizer.zero_grad(set_to_none=True)
@@ -78,13 +78,13 @@ class Training:
         return loss.item()
 
     def logits(self, images: Tensor) -> Tensor:
-        """What the network says of images."""
+        """Compute the network's logits of images."""
         logits: Tensor = self.network(images.to(memory_format=self.layout))
         return logits
 
 
 def half_of(device: torch.device) -> torch.dtype:
-    """The 16-bit type that unetkit, as torch's autocast, takes on a device."""
+    """Return the 16-bit type that unetkit uses on a device."""
     return torch.float16 if choose_precision(16, device.type) == "16-mixed" else torch.bfloat16
 
 
@@ -96,7 +96,7 @@ def unetkits(
     layout: torch.memory_format = torch.channels_last,
     keeps: bool = True,
 ) -> Training:
-    """As train.py does by default, in trainer.precision=16."""
+    """Train as train.py does by default, with trainer.precision=16."""
     if keeps:
         keep_freed_memory()
     cfg = composed("unet_small")
@@ -113,13 +113,13 @@ def unetkits(
     return Training(network, objective, optimizer, half, cfg.trainer.gradient_clip_val, layout)
 
 
-# The same loss and optimiser, where a peer brings a network but no training of its own.
+# The same loss and optimiser, for projects that have networks but no training loop.
 in_fp32 = partial(unetkits, amp=False, layout=torch.contiguous_format, keeps=False)
 in_amp = partial(unetkits, layout=torch.contiguous_format, keeps=False)
 
 
 def plain(network: nn.Module, device: torch.device, clone: Path | None) -> Training:
-    """As U_net_recreation and most scripts do: channels first, Adam, binary cross-entropy on what comes out."""
+    """Train as U_net_recreation and most scripts do: float32, channels first, Adam, binary cross-entropy."""
     network.to(device)
 
     def objective(logits: Tensor, target: Tensor) -> Tensor:
@@ -130,7 +130,7 @@ def plain(network: nn.Module, device: torch.device, clone: Path | None) -> Train
 
 
 def milesials(network: nn.Module, device: torch.device, clone: Path | None, amp: bool = False) -> Training:
-    """As milesial's train.py does for two classes."""
+    """Train as milesial's train.py does for two classes."""
     dice_loss = peer("utils.dice_score", clone).dice_loss
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -144,31 +144,31 @@ def milesials(network: nn.Module, device: torch.device, clone: Path | None, amp:
 
 
 def from_conf(name: str, clone: Path | None) -> nn.Module:
-    """A network of conf/model."""
+    """Build a network of conf/model."""
     network: nn.Module = instantiate(composed(name).model, _convert_="all")
     return network
 
 
 def milesial_unet(clone: Path | None) -> nn.Module:
-    """Of the clone.
+    """Build milesial's U-Net of the clone.
 
     Raises:
-        UserError: If none was given.
+        UserError: If no clone is given.
     """
     if clone is None:
-        raise UserError("milesial's U-Net: give --milesial DIR, a clone of milesial/Pytorch-UNet")
+        raise UserError("milesial's U-Net", "needs its clone", "give --milesial DIR, a clone of milesial/Pytorch-UNet")
     network: nn.Module = peer("unet", clone).UNet(n_channels=3, n_classes=2)
     return network
 
 
 def smp_unet(clone: Path | None) -> nn.Module:
-    """U-Net over a ResNet-34."""
+    """Build SMP's U-Net over a ResNet-34."""
     network: nn.Module = peer("segmentation_models_pytorch").Unet("resnet34", encoder_weights=None, in_channels=1)
     return network
 
 
 def monai_unet(clone: Path | None) -> nn.Module:
-    """BasicUNet as MONAI sets it up."""
+    """Build MONAI's BasicUNet with its default widths."""
     network: nn.Module = peer("monai.networks.nets").BasicUNet(spatial_dims=2, in_channels=1, out_channels=1)
     return network
 
@@ -179,13 +179,13 @@ Way = Callable[[nn.Module, torch.device, Path | None], Training]
 
 @dataclass(frozen=True)
 class Case:
-    """Contenders that train one network, on the same tensors.
+    """Contenders that train the same network on the same tensors.
 
     Attributes:
-        contenders: A network and a way to train it, by name; ours first.
-        is_large: Whether it takes the smaller batch.
-        channels: Of the images.
-        classes: Of the logits.
+        contenders: A network and a way to train it, by name; unetkit's first.
+        is_large: Whether to use the smaller batch.
+        channels: Channels of the images.
+        classes: Channels of the logits.
     """
 
     contenders: dict[str, tuple[Network, Way]]
@@ -195,7 +195,7 @@ class Case:
 
 
 def against_plain(name: str, peer_name: str, **facts: Any) -> Case:
-    """A network of conf/model, trained in our way and in the plain one."""
+    """Return a case of a network of conf/model, trained by unetkit and in the plain way."""
     network = partial(from_conf, name)
     return Case({"unetkit": (network, unetkits), peer_name: (network, plain)}, **facts)
 
@@ -235,13 +235,16 @@ CASES = {
 
 
 def random_batch(case: Case, batch: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Images (B, C, size, size) and class indices (B, size, size)."""
+    """Make random images (B, C, size, size) and class indices (B, size, size)."""
     draw = torch.Generator().manual_seed(0)
     images = torch.rand(batch, case.channels, size, size, generator=draw)
     return images.to(device), (images[:, 0] > 0.5).long().to(device)
 
 
 def kept_bytes(training: Training, x: Tensor) -> int:
-    """For the backward pass of x, in the training's precision; weights in it included where they are copies."""
+    """Measure the bytes kept for the backward pass of x, in the precision of the training.
+
+    They include the copies of weights in 16 bits.
+    """
     with torch.autocast(training.device, training.half, enabled=training.half is not None):
         return activation_bytes(training.network, x.to(memory_format=training.layout))

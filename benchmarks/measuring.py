@@ -1,4 +1,4 @@
-"""Seconds of contenders that run in turn, and the memory of one in a process of its own."""
+"""Measure the time of contenders in paired rounds, and memory in separate processes."""
 
 import gc
 import multiprocessing
@@ -28,15 +28,15 @@ def paired(
     warm_up: bool = True,
     clock: Callable[[Callable[[], Any], torch.device], float] | None = None,
 ) -> dict[str, Row]:
-    """Seconds of each contender, of which the first is ours: median, interquartile range, and ratio to ours.
+    """Time contenders in turn: median, interquartile range, and ratio to the first one, which is unetkit's.
 
     Args:
-        contenders: What to time, by name.
-        rounds: In which each of them runs once.
-        device: On which they work.
-        work: Images that each run does, for images per second.
-        warm_up: Whether to begin with a round that does not count.
-        clock: What gives the seconds of a run on a device; `elapsed` unless said.
+        contenders: Functions to time, by name.
+        rounds: Number of rounds; each contender runs once in each.
+        device: Device on which they run.
+        work: Images that a run processes, for images per second.
+        warm_up: Whether to begin with a round that is not measured.
+        clock: Function that returns the seconds of a run on a device; `elapsed` by default.
     """
     for run in contenders.values() if warm_up else ():
         run()
@@ -49,22 +49,22 @@ def paired(
 
 
 def elapsed(run: Callable[[], object], device: torch.device) -> float:
-    """Seconds of a call, what it left to the GPU included."""
-    work_ends(device)
+    """Return the seconds of a call, until the GPU has finished."""
+    synchronize(device)
     started = time.perf_counter()
     run()
-    work_ends(device)
+    synchronize(device)
     return time.perf_counter() - started
 
 
-def work_ends(device: torch.device) -> None:
-    """Wait for what a GPU has still to do."""
+def synchronize(device: torch.device) -> None:
+    """Wait until the GPU has finished."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def statistics_of(seconds: Sequence[float], ours: Sequence[float], work: float = 1) -> Row:
-    """Of paired rounds."""
+    """Summarise the seconds of paired rounds."""
     quartiles = statistics.quantiles(seconds, n=4, method="inclusive") if len(seconds) > 1 else [seconds[0]] * 3
     return {
         "seconds": quartiles[1],
@@ -76,16 +76,16 @@ def statistics_of(seconds: Sequence[float], ours: Sequence[float], work: float =
 
 
 def peak_mib(device: torch.device, work: Callable[..., object], *arguments: Any) -> float:
-    """Most memory that work takes beyond what is imported: on a CPU all that the process holds, on a GPU its tensors.
+    """Measure the peak memory of work in MiB, in a process of its own.
 
-    It is done in a process of its own.
+    On a CPU, the growth of the process beyond its imports; on a GPU, the memory of tensors.
     """
-    with apart() as pool:
+    with forked_process() as pool:
         return pool.submit(_growth, device, torch.get_num_threads(), work, *arguments).result()
 
 
-def apart() -> ProcessPoolExecutor:
-    """A process of its own, forked from one that has only imported what is needed."""
+def forked_process() -> ProcessPoolExecutor:
+    """Return a pool of one process, forked from one that has only imported the libraries."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
         ["torch._dynamo", "unetkit.training.run", *(name for name in PEERS if name in sys.modules)]
@@ -93,12 +93,12 @@ def apart() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(1, mp_context=context)
 
 
-def started_anew(keeps: bool) -> ProcessPoolExecutor:
-    """A process that begins as train.py does, which asks for huge pages before it imports torch, or as any other."""
+def new_process(keeps: bool) -> ProcessPoolExecutor:
+    """Return a pool of one new process; if `keeps`, with huge pages, as train.py sets before it imports torch."""
     pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
     before = os.environ.pop(HUGE_PAGES, None)
     os.environ |= {HUGE_PAGES: "1"} if keeps else {}
-    pool.submit(os.getpid).result()  # it has its environment now
+    pool.submit(os.getpid).result()  # after this, the process has its environment
     os.environ.pop(HUGE_PAGES, None)
     os.environ |= {HUGE_PAGES: before} if before is not None else {}
     return pool
@@ -112,13 +112,13 @@ def _growth(device: torch.device, threads: int, work: Callable[..., object], *ar
 
 
 def peak_bytes(device: torch.device) -> int:
-    """Most bytes that this process has held so far: on a GPU of tensors."""
+    """Return the peak memory of this process so far, in bytes; on a GPU, that of tensors."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")
-    if status.exists():  # as getrusage tells of the program that a process was started from, too
+    if status.exists():  # since getrusage includes the program that started this process
         (line,) = (x for x in status.read_text(encoding="utf-8").splitlines() if x.startswith("VmHWM"))
         return int(line.split()[1]) * 1024
-    import resource  # which Windows lacks
+    import resource  # not on Windows
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS

@@ -1,4 +1,4 @@
-"""memory: gradient checkpointing."""
+"""Question `memory`: memory and time of gradient checkpointing."""
 
 from functools import partial
 
@@ -15,7 +15,7 @@ from unetkit.training.configuration import choose_precision
 
 
 def memory(rounds: int, device: torch.device, model: str, sizes: list[int], timed: int, precision: str) -> Answer:
-    """Bytes kept for the backward pass at each size, and peak and time of a step at one, for each setting."""
+    """Measure, for each setting, the bytes kept at each size, and peak memory and time of a step at one size."""
     amp = choose_precision(precision, device.type) != "32-true"
     settings: list[int | str] = ["none", *range(1, len(composed(model).model.channels)), "all"]
     trainings = {s: checkpointing(model, s, amp, device) for s in settings}
@@ -39,19 +39,19 @@ def memory(rounds: int, device: torch.device, model: str, sizes: list[int], time
 
 
 def checkpointing(model: str, setting: int | str, amp: bool, device: torch.device) -> Training:
-    """The training of a network that computes so many levels again."""
+    """Build the training of a network with a setting of gradient_checkpointing."""
     torch.manual_seed(0)
     network = instantiate(composed(model, f"model.gradient_checkpointing={setting}").model, _convert_="all")
     return unetkits(network, device, None, amp)
 
 
 def image_of(model: str, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """An image (1, C, size, size) and its class indices."""
+    """Make an image (1, C, size, size) and its class indices (1, size, size)."""
     return random_batch(Case({}, channels=composed(model).model.in_channels), 1, size, device)
 
 
 def checkpointed_steps(model: str, setting: int | str, amp: bool, size: int, device: torch.device) -> None:
-    """Two steps of a new network."""
+    """Make two steps of a new network."""
     training = checkpointing(model, setting, amp, device)
     x, y = image_of(model, size, device)
     for _ in range(2):
@@ -59,7 +59,7 @@ def checkpointed_steps(model: str, setting: int | str, amp: bool, size: int, dev
 
 
 def advice(rows: list[Row], size: int, most: float = 1.25) -> str:
-    """Which setting keeps least for how much time."""
+    """Say which setting keeps the least memory for at most `most` times the time."""
     affordable = [row for row in rows if row["pixels"] == size and row["time of none"] <= most]
     best = min(affordable, key=lambda row: float(row["kept MiB"]))
     return (

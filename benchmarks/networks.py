@@ -1,4 +1,4 @@
-"""networks: the table of docs/networks.md."""
+"""Question `networks`: the table of docs/networks.md."""
 
 import gc
 import json
@@ -21,17 +21,17 @@ from unetkit.training.mistakes import library_mistakes
 from unetkit.training.run import train
 
 REFERENCE = "unet_milesial"
-SIDE, BATCH = 128, 2  # of the images that `networks` times a network on
+SIDE, BATCH = 128, 2  # side and number of the images on which a network is timed
 
 
 def networks(models: list[str], epochs: int, count: int, rounds: int, output: Path) -> None:
-    """A row for each network in Markdown and JSON; those already in the folder, at these settings, are not run again.
+    """Write a row for each network, in Markdown and JSON; rows in the folder with the same settings are kept.
 
     Raises:
-        UserError: If there is no such network.
+        UserError: If a network is unknown.
     """
     if unknown := set(models) - set(every_network()):
-        raise UserError(f"--models {' '.join(unknown)} must be among {' '.join(every_network())}")
+        raise UserError(f"--models {' '.join(unknown)}", f"must be of {' '.join(every_network())}")
     settings = {"epochs": epochs, "count": count, "rounds": rounds}
     rows = {}
     for name in (bar := tqdm(models, unit="network")):
@@ -51,7 +51,7 @@ def networks(models: list[str], epochs: int, count: int, rounds: int, output: Pa
 
 
 def measure(name: str, settings: dict[str, int], folder: Path) -> dict[str, Any]:
-    """What the table says of a network, or why it is left out."""
+    """Measure the figures of a network, or say why it is left out."""
     run = [f"trainer.max_epochs={settings['epochs']}", f"data.count={settings['count']}", "trainer.precision=16"]
     try:
         network, x = network_and_image(name)
@@ -67,14 +67,14 @@ def measure(name: str, settings: dict[str, int], folder: Path) -> dict[str, Any]
 
 
 def network_and_image(name: str) -> tuple[nn.Module, Tensor]:
-    """A network and an image (1, in_channels, SIDE, SIDE), mirrored by what unpadded convolutions lose.
+    """Build a network and an image (1, in_channels, SIDE, SIDE), mirrored by the margin of unpadded convolutions.
 
     Raises:
-        UserError: If it needs an extra that is not installed, or volumes.
+        UserError: If it needs an extra that is not installed, or is for volumes.
     """
     cfg = composed(name)
     if cfg.model.get("spatial_dims", 2) != 2:
-        raise UserError(f"model={name} is for volumes, the table is of images")
+        raise UserError(f"model={name}", "is for volumes, but the table is of images", "leave it out")
     with library_mistakes():
         network: nn.Module = instantiate(cfg.model, _convert_="all")
     margin = (int(getattr(network, "margin", 0)),) * 2
@@ -82,7 +82,7 @@ def network_and_image(name: str) -> tuple[nn.Module, Tensor]:
 
 
 def multiply_adds(network: nn.Module, x: Tensor) -> int:
-    """Of convolutions and matrix products in a forward pass; attention as such products, which are all counted."""
+    """Count the multiply-adds of convolutions and matrix products in a forward pass, with those of attention."""
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         network.eval()(x)
     network.train()
@@ -90,7 +90,7 @@ def multiply_adds(network: nn.Module, x: Tensor) -> int:
 
 
 def relative_speed(network: nn.Module, x: Tensor, rounds: int) -> float:
-    """Training images per second, those of the reference being 1: the median of paired rounds, after one to warm up."""
+    """Measure training images per second relative to the reference: the median of paired rounds, after a warm-up."""
     reference, y = network_and_image(REFERENCE)
     x, y = x.repeat(BATCH, 1, 1, 1), y.repeat(BATCH, 1, 1, 1)
     optimizers = {n: torch.optim.AdamW(n.parameters()) for n in (network, reference)}
@@ -103,7 +103,7 @@ def relative_speed(network: nn.Module, x: Tensor, rounds: int) -> float:
 
 
 def one_step(network: nn.Module, x: Tensor, optimizer: torch.optim.Optimizer) -> float:
-    """Seconds of a forward and a backward pass and of the optimiser's step."""
+    """Return the seconds of a forward pass, a backward pass and the optimiser's step."""
     gc.collect()
     started = time.perf_counter()
     network(x).square().mean().backward()
@@ -113,7 +113,7 @@ def one_step(network: nn.Module, x: Tensor, optimizer: torch.optim.Optimizer) ->
 
 
 def markdown(rows: dict[str, dict[str, Any]], settings: dict[str, int]) -> str:
-    """The table, and below it how it was measured."""
+    """Format the table, with a paragraph that says how it was measured."""
     lines = [
         f"| network | parameters | multiply-adds at {SIDE}x{SIDE} | training speed | kept, MiB | validation IoU |",
         "|---|---:|---:|---:|---:|---:|",

@@ -1,4 +1,4 @@
-"""predict: small images in batches, large ones in tiles."""
+"""Question `predict`: prediction of small images in batches and of large images in tiles."""
 
 import tempfile
 from collections.abc import Callable
@@ -33,7 +33,11 @@ def predict(
     images: int,
     batch: int,
 ) -> Answer:
-    """Prediction of the same network on the same pixels, by unetkit and by MONAI's sliding window."""
+    """Measure prediction by unetkit and by MONAI's sliding window, with the same network on the same pixels.
+
+    Raises:
+        UserError: If their results differ.
+    """
     left_out = []
     ways = {"unetkit": (our_tiles, our_section), "MONAI": (monai_tiles, monai_section)}
     try:
@@ -45,9 +49,9 @@ def predict(
     ensembles = {n: random_ensemble(*arguments) for n, arguments in made.items()}
     pixels = np.random.default_rng(0).integers(0, 256, (images, 101, 101, 1), np.uint8)
     said = {n: tiles(ensembles[n], pixels[:batch], batch) for n, (tiles, _) in ways.items()}
-    rounding = 1e-4 if device.type == "cpu" else 1e-2  # GPUs round the factors of a convolution
+    rounding = 1e-4 if device.type == "cpu" else 1e-2  # GPUs round the inputs of a convolution
     if any(not torch.allclose(said["unetkit"], other, atol=rounding) for other in said.values()):
-        raise UserError("the contenders' probabilities differ, so they are not compared")
+        raise UserError(f"--model {model}", "can't be compared, since the probabilities differ", "choose another")
     runs: dict[str, Callable[[], object]] = {
         n: partial(tiles, ensembles[n], pixels, batch) for n, (tiles, _) in ways.items()
     }
@@ -64,29 +68,29 @@ def predict(
             measured = paired(runs, rounds, device)
             masks = {n: np.load(next(output.rglob("*.npy")), mmap_mode="r") for n, output in outputs.items()}
             if any((mask.shape, mask.dtype) != ((side, side), np.uint8) for mask in masks.values()):
-                raise UserError("the contenders' masks differ in kind, so they are not compared")
+                raise UserError(f"--section {side}", "can't be compared, since the masks differ in shape or type")
             name = f"{side}x{side}"
             rows += [{"images": name, "by": n, "peak MiB": peaks[n], **row} for n, row in measured.items()]
     return rows, left_out
 
 
-def random_ensemble(model: str, device: torch.device, tile: int, overlap: int, folded: bool) -> Ensemble:
-    """A network with random weights, in eval; folded as `unetkit.load` does with a trained one."""
+def random_ensemble(model: str, device: torch.device, tile: int, overlap: int, fused: bool) -> Ensemble:
+    """Make an ensemble of one network with random weights; if `fused`, with BatchNorm fused, as `unetkit.load` does."""
     torch.manual_seed(0)
     network = from_conf(model, None).eval()
-    network = fuse_conv_bn(network) if folded else network
+    network = fuse_conv_bn(network) if fused else network
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     preprocessing = Preprocessing(1, mean=(0.5,), std=(0.3,))
     return Ensemble([Predictor(network, preprocessing, tile=tile, overlap=overlap)])
 
 
 def alone(work: Callable[..., object], made: tuple[Any, ...], *arguments: Any) -> None:
-    """Do it with an ensemble of its own."""
+    """Do the work with a new ensemble."""
     work(random_ensemble(*made), *arguments)
 
 
 def write_section(path: Path, side: int) -> None:
-    """Noise (side, side) in a .npy, written strip by strip."""
+    """Write noise (side, side) to a .npy file, strip by strip."""
     file = np.lib.format.open_memmap(path, "w+", np.uint8, (side, side))
     draw = np.random.default_rng(0)
     for top in range(0, side, 256):
@@ -95,7 +99,7 @@ def write_section(path: Path, side: int) -> None:
 
 
 def our_tiles(ensemble: Ensemble, pixels: np.ndarray[Any, Any], batch: int) -> Tensor:
-    """Probabilities (B, 1, H, W) of the last batch."""
+    """Predict small images by unetkit; returns the probabilities (B, 1, H, W) of the last batch."""
     for start in range(0, len(pixels), batch):
         said = ensemble.probabilities([ensemble.prepare(image) for image in pixels[start : start + batch]])
     return said
@@ -103,27 +107,30 @@ def our_tiles(ensemble: Ensemble, pixels: np.ndarray[Any, Any], batch: int) -> T
 
 @torch.inference_mode()
 def monai_tiles(ensemble: Ensemble, pixels: np.ndarray[Any, Any], batch: int) -> Tensor:
-    """The same by MONAI."""
+    """Predict small images by MONAI; returns the probabilities (B, 1, H, W) of the last batch."""
     for start in range(0, len(pixels), batch):
         said = slide(ensemble, pixels[start : start + batch], pixels.shape[1], batch)
     return said
 
 
 def our_section(ensemble: Ensemble, path: Path, output: Path) -> None:
-    """From a .npy to the .npy of its mask, as scripts/predict.py does with write=masks mask_format=npy."""
+    """Predict a large image by unetkit, from a .npy file to the .npy file of its mask.
+
+    As scripts/predict.py does with write=masks mask_format=npy.
+    """
     FilePredictor(ensemble, OutputOptions(output, ["masks"], "npy")).run([FileRef(path)])
 
 
 @torch.inference_mode()
 def monai_section(ensemble: Ensemble, path: Path, output: Path) -> None:
-    """The same by MONAI."""
+    """Predict a large image by MONAI, from a .npy file to the .npy file of its mask."""
     output.mkdir(exist_ok=True)
     probability = slide(ensemble, np.load(path)[None, ..., None], ensemble.tile, 1)
     np.save(output / "mask.npy", classify(probability, 0.5)[0].numpy().astype(np.uint8) * 255)
 
 
 def slide(ensemble: Ensemble, pixels: np.ndarray[Any, Any], tile: int, batch: int) -> Tensor:
-    """Probabilities (B, 1, H, W) on the CPU of pixels (B, H, W, 1) by MONAI, with our overlap where there are tiles."""
+    """Predict probabilities (B, 1, H, W), on the CPU, of pixels (B, H, W, 1) by MONAI, with the ensemble's overlap."""
     member = ensemble.members[0]
     device = next(member.network.parameters()).device
     x = member.preprocessing.normalise(torch.from_numpy(pixels).permute(0, 3, 1, 2).to(device))

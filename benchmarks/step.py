@@ -1,4 +1,4 @@
-"""step: training steps of a network and images on one device."""
+"""Question `step`: time and memory of training steps, each contender in a process of its own."""
 
 import gc
 from concurrent.futures import ProcessPoolExecutor
@@ -14,11 +14,11 @@ from tqdm import tqdm
 
 from benchmarks.answers import Answer, Row
 from benchmarks.contenders import CASES, Training, half_of, kept_bytes, random_batch
-from benchmarks.measuring import elapsed, paired, peak_bytes, started_anew
+from benchmarks.measuring import elapsed, new_process, paired, peak_bytes
 from unetkit.errors import UserError
 
-SIDE = 128  # of the images that a batch's number is stated for
-WARM_UP = 5  # steps until an allocator has found its places
+SIDE = 128  # side of the images for which the batch size is given
+WARM_UP = 5  # steps until the memory allocator is steady
 
 
 def step(
@@ -30,15 +30,15 @@ def step(
     cases: list[str],
     milesial: Path | None,
 ) -> Answer:
-    """Training steps of the same network on the same tensors, in our way and in the peers'.
+    """Measure training steps of the same network on the same tensors, by unetkit and by other projects.
 
     Raises:
-        UserError: If no case can be run.
+        UserError: If no case can run.
     """
     rows: list[Row] = []
-    left_out: dict[str, None] = {}  # a set that keeps its order
+    left_out: dict[str, None] = {}  # used as an ordered set
     limits = measured_limits(device)
-    for case in cases:  # before the first peak is measured, which must not count what is imported
+    for case in cases:  # imports, which the first peak must not include
         with suppress(UserError):
             [network(milesial) for network, _ in CASES[case].contenders.values()]
     for size in sizes:
@@ -46,11 +46,11 @@ def step(
             pixels = (large_batch if CASES[name].is_large else small_batch) * SIDE**2
             batch = max(pixels // size**2, 1)
             with ExitStack() as processes:
-                trainings: dict[str, TrainingApart] = {}
+                trainings: dict[str, RemoteTraining] = {}
                 for contender in CASES[name].contenders:
-                    pool = processes.enter_context(started_anew(keeps=contender == "unetkit"))
+                    pool = processes.enter_context(new_process(keeps=contender == "unetkit"))
                     try:
-                        trainings[contender] = TrainingApart(pool, device, name, contender, batch, size, milesial)
+                        trainings[contender] = RemoteTraining(pool, device, name, contender, batch, size, milesial)
                     except UserError as error:
                         left_out[f"left out: {error}"] = None
                 if not trainings:
@@ -62,23 +62,23 @@ def step(
                 shares = trainings[n].shares(row["seconds"], limits)
                 rows.append({**facts, "way": n, "peak MiB": trainings[n].peak, **row, **shares})
     if not rows:
-        raise UserError("; ".join(left_out))
+        raise UserError("--cases", f"can't run: {'; '.join(left_out)}", "install what is missing, or choose others")
     said = (
         f"limits measured here: {limits.flops / 1e12:.3g} TFLOP/s in a {half_of(device)} matrix product, "
-        f"{limits.bytes / 1e9:.3g} GB/s in a copy; of bytes/s: were what the backward pass keeps written and read once"
+        f"{limits.bytes / 1e9:.3g} GB/s in a copy; of bytes/s: if activations are written once and read once"
     )
     return rows, [said, *left_out]
 
 
 class Limits(NamedTuple):
-    """Of a device: operations in a 16-bit matrix product and bytes in a copy, read and written, in a second."""
+    """Limits of a device: operations per second of a 16-bit matrix product, and bytes per second, read and written."""
 
     flops: float
     bytes: float
 
 
 def measured_limits(device: torch.device) -> Limits:
-    """The best of ten."""
+    """Measure the limits of a device, the best of ten runs."""
     side, size = (8192, 2**31) if device.type == "cuda" else (2048, 2**28)
     a = torch.rand(side, side, device=device).to(half_of(device))
     source = torch.zeros(size, dtype=torch.uint8, device=device)
@@ -89,37 +89,37 @@ def measured_limits(device: torch.device) -> Limits:
 
 
 def training_of(case: str, contender: str, device: torch.device, clone: Path | None) -> Training:
-    """A contender, ready."""
+    """Build the training of a contender."""
     network, way = CASES[case].contenders[contender]
     torch.manual_seed(0)
     return way(network(clone), device, clone)
 
 
-class TrainingApart:
-    """A contender in a process of its own, whose memory nobody else has used; called, it makes a step.
+class RemoteTraining:
+    """A contender in a process of its own. Calling it makes a training step.
 
     Attributes:
-        shape: Of its logits.
-        peak: Most memory of two steps, of which the second has the optimiser's state, too, in MiB.
+        shape: Shape of the logits.
+        peak: Peak memory of two steps in MiB; the second step includes the optimiser's state.
         flops: Operations of a step.
         kept: Bytes that the forward pass keeps for the backward pass.
     """
 
-    here: "tuple[Training, Tensor, Tensor]"  # in that process
+    here: "tuple[Training, Tensor, Tensor]"  # set in that process
 
     def __init__(self, pool: ProcessPoolExecutor, device: torch.device, *facts: Any) -> None:
-        """Make it ready in the only process of a pool; facts: what `_prepare` takes besides."""
+        """Prepare the training in the only process of a pool; `facts` are the other arguments of `_prepare`."""
         self.pool = pool
         self.device = device
         prepared = pool.submit(self._prepare, torch.get_num_threads(), device, *facts)
         self.shape, self.peak, self.flops, self.kept = prepared.result()
 
     def __call__(self) -> float:
-        """Seconds of a step."""
+        """Make a step, and return its seconds."""
         return self.pool.submit(self._step, self.device).result()
 
     def shares(self, seconds: float, limits: Limits) -> Row:
-        """Of the limits, that a step of so many seconds reaches."""
+        """Return the shares of the device's limits that a step of so many seconds reaches."""
         return {
             "of FLOP/s": self.flops / seconds / limits.flops,
             "of bytes/s": 2 * self.kept / seconds / limits.bytes,
@@ -153,10 +153,10 @@ class TrainingApart:
 
 
 def check_alike(shapes: dict[str, tuple[int, ...]], batch: int, classes: int) -> None:
-    """Stop where contenders don't do the same thing.
+    """Check that contenders compute logits of the same shape.
 
     Raises:
-        UserError: If the shapes of their logits differ, or are not those of logits.
+        UserError: If the shapes differ, or are not (batch, classes, ...).
     """
     if len(set(shapes.values())) != 1 or next(iter(shapes.values()))[:2] != (batch, classes):
-        raise UserError(f"the contenders' logits differ in shape, so they are not compared: {shapes}")
+        raise UserError("--cases", f"can't be compared, since the shapes of logits differ: {shapes}", "choose others")

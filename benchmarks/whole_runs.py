@@ -1,4 +1,4 @@
-"""epoch, quality and startup: whole processes, on the same files."""
+"""Questions `epoch`, `quality` and `startup`: measurements of whole processes."""
 
 import csv
 import itertools
@@ -28,14 +28,14 @@ from unetkit.data.decode import read_image
 from unetkit.data.synthetic import write as write_synthetic
 from unetkit.errors import UserError
 
-RECREATION_SCORE = 0.549  # Kaggle's, of U_net_recreation's small network on the whole 101x101 frame
+RECREATION_SCORE = 0.549  # Kaggle's score of U_net_recreation's small network on whole images of 101x101
 
 
 class Clock(L.Callback):
-    """Writes the time when each epoch begins, and when the last ends, into a JSON list; given to train.py by name.
+    """A callback for train.py that writes the times when each epoch begins and the last one ends, as a JSON list.
 
     Args:
-        file: To write.
+        file: Output path.
     """
 
     def __init__(self, file: str) -> None:
@@ -43,11 +43,11 @@ class Clock(L.Callback):
         self.times: list[float] = []
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """An epoch begins, and with it the one before ends, its validation and checkpoints included."""
+        """Note the time: the epoch before has ended, with its validation and checkpoints."""
         self.times.append(time.time())
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The last epoch is over."""
+        """Note the time, and write all."""
         self.times.append(time.time())
         self.file.write_text(json.dumps(self.times), encoding="utf-8")
 
@@ -62,13 +62,13 @@ def epoch(
     ours: list[str],
     milesial: Path | None,
 ) -> Answer:
-    """Whole epochs of train.py and of milesial's, each as a process on the same PNG files.
+    """Measure epochs of train.py and of milesial's train.py, each in a process, on the same PNG files.
 
     Raises:
-        UserError: If there are too few epochs.
+        UserError: If there are fewer than two epochs, or a process fails.
     """
     if epochs < 2:
-        raise UserError(f"--epochs {epochs} must be at least 2, since the first is not counted")
+        raise UserError(f"--epochs {epochs}", "must be at least 2, since the first is not measured")
     seconds: dict[str, list[float]] = {}
     waits: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -96,21 +96,22 @@ def epoch(
 
 
 def write_pairs(root: Path, data: Path | None, count: int) -> Path:
-    """The first pairs of a data set as RGB images and masks of 0 and 255 in PNG, in `images/` and `masks/`.
+    """Write the first pairs of a data set as PNG files: RGB `images/`, and `masks/` of 0 and 255.
 
     Raises:
-        UserError: If there are fewer.
+        UserError: If the data set has fewer pairs, or masks that are not files.
     """
     source = write_synthetic(root / "synthetic", count=count, size=101, seed=0) if data is None else data
     is_tgs = (source / "train.csv").exists() or (source / "train.zip").exists()
     pairs = (tgs_salt_pairs if is_tgs else folder_pairs)(source)[:count]
     if len(pairs) < count:
-        raise UserError(f"--images {count}, but {source} holds {len(pairs)}")
+        raise UserError(f"--images {count}", f"is more than the {len(pairs)} of {source}", "give fewer")
     for kind in ("images", "masks"):
         (root / kind).mkdir(parents=True)
     for number, pair in enumerate(pairs):
         if pair.mask is None:
-            raise UserError(f"{pair.image} has its mask as run lengths, but milesial's loop reads files; unpack masks/")
+            problem = "has its mask as run lengths, but milesial's train.py reads files"
+            raise UserError(str(pair.image), problem, "unpack masks/")
         image = read_image(pair.image)
         image = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
         cv2.imwrite(str(root / "images" / f"{number:05}.png"), image)
@@ -121,7 +122,7 @@ def write_pairs(root: Path, data: Path | None, count: int) -> Path:
 def our_loop(
     files: Path, epochs: int, batch: int, device: torch.device, ours: list[str], waits: list[float], work: Path
 ) -> list[float]:
-    """Seconds of the epochs of train.py but the first; what the network waited goes into `waits`."""
+    """Return the seconds of the epochs of train.py without the first; appends the share of waiting to `waits`."""
     options = ["data=folder", f"data.root={files}", f"data.cache_dir={work / 'cache'}", "data.val_fraction=0.1"]
     options += [f"data.batch_size={batch}", "trainer.precision=16", f"trainer.max_epochs={epochs}"]
     times, run_dir = run_train(work, [*options, f"trainer.accelerator={accelerator(device)}", *ours])
@@ -131,7 +132,11 @@ def our_loop(
 
 
 def run_train(work: Path, options: list[str]) -> tuple[list[float], Path]:
-    """Run train.py: when it was started and its epochs began and the last ended, and its run directory."""
+    """Run train.py.
+
+    Returns:
+        The times when each epoch began and the last one ended, and the run directory.
+    """
     clock, run_dir = work / "clock.json", work / "run"
     added = ["+callbacks.clock._target_=benchmarks.whole_runs.Clock", f"+callbacks.clock.file={clock}"]
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
@@ -144,12 +149,12 @@ def run_train(work: Path, options: list[str]) -> tuple[list[float], Path]:
 
 
 def accelerator(device: torch.device) -> str:
-    """Lightning's name for a device."""
+    """Return Lightning's name of a device."""
     return "gpu" if device.type == "cuda" else device.type
 
 
 def their_loop(clone: Path, files: Path, epochs: int, options: list[str], work: Path) -> list[float]:
-    """Seconds of the epochs of milesial's train.py but the first: it writes a checkpoint at the end of each."""
+    """Return the seconds of the epochs of milesial's train.py without the first, by the times of its checkpoints."""
     (work / "data").mkdir()
     (work / "data" / "imgs").symlink_to(files / "images")
     (work / "data" / "masks").symlink_to(files / "masks")
@@ -160,7 +165,7 @@ def their_loop(clone: Path, files: Path, epochs: int, options: list[str], work: 
 
 
 def run_process(command: list[str], cwd: Path, **environment: str) -> None:
-    """Run a process to its end, with as many threads as this one and W&B offline.
+    """Run a process until it ends, with as many threads as this one, and with W&B offline.
 
     Raises:
         UserError: If it fails.
@@ -169,11 +174,11 @@ def run_process(command: list[str], cwd: Path, **environment: str) -> None:
     settings = {"OMP_NUM_THREADS": threads, "WANDB_MODE": "offline", "WANDB_SILENT": "true", **environment}
     done = subprocess.run(command, cwd=cwd, env=os.environ | settings, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise UserError(f"{shlex.join(command)} failed:\n{done.stderr[-2000:]}")
+        raise UserError(shlex.join(command), f"failed:\n{done.stderr[-2000:]}")
 
 
 def quality(rounds: int, device: torch.device, data: Path, ours: list[str]) -> Answer:
-    """Kaggle's score on the whole frames of the validation fold after each epoch, until it is passed and beyond."""
+    """Measure Kaggle's score on the validation fold after each epoch, and when it exceeds U_net_recreation's."""
     rows: list[Row] = []
     sentences = []
     for number in range(rounds):
@@ -194,17 +199,17 @@ def quality(rounds: int, device: torch.device, data: Path, ours: list[str]) -> A
         sentences.append(
             f"seed {47 + number}: "
             + (
-                f"{RECREATION_SCORE} is passed after {first['images']:,} images and {first['seconds']:.0f} s, which is "
+                f"{RECREATION_SCORE} is exceeded after {first['images']:,} images and {first['seconds']:.0f} s, "
                 f"1/{960_000 / first['images']:.0f} of U_net_recreation's images"
                 if first
-                else f"{RECREATION_SCORE} is not passed"
+                else f"{RECREATION_SCORE} is not exceeded"
             )
         )
     return rows, sentences
 
 
 def startup(rounds: int, device: torch.device, ours: list[str]) -> Answer:
-    """Seconds of processes, `import torch` among them."""
+    """Measure the seconds of commands, relative to `import torch`."""
     python, script = sys.executable, str(ROOT / "train.py")
     with tempfile.TemporaryDirectory() as folder:
         one_step = ["trainer.max_steps=1", "trainer.limit_val_batches=1", f"trainer.accelerator={accelerator(device)}"]
