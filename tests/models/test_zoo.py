@@ -212,7 +212,7 @@ def test_weights_that_cannot_be_downloaded_are_named(tmp_path: Path, monkeypatch
 
 def test_a_missing_extra_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)  # as where it is not installed
-    with pytest.raises(UserError, match=r'pip install -e "\.\[zoo\]"'):
+    with pytest.raises(UserError, match=r'pip install "unetkit\[zoo\]"'):
         SMPNetwork()
 
 

@@ -19,7 +19,8 @@ def import_timm() -> ModuleType:
     try:
         import timm
     except ImportError as error:
-        raise UserError("timm", "is not installed, but this network needs it", 'run pip install -e ".[zoo]"') from error
+        fix = 'run pip install "unetkit[zoo]"'
+        raise UserError("timm", "is not installed, but this network needs it", fix) from error
     return timm
 
 

@@ -153,7 +153,7 @@ def import_smp() -> Any:
         raise UserError(
             "segmentation_models_pytorch",
             "is not installed, but this network needs it",
-            'run pip install -e ".[zoo]"',
+            'run pip install "unetkit[zoo]"',
         ) from error
     return segmentation_models_pytorch
 
