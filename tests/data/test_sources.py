@@ -96,11 +96,11 @@ class TestTgsSalt:
             tgs_salt_pairs(root)
 
     def test_a_root_without_images_says_what_to_do(self, tmp_path: Path) -> None:
-        with pytest.raises(UserError, match=r"holds none of train\.zip, train/images/ and images/; .*prepare_tgs"):
+        with pytest.raises(UserError, match=r"holds none of train\.zip, train/images/ and images/; .*prepare-tgs"):
             tgs_salt_pairs(tmp_path)
-        with pytest.raises(UserError, match=r"data\.root is not set; .*prepare_tgs"):
+        with pytest.raises(UserError, match=r"data\.root is not set; .*prepare-tgs"):
             tgs_salt_pairs(None)
-        with pytest.raises(UserError, match=r"gone does not exist; .*prepare_tgs"):
+        with pytest.raises(UserError, match=r"gone does not exist; .*prepare-tgs"):
             tgs_salt_pairs(tmp_path / "gone")
 
     def test_a_broken_download_is_named(self, write_pairs: WritePairs, tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ class TestFolder:
     ) -> None:
         write_pairs(tmp_path / "train", IMAGES, MASKS)
         write_pairs(tmp_path / name, IMAGES, MASKS)
-        with pytest.raises(UserError, match=rf"{name} holds masks, but is to be called {right}; rename it"):
+        with pytest.raises(UserError, match=rf"{name} holds masks, but must be called {right}; rename it"):
             folder_pairs(tmp_path)
 
     def test_accents_may_be_written_apart(self, write_pairs: WritePairs, tmp_path: Path) -> None:

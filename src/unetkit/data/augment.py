@@ -1,10 +1,10 @@
-"""Random changes of image and mask together, through albumentations (only here and in conf/augment)."""
+"""Random changes of image and mask together, by albumentations, which only this file and conf/augment know."""
 
 import os
 from collections.abc import Mapping
 from typing import Any
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it calls home when imported
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else importing it sends a request to its server
 
 import albumentations as A
 import cv2
@@ -16,16 +16,16 @@ from unetkit.errors import UserError, check
 
 
 class Augmentation:
-    """Albumentations' transforms in order, drawn anew from (seed, epoch, index) for each image.
+    """Transforms of albumentations, whose random numbers depend on (seed, epoch, index) of an image alone.
 
-    So a run is the same for any number of workers, and resuming goes on with the draws that would have come.
+    So a run is the same for any number of workers, and a resumed run draws what it would have drawn without a break.
 
     Args:
         transforms: Transforms by name, applied in order.
-        seed: Of the draws.
+        seed: Seed of the random numbers.
 
     Raises:
-        UserError: If one is no transform.
+        UserError: If a value is not a transform.
     """
 
     def __init__(self, transforms: Mapping[str, A.BasicTransform], seed: int) -> None:
@@ -39,7 +39,7 @@ class Augmentation:
         """Augment an image (H, W, C) uint8 and its mask (H, W) or (H, W, K) of class indices.
 
         Raises:
-            UserError: If a transform made something else of the pixels, as one that normalises does.
+            UserError: If a transform changes the dtype or the dimensions, as one that normalises does.
         """
         if self.compose is None:
             return image, mask
@@ -47,10 +47,10 @@ class Augmentation:
         augmented = self.compose(image=np.ascontiguousarray(image), mask=np.ascontiguousarray(mask))
         changed, labels = augmented["image"], augmented["mask"]
         if changed.dtype != np.uint8 or changed.ndim != image.ndim or changed.shape[:2] != labels.shape[:2]:
-            raise UserError(
-                f"augment.transforms make {changed.dtype} of shape {tuple(changed.shape)} of an image uint8 of shape "
-                f"{image.shape}; leave out what normalises or makes tensors, which is done after them"
-            )
+            made = f"{changed.dtype} of shape {tuple(changed.shape)}"
+            problem = f"turn an image, uint8 of shape {image.shape}, into {made}"
+            fix = "leave out what normalises or makes tensors: both are done later"
+            raise UserError("augment.transforms", problem, fix)
         return changed, labels
 
 
@@ -63,10 +63,10 @@ class GridElastic(A.DualTransform):  # type: ignore[misc]
     Args:
         displacement_px: Root mean square of the displacement along each axis, over the pixels, in pixels.
         grid: Grid points along each axis.
-        p: Probability.
+        p: Probability of the deformation.
 
     Raises:
-        UserError: If a number is outside its range.
+        UserError: If a number is out of range.
     """
 
     def __init__(self, displacement_px: float = 3.0, grid: int = 4, p: float = 1.0) -> None:
@@ -78,7 +78,7 @@ class GridElastic(A.DualTransform):  # type: ignore[misc]
         self.grid = grid
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        """Draw the map (H, W) of columns and of rows that each pixel is taken from."""
+        """Draw the maps (H, W) of the column and the row that each pixel is taken from."""
         height, width = params["shape"][:2]
         dy, dx = self.random_generator.standard_normal((2, self.grid, self.grid), np.float32)
         rows = np.arange(height, dtype=np.float32)[:, None]
@@ -90,11 +90,11 @@ class GridElastic(A.DualTransform):  # type: ignore[misc]
         }
 
     def apply(self, img: Image, map_x: Any, map_y: Any, **params: Any) -> Image:
-        """Move the pixels of an image (H, W, C)."""
+        """Deform an image (H, W, C)."""
         moved = cv2.remap(img, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
         return moved.reshape(img.shape).astype(np.uint8)
 
     def apply_to_mask(self, mask: Image, map_x: Any, map_y: Any, **params: Any) -> Image:
-        """Move the classes of a mask (H, W) or (H, W, K)."""
+        """Deform a mask (H, W) or (H, W, K)."""
         moved = cv2.remap(mask, map_x, map_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101)
         return moved.astype(np.uint8)

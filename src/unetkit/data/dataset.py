@@ -1,4 +1,4 @@
-"""From stored arrays to batches: the data set, the order in which it is read, and how items are put together."""
+"""From stored arrays to batches: the data set, the order of its pairs in an epoch, and how they become a batch."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -10,20 +10,20 @@ from unetkit.data.borders import BorderWeights
 from unetkit.data.store import ArrayStore
 from unetkit.data.types import VOID, Batch, Image, Item, SampleKey, derived_seed
 
-Augment = Callable[[Image, Image, int, int], tuple[Image, Image]]  # of image, mask, epoch and index
+Augment = Callable[[Image, Image, int, int], tuple[Image, Image]]  # (image, mask, epoch, index) -> (image, mask)
 
 
 class PairDataset(Dataset[Item]):
-    """Pairs of the stores at `indices`, cropped and augmented when training.
+    """The pairs of one part of the data, cropped and augmented when training.
 
     Args:
-        images: Images (H, W, C) uint8.
-        masks: Masks (H, W) of class indices.
-        indices: Which pairs belong to this part of the data.
-        augmentation: Applied after cropping, or None.
-        crop_size: Side of a random square to cut from larger images, in pixels, or None.
-        borders: Weights the pixels of the masks, or None.
-        seed: Of the squares.
+        images: The image (H, W, C) uint8 of each pair of the data.
+        masks: The mask (H, W) uint8 of each pair of the data.
+        indices: The pairs that belong to this part.
+        augmentation: Applied after cropping; None for none.
+        crop_size: Side of the random square that is cut from larger images, in pixels; None for whole images.
+        borders: What weight maps are made from; None if the loss needs none.
+        seed: Seed of the position of the squares.
     """
 
     def __init__(
@@ -47,21 +47,21 @@ class PairDataset(Dataset[Item]):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, draw: SampleKey | int) -> Item:
-        """An item in an epoch."""
-        draw = SampleKey.of(draw)
-        index = self.indices[draw.item]
+    def __getitem__(self, key: SampleKey | int) -> Item:
+        """Return a pair as an epoch shows it."""
+        key = SampleKey.of(key)
+        index = self.indices[key.item]
         image, mask = self.images[index], self.masks[index]
         if self.borders is not None:
-            mask = np.dstack([mask, self.borders.maps[index]])  # two channels, which move alike
+            mask = np.dstack([mask, self.borders.maps[index]])  # channels, to be cropped and augmented alike
         if self.crop_size is not None:
-            seed = derived_seed(self.seed, draw.epoch, index, self.crop_size)
+            seed = derived_seed(self.seed, key.epoch, index, self.crop_size)
             image, mask = random_crop(image, mask, self.crop_size, seed)
         if self.augmentation is not None:
-            image, mask = self.augmentation(image, mask, draw.epoch, index)
+            image, mask = self.augmentation(image, mask, key.epoch, index)
         if self.borders is not None:
             mask, border = np.ascontiguousarray(mask.transpose(2, 0, 1))
-        if draw.is_padding:
+        if key.is_padding:
             mask = np.full_like(mask, VOID)
         item: Item = {"image": image, "mask": mask, "index": index}
         if self.borders is not None:
@@ -70,11 +70,18 @@ class PairDataset(Dataset[Item]):
 
 
 class EpochSampler(Sampler[SampleKey]):
-    """The order of a data set in each epoch, a function of seed and epoch alone.
+    """The order of a data set in each epoch, which depends on seed and epoch alone.
 
-    Every process of a distributed run takes every `world_size`-th item; the last round is filled up with items
-    whose masks are void, so that all take as many steps and none counts twice. `epoch` is the first one: workers draw
-    from it before the Trainer tells it.
+    Each process of a distributed run takes every `world_size`-th item. The last round is filled up with padding, items
+    whose masks are void, so that all processes take the same number of steps and no item counts twice.
+
+    Args:
+        size: Number of items.
+        shuffle: Whether the order is random.
+        seed: Seed of the order.
+        rank: Number of this process, from 0.
+        world_size: Number of processes.
+        epoch: The first epoch; workers read ahead before the Trainer sets it.
     """
 
     def __init__(
@@ -88,7 +95,7 @@ class EpochSampler(Sampler[SampleKey]):
         self.epoch = epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """Told by the Trainer when an epoch begins."""
+        """Set the epoch; the Trainer calls this when one begins."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -102,7 +109,7 @@ class EpochSampler(Sampler[SampleKey]):
 
 
 def random_crop(image: Image, mask: Image, size: int, seed: int) -> tuple[Image, Image]:
-    """The same random part, at most size x size, of an image (H, W, C) and its mask (H, W) or (H, W, K)."""
+    """Cut the same random part, at most size x size, from an image (H, W, C) and its mask (H, W) or (H, W, K)."""
     rng = np.random.default_rng(seed)
     top, left = (int(rng.integers(max(side - size, 0) + 1)) for side in mask.shape[:2])
     window = slice(top, top + size), slice(left, left + size)
@@ -110,7 +117,7 @@ def random_crop(image: Image, mask: Image, size: int, seed: int) -> tuple[Image,
 
 
 def collate(items: Sequence[Item]) -> Batch:
-    """Stack items; smaller ones are mirrored to the size of the largest, where their masks are void."""
+    """Stack items; smaller images are mirrored to the size of the largest, with void masks there."""
     height = max(item["mask"].shape[0] for item in items)
     width = max(item["mask"].shape[1] for item in items)
     images, masks = [], []

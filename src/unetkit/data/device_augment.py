@@ -1,4 +1,4 @@
-"""Random changes of a whole batch in torch, wherever it lies: flip, affine and elastic in one resampling."""
+"""Random changes of a whole batch in torch, on its device: flip, affine and elastic in one resampling."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -14,9 +14,9 @@ from unetkit.data.elastic import cubic_basis, interpolated_rms
 from unetkit.data.types import Batch, Image
 from unetkit.errors import check
 
-ROWS = 1024  # pairs whose draws are made at once
-CHUNK = 2**19  # pixels that a CPU changes at once: the first touch of more fresh memory costs more than the work
-UNIFORMS = 11  # uniform numbers that a pair takes: for 4 chances, then 7 amounts
+ROWS = 1024  # pairs whose random numbers are drawn at once
+CHUNK = 2**19  # pixels that a CPU changes at once: allocating memory for more costs more time than the work
+UNIFORMS = 11  # uniform numbers for a pair: 4 for probabilities, then 7 for amounts
 
 
 T = TypeVar("T")
@@ -43,16 +43,17 @@ class WithParams(NamedTuple, Generic[T]):
 
 
 class DeviceAugmentation:
-    """Flip, zoom, shift, rotation, elastic deformation, brightness and contrast, of a batch on a CPU or a GPU.
+    """Flip, zoom, shift, rotation, elastic deformation, brightness and contrast of a batch on a CPU or a GPU.
 
-    Where a pixel is taken from is a sum of products of a function of its row and one of its column, for the U-Net
-    paper's deformation (a coarse grid of random vectors, bicubic in between: Ronneberger et al. 2015, section 3.1) as
-    for affine maps. So a few coefficients for each pair, drawn on the CPU from (seed, epoch, index) alone, give all
-    coordinates in two matrix products, and pixels are read once. Borders are mirrored; masks take the nearest class.
+    The place that a pixel is taken from is a sum of products of a function of its row and one of its column. This holds
+    for the U-Net paper's deformation (a coarse grid of random vectors, bicubic in between: Ronneberger et al. 2015,
+    section 3.1) and for affine maps. So a few coefficients for each pair, drawn on the CPU from (seed, epoch, index)
+    alone, give all places in two matrix products, and the batch is resampled once. Borders are mirrored; masks take the
+    nearest class.
 
     Args:
-        seed: Of the draws.
-        flip: Probability of left becoming right.
+        seed: Seed of the random numbers.
+        flip: Probability of a horizontal flip.
         displacement_px: Root mean square of the elastic displacement along each axis, over the pixels, in pixels.
         grid: Points of the coarse grid along each axis.
         elastic_p: Probability of the deformation.
@@ -63,7 +64,7 @@ class DeviceAugmentation:
         brightness: Largest change, as a share of 255.
         contrast: Largest relative change.
         intensity_p: Probability of brightness and contrast.
-        interpolation: Of images: `bilinear` or `bicubic`.
+        interpolation: Interpolation of images: `bilinear` or `bicubic`.
 
     Raises:
         UserError: If an argument is out of range.
@@ -106,7 +107,7 @@ class DeviceAugmentation:
         self._tables: dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
 
     def __call__(self, image: Image, mask: Image, epoch: int, index: int) -> tuple[Image, Image]:
-        """One pair as its batch shows it: an image (H, W, C) uint8 and its mask (H, W) or (H, W, K)."""
+        """Change a single pair as a batch would: an image (H, W, C) uint8 and its mask (H, W) or (H, W, K)."""
         params = self.sample_params(epoch, np.array([index]), *mask.shape[:2])
         pixels, classes = (torch.from_numpy(np.array(x))[None] for x in (image, np.atleast_3d(mask)))
         moved, classes = self.warp(pixels.movedim(-1, 1), classes.movedim(-1, 1), params)
@@ -125,26 +126,26 @@ class DeviceAugmentation:
     def sample_params(self, epoch: int, indices: NDArray[np.int64], height: int, width: int) -> AugmentParams:
         """Draw, on the CPU, how the pairs of these indices (B,) are changed in an epoch, for images (height, width)."""
         normal, uniform = self._numbers(epoch, indices)
-        flips, bends, moves, shines = (uniform[:, i] < p for i, p in enumerate(self.chances.values()))
+        is_flipped, is_bent, is_moved, is_shaded = (uniform[:, i] < p for i, p in enumerate(self.chances.values()))
         amount = 2 * uniform[:, 4:] - 1  # in [-1, 1)
         sides = np.array([width, height], np.float32)
         # From pixels to the coordinates of grid_sample, which go from -1 to 1.
         per_pixel = np.asarray(2 / np.maximum(sides - 1, 1), np.float32)
 
-        coefficients = self._affine(amount * moves[:, None], sides, per_pixel)
-        pixels = bends * self.amounts["displacement_px"] / interpolated_rms(self.grid, height, width)
+        coefficients = self._affine(amount * is_moved[:, None], sides, per_pixel)
+        pixels = is_bent * self.amounts["displacement_px"] / interpolated_rms(self.grid, height, width)
         coefficients[:, :, : self.grid, : self.grid] = normal * np.outer(pixels, per_pixel)[..., None, None]
-        coefficients[:, 0] *= np.where(flips, -1, 1)[:, None, None]
+        coefficients[:, 0] *= np.where(is_flipped, -1, 1)[:, None, None]
 
-        contrast = 1 + shines * amount[:, 5] * self.amounts["contrast"]
-        brightness = shines * amount[:, 6] * self.amounts["brightness"] * 255
+        contrast = 1 + is_shaded * amount[:, 5] * self.amounts["contrast"]
+        brightness = is_shaded * amount[:, 6] * self.amounts["brightness"] * 255
         intensity = np.stack([contrast, brightness], axis=1).astype(np.float32)
         return AugmentParams(torch.from_numpy(coefficients), torch.from_numpy(intensity))
 
     def _affine(
         self, amount: NDArray[np.float32], sides: NDArray[np.float32], per_pixel: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """Coefficients of zoom, shift and rotation by amounts (B, 7) in [-1, 1); where all are 0, of the identity."""
+        """Return the coefficients of zoom, shift and rotation by amounts (B, 7) in [-1, 1); of the identity for 0."""
         least, most = self.zoom
         moves = amount.any(axis=1, keepdims=True)
         zoom = np.where(moves, least + (most - least) * (amount[:, :2] + 1) / 2, 1)
@@ -176,12 +177,12 @@ class DeviceAugmentation:
         return pixels.round_().clamp_(0, 255).to(torch.uint8), moved.to(torch.uint8)
 
     def _places(self, image: Tensor, coefficients: Tensor) -> Tensor:
-        """Where each pixel is taken from, (B, H, W, 2): x and y from -1 to 1."""
+        """Return the place (B, H, W, 2) that each pixel is taken from: x and y from -1 to 1."""
         rows, columns = (basis(self.grid, size, image.device) for size in image.shape[2:])
         return (rows @ coefficients @ columns.T).permute(0, 2, 3, 1)
 
     def _numbers(self, epoch: int, indices: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Normal (B, 2, grid, grid) and uniform (B, UNIFORMS) numbers of pairs; those of an epoch are kept."""
+        """Draw normal (B, 2, grid, grid) and uniform (B, UNIFORMS) numbers for pairs; those of an epoch are kept."""
         if epoch != self._epoch:
             self._epoch, self._tables = epoch, {}
         for table in set((indices // ROWS).tolist()) - self._tables.keys():
@@ -193,13 +194,13 @@ class DeviceAugmentation:
 
 
 def resample(images: Tensor, places: Tensor, mode: str) -> Tensor:
-    """Images (B, C, H, W) at places (B, H, W, 2), float32; beyond the border their mirror image."""
+    """Return images (B, C, H, W) at places (B, H, W, 2) as float32; beyond the border, their mirror image."""
     return F.grid_sample(images.float(), places, mode, padding_mode="reflection", align_corners=True)
 
 
 @lru_cache(maxsize=64)
 def basis(grid: int, size: int, device: torch.device) -> Tensor:
-    """Functions of a pixel's position (size, grid + 2): the bicubic ones of the grid's points, 1, and -1 to 1."""
+    """Return functions (size, grid + 2) of a pixel's position: the grid's bicubic weights, 1, and -1 to 1."""
     position = np.linspace(-1, 1, size, dtype=np.float32) if size > 1 else np.zeros(1, np.float32)
     columns = [*cubic_basis(grid, size).T, np.ones_like(position), position]
     return torch.from_numpy(np.stack(columns, axis=1)).to(device)

@@ -1,4 +1,4 @@
-"""Bicubic interpolation of a coarse grid, on which the elastic deformations of CPU and device are built."""
+"""Bicubic interpolation of a coarse grid, which both elastic deformations use: single pairs' and whole batches'."""
 
 from functools import lru_cache
 
@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 @lru_cache(maxsize=256)
 def interpolated_rms(grid: int, height: int, width: int) -> float:
-    """Root mean square, over pixels and draws, of a grid of N(0, 1) interpolated to (height, width)."""
+    """Return the root mean square, over pixels and draws, of a grid of N(0, 1) interpolated to (height, width)."""
     mean_squares = [np.square(cubic_basis(grid, size)).sum(1).mean() for size in (height, width)]
     return float(np.sqrt(np.prod(mean_squares)))
 
 
 def cubic_basis(grid: int, size: int) -> NDArray[np.float32]:
-    """What each grid point adds to each pixel (size, grid), along one axis, in bicubic interpolation."""
+    """Return the weights (size, grid) of the grid's points for each pixel along one axis, in bicubic interpolation."""
     return np.asarray(cv2.resize(np.eye(grid, dtype=np.float32), (grid, size), interpolation=cv2.INTER_CUBIC))

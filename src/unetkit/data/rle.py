@@ -1,4 +1,4 @@
-"""Kaggle's run-length encoding: pairs (start, length) down the columns, counted from 1."""
+"""Kaggle's run-length code of masks: pairs (start, length) down the columns, counted from 1."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""Seismic sections in SEG-Y, a line or the inlines of a volume: read as images, written back in the file's geometry."""
+"""Seismic sections in SEG-Y, a line or the inlines of a volume: read as images, and written back in place."""
 
 import shutil
 from collections.abc import Iterator
@@ -13,25 +13,31 @@ from numpy.typing import NDArray
 from unetkit.errors import UserError
 
 Array = NDArray[Any]
-FLOAT_FORMATS = (1, 5, 6)  # IBM, IEEE 4 and 8 bytes: the sample formats that hold fractions
-# What segyio raises of a file that is no SEG-Y, is cut off, or has a format that it doesn't know.
+FLOAT_FORMATS = (1, 5, 6)  # sample formats that hold fractions: IBM, IEEE with 4 and 8 bytes
+# What segyio raises for a file that is no SEG-Y, is cut off, or has a format that it doesn't know.
 UNREADABLE = (OSError, RuntimeError, ValueError, IndexError, KeyError)
 
 
 class SegyFile:
     """An open SEG-Y file whose consecutive traces form sections.
 
-    A section is a run of traces with one inline number; where each trace has another, with one crossline number; else
-    the whole file is one line. So volumes of any outline need no regular grid, and nothing but samples is ever written.
+    A section is a run of traces with the same inline number; if each trace has a different one, with the same crossline
+    number; else the whole file. So a volume of any outline needs no regular grid. Only samples are ever written.
 
     Args:
         path: The file.
         inline: First byte, from 1, of the inline number in a trace's header.
-        crossline: The same of the crossline number.
-        writable: Open it to overwrite traces.
+        crossline: First byte, from 1, of the crossline number.
+        writable: Whether traces can be overwritten.
+
+    Attributes:
+        sections: The traces of each section.
+        traces: The number of traces.
+        samples: The number of samples of a trace.
+        holds_fractions: Whether samples are floating-point numbers.
 
     Raises:
-        UserError: If it can't be read as SEG-Y, or segyio is not installed.
+        UserError: If the file can't be read as SEG-Y, or segyio is not installed.
     """
 
     def __init__(self, path: Path, inline: int = 189, crossline: int = 193, *, writable: bool = False) -> None:
@@ -41,22 +47,22 @@ class SegyFile:
             self._file = segyio.open(str(path), "r+" if writable else "r", ignore_geometry=True)
             numbers = [np.asarray(self._file.attributes(byte)[:]) for byte in (inline, crossline)]
         except UNREADABLE as error:
-            raise UserError(str(path), f"can't be read as SEG-Y ({error})", "replace or remove it") from error
+            raise _unreadable(path, error) from error
         self.sections = sections(*numbers)
         self.traces = len(numbers[0])
         self.samples = len(self._file.samples)
         self.holds_fractions = int(self._file.format) in FLOAT_FORMATS
 
     def read(self, section: slice) -> Array:
-        """The amplitudes (samples, traces) of a section, or of every so manyth trace, in the file's own dtype.
+        """Read the amplitudes (samples, traces) of a section, in the file's dtype; a slice with a step skips traces.
 
         Raises:
-            UserError: If they can't be read, or are no numbers.
+            UserError: If they can't be read, or are not finite.
         """
         try:
             image = np.asarray(self._file.trace.raw[section]).T
         except UNREADABLE as error:
-            raise UserError(str(self.path), f"can't be read as SEG-Y ({error})", "replace or remove it") from error
+            raise _unreadable(self.path, error) from error
         if not np.isfinite(image).all():
             raise UserError(str(self.path), "holds NaN or infinite amplitudes", "replace them with numbers")
         return image
@@ -66,12 +72,12 @@ class SegyFile:
         self._file.trace[section] = np.ascontiguousarray(image.T, self._file.dtype)
 
     def close(self) -> None:
-        """Write what is not written yet."""
+        """Close the file, which writes what is still in memory."""
         self._file.close()
 
 
 def sections(inlines: Array, crosslines: Array) -> list[slice]:
-    """The runs of traces of one inline, else of one crossline, else all traces."""
+    """Return the runs of traces of the same inline, else of the same crossline, else all traces."""
     for numbers in (inlines, crosslines):
         bounds = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
         if 2 * (len(bounds) - 1) <= len(numbers):
@@ -81,7 +87,7 @@ def sections(inlines: Array, crosslines: Array) -> list[slice]:
 
 @contextmanager
 def segy_copy(source: Path, target: Path, header_bytes: tuple[int, int]) -> Iterator[SegyFile]:
-    """A copy of a file, all headers included, whose samples are there to be overwritten."""
+    """Copy a file with all headers, and open the copy so that its samples can be overwritten."""
     shutil.copyfile(source, target)
     file = SegyFile(target, *header_bytes, writable=True)
     try:
@@ -91,10 +97,10 @@ def segy_copy(source: Path, target: Path, header_bytes: tuple[int, int]) -> Iter
 
 
 def check_header_bytes(inline: int, crossline: int) -> None:
-    """See that a number begins at these bytes, from 1, of a trace's header.
+    """Check that a number begins at these bytes, from 1, of a trace's header.
 
     Raises:
-        UserError: If not, or if segyio is not installed.
+        UserError: If none does, or if segyio is not installed.
     """
     known = {int(field) for field in require_segyio().TraceField.enums()}
     for name, byte in (("inline", inline), ("crossline", crossline)):
@@ -104,7 +110,7 @@ def check_header_bytes(inline: int, crossline: int) -> None:
 
 
 def require_segyio() -> Any:
-    """The module segyio.
+    """Import segyio.
 
     Raises:
         UserError: If it is not installed.
@@ -114,3 +120,7 @@ def require_segyio() -> Any:
     except ImportError as error:
         raise UserError("SEG-Y", "needs segyio", 'pip install "unetkit[segy]"') from error
     return segyio
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(str(path), f"can't be read as SEG-Y ({error})", "replace or remove it")

@@ -1,4 +1,4 @@
-"""Where pairs of image and mask come from: one function a data set, each giving a list of `Pair`."""
+"""Where pairs of image and mask come from: each function finds the pairs of one kind of data set."""
 
 import csv
 from collections.abc import Callable
@@ -8,17 +8,25 @@ from pathlib import Path
 from unetkit.data import synthetic, synthetic_multiclass
 from unetkit.data.files import FileRef, find_folder
 from unetkit.errors import UserError, check, writable
-from unetkit.paths import path_of
+from unetkit.paths import command_line, path_of
 
-# What the parts' folders are called, here and by other tools.
+# Names of the folders of each part: ours first, then those of other tools.
 SPLIT_FOLDERS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 OTHER_NAMES = {other: split for split, (_, *others) in SPLIT_FOLDERS.items() for other in others}
-SMALLEST = 16  # side of the sections that are made, in pixels
+MIN_SIZE = 16  # smallest side of the sections that are made, in pixels
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An image and its mask, from a file, from Kaggle's run-length code, or both."""
+    """An image and its mask.
+
+    Attributes:
+        id: The name of the pair.
+        image: The file of the image.
+        mask: The file of the mask; None where only the run-length code holds it.
+        rle: Kaggle's run-length code of the mask; None where there is none.
+        split: `train`, `val` or `test` where the folders say it; else None.
+    """
 
     id: str
     image: FileRef
@@ -28,45 +36,45 @@ class Pair:
 
 
 def tgs_salt_pairs(root: str | Path | None) -> list[Pair]:
-    """TGS Salt as downloaded from Kaggle (2018, tgs-salt-identification-challenge).
+    """Find TGS Salt as downloaded from Kaggle (2018, tgs-salt-identification-challenge).
 
-    4,000 grey seismic tiles of 101x101, stored as RGB with equal channels; 16-bit masks, 65535 = salt.
-    `root` holds `train.zip`, `train/`, or `images/` and `masks/`; `train.csv` (id,rle_mask) stands in where a mask
-    file is missing, and is checked against the masks that are there. `depths.csv` is not needed.
+    It has 4,000 grey seismic tiles of 101x101, stored as RGB with equal channels, and 16-bit masks, 65535 = salt.
+
+    Args:
+        root: The folder that holds `train.zip`, `train/`, or `images/` and `masks/`. The run-length code in `train.csv`
+            (id,rle_mask) is used where a mask file is missing, and compared with the mask files. `depths.csv` is not
+            needed.
 
     Raises:
         UserError: If `root` is not given, or holds no such files, or an image has no mask.
     """
-    root = existing_root(root, "run `python scripts/prepare_tgs.py` to get TGS Salt")
+    root = existing_root(root, f"run `{command_line('prepare-tgs')}` to get TGS Salt")
     container = next((c for c in (root / "train.zip", root / "train", root) if find_folder(c, "images")), None)
     if container is None:
-        raise UserError(
-            f"data.root={root} holds none of train.zip, train/images/ and images/; give the folder of Kaggle's "
-            "download, or run `python scripts/prepare_tgs.py`"
-        )
+        problem = "holds none of train.zip, train/images/ and images/"
+        fix = f"give the folder of Kaggle's download, or run `{command_line('prepare-tgs')}`"
+        raise UserError(f"data.root={root}", problem, fix)
     codes = _read_codes(root / "train.csv")
     images = _by_id(find_folder(container, "images"))
     masks = _by_id(find_folder(container, "masks"))
     missing = sorted(images.keys() - masks.keys() - codes.keys())
     if missing:
-        raise UserError(
-            f"{len(missing)} images of {container} have neither a mask file nor a line in {root / 'train.csv'}, "
-            f"such as {missing[0]}"
-        )
+        problem = f"have neither a mask file nor a line in {root / 'train.csv'}, such as {missing[0]}"
+        raise UserError(f"{len(missing)} images of {container}", problem, "add the masks, or remove the images")
     return [Pair(id, image, masks.get(id), codes.get(id)) for id, image in images.items()]
 
 
 def folder_pairs(root: str | Path | None, mask_suffix: str | int = "") -> list[Pair]:
-    """Your own images: `images/` and `masks/` with equal names, or these two in `train/`, `val/` and `test/`.
+    """Find your own images: `images/` and `masks/` with equal names, or these two in `train/`, `val/` and `test/`.
 
-    PNG, JPEG, TIFF, BMP or NPY, loose or zipped (`root` or each of the three may be a zip).
+    Files are PNG, JPEG, TIFF, BMP or NPY, loose or zipped: `root` or each of the three may be a zip.
 
     Args:
         root: The folder or zip.
-        mask_suffix: What a mask's name has after the image's, e.g. `_mask` for cat.jpg and cat_mask.png.
+        mask_suffix: The end that masks' names have after the images', e.g. `_mask` for cat.jpg and cat_mask.png.
 
     Raises:
-        UserError: If there are no such folders, or an image or a mask stands alone.
+        UserError: If there are no such folders, or an image has no mask, or a mask no image.
     """
     mask_suffix = suffix_of(mask_suffix)
     root = existing_root(root, "give the folder that holds images/ and masks/")
@@ -88,10 +96,10 @@ def folder_pairs(root: str | Path | None, mask_suffix: str | int = "") -> list[P
 
 
 def suffix_of(given: object) -> str:
-    """The `data.mask_suffix` that was typed; Hydra reads digits as a number.
+    """Return `data.mask_suffix` as text; Hydra reads digits as a number.
 
     Raises:
-        UserError: If it is no text.
+        UserError: If it is neither.
     """
     is_text = isinstance(given, str | int) and not isinstance(given, bool)
     check("data.mask_suffix", given, is_text, "what a mask's name has after the image's; '' if nothing")
@@ -99,25 +107,25 @@ def suffix_of(given: object) -> str:
 
 
 def synthetic_pairs(root: str | Path, count: int, size: int, seed: int) -> list[Pair]:
-    """The embedded data set: seismic sections made by `unetkit.data.synthetic`, read like TGS Salt."""
+    """Find the pairs of the embedded data set, seismic sections that `unetkit.data.synthetic` makes where none are."""
     folder = _embedded(root, f"synthetic-v{synthetic.VERSION}", synthetic.write, count, size, seed)
     return tgs_salt_pairs(folder)
 
 
 def synthetic_multiclass_pairs(root: str | Path, count: int, size: int, seed: int) -> list[Pair]:
-    """The embedded data set of four classes, made by `unetkit.data.synthetic_multiclass`."""
+    """Find the pairs of the embedded data set of four classes, which `unetkit.data.synthetic_multiclass` makes."""
     name = f"synthetic-multiclass-v{synthetic_multiclass.VERSION}"
     return folder_pairs(_embedded(root, name, synthetic_multiclass.write, count, size, seed))
 
 
 def _embedded(root: str | Path, name: str, write: Callable[..., Path], count: int, size: int, seed: int) -> Path:
-    if not isinstance(count, int) or count < 2:
-        raise UserError(f"data.count={count} must be at least 2, one section to train on and one to validate")
-    if not isinstance(size, int) or size < SMALLEST:
-        raise UserError(f"data.size={size} must be a whole number of pixels, at least {SMALLEST}")
+    enough = isinstance(count, int) and count >= 2
+    check("data.count", count, enough, "at least 2, one section to train on and one to validate")
+    is_size = isinstance(size, int) and size >= MIN_SIZE
+    check("data.size", size, is_size, f"a whole number of pixels, at least {MIN_SIZE}")
     check("data.sections_seed", seed, isinstance(seed, int) and seed >= 0, "a whole number of at least 0")
     folder = path_of("data.root", root) / f"{name}-{count}x{size}-seed{seed}"
-    with writable("data.cache_dir", root):  # which data.root is, unless given
+    with writable("data.cache_dir", root):  # data.root is data.cache_dir by default
         return write(folder, count=count, size=size, seed=seed)
 
 
@@ -140,11 +148,11 @@ def _given_parts(root: Path) -> dict[str, Path]:
     for path in sorted(root.iterdir()) if root.is_dir() else []:
         right = OTHER_NAMES.get(path.stem.lower())
         if right and (path.is_dir() or path.suffix == ".zip") and find_folder(path, "masks") is not None:
-            raise UserError(f"{path} holds masks, but is to be called {right}{path.suffix}; rename it")
+            raise UserError(str(path), f"holds masks, but must be called {right}{path.suffix}", "rename it")
     for split in SPLIT_FOLDERS:
         found = [c for c in (root / split, root / f"{split}.zip") if find_folder(c, "masks") is not None]
         if len(found) > 1:
-            raise UserError(f"{found[0]} and {found[1]} both hold masks; keep one")
+            raise UserError(f"{found[0]} and {found[1]}", "both hold masks", "keep one")
         if found:
             parts[split] = found[0]
     if parts and "train" not in parts:
@@ -157,7 +165,7 @@ def _by_id(refs: list[FileRef] | None, suffix: str = "") -> dict[str, FileRef]:
     for ref in refs or []:
         id = ref.stem.removesuffix(suffix)
         if id in files:
-            raise UserError(f"{files[id]} and {ref} have the same name; keep one")
+            raise UserError(f"{files[id]} and {ref}", "have the same name", "keep one")
         files[id] = ref
     return files
 
@@ -168,13 +176,11 @@ def _check_no_orphans(container: Path, images: dict[str, FileRef], masks: dict[s
         ("mask", "image", sorted(masks.keys() - images.keys())),
     ):
         if lonely:
-            raise UserError(
-                f"{len(lonely)} {kind}s in {container} have no {other} of the same name, such as "
-                f"{(images | masks)[lonely[0]].name.name}; add or remove them (data.mask_suffix={mask_suffix!r} is "
-                "what a mask's name has after the image's)"
-            )
+            problem = f"have no {other} of the same name, such as {(images | masks)[lonely[0]].name.name}"
+            fix = f"add or remove them (data.mask_suffix={mask_suffix!r} is what a mask's name has after the image's)"
+            raise UserError(f"{len(lonely)} {kind}s in {container}", problem, fix)
     if not images:
-        raise UserError(f"{container}/images holds no image (PNG, JPEG, TIFF, BMP or NPY)")
+        raise UserError(f"{container}/images", "holds no image (PNG, JPEG, TIFF, BMP or NPY)")
 
 
 def _read_codes(path: Path) -> dict[str, str]:
@@ -183,5 +189,5 @@ def _read_codes(path: Path) -> dict[str, str]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         if not {"id", "rle_mask"} <= set(reader.fieldnames or []):
-            raise UserError(f"{path} must have the columns id,rle_mask, not {','.join(reader.fieldnames or [])}")
+            raise UserError(str(path), f"must have the columns id,rle_mask, not {','.join(reader.fieldnames or [])}")
         return {row["id"]: row["rle_mask"] or "" for row in reader}

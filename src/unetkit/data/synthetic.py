@@ -1,4 +1,4 @@
-"""Salt-like seismic sections made from scratch: the data set that needs no download.
+"""Make salt-like seismic sections: a data set that needs no download.
 
 A section follows the convolutional model of a seismic image, as in Wu et al. (FaultSeg3D, Geophysics 84(3),
 2019): layered reflectivity is convolved with a Ricker wavelet, then tilted, folded and faulted. A salt body
@@ -29,43 +29,43 @@ from unetkit.errors import UserError
 Field = NDArray[np.float64]
 Image = NDArray[np.uint8]
 
-VERSION = 1  # change it when the sections change, so that older ones on disk are not taken for them
-EMPTY_SHARE = 0.39  # TGS: 1562 of the 4000 training masks are empty
-GREY_MEAN, GREY_STD = 123.0, 37.0  # TGS: a tile's mean, and the standard deviation of its layers
+VERSION = 1  # raise it when the sections change, so that older ones on disk are not used instead
+EMPTY_SHARE = 0.39  # in TGS, 1562 of the 4000 training masks are empty
+GREY_MEAN, GREY_STD = 123.0, 37.0  # in TGS, the mean of a tile, and the standard deviation of its layers
 
 
 def smooth(rng: Generator, size: int, cells: int) -> Field:
-    """Smooth Gaussian noise (size, size) of about unit variance, with `cells` bumps along a side."""
+    """Draw smooth Gaussian noise (size, size) of about unit variance, with `cells` bumps along a side."""
     coarse = rng.standard_normal((cells + 1, cells + 1))
     return np.asarray(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC), np.float64)
 
 
 def _step(z: Field) -> Field:
-    """Soft step from 0 to 1 around `z` = 0."""
+    """Return a soft step from 0 to 1 around `z` = 0."""
     return 0.5 + 0.5 * np.tanh(z)
 
 
 def ricker(distance: Field, period: float) -> Field:
-    """Ricker wavelet with peak 1 at 0 and peak frequency 1 / `period` (Ricker, Geophysics 18(1), 1953)."""
+    """Return the Ricker wavelet with peak 1 at 0 and peak frequency 1 / `period` (Ricker, Geophysics 18(1), 1953)."""
     a = (np.pi * distance / period) ** 2
     return np.asarray((1 - 2 * a) * np.exp(-a))
 
 
 def rotate(y: Field, x: Field, angle: float) -> tuple[Field, Field]:
-    """Depth across, and position along, layers that dip by `angle` in radians."""
+    """Return depth across, and position along, layers that dip by `angle` in radians."""
     return y * np.cos(angle) + x * np.sin(angle), x * np.cos(angle) - y * np.sin(angle)
 
 
 def strata(rng: Generator, t: Field, u: Field, period: float, reach: float, bedding: float = 0.0) -> Field:
-    """Band-limited reflections (H, W) of unit variance.
+    """Draw band-limited reflections (H, W) of unit variance.
 
     Args:
-        rng: source of the noise.
-        t: (H, W) depth of each pixel across the layers while they were flat, useful in [-1, 1].
-        u: (H, W) position of each pixel along the layers while they were flat, useful in [-1, 1].
-        period: wavelength across the layers.
-        reach: distance along a layer over which it changes; small values give chaos.
-        bedding: strength of the reflectors that never change along the layer.
+        rng: Source of the noise.
+        t: (H, W), depth of each pixel across the layers while they were flat, useful in [-1, 1].
+        u: (H, W), position of each pixel along the layers while they were flat, useful in [-1, 1].
+        period: Wavelength across the layers.
+        reach: Distance along a layer over which it changes; small values give chaos.
+        bedding: Strength of the reflectors that never change along the layer.
     """
     size = t.shape[0]
     one = np.ones(1)
@@ -81,7 +81,7 @@ def strata(rng: Generator, t: Field, u: Field, period: float, reach: float, bedd
 
 
 def salt_mask(rng: Generator, y: Field, x: Field, ground: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """A salt body (H, W) in `ground`: all behind a bent, ragged front, about 2 % to 98 % of the tile."""
+    """Draw a salt body (H, W) in `ground`: all behind a bent, ragged front, about 2 % to 98 % of the tile."""
     size = y.shape[0]
     across, along = rotate(y, x, rng.vonmises(0, 0.3))
     front = across - rng.normal(1.0, 1.5) * (along - rng.uniform(-0.3, 0.3)) ** 2
@@ -96,7 +96,7 @@ def salt_mask(rng: Generator, y: Field, x: Field, ground: NDArray[np.bool_]) -> 
 
 
 def inside_distance(mask: NDArray[np.bool_]) -> Field:
-    """Distance (H, W) to the body's outline, positive inside; the tile's own border is no outline."""
+    """Return the distance (H, W) to the body's outline, positive inside; the border of the tile is no outline."""
     inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
     outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
     pixels = cv2.GaussianBlur(inside - outside, (0, 0), 1.2).astype(np.float64)
@@ -104,7 +104,7 @@ def inside_distance(mask: NDArray[np.bool_]) -> Field:
 
 
 def deformed(rng: Generator, y: Field, x: Field, period: float, inside: Field) -> tuple[Field, Field]:
-    """Depth across and position along the layers (H, W): tilted, folded, faulted, dragged along by salt."""
+    """Return depth across and position along the layers (H, W): tilted, folded, faulted, dragged along by salt."""
     size = y.shape[0]
     steep = rng.random() < 0.45
     t, u = rotate(y, x, rng.uniform(-1.4, 1.4) if steep else rng.normal(0, 0.2))
@@ -117,7 +117,7 @@ def deformed(rng: Generator, y: Field, x: Field, period: float, inside: Field) -
 
 
 def sediments(rng: Generator, t: Field, u: Field, y: Field, x: Field, period: float) -> Field:
-    """Layered rock (H, W) at the depths `t` and positions `u`, in part chaotic."""
+    """Draw layered rock (H, W) at the depths `t` and positions `u`, in part chaotic."""
     layers = strata(rng, t, u, period, rng.uniform(0.04, 0.4), rng.uniform(0, 1.2))
     return disturb(rng, layers, y, x, period)
 
@@ -134,7 +134,7 @@ def disturb(rng: Generator, layers: Field, y: Field, x: Field, period: float) ->
 
 
 def insert_salt(rng: Generator, rock: Field, y: Field, x: Field, inside: Field, period: float) -> Field:
-    """Replaces `rock` (H, W) where `inside` > 0 by weak steep chaos, and adds the outline's reflection."""
+    """Replace `rock` (H, W) where `inside` > 0 by weak steep chaos, and add the outline's reflection."""
     t, u = rotate(y, x, rng.normal(np.pi / 2, 0.6))
     texture = strata(rng, t, u, max(period, 0.1) * rng.uniform(0.7, 1.7), rng.uniform(0.06, 0.3))
     texture *= rng.lognormal(-1.6, 0.6)
@@ -148,7 +148,7 @@ def insert_salt(rng: Generator, rock: Field, y: Field, x: Field, inside: Field, 
 
 
 def to_grey(rng: Generator, rock: Field) -> Image:
-    """Adds noise and maps amplitudes (H, W) to grey levels in 0..255."""
+    """Add noise and map amplitudes (H, W) to grey levels in 0..255."""
     grain = cv2.GaussianBlur(rng.standard_normal(rock.shape), (0, 0), rng.uniform(0.5, 1.2))
     noisy = rock + min(0.4, rng.lognormal(-1.8, 0.8)) * grain
     grey = rng.normal(GREY_MEAN, 18) + max(10, rng.normal(GREY_STD, 6)) * noisy
@@ -156,13 +156,13 @@ def to_grey(rng: Generator, rock: Field) -> Image:
 
 
 def section(seed: int, index: int, *, size: int = 101, salt: bool) -> tuple[Image, Image]:
-    """One seismic section, fully determined by its arguments.
+    """Make one seismic section, fully determined by the arguments.
 
     Args:
-        seed: the data set's seed.
-        index: the section's number in the data set.
-        size: side of the square tile in pixels.
-        salt: whether the tile holds salt, then at least 1 % of its pixels.
+        seed: Seed of the data set.
+        index: Number of the section in the data set.
+        size: Side of the square tile in pixels.
+        salt: Whether the tile holds salt, at least 1 % of its pixels.
 
     Returns:
         The grey image (H, W), uint8 in 0..255, and the mask (H, W), uint8 in {0, 1}.
@@ -185,12 +185,12 @@ def section(seed: int, index: int, *, size: int = 101, salt: bool) -> tuple[Imag
 
 
 def is_empty(index: int) -> bool:
-    """Whether section `index` holds no salt; of the first n sections exactly round(0.39 n) hold none."""
+    """Return whether section `index` holds no salt; of the first n sections exactly round(0.39 n) hold none."""
     return round(EMPTY_SHARE * (index + 1)) > round(EMPTY_SHARE * index)
 
 
 def write_png(path: Path, pixels: cv2.typing.MatLike) -> None:
-    """Writes grey or BGR pixels."""
+    """Write grey or BGR pixels."""
     path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
 
 
@@ -200,7 +200,7 @@ def _write_table(path: Path, header: tuple[str, str], rows: list[tuple[str, obje
 
 
 def _fill(folder: Path, count: int, size: int, seed: int) -> None:
-    """Writes TGS's layout into the empty `folder`: 8-bit RGB images, 16-bit masks and the two tables."""
+    """Write TGS's layout into the empty `folder`: 8-bit RGB images, 16-bit masks and the two tables."""
     runs: list[tuple[str, object]] = []
     depths: list[tuple[str, object]] = []
     for part in ("images", "masks"):
@@ -217,24 +217,24 @@ def _fill(folder: Path, count: int, size: int, seed: int) -> None:
 
 
 def write(root: str | Path, *, count: int = 500, size: int = 101, seed: int = 0) -> Path:
-    """Writes `count` sections under `root` in TGS's layout, all or nothing; a complete `root` is left alone.
+    """Write `count` sections under `root` in TGS's layout, all or nothing; a complete `root` is left alone.
 
     Raises:
-        UserError: `root` is there and holds something, but no train.csv.
+        UserError: If `root` holds something, but no train.csv.
     """
     return write_folder(Path(root), "train.csv", lambda folder: _fill(folder, count, size, seed))
 
 
 def write_folder(root: Path, mark: str, fill: Callable[[Path], None]) -> Path:
-    """Makes the folder `root` by `fill`, all or nothing; where it holds the file `mark`, it is left alone.
+    """Make the folder `root` by `fill`, all or nothing; where it holds the file `mark`, it is left alone.
 
     Raises:
-        UserError: `root` is there and holds something, but no such file.
+        UserError: If `root` holds something, but no such file.
     """
     if (root / mark).exists():
         return root
     if root.exists() and any(root.iterdir()):
-        raise UserError(f"{root} is not empty and has no {mark}; move it away or choose another folder")
+        raise UserError(str(root), f"is not empty and has no {mark}", "move it away or choose another folder")
     draft = root.with_name(f".{root.name}.{secrets.token_hex(4)}")
     draft.mkdir(parents=True)
     try:

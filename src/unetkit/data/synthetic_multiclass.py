@@ -1,4 +1,4 @@
-"""Seismic sections of four classes, made like those of `unetkit.data.synthetic` and of its parts.
+"""Make seismic sections of four classes, from the parts of `unetkit.data.synthetic`.
 
 Rock is layered, in part dim or chaotic. Salt lies behind a strong, ragged reflection. Water is still, over a bright
 sea floor. Sand is a bed between two horizons, folded and faulted with the layers, whose thin, even beds reflect more
@@ -12,18 +12,18 @@ import numpy as np
 from unetkit.data import synthetic
 from unetkit.data.synthetic import Field, Image
 
-VERSION = 1  # change it when the sections change, so that older ones on disk are not taken for them
+VERSION = 1  # raise it when the sections change, so that older ones on disk are not used instead
 CLASSES = ("rock", "salt", "water", "sand")
 ROCK, SALT, WATER, SAND = range(4)
 
 
 def section(seed: int, index: int, *, size: int = 101) -> tuple[Image, Image]:
-    """One seismic section, fully determined by its arguments.
+    """Make one seismic section, fully determined by the arguments.
 
     Args:
-        seed: the data set's seed.
-        index: the section's number in the data set.
-        size: side of the square tile in pixels.
+        seed: Seed of the data set.
+        index: Number of the section in the data set.
+        size: Side of the square tile in pixels.
 
     Returns:
         The grey image (H, W), uint8 in 0..255, and the mask (H, W), uint8 indices of `CLASSES`.
@@ -50,7 +50,7 @@ def section(seed: int, index: int, *, size: int = 101) -> tuple[Image, Image]:
 
 
 def _horizons(rng: np.random.Generator, t: Field) -> tuple[float, float]:
-    """Two depths across the layers that take 10 % to 40 % of the ground between them."""
+    """Draw two depths across the layers that take 10 % to 40 % of the ground between them."""
     share = rng.uniform(0.1, 0.4)
     start = rng.uniform(0, 1 - share)
     low, high = np.quantile(t, [start, start + share])
@@ -58,12 +58,12 @@ def _horizons(rng: np.random.Generator, t: Field) -> tuple[float, float]:
 
 
 def write(root: str | Path, *, count: int = 500, size: int = 101, seed: int = 0) -> Path:
-    """Writes `count` sections under `root`, all or nothing: images/ and masks/ of class indices, and classes.txt.
+    """Write `count` sections under `root`, all or nothing: images/ and masks/ of class indices, and classes.txt.
 
     A complete `root` is left alone.
 
     Raises:
-        UserError: `root` is there and holds something, but no classes.txt.
+        UserError: If `root` holds something, but no classes.txt.
     """
 
     def fill(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What passes between the parts of `unetkit.data`: pairs, batches, and the keys that random draws depend on."""
+"""Types that the parts of `unetkit.data` hand to each other, and the seeds of random draws."""
 
 from typing import NamedTuple, NotRequired, TypedDict
 
@@ -6,28 +6,34 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-VOID = 255  # mask value of pixels that count neither in the loss nor in the scores
+VOID = 255  # mask value of void pixels, which count neither in the loss nor in the scores
 
 Image = NDArray[np.uint8]
 
 
 class SampleKey(NamedTuple):
-    """What a sampler asks for: an item in an epoch, or a stand-in for it that counts nowhere."""
+    """What a sampler asks a data set for.
+
+    Attributes:
+        epoch: The epoch, from 0, on which random draws depend.
+        item: The position of the pair in the data set.
+        is_padding: Whether the pair only fills up the last round of a distributed run, with a void mask.
+    """
 
     epoch: int
     item: int
     is_padding: bool = False
 
     @classmethod
-    def of(cls, draw: "SampleKey | int") -> "SampleKey":
-        """A plain number, as Lightning's `overfit_batches` asks for, is an item in epoch 0."""
-        return cls(0, draw) if isinstance(draw, int) else draw
+    def of(cls, key: "SampleKey | int") -> "SampleKey":
+        """Return a key as it is, and a plain number, as of Lightning's `overfit_batches`, as an item in epoch 0."""
+        return cls(0, key) if isinstance(key, int) else key
 
 
 class Item(TypedDict):
-    """An image (H, W, C) uint8, its mask (H, W) of class indices or `VOID`, its index among all pairs.
+    """A pair: an image (H, W, C) uint8, its mask (H, W) of class indices or `VOID`, and its index among all pairs.
 
-    `weight` (H, W) float32 is there for losses that want it.
+    `weight` (H, W) float32, 0 where the mask is void, is there only for a loss that needs it.
     """
 
     image: Image
@@ -37,9 +43,9 @@ class Item(TypedDict):
 
 
 class Batch(TypedDict):
-    """Images (B, C, H, W) uint8, masks (B, H, W) uint8 with `VOID` outside true pixels, indices (B,).
+    """Images (B, C, H, W) uint8, masks (B, H, W) uint8 of class indices or `VOID`, and indices (B,) among all pairs.
 
-    `weight` (B, H, W) float32, 0 where the mask is void, is there for losses that want it.
+    `weight` (B, H, W) float32, 0 where the mask is void, is there only for a loss that needs it.
     """
 
     image: Tensor
@@ -49,5 +55,5 @@ class Batch(TypedDict):
 
 
 def derived_seed(*numbers: int) -> int:
-    """One seed from several numbers."""
+    """Return a seed that depends on all of several numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
