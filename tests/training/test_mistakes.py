@@ -105,7 +105,7 @@ from unetkit.training.run import train
         ),
         (
             ["augment=flip", "+augment.transforms.normal._target_=albumentations.Normalize"],
-            "augment.transforms make float32 of shape .* leave out what normalises",
+            "augment.transforms turn an image.* into float32 of shape .* leave out what normalises",
         ),
         (["trainer.max_time=5"], "trainer.max_time=5 must be DAYS:HOURS:MINUTES:SECONDS"),
         (["callbacks=early_stopping", "callbacks.early_stopping.monitor=val/f1"], "conditioned on metric `val/f1`"),
