@@ -55,6 +55,8 @@ def test_help_of_a_training_lists_groups_and_keys(name: str, unetkit: Unetkit) -
     shown = unetkit(name, "--help").stdout
     assert "model: attention_unet, " in shown
     assert "max_epochs: " in shown
+    assert f": unetkit {name} GROUP=FILE" in shown.splitlines()[0]
+    assert "--config-dir DIR adds your own files" in shown
 
 
 def test_scripts_of_the_clone_are_the_commands() -> None:
