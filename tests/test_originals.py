@@ -1,4 +1,4 @@
-"""The projects themselves, where UNETKIT_ORIGINALS is a folder with clones of them, beside the real data."""
+"""Parity with other projects, run if UNETKIT_ORIGINALS is a folder with clones of them; one test needs TGS Salt."""
 
 import importlib
 import os
@@ -35,9 +35,11 @@ def theirs(clone: Path, module: str, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @torch.no_grad()
-def same(network: nn.Module, file: Path, size: tuple[int, int], final: Any = lambda logits: logits) -> None:
+def check_same_logits(
+    network: nn.Module, file: Path, size: tuple[int, int], final: Any = lambda logits: logits
+) -> None:
     network.train()
-    for _ in range(2):  # so that BatchNorm's averages are not those of the beginning
+    for _ in range(2):  # which changes the running statistics of BatchNorm
         network(torch.rand(2, 3, *size))
     network.eval()
     torch.save(network.state_dict(), file)
@@ -47,25 +49,25 @@ def same(network: nn.Module, file: Path, size: tuple[int, int], final: Any = lam
 
 
 @pytest.mark.parametrize("bilinear", [False, True])
-def test_milesial(bilinear: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logits_are_those_of_milesial(bilinear: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network = theirs(MILESIAL, "unet", monkeypatch).UNet(3, 2, bilinear)
-    same(network, tmp_path / "x.pth", (96, 128))
+    check_same_logits(network, tmp_path / "x.pth", (96, 128))
 
 
-def test_mateuszbuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    same(theirs(BRAIN, "unet", monkeypatch).UNet(), tmp_path / "x.pt", (96, 128), torch.sigmoid)
+def test_logits_are_those_of_mateuszbuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_same_logits(theirs(BRAIN, "unet", monkeypatch).UNet(), tmp_path / "x.pt", (96, 128), torch.sigmoid)
 
 
 @pytest.mark.parametrize("name", ["U_net_reducedV1", "U_net_reducedV3"])
-def test_the_recreation(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logits_are_those_of_the_recreation(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network = getattr(theirs(RECREATION, "U_net_recreation.model", monkeypatch), name)()
-    same(network, tmp_path / "x.ckpt", (104, 104))
+    check_same_logits(network, tmp_path / "x.ckpt", (104, 104))
 
 
 @pytest.mark.skipif(not (DATA / "tgs-salt/train.zip").exists(), reason="the real data are not here")
 @torch.inference_mode()
-def test_the_recreations_loss_on_its_training_images() -> None:
-    """RGB, resized to 104 as Pillow does, soft masks, the 64x64 in the middle: binary cross-entropy 0.2045."""
+def test_the_loss_of_the_recreation_on_its_training_images() -> None:
+    """Binary cross-entropy 0.2045: RGB, resized to 104 by Pillow, soft masks, the 64x64 pixels in the middle."""
     network = import_network(SMALL).network.eval()
     archive = zipfile.ZipFile(DATA / "tgs-salt/train.zip")
     names = sorted(name for name in archive.namelist() if "images/" in name and name.endswith(".png"))

@@ -4,6 +4,7 @@ Ronneberger, Fischer, Brox 2015, *U-Net: Convolutional Networks for Biomedical I
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal, get_args
 
 import torch
@@ -113,27 +114,20 @@ class UNet(nn.Module):
         self.spatial_dims = spatial_dims
 
         self.layers = layers = Layers(spatial_dims, padding, norm)
-        convs = BLOCKS[block]
         dilations = [1] * self.num_downsamplings + [dilation]
         self.encoder = nn.ModuleList(
-            convs(c_in, c_out, c_out, layers, dilation=d)
+            BLOCKS[block](c_in, c_out, c_out, layers, dilation=d)
             for c_in, c_out, d in zip([in_channels, *channels], channels, dilations, strict=False)
         )
         if bottleneck == "pyramid":
             self.encoder[-1] = nn.Sequential(self.encoder[-1], PyramidPooling(channels[-1], layers))
-        self.decoder = nn.ModuleList()
-        below = channels[-1]
-        for skip, out in zip(channels[-2::-1], self.decoder_channels[::-1], strict=True):
-            up = Upsample(below, skip, upsampling, align_corners, layers)
-            level = DecoderLevel(up, convs(skip + up.out_channels, skip, out, layers), padding)
-            if attention == "gate":
-                level.gate = AttentionGate(skip, below, layers)
-            elif attention == "scse":
-                level.scse = SCSE(out, layers)
-            self.decoder.append(level)
-            below = out
+        widths = [channels[-1], *self.decoder_channels[::-1]]  # of the bottleneck, then of each decoder level
+        self.decoder = nn.ModuleList(
+            DecoderLevel(below, skip, out, layers, block, upsampling, align_corners, attention)
+            for (below, out), skip in zip(pairwise(widths), channels[-2::-1], strict=True)
+        )
         self.dropout = nn.Dropout(dropout)
-        self.head = layers.conv(below, num_classes, kernel=1)
+        self.head = layers.conv(widths[-1], num_classes, kernel=1)
         self.margin = self._margin()
         self.apply(he_initialisation)
 
@@ -214,27 +208,33 @@ class Upsample(nn.Sequential):
 
 
 class DecoderLevel(nn.Module):
-    """Upsample from below, crop the skip to it if `valid`, concatenate (skip, upsampled), convolve.
+    """Upsample the features below, concatenate (skip, upsampled), convolve.
 
-    Attributes:
-        gate: The attention gate of the skip, if any.
-        scse: The squeeze and excitation of the output, if any.
+    (B, below, H, W) and the skip (B, skip, 2 H, 2 W) to (B, out, 2 H, 2 W). With `valid` padding the skip is larger and
+    is cropped, and the output is smaller.
     """
 
-    def __init__(self, up: Upsample, convs: nn.Module, padding: Padding) -> None:
+    def __init__(
+        self,
+        below: int,
+        skip: int,
+        out: int,
+        layers: Layers,
+        block: Block,
+        upsampling: Upsampling,
+        align_corners: bool,
+        attention: Attention,
+    ) -> None:
         super().__init__()
-        self.up = up
-        self.convs = convs
-        self.is_cropping = padding == "valid"
-        self.gate: AttentionGate | None = None
-        self.scse: SCSE | None = None
-        self.shrinkage = 2 + up.shrinkage
+        self.up = Upsample(below, skip, upsampling, align_corners, layers)
+        self.convs = BLOCKS[block](skip + self.up.out_channels, skip, out, layers)
+        self.gate = AttentionGate(skip, below, layers) if attention == "gate" else None
+        self.scse = SCSE(out, layers) if attention == "scse" else None
+        self.is_cropping = layers.padding == "valid"
+        self.shrinkage = 2 + self.up.shrinkage
 
     def forward(self, below: Tensor, skip: Tensor) -> Tensor:
-        """Merge (B, c_below, H, W) and the skip (B, c_skip, 2 H, 2 W) into (B, c_out, 2 H, 2 W).
-
-        With `valid` padding the skip is larger, and the output smaller.
-        """
+        """Merge the features below with the skip."""
         x = self.up(below)
         if self.gate is not None:
             skip = self.gate(self._cropped(skip, [2 * side for side in below.shape[2:]]), below)
