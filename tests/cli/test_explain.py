@@ -12,6 +12,8 @@ from conftest import Unetkit
         ("trainer.max_epoch=3", "trainer.max_epoch is not a key of the configuration; did you mean trainer.max_"),
         ("lr=0.1", "lr is not a key of the configuration; did you mean optimizer.lr?"),
         ("epochs=3", "not a key of the configuration; did you mean trainer.min_epochs or trainer.max_epochs?"),
+        ("data.root=my_data", "data.root is a key of data=folder, data=tgs_salt only; choose data=folder to use it"),
+        ("loss.gamma=2", "loss.gamma is a key of loss=focal, loss=focal_tversky only; choose loss=focal to use it"),
         ("xyzzy=1", "xyzzy is not a key of the configuration; --help lists the keys."),
         ("model=unet_smal", "model=unet_smal does not exist; it may be unet_small, "),
         ("callbacks=[ema,erly]", "callbacks=erly does not exist; --help lists what exists"),

@@ -93,7 +93,7 @@ def test_the_recreation_s_split_needs_all_of_tgs(size: int) -> None:
         split_of("recreation", np.zeros(size))
 
 
-def test_a_written_split_reads_back(tmp_path: Path) -> None:
+def test_a_written_split_reads_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     ids = ["train/a, b", "train/ü", "val/c", "d", "e"]
     split = ["train", "val", "test", "unused", "train"]
     Split(tuple(ids), tuple(split)).write(tmp_path / "split.csv")
@@ -102,7 +102,9 @@ def test_a_written_split_reads_back(tmp_path: Path) -> None:
     table = (tmp_path / "split.csv").read_text(encoding="utf-8")
     (tmp_path / "split.csv").write_text(table, encoding="utf-8-sig")  # as spreadsheets write it
     more = [*ids, "new"]
+    assert caplog.text == ""
     assert assign_sides(options, more, np.zeros(6)) == [*split, "unused"]
+    assert f"does not list 1 of the 6 pairs, such as {more[-1]}: they are not used" in caplog.text
 
 
 @pytest.mark.parametrize(

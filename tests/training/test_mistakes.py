@@ -18,6 +18,7 @@ from unetkit.training.run import train
     [
         (["checkpoint=nowhere.ckpt"], "checkpoint=nowhere.ckpt does not exist"),
         (["data=tgs_salt"], "data.root is not set"),
+        (["+data.root=photos"], "data.root=photos is not used by data=synthetic; choose data=folder, whose key it is"),
         (["data=folder", "data.root=nowhere"], "data.root=nowhere does not exist"),
         (["data.batch_size=0"], "data.batch_size=0"),
         (["data.split=third"], "data.split=third must be"),

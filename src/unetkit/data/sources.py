@@ -124,8 +124,8 @@ def _embedded(root: str | Path, name: str, write: Callable[..., Path], count: in
     is_size = isinstance(size, int) and size >= MIN_SIZE
     check("data.size", size, is_size, f"a whole number of pixels, at least {MIN_SIZE}")
     check("data.sections_seed", seed, isinstance(seed, int) and seed >= 0, "a whole number of at least 0")
-    folder = path_of("data.root", root) / f"{name}-{count}x{size}-seed{seed}"
-    with writable("data.cache_dir", root):  # data.root is data.cache_dir by default
+    folder = path_of("data.cache_dir", root) / f"{name}-{count}x{size}-seed{seed}"
+    with writable("data.cache_dir", root):
         return write(folder, count=count, size=size, seed=seed)
 
 

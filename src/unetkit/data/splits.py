@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import logging
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from unetkit.data.folds import grouped_folds, stratified_folds, systematic_sample
 from unetkit.data.sources import Pair
 from unetkit.errors import UserError, check
+
+log = logging.getLogger(__name__)
 
 FOLDS = ("kfold", "contiguous", "mosaic")  # the methods that use `folds` and `fold`
 SIDES = ("train", "val", "test", "unused")
@@ -204,7 +207,7 @@ def _recreation_sides(ids: Sequence[str]) -> list[str]:
 
 
 def _read_sides(path: Path, ids: Sequence[str]) -> list[str]:
-    """Read the side of each pair from a CSV; `unused` for a pair that it does not name."""
+    """Read the side of each pair from a CSV; `unused`, with a warning, for a pair that it does not name."""
     try:
         rows = read_split(path.expanduser())
     except (OSError, KeyError, ValueError, csv.Error) as error:
@@ -218,4 +221,10 @@ def _read_sides(path: Path, ids: Sequence[str]) -> list[str]:
         )
     if wrong:
         raise UserError(f"data.split={path}", f"holds the split {wrong[0]!r}", "train, val, test and unused are known")
+    if unlisted := sorted(set(ids) - rows.keys()):
+        log.warning(
+            "data.split=%s does not list %d of the %d pairs, such as %s: they are not used; list them as train, val, "
+            "test or unused",
+            *(path, len(unlisted), len(ids), unlisted[0]),
+        )
     return [rows.get(id, "unused") for id in ids]

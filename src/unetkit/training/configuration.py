@@ -1,15 +1,19 @@
 """Check values of the configuration that nothing else checks before they are used."""
 
 import math
+import re
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from unetkit.data import SegmentationDataModule
 from unetkit.errors import UserError, check
 from unetkit.metrics import segmentation_metrics
 from unetkit.models import check_threshold
+from unetkit.training.explain import choices_with
 
 COMPILE = (False, True, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 CUDA_GRAPHS = ("reduce-overhead", "max-autotune")
@@ -66,6 +70,7 @@ def check_values(cfg: DictConfig) -> None:
     for key, is_right, wanted in RULES:
         if (value := OmegaConf.select(cfg, key, default=...)) is not ...:
             check(key, value, is_right(value), wanted)
+    check_data_keys(cfg)
     check_threshold(cfg.threshold)
     check_monitor(cfg.monitor)
     if cfg.trainer.compile in CUDA_GRAPHS and cfg.trainer.accumulate_grad_batches > 1:
@@ -81,6 +86,24 @@ def check_values(cfg: DictConfig) -> None:
             "is for volumes, but training reads images",
             "use model.spatial_dims=2, or train unetkit.models.UNet on volumes as tests/models/test_unet_3d.py does",
         )
+
+
+def check_data_keys(cfg: DictConfig) -> None:
+    """Check that each key of `data` is read: by the data module, or through a reference such as `${data.root}`.
+
+    Raises:
+        UserError: If one is not, as `+data.root=DIR` with `data=synthetic`, which would train on other images.
+    """
+    used = str(OmegaConf.to_container(cfg, resolve=False))
+    known = signature(SegmentationDataModule).parameters
+    if cfg.data._target_ != "unetkit.data.SegmentationDataModule" or "${" not in str(cfg.data._get_node("pairs")):
+        return  # data of the user's own, or a configuration whose references are resolved already
+    for key in cfg.data:
+        if key != "_target_" and key not in known and not re.search(rf"[{{.]{re.escape(str(key))}}}", used):
+            problem = f"is not used by data={cfg.data.name}"
+            choices = choices_with(f"data.{key}")
+            fix = f"choose data={choices[0]}, whose key it is" if choices else "leave it out"
+            raise UserError(f"data.{key}={cfg.data[key]}", problem, fix)
 
 
 def check_monitor(monitor: object) -> None:

@@ -7,6 +7,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
+from unetkit.paths import config_dir
 from unetkit.training.renamed import REMOVED
 
 
@@ -36,9 +37,20 @@ def missing_file(file: str, options: list[str]) -> str:
 
 def unknown_key(key: str, keys: list[str]) -> str:
     """Return the line for a key that is not one of the keys of the configuration."""
+    if choices := choices_with(key):
+        group = key.partition(".")[0]
+        known = ", ".join(f"{group}={choice}" for choice in choices)
+        return f"{key} is a key of {known} only; choose {group}={choices[0]} to use it"
     closest = closest_keys(key, [known for known in keys if known.startswith("hydra.") == key.startswith("hydra.")])
     fix = f"did you mean {' or '.join(closest)}?" if closest else "--help lists the keys."
     return f"{key} is not a key of the configuration; {fix} A new key takes a + before it"
+
+
+def choices_with(key: str) -> list[str]:
+    """Return the choices of a group, such as `folder` of `data`, whose own file sets a key, such as `data.root`."""
+    group, _, name = key.partition(".")
+    files = sorted((config_dir() / group).glob("*.yaml")) if name else []
+    return [file.stem for file in files if name in dotted_keys(OmegaConf.to_container(OmegaConf.load(file)))]
 
 
 def dotted_keys(node: object, before: str = "") -> Iterator[str]:

@@ -108,5 +108,5 @@ def check_images(cfg: DictConfig, base: Path) -> None:
     ids = {pair.id for pair in pairs}
     for file in sorted(base.glob("fold-*/split.csv")):
         if others := ids ^ read_split(file).keys():
-            problem = f"had other images than data.root={cfg.data.root} has now: {len(others)} differ, as {min(others)}"
+            problem = f"had other images than data={cfg.data.name} has now: {len(others)} differ, as {min(others)}"
             raise UserError(short_path(file.parent), problem, f"give the same, or {OTHER_PLACE}")

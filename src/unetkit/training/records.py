@@ -64,6 +64,8 @@ def log_data(data: SegmentationDataModule) -> None:
         *(facts[key] for key in ("name", "train", "val", "test")),
         100 * facts["empty_masks"],
     )
+    if data.split.is_given and data.split_options.method != "fraction":
+        log.warning("data.split=%s has no effect: the folders say which pair trains", data.split_options.method)
     if data.split.mosaics is not None:
         sizes = np.bincount(data.split.mosaics)
         log.info("%d tiles have a neighbour, which is kept on the same side of the split", sizes[sizes > 1].sum())
