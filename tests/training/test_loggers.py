@@ -2,20 +2,16 @@
 
 import json
 import struct
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import pytest
+from training_runs import run
 from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
 from unetkit.errors import UserError
 from unetkit.training.loggers import _has_key, wandb_logger
-
-ROOT = Path(__file__).parents[2]
-TINY = ["model=plain_small", "data.count=24", "data.size=36", "data.batch_size=8", "model.channels=[4,8]"]
 
 
 def read_records(path: Path) -> Iterator[Record]:
@@ -37,32 +33,29 @@ def read_records(path: Path) -> Iterator[Record]:
             yield record
 
 
-def launch(run_dir: Path, cache: Path, *overrides: str) -> str:
-    command = [sys.executable, "train.py", *TINY, "trainer.max_epochs=2", "trainer.log_every_n_steps=1"]
-    command += ["trainer.accelerator=cpu", "trainer.enable_progress_bar=false"]
-    command += [f"data.cache_dir={cache}", f"hydra.run.dir={run_dir}", *overrides]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr
-
-
-def test_wandb_offline_holds_scores_rate_config_and_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wandb_offline_holds_scores_rate_config_tags_and_pictures(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     for name in ("WANDB_API_KEY", "WANDB_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     monkeypatch.setenv("HOME", str(tmp_path))
-    said = launch(tmp_path / "run", tmp_path / "cache", "logger=wandb")
+    run(tmp_path / "run", cache, "logger=wandb", "trainer.log_every_n_steps=1", "tags=[small]", "task_name=trial")
     (file,) = (tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb")
-    assert "wandb sync" in said
-    assert file.parent.name in said
+    assert "wandb sync" in caplog.text
+    assert file.parent.name in caplog.text
     history: dict[str, list[object]] = {}
     config: dict[str, object] = {}
+    words: set[str] = set()
     for record in read_records(file):
         for item in record.history.item:
             key = item.key or "/".join(item.nested_key)
             history.setdefault(key, []).append(json.loads(item.value_json))
+        words |= {*record.run.tags, record.run.job_type}
         for update in (*record.run.config.update, *record.config.update):
             config[update.key or "/".join(update.nested_key)] = json.loads(update.value_json)
+    assert {"small", "trial"} <= words
     assert len(history["val/iou"]) == 2
     assert {"train/loss_step", "val/kaggle", "val/dice", "lr-AdamW/pg1"} <= history.keys()
     assert config["model"]["channels"] == [4, 8]  # type: ignore[index]
@@ -77,9 +70,9 @@ def test_wandb_offline_holds_scores_rate_config_and_pictures(tmp_path: Path, mon
     assert list((media / "mask" / "predictions").glob("*.mask.png"))  # equal ones are kept once
 
 
-def test_tensorboard_holds_scores_and_pictures(tmp_path: Path) -> None:
+def test_tensorboard_holds_scores_and_pictures(tmp_path: Path, cache: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    launch(tmp_path / "run", tmp_path / "cache", "logger=tensorboard")
+    run(tmp_path / "run", cache, "logger=tensorboard")
     events = accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     events.Reload()
     assert len(events.Scalars("val/iou")) == 2
@@ -88,7 +81,7 @@ def test_tensorboard_holds_scores_and_pictures(tmp_path: Path) -> None:
 
 def test_an_unknown_mode_is_named() -> None:
     with pytest.raises(UserError, match=r"logger\.wandb\.mode=sometimes"):
-        wandb_logger(save_dir=".", project="p", entity=None, name=None, mode="sometimes")
+        wandb_logger(save_dir=".", project="p", mode="sometimes")
 
 
 @pytest.mark.parametrize("name", [".netrc", "_netrc"])
