@@ -53,7 +53,7 @@ def test_a_compiled_run_is_the_same_but_for_rounding(tmp_path: Path, cache: Path
     assert all(torch.allclose(plain[key].float(), compiled[key].float(), atol=1e-3) for key in plain)
 
 
-def test_sixteen_means_what_the_device_can() -> None:
+def test_precision_16_is_bfloat16_on_a_cpu_and_float16_on_a_gpu() -> None:
     assert choose_precision(16, "cpu") == "bf16-mixed"
     assert choose_precision("16-mixed", "cpu") == "bf16-mixed"
     assert choose_precision(16, "cuda") == "16-mixed"

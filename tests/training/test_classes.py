@@ -15,7 +15,7 @@ from unetkit.data.files import FileRef
 from unetkit.training.run import train
 
 
-def test_the_checkpoint_is_plain_and_predicts(tmp_path: Path, cache: Path) -> None:
+def test_a_checkpoint_has_plain_containers_and_predicts(tmp_path: Path, cache: Path) -> None:
     run(tmp_path, cache, "model=unet_milesial", "model.channels=[4,8]", "trainer.max_epochs=1", "threshold=0.3")
     path = tmp_path / "checkpoints" / "last.ckpt"
     card = torch.load(path, weights_only=True)["unetkit"]

@@ -113,6 +113,7 @@ def test_folds_of_one_s_own_images_go_on(tmp_path: Path, write_pairs: WritePairs
         cross_validate(config(tmp_path / "run", *own, with_synthetic=False))
 
 
+@pytest.mark.slow
 def test_a_fold_goes_on_with_what_was_typed_for_the_first(tmp_path: Path, write_pairs: WritePairs) -> None:
     images = {f"{i}": np.full((36, 36, 3), (i, 100, 200), np.uint8) for i in range(12)}
     root = write_pairs(tmp_path / "data", images, {name: np.eye(36, dtype=np.uint8) * 255 for name in images})
@@ -152,6 +153,6 @@ def test_images_that_are_divided_already_are_refused(tmp_path: Path) -> None:
         ("data.split=recreation", "data.split=recreation has no folds; use kfold, contiguous or mosaic"),
     ],
 )
-def test_mistakes_are_named(override: str, said: str, tmp_path: Path) -> None:
+def test_a_wrong_value_is_named(override: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=said):
         cross_validate(config(tmp_path, override))

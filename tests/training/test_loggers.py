@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import pytest
+import wandb
 from training_runs import run
 from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
@@ -42,6 +43,7 @@ def test_wandb_offline_holds_scores_rate_config_tags_and_pictures(
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     monkeypatch.setenv("HOME", str(tmp_path))
     run(tmp_path / "run", cache, "logger=wandb", "trainer.log_every_n_steps=1", "tags=[small]", "task_name=trial")
+    wandb.teardown()  # waits until all is written
     (file,) = (tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb")
     assert "wandb sync" in caplog.text
     assert file.parent.name in caplog.text

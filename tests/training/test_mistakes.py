@@ -112,7 +112,7 @@ from unetkit.training.run import train
         (["callbacks=early_stopping", "callbacks.early_stopping.monitor=val/f1"], "conditioned on metric `val/f1`"),
     ],
 )
-def test_mistakes_are_named(tmp_path: Path, cache: Path, options: list[str], said: str) -> None:
+def test_a_wrong_value_is_named(tmp_path: Path, cache: Path, options: list[str], said: str) -> None:
     if options[0].startswith("data="):
         cfg = composed(*options, f"run_dir={tmp_path}", f"data.cache_dir={cache}")
     else:
@@ -131,7 +131,7 @@ def test_mistakes_are_named(tmp_path: Path, cache: Path, options: list[str], sai
     ],
     ids=["memory", "compiler", "determinism", "defect"],
 )
-def test_what_this_machine_can_not_do_is_told_from_defects(
+def test_what_the_machine_can_not_do_is_told_and_a_defect_is_raised(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
 ) -> None:
     def fail(*_: object) -> None:
@@ -142,7 +142,7 @@ def test_what_this_machine_can_not_do_is_told_from_defects(
         run(tmp_path, cache)
 
 
-def test_data_without_foreground_teach_nothing(tmp_path: Path, write_pairs: WritePairs) -> None:
+def test_data_without_foreground_are_refused(tmp_path: Path, write_pairs: WritePairs) -> None:
     images = {name: np.full((36, 36), 100, np.uint8) for name in "abcde"}
     root = write_pairs(tmp_path / "data", images, {name: np.eye(36, dtype=np.uint8) * 255 for name in images})
     own = ["data=folder", f"data.root={root}", "data.ignore_index=255", f"data.cache_dir={tmp_path / 'cache'}"]

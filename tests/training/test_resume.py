@@ -1,5 +1,7 @@
 """A run that is resumed goes on exactly where it stopped."""
 
+import json
+import shutil
 from pathlib import Path
 
 import lightning as L
@@ -10,9 +12,16 @@ from training_runs import config, rows, run, weights
 from unetkit.checkpoints.checkpoint import Checkpoint
 from unetkit.errors import UserError
 from unetkit.training.build import build_module, build_trainer, prepare_data
-from unetkit.training.resume import find_resume, kept_metrics, next_epoch
-from unetkit.training.run import train
+from unetkit.training.resume import find_resume, kept_metrics, log_resume, next_epoch
 from unetkit.training.run_stats import RunStats
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    """A run of two epochs; copy it to change it."""
+    run(folder := tmp_path_factory.mktemp("finished"), cache)
+    return folder
+
 
 PLATEAU = ["scheduler=plateau", "scheduler.scheduler.patience=0"]
 
@@ -20,7 +29,7 @@ PLATEAU = ["scheduler=plateau", "scheduler.scheduler.patience=0"]
 @pytest.mark.parametrize(
     "extra",
     [
-        pytest.param([], id="cosine"),
+        pytest.param([], id="cosine", marks=pytest.mark.slow),
         pytest.param(["callbacks=ema", "optimizer=sgd", "scheduler=onecycle"], id="onecycle and EMA"),
         pytest.param([*PLATEAU, "scheduler.scheduler.factor=0.5"], id="plateau", marks=pytest.mark.slow),
         pytest.param([*PLATEAU, "trainer.val_check_interval=0.7"], id="plateau, scored early", marks=pytest.mark.slow),
@@ -53,40 +62,39 @@ def test_resuming_goes_on_exactly(tmp_path: Path, cache: Path, extra: list[str])
     assert last[0] == last[1]
 
 
-def test_resuming_into_the_same_directory_loses_no_row(tmp_path: Path, cache: Path) -> None:
-    run(tmp_path, cache)
-    before = (tmp_path / "metrics.csv").read_text()
-    run(tmp_path, cache, "trainer.max_epochs=3", f"checkpoint={tmp_path}/checkpoints/last.ckpt")
-    assert (tmp_path / "metrics.1.csv").read_text() == before
-    assert {row["epoch"] for row in rows(tmp_path) if row["val/iou"]} == {"2"}
-
-
-def test_an_interrupted_run_is_not_replaced(tmp_path: Path, cache: Path) -> None:
-    run(tmp_path, cache)
-    (tmp_path / "summary.json").unlink()  # which comes last
-    before = (tmp_path / "checkpoints" / "last.ckpt").read_bytes()
-    with pytest.raises(UserError, match=f"{tmp_path} holds a run that was interrupted; resume it with checkpoint="):
-        run(tmp_path, cache)
-    assert (tmp_path / "checkpoints" / "last.ckpt").read_bytes() == before
-    run(tmp_path, cache, f"checkpoint={tmp_path}", "trainer.max_epochs=3")
-    run(tmp_path, cache)  # one that is done may be
-
-
-def test_the_records_of_a_run_that_goes_on_are_of_the_whole(tmp_path: Path, cache: Path) -> None:
-    run(tmp_path, cache)
-    path = tmp_path / "checkpoints" / "last.ckpt"
+def test_a_run_resumed_in_its_directory_keeps_its_metrics_and_adds_up_its_seconds(
+    finished: Path, tmp_path: Path, cache: Path
+) -> None:
+    folder = shutil.copytree(finished, tmp_path / "run")
+    path = folder / "checkpoints" / "last.ckpt"
     content = torch.load(path, weights_only=True)
     content["callbacks"]["RunFigures"]["seconds"] += 1000
     torch.save(content, path)
-    going_on = config(tmp_path, cache, "trainer.max_epochs=3", f"checkpoint={tmp_path}")
-    assert train(going_on)["seconds"] > 1000
-    (tmp_path / "metrics.backup.csv").touch()
-    assert kept_metrics(tmp_path) == [tmp_path / "metrics.1.csv"]
+    summary = run(folder, cache, "trainer.max_epochs=3", f"checkpoint={path}")
+    assert summary["seconds"] > 1000
+    assert (folder / "metrics.1.csv").read_text() == (finished / "metrics.csv").read_text()
+    assert {row["epoch"] for row in rows(folder) if row["val/iou"]} == {"2"}
+    (folder / "metrics.backup.csv").touch()
+    assert kept_metrics(folder) == [folder / "metrics.1.csv"]
 
 
-def test_a_checkpoint_of_another_network_or_a_finished_one_is_refused(tmp_path: Path, cache: Path) -> None:
-    run(tmp_path / "a", cache)
-    path = tmp_path / "a" / "checkpoints" / "last.ckpt"
+def test_a_new_run_replaces_one_that_is_done_but_not_one_that_was_interrupted(
+    finished: Path, tmp_path: Path, cache: Path
+) -> None:
+    folder = shutil.copytree(finished, tmp_path / "run")
+    (folder / "summary.json").unlink()  # which is written last
+    before = (folder / "checkpoints" / "last.ckpt").read_bytes()
+    with pytest.raises(UserError, match=f"{folder} holds a run that was interrupted; resume it with checkpoint="):
+        run(folder, cache)
+    assert (folder / "checkpoints" / "last.ckpt").read_bytes() == before
+    shutil.copy(finished / "summary.json", folder)
+    assert run(folder, cache, "trainer.max_epochs=1")["epochs"] == 1
+
+
+def test_a_checkpoint_of_another_network_or_recipe_or_a_finished_one_is_refused(
+    finished: Path, tmp_path: Path, cache: Path
+) -> None:
+    path = finished / "checkpoints" / "last.ckpt"
     with pytest.raises(UserError, match=r"model\.channels"):
         run(tmp_path / "b", cache, f"checkpoint={path}", "model.channels=[4,6]", "trainer.max_epochs=9")
     for change in ("optimizer=sgd", "optimizer.lr=0.1", "scheduler=poly", "callbacks=ema", "seed=3"):
@@ -96,28 +104,27 @@ def test_a_checkpoint_of_another_network_or_a_finished_one_is_refused(tmp_path: 
         run(tmp_path / "b", cache, f"checkpoint={path}")
 
 
-def test_a_checkpoint_older_than_an_option_goes_on(tmp_path: Path, cache: Path) -> None:
-    run(tmp_path / "a", cache)
-    path = tmp_path / "a" / "checkpoints" / "last.ckpt"
-    content = torch.load(path, weights_only=True)
+def test_a_checkpoint_older_than_an_option_is_resumed(finished: Path, tmp_path: Path, cache: Path) -> None:
+    content = torch.load(finished / "checkpoints" / "last.ckpt", weights_only=True)
     del content["unetkit"]["model"]["attention"], content["unetkit"]["recipe"]["deep_supervision"]
-    torch.save(content, path)
+    torch.save(content, path := tmp_path / "old.ckpt")
     assert run(tmp_path / "b", cache, f"checkpoint={path}", "trainer.max_epochs=3")["epochs"] == 3
 
 
+@pytest.mark.slow
 def test_a_plateau_is_told_each_score_once(tmp_path: Path, cache: Path) -> None:
     options = ["scheduler=plateau", "scheduler.scheduler.patience=0", "trainer.check_val_every_n_epoch=2"]
     run(tmp_path / "part", cache, *options, "trainer.max_epochs=3")
-    goes_on = [f"checkpoint={tmp_path / 'part'}", "trainer.max_epochs=4"]
+    resumed = [f"checkpoint={tmp_path / 'part'}", "trainer.max_epochs=4"]
     seen = []
-    for name, extra in (("whole", ["trainer.max_epochs=4"]), ("resumed", goes_on)):
+    for name, extra in (("whole", ["trainer.max_epochs=4"]), ("resumed", resumed)):
         run(tmp_path / name, cache, *options, *extra)
         content = torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)
         seen.append(content["lr_schedulers"][0]["last_epoch"])
     assert seen == [1, 1]  # the second score is told after the checkpoint is saved
 
 
-def test_a_checkpoint_from_within_an_epoch_goes_on_and_says_so(
+def test_a_checkpoint_from_within_an_epoch_is_resumed_with_a_warning(
     tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     best = (
@@ -139,21 +146,24 @@ def test_a_checkpoint_from_within_an_epoch_goes_on_and_says_so(
     assert not resume.lacks_only_records
 
 
-def test_the_best_before_is_named_where_a_run_goes_on_elsewhere(
-    tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
+def test_the_best_epoch_so_far_is_named_if_a_run_is_resumed_in_another_directory(
+    finished: Path, tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    best = run(tmp_path / "first", cache)["best"]
+    best = json.loads((finished / "summary.json").read_text())["best"]
     caplog.set_level("INFO")
-    goes_on = [f"checkpoint={tmp_path / 'first'}", "trainer.max_epochs=3"]
-    run(tmp_path / "second", cache, *goes_on)
+    resumed = [f"checkpoint={finished}", "trainer.max_epochs=3"]
+    run(tmp_path / "second", cache, *resumed)
     assert f"until here it is {best['checkpoint']}, with val/iou {best['score']:.4f}" in caplog.text
     caplog.clear()
-    (tmp_path / "link").symlink_to(tmp_path / "first")
-    run(tmp_path / "link", cache, *goes_on)
+    (tmp_path / "link").symlink_to(finished)
+    resume = find_resume(cfg := config(tmp_path / "link", cache, *resumed), tmp_path / "link")
+    assert resume is not None
+    log_resume(resume, cfg.monitor, tmp_path / "link")
+    assert "resuming with epoch 2" in caplog.text
     assert "until here it is" not in caplog.text
 
 
-def test_one_cycle_is_not_stretched(tmp_path: Path, cache: Path) -> None:
+def test_a_one_cycle_schedule_is_not_resumed_with_another_length(tmp_path: Path, cache: Path) -> None:
     run(tmp_path / "a", cache, "scheduler=onecycle")
     path = tmp_path / "a" / "checkpoints" / "last.ckpt"
     with pytest.raises(UserError, match="planned for 6 steps"):

@@ -13,7 +13,7 @@ from unetkit.errors import UserError
 from unetkit.training.build import prepare_data
 
 
-def test_a_run_leaves_all_that_is_promised(tmp_path: Path, cache: Path) -> None:
+def test_a_run_writes_summary_metrics_pictures_checkpoints_and_split(tmp_path: Path, cache: Path) -> None:
     summary = run(tmp_path, cache)
     written = json.loads((tmp_path / "summary.json").read_text())
     assert written == summary
@@ -50,7 +50,7 @@ def test_one_batch_of_pairs_cached_on_the_device_trains(tmp_path: Path, cache: P
     assert summary["train/loss_epoch"] > 0
 
 
-def test_what_a_recipe_sets_of_a_callback_does_not_bring_it_back(tmp_path: Path, cache: Path) -> None:
+def test_keys_that_an_experiment_sets_of_a_callback_do_not_add_the_callback(tmp_path: Path, cache: Path) -> None:
     recipe = ["experiment=tgs_quick", "data=synthetic", "data.split=fraction", "trainer.max_epochs=1"]
     keeps_raw_weights = {}  # beside their average
     for name, extra in (("with", []), ("without", ["callbacks=none"])):
@@ -60,15 +60,15 @@ def test_what_a_recipe_sets_of_a_callback_does_not_bring_it_back(tmp_path: Path,
     assert keeps_raw_weights == {"with": True, "without": False}
 
 
-def test_two_runs_are_equal(tmp_path: Path, cache: Path) -> None:
+def test_two_runs_of_a_seed_have_equal_weights(tmp_path: Path, cache: Path) -> None:
     for name in ("a", "b"):
-        run(tmp_path / name, cache)
+        run(tmp_path / name, cache, "trainer.max_epochs=1", "model.dropout=0.3")
     a, b = (weights(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("a", "b"))
     for key, value in a.items():
         assert torch.equal(value, b[key]), key
 
 
-def test_pairs_in_the_device_s_memory_train_the_same_network(tmp_path: Path, cache: Path) -> None:
+def test_pairs_cached_on_the_device_train_the_same_network(tmp_path: Path, cache: Path) -> None:
     for name, is_cached in (("loaded", "false"), ("cached", "true")):
         options = ["augment=strong_device", f"data.cache_on_device={is_cached}"]
         options += ["data.count=27"]  # so that the last batch is short
@@ -80,14 +80,16 @@ def test_pairs_in_the_device_s_memory_train_the_same_network(tmp_path: Path, cac
 
 
 @pytest.mark.parametrize(("threshold", "said"), [("0.9999999", "predicted empty"), ("0.0", "predicted full")])
-def test_a_collapse_is_said(
+def test_masks_that_are_all_empty_or_all_full_are_warned_of(
     tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture, threshold: str, said: str
 ) -> None:
     run(tmp_path, cache, "trainer.max_epochs=1", f"threshold={threshold}")
     assert said in caplog.text
 
 
-def test_a_training_that_diverged_is_told(tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_training_that_diverged_is_warned_of_and_does_not_predict(
+    tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     summary = run(tmp_path, cache, "trainer.max_epochs=1", "optimizer.lr=inf")
     assert "val/loss is nan: the training has diverged" in caplog.text
     assert "predicted empty" not in caplog.text
@@ -95,7 +97,7 @@ def test_a_training_that_diverged_is_told(tmp_path: Path, cache: Path, caplog: p
         unetkit.load(summary["last_checkpoint"])
 
 
-def test_checkpoints_of_one_s_own_are_written_too(tmp_path: Path, cache: Path) -> None:
+def test_a_checkpoint_callback_of_the_user_is_used_too(tmp_path: Path, cache: Path) -> None:
     every = "{_target_: lightning.pytorch.callbacks.ModelCheckpoint, filename: 'own-{epoch}', every_n_epochs: 2}"
     summary = run(tmp_path, cache, f"+callbacks.every={every}")
     assert summary["last_checkpoint"] == str(tmp_path / "checkpoints" / "last.ckpt")
@@ -108,6 +110,7 @@ def test_a_run_that_stops_within_an_epoch_is_scored(tmp_path: Path, cache: Path)
     assert Path(summary["last_checkpoint"]).exists()
 
 
+@pytest.mark.slow
 def test_the_scores_are_those_of_the_last_epoch(tmp_path: Path, cache: Path) -> None:
     every, second, never = (
         run(tmp_path / str(n), cache, "trainer.max_epochs=3", f"trainer.check_val_every_n_epoch={n}") for n in (1, 2, 9)
@@ -119,12 +122,14 @@ def test_the_scores_are_those_of_the_last_epoch(tmp_path: Path, cache: Path) -> 
 
 
 @pytest.mark.parametrize("option", ["trainer.fast_dev_run=true", "trainer.max_epochs=0"])
-def test_a_run_without_a_log_is_recorded(tmp_path: Path, cache: Path, option: str) -> None:
+def test_a_run_that_logs_nothing_has_a_summary(tmp_path: Path, cache: Path, option: str) -> None:
     assert 0 <= run(tmp_path, cache, option)["val/iou"] <= 1
     assert (tmp_path / "summary.json").exists()
 
 
-def test_a_fixed_split_is_trained_on_in_an_order_of_the_run_s_seed(tmp_path: Path, cache: Path) -> None:
+def test_the_seed_of_a_run_changes_the_order_of_images_but_not_a_split_of_its_own_seed(
+    tmp_path: Path, cache: Path
+) -> None:
     splits, orders = [], []
     for seed in (47, 48):
         data = prepare_data(config(tmp_path, cache, f"seed={seed}", "data.seed=47", "augment=none"))

@@ -10,19 +10,26 @@ from training_runs import run, weights
 from unetkit.errors import UserError
 
 
-def test_weights_that_may_know_the_images_are_told(
-    tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    """A run of two epochs; copy it to change it."""
+    run(folder := tmp_path_factory.mktemp("finished"), cache)
+    return folder
+
+
+def test_a_warning_says_that_weights_may_know_the_validation_images(
+    finished: Path, tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run(tmp_path / "first", cache, "trainer.max_epochs=1")
-    run(tmp_path / "same", cache, "trainer.max_epochs=1", f"weights={tmp_path / 'first'}")
+    run(tmp_path / "same", cache, "trainer.fast_dev_run=true", f"weights={finished}")
     assert "another part" not in caplog.text
-    run(tmp_path / "other", cache, "trainer.max_epochs=1", f"weights={tmp_path / 'first'}", "data.split=kfold")
+    run(tmp_path / "other", cache, "trainer.fast_dev_run=true", f"weights={finished}", "data.split=kfold")
     assert "was trained on another part of data=synthetic" in caplog.text
 
 
-def test_a_run_begun_with_weights_goes_on_as_it_began(tmp_path: Path, cache: Path) -> None:
-    first = run(tmp_path / "first", cache, "trainer.max_epochs=1")
-    content = torch.load(first["last_checkpoint"], weights_only=True)
+def test_a_run_that_started_from_weights_is_resumed_with_or_without_naming_them(
+    finished: Path, tmp_path: Path, cache: Path
+) -> None:
+    content = torch.load(finished / "checkpoints" / "last.ckpt", weights_only=True)
     content["unetkit"]["preprocessing"] |= {"mean": [0.1], "std": [0.9]}
     other = tmp_path / "other.ckpt"
     torch.save(content, other)
@@ -37,19 +44,18 @@ def test_a_run_begun_with_weights_goes_on_as_it_began(tmp_path: Path, cache: Pat
     assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
 
 
-def test_weights_of_another_run_start_a_new_one(tmp_path: Path, cache: Path) -> None:
-    first = run(tmp_path / "first", cache)
-    last = first["last_checkpoint"]
+def test_weights_of_another_run_start_a_new_one(finished: Path, tmp_path: Path, cache: Path) -> None:
+    last = finished / "checkpoints" / "last.ckpt"
     frozen = ["optimizer.lr=0", "trainer.max_epochs=1"]
     summary = run(tmp_path / "second", cache, f"weights={last}", "model.dropout=0.3", *frozen)
     assert summary["epochs"] == 1
     ours = weights(Path(summary["last_checkpoint"]))
-    for key, value in weights(Path(last)).items():
+    for key, value in weights(last).items():
         assert "running" in key or "tracked" in key or torch.equal(value, ours[key]), key
     classes = run(tmp_path / "classes", cache, f"weights={last}", "data=synthetic_multiclass", *frozen)
     finer = weights(Path(classes["last_checkpoint"]))
     assert finer["network.head.weight"].shape[0] == 4
-    assert torch.equal(finer["network.encoder.0.0.weight"], weights(Path(last))["network.encoder.0.0.weight"])
+    assert torch.equal(finer["network.encoder.0.0.weight"], weights(last)["network.encoder.0.0.weight"])
     for options, said in (
         ([f"weights={last}", f"checkpoint={last}"], "give one of them"),
         ([f"weights={last}", "model.channels=[4,6]"], r"another network: model.channels=\[4, 8\] \(here \[4, 6\]\)"),
