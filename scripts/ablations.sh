@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # experiment=tgs_small with one thing changed at a time: bash scripts/ablations.sh TGS_SALT EPOCHS "SEED ..." [KEY=VALUE...]
-# May be interrupted and started again; on a CPU, run it once a fold side by side, with cross_validation.folds=[0] and [1]; what
-# ends last compares both. On a GPU: 200 "47 48 49" data.cache_on_device=true trainer.compile=reduce-overhead
+# It can be interrupted and started again. On a CPU, run it once for each fold, side by side, with
+# cross_validation.folds=[0] and [1]; the one that ends last compares both.
+# On a GPU: 200 "47 48 49" data.cache_on_device=true trainer.compile=reduce-overhead
 # Results: runs/ablations-EPOCHS/NAME-SEED/summary.json, runs/ablations-EPOCHS/comparison/
 set -euo pipefail
 data=$(realpath "${1:?the folder with train.zip or train/, and train.csv of TGS Salt}")

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# All that wants a GPU, in order: pip install -e ".[dev,peers]" && bash scripts/gpu.sh TGS_SALT CLONE_OF_MILESIAL
-# May be interrupted and started again: what is done is not done twice, and trainings go on where they were.
+# Everything that needs a GPU, in order: pip install -e ".[dev,peers]" && bash scripts/gpu.sh TGS_SALT CLONE_OF_MILESIAL
+# It can be interrupted and started again: finished parts are not repeated, and trainings are resumed.
 # Results: benchmark/gpu-*.json, runs/gpu-*/summary.json.
 set -euo pipefail
 data=$(realpath "${1:?the folder with train.zip or train/, and train.csv of TGS Salt}")

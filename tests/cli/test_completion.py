@@ -25,7 +25,9 @@ def test_a_word_is_completed(line: str, expected: list[str], unetkit: Unetkit, m
 
 
 @pytest.mark.parametrize("typed", [["-sc"], ["--shell-completion"], ["train", "-sc"]])
-def test_bash_is_told_whom_to_ask(typed: list[str], unetkit: Unetkit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bash_is_told_which_program_completes(
+    typed: list[str], unetkit: Unetkit, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("COMP_LINE", raising=False)
     done = unetkit(*typed, "install=bash")
     assert done.status == 0

@@ -8,17 +8,17 @@ OPTIONS = ("-sc", "--shell-completion")
 
 
 def is_completion(typed: Sequence[str]) -> bool:
-    """Tell whether a shell asks, as in `unetkit -sc install=bash` and, at each Tab, `unetkit -sc query=bash`."""
+    """Return whether a shell asks: `unetkit -sc install=bash` once, and `unetkit -sc query=bash` at each Tab."""
     return bool(typed) and typed[0] in OPTIONS
 
 
-def typed_so_far(asked: list[str], commands: Sequence[str]) -> list[str]:
-    """Return the command that a shell's question is for, with the question as its arguments.
+def command_to_ask(asked: list[str], commands: Sequence[str]) -> list[str]:
+    """Return the command that answers a shell's question, followed by the question as its arguments.
 
-    Hydra expects a program without commands, so the command is taken out of the line that is being completed. Where
-    the command itself is being completed, those that fit are printed, and the program ends.
+    Hydra expects a program without commands, so the command is removed from the line that is being completed. While
+    the command itself is being typed, the commands that fit are printed, and the program ends.
     """
-    if "COMP_LINE" not in os.environ:  # install= or uninstall=, which are the same for all
+    if "COMP_LINE" not in os.environ:  # install= or uninstall=, whose answer is the same for all commands
         return ["train", *asked]
     program, _, rest = os.environ["COMP_LINE"].lstrip().partition(" ")
     command, space, arguments = rest.lstrip().partition(" ")

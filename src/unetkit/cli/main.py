@@ -1,9 +1,9 @@
-"""Run a command of `unetkit`, or list them; Hydra and torch are imported by the commands that need them."""
+"""Run a command of `unetkit`, or list the commands, without importing Hydra or torch for that."""
 
 import sys
 from importlib import import_module
 
-from unetkit.cli.completion import is_completion, typed_so_far
+from unetkit.cli.completion import command_to_ask, is_completion
 
 # Name of the command: the module in this package, and what it does.
 COMMANDS = {
@@ -25,7 +25,7 @@ def main() -> None:
     """Run the command that was typed."""
     typed = sys.argv[1:]
     if is_completion(typed):
-        typed = typed_so_far(typed, list(COMMANDS))
+        typed = command_to_ask(typed, list(COMMANDS))
     if not typed or typed[0] in ("--help", "-h"):
         sys.stdout.write(overview())
     elif typed[0] not in COMMANDS:
