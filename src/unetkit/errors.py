@@ -14,7 +14,7 @@ class UserError(ValueError):
         fix: What to do about it; empty where the problem says so already.
     """
 
-    def __init__(self, subject: str, problem: str = "", fix: str = "") -> None:
+    def __init__(self, subject: str, problem: str, fix: str = "") -> None:
         super().__init__(subject, problem, fix)  # all three, so that it can be pickled
         self.subject = subject
         self.problem = problem

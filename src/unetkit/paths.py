@@ -37,18 +37,18 @@ def command_line(command: str, *arguments: str) -> str:
 
 
 def path_of(key: str, value: object) -> Path:
-    """The path that was typed for a key; a number is a name too, as of a folder `2026`.
+    """Return the path that was typed for a key; a number is a name too, as of a folder `2026`.
 
     Raises:
-        UserError: If it is not one path.
+        UserError: If the value is not one path.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | Path) or value == "":
-        raise UserError(f"{key}={'null' if value is None else value} must be one path")
+        raise UserError(f"{key}={'null' if value is None else value}", "must be one path")
     return Path(str(value)).expanduser()
 
 
 def short_path(path: str | Path) -> str:
-    """A path as short as it can be typed here: relative, but for one on another drive of Windows."""
+    """Return a path as it can be typed here: relative, except for one on another drive of Windows."""
     try:
         return os.path.relpath(path)
     except ValueError:
@@ -56,19 +56,19 @@ def short_path(path: str | Path) -> str:
 
 
 def names_of(given: Sequence[object] | float) -> list[str]:
-    """The names of `names=`, which may be a single one; Hydra reads digits as a number."""
+    """Return the names that were typed for `names=`: several, or a single one, which Hydra may read as a number."""
     return [str(given)] if isinstance(given, str | int | float) else list(map(str, given))
 
 
 def check_each_once(key: str, files: Sequence[Path]) -> None:
-    """Raise a `UserError` that names the key, if a file comes twice."""
+    """Raise a `UserError` that names the key if a file is given twice."""
     twice = [file for file, count in Counter(file.resolve() for file in files).items() if count > 1]
     if twice:
-        raise UserError(f"{key}= names {twice[0]} twice; name each once")
+        raise UserError(f"{key}=", f"names {twice[0]} twice", "name each once")
 
 
 def matching(pattern: str) -> list[Path]:
-    """The sorted paths that a pattern with `*`, `?`, `[...]` or `**` matches; itself, if there is such a file."""
+    """Return the paths that a pattern with `*`, `?`, `[...]` or `**` matches, sorted; the pattern if it is a file."""
     if Path(pattern).exists() or not glob.has_magic(pattern):
         return [Path(pattern)]
     return sorted(map(Path, glob.glob(pattern, recursive=True)))  # noqa: PTH207  # Path.glob refuses absolute ones
@@ -76,7 +76,7 @@ def matching(pattern: str) -> list[Path]:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A path to write to, which is renamed once all is written; nothing stays of a file that was broken off."""
+    """Give a path to write to, which gets its name when all is written; nothing stays of a file that was broken off."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part{os.getpid()}")  # folds side by side may write the same file
     try:

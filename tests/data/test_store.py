@@ -82,7 +82,7 @@ def test_a_broken_file_is_made_anew(suffix: str, damage: str, tmp_path: Path) ->
 def test_decoding_that_fails_leaves_nothing(tmp_path: Path) -> None:
     def broken() -> Iterator[NDArray[np.uint8]]:
         yield ARRAYS[0]
-        raise UserError("b.png can't be read")
+        raise UserError("b.png", "can't be read")
 
     with pytest.raises(UserError, match=r"b\.png"):
         stored(tmp_path, broken)

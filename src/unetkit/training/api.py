@@ -142,7 +142,7 @@ def compose_training(overrides: Sequence[str]) -> DictConfig:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
             return compose("train", list(overrides))
     except HydraException as error:
-        raise UserError(explain(error)) from error
+        raise explain(error) from error
     finally:
         GlobalHydra.instance().hydra = others
 

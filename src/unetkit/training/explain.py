@@ -1,4 +1,4 @@
-"""Explain an error of Hydra in one line that names what was typed and what it may be."""
+"""Turn an error of Hydra into one line that names what was typed and what it may be."""
 
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
@@ -7,12 +7,13 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
+from unetkit.errors import UserError
 from unetkit.paths import config_dir
 from unetkit.training.renamed import REMOVED
 
 
-def explain(error: HydraException) -> str:
-    """Return the line about a missing file of the configuration, an unknown key or an argument that can't be parsed."""
+def explain(error: HydraException) -> UserError:
+    """Return the error about a missing configuration file, an unknown key or an argument that can't be parsed."""
     reason = error.__cause__
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return missing_file(error.missing_cfg_file, list(error.options or []))
@@ -20,30 +21,30 @@ def explain(error: HydraException) -> str:
         keys = dotted_keys(OmegaConf.to_container(reason.parent_node._get_root(), resolve=False))
         return unknown_key(reason.full_key, list(keys))
     if isinstance(error, OverrideParseException):
-        return f"{error.override} can't be read; write KEY=VALUE, and 'KEY=A B' where there is a space"
-    return str(error)
+        return UserError(str(error.override), "can't be read", "write KEY=VALUE, and 'KEY=A B' where there is a space")
+    return UserError("the configuration", f"can't be composed: {error}")
 
 
-def missing_file(file: str, options: list[str]) -> str:
-    """Return the line for a missing file, such as `model/unet_smal`, of a group with these options."""
+def missing_file(file: str, options: list[str]) -> UserError:
+    """Return the error for a missing file, such as `model/unet_smal`, of a group with these options."""
     group, _, name = file.rpartition("/")
     if instead := REMOVED.get(f"{group}={name}"):
-        return f"{group}={name} was removed; use {instead}"
+        return UserError(f"{group}={name}", "was removed", f"use {instead}")
     nearest_first = dict.fromkeys(get_close_matches(name, options) + options)
     # Hydra gives no options for one file of several, as in callbacks=[ema,erly].
     known = f"it may be {', '.join(nearest_first)}" if options else "--help lists what exists"
-    return f"{group or '--config-name'}={name} does not exist; {known}"
+    return UserError(f"{group or '--config-name'}={name}", "does not exist", known)
 
 
-def unknown_key(key: str, keys: list[str]) -> str:
-    """Return the line for a key that is not one of the keys of the configuration."""
+def unknown_key(key: str, keys: list[str]) -> UserError:
+    """Return the error for a key that is not one of the keys of the configuration."""
     if choices := choices_with(key):
         group = key.partition(".")[0]
         known = ", ".join(f"{group}={choice}" for choice in choices)
-        return f"{key} is a key of {known} only; choose {group}={choices[0]} to use it"
+        return UserError(key, f"is a key of {known} only", f"choose {group}={choices[0]} to use it")
     closest = closest_keys(key, [known for known in keys if known.startswith("hydra.") == key.startswith("hydra.")])
     fix = f"did you mean {' or '.join(closest)}?" if closest else "--help lists the keys."
-    return f"{key} is not a key of the configuration; {fix} A new key takes a + before it"
+    return UserError(key, "is not a key of the configuration", f"{fix} A new key takes a + before it")
 
 
 def choices_with(key: str) -> list[str]:
