@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from inspect import unwrap
 from pathlib import Path
 from traceback import walk_tb
@@ -31,8 +32,15 @@ def start(main: Callable[[], object], about: str | None = None, config: str | No
         sys.argv = quoted_paths(with_new_names(sys.argv))
     sys.path.append(str(Path.cwd()))  # a network or loss of the user's own, found where they work
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints its errors itself, and ends
-    try:
+    with hydra_errors_in_one_line(main):
         main()
+
+
+@contextmanager
+def hydra_errors_in_one_line(main: Callable[[], object]) -> Iterator[None]:
+    """End the program with one line if Hydra can't compose what was typed, or can't write the run directory."""
+    try:
+        yield
     except InstantiationException:  # a fault in the program
         raise
     except HydraException as error:
