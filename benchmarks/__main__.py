@@ -15,11 +15,13 @@ from benchmarks.answers import Answer, publish
 from benchmarks.augment import augment
 from benchmarks.composing import every_network
 from benchmarks.contenders import CASES
+from benchmarks.epoch import epoch
 from benchmarks.memory import memory
 from benchmarks.networks import networks
 from benchmarks.predict import predict
+from benchmarks.quality import quality
+from benchmarks.startup import startup
 from benchmarks.step import step
-from benchmarks.whole_runs import epoch, quality, startup
 from unetkit.errors import mistakes_in_one_line
 
 

@@ -5,19 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from unetkit.models.blocks import (
-    BLOCKS,
-    IMAGES,
-    SCSE,
-    AttentionGate,
-    DoubleConv,
-    Layers,
-    PyramidPooling,
-    ResidualBlock,
-    SeparableConv,
-    bin_means,
-    he_initialisation,
-)
+from unetkit.models.attention import SCSE, AttentionGate
+from unetkit.models.blocks import BLOCKS, DoubleConv, ResidualBlock, SeparableConv
+from unetkit.models.layers import IMAGES, Layers, he_initialisation
+from unetkit.models.pyramid import PyramidPooling, bin_means
 
 
 def parameters(block: nn.Module) -> int:

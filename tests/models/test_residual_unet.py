@@ -5,7 +5,8 @@ import torch
 
 from unetkit.errors import UserError
 from unetkit.models import ResidualUNet
-from unetkit.models.blocks import SCSE, ResidualBlock
+from unetkit.models.attention import SCSE
+from unetkit.models.blocks import ResidualBlock
 
 
 @pytest.mark.parametrize(("height", "width"), [(37, 37), (33, 51), (3, 8)])

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unetkit.errors import UserError
-from unetkit.models.blocks import Layers, he_initialisation
+from unetkit.models.layers import Layers, he_initialisation
 from unetkit.models.padding import centre_crop
 
 

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unetkit.models.arguments import check_positive
-from unetkit.models.blocks import he_initialisation
+from unetkit.models.layers import he_initialisation
 
 
 class DumbNet(nn.Module):

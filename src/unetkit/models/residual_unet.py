@@ -14,9 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unetkit.models.arguments import check, check_choice, check_positive, is_positive
-from unetkit.models.blocks import IMAGES, SCSE, PyramidPooling, ResidualBlock, he_initialisation
+from unetkit.models.attention import SCSE
+from unetkit.models.blocks import ResidualBlock
 from unetkit.models.checkpointing import checkpointed_levels, run
+from unetkit.models.layers import IMAGES, he_initialisation
 from unetkit.models.padding import centre_crop, mirror_pad, missing_to_multiple
+from unetkit.models.pyramid import PyramidPooling
 
 
 class ResidualUNet(nn.Module):

@@ -12,18 +12,12 @@ from torch import Tensor, nn
 
 from unetkit.errors import UserError
 from unetkit.models.arguments import check, check_choice, check_positive, check_rate, is_positive
-from unetkit.models.blocks import (
-    BLOCKS,
-    SCSE,
-    AttentionGate,
-    Layers,
-    Norm,
-    Padding,
-    PyramidPooling,
-    he_initialisation,
-)
+from unetkit.models.attention import SCSE, AttentionGate
+from unetkit.models.blocks import BLOCKS
 from unetkit.models.checkpointing import checkpointed_levels, run
+from unetkit.models.layers import Layers, Norm, Padding, he_initialisation
 from unetkit.models.padding import centre_crop, mirror_pad, missing_to_multiple
+from unetkit.models.pyramid import PyramidPooling
 
 Upsampling = Literal["transposed", "bilinear", "nearest"]
 Block = Literal["double", "residual", "separable"]
@@ -41,7 +35,7 @@ class UNet(nn.Module):
 
     The defaults give the paper's figure 1 with same-size padding and BatchNorm. `spatial_dims=3` makes the same network
     for volumes (B, C, D, H, W), with 3x3x3 convolutions (Cicek et al. 2016, arXiv 1606.06650). `block`, `attention`,
-    `dilation` and `bottleneck` exchange single parts, which `unetkit.models.blocks` describes.
+    `dilation` and `bottleneck` exchange single parts, which `blocks.py`, `attention.py` and `pyramid.py` describe.
 
     With same-size padding the logits have the size of the input, for any size. With `padding="valid"`, as in the
     paper, each side loses `margin` pixels: (B, in_channels, H, W) gives (B, num_classes, H - 2 * margin,

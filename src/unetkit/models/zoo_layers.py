@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unetkit.models.blocks import bin_means
+from unetkit.models.pyramid import bin_means
 
 
 class SingleImageBatchNorm(nn.BatchNorm2d):
