@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from training_runs import ROOT, composed, config, weights
 
 import unetkit
@@ -76,6 +76,15 @@ def test_a_new_run_starts_from_old_weights(old_run: Path, tmp_path: Path) -> Non
     train(composed(*options, f"weights={old_run}", "trainer.max_epochs=1", "optimizer.lr=0"))
     then, now = (weights(run / "checkpoints" / "last.ckpt") for run in (old_run, tmp_path / "new"))
     assert all(torch.equal(then[key], now[key]) for key in then if "running" not in key and "tracked" not in key)
+
+
+def test_the_configuration_that_an_old_run_wrote_trains_again(old_run: Path, tmp_path: Path) -> None:
+    cfg = OmegaConf.load(old_run / "config.yaml")
+    assert isinstance(cfg, DictConfig)
+    cfg.run_dir = str(tmp_path / "again")
+    cfg.trainer.max_epochs = 1
+    assert Path(train(cfg)["last_checkpoint"]) == tmp_path / "again" / "checkpoints" / "last.ckpt"
+    assert (tmp_path / "again" / "checkpoints" / "best.ckpt").exists()
 
 
 def test_earlier_names_in_a_configuration_are_replaced_and_told(

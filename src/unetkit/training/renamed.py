@@ -5,6 +5,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from unetkit.paths import config_dir
+
 log = logging.getLogger(__name__)
 
 # Keys of the configuration: the earlier name, and the present one.
@@ -28,7 +30,12 @@ TARGETS = {
 
 
 def use_new_names(cfg: DictConfig) -> None:
-    """Replace earlier names in a configuration, in place; a log line for each says the present one."""
+    """Replace earlier names in a configuration, in place; a log line for each says the present one.
+
+    A configuration that an earlier version composed, as the `config.yaml` of its runs, also gets the keys that are new.
+    """
+    if "task_name" not in cfg:
+        _add_new_keys(cfg)
     config = OmegaConf.to_container(cfg)
     old_keys = [key for key in KEYS if _has(config, key)]
     targets = sorted({leaf for leaf in _leaves(config) if leaf in TARGETS})
@@ -59,6 +66,14 @@ def with_new_targets(node: Any) -> Any:
     if isinstance(node, list):
         return [with_new_targets(value) for value in node]
     return TARGETS.get(node, node) if isinstance(node, str) else node
+
+
+def _add_new_keys(cfg: DictConfig) -> None:
+    """Add the checkpoints and the learning-rate log that earlier versions always had, and the words to find a run."""
+    always = OmegaConf.load(config_dir() / "callbacks" / "default.yaml")
+    with open_dict(cfg):
+        cfg.task_name, cfg.tags = "train", []
+        cfg.callbacks = OmegaConf.merge(always, cfg.callbacks)
 
 
 def _has(config: Any, key: str) -> bool:
