@@ -11,7 +11,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from unetkit.errors import UserError
-from unetkit.paths import command_line, config_dir, names_of, path_of, short_path
+from unetkit.paths import command_line, config_dir, names_of, path_of, remove_parts, short_path, whole_file
 
 ROOT = Path(__file__).parents[1]
 
@@ -63,3 +63,24 @@ def test_the_name_is_enough_where_the_shell_finds_it(tmp_path: Path, monkeypatch
     assert shlex.split(command_line("train"))[0] == str(Path("bin", "unetkit"))
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
     assert command_line("train") == "unetkit train"
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_a_file_that_is_broken_off_leaves_the_one_before(tmp_path: Path, sync: bool) -> None:
+    file = tmp_path / "a.txt"
+    with whole_file(file, sync=sync) as part:
+        part.write_text("before")
+    with pytest.raises(UnicodeEncodeError), whole_file(file, sync=sync) as part:
+        part.write_text("half of " + "\udc80", encoding="utf-8")
+    assert file.read_text() == "before"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_parts_that_killed_programs_left_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    kept = [tmp_path / "last.ckpt", tmp_path / ".partly", tmp_path / "checkpoints" / "a.part1"]
+    parts = [tmp_path / ".metrics.json.part12", tmp_path / "checkpoints" / ".last.ckpt.part345"]
+    (tmp_path / "checkpoints").mkdir()
+    for file in kept + parts:
+        file.touch()
+    remove_parts(tmp_path)
+    assert [file.exists() for file in kept + parts] == [True] * 3 + [False] * 2

@@ -4,6 +4,7 @@ import glob
 import json
 import math
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from unetkit.errors import UserError
+
+PART = re.compile(r"\..+\.part\d+")  # names that `whole_file` writes to
 
 
 def config_dir() -> Path:
@@ -75,21 +78,50 @@ def matching(pattern: str) -> list[Path]:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Give a path to write to, which gets its name when all is written; nothing stays of a file that was broken off."""
+def whole_file(path: Path, *, sync: bool = False) -> Iterator[Path]:
+    """Give a path to write to, which gets its name when all is written; nothing stays of a file that was broken off.
+
+    Args:
+        path: The file to write. Until the new one is whole, an earlier one stays as it is.
+        sync: Wait until the disk holds the content and the name, so that the file survives a loss of power too.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part{os.getpid()}")  # folds side by side may write the same file
     try:
         part.touch()  # or torch would say in words of its own that it can't be written
         yield part
+        if sync:
+            with part.open("r+b") as file:  # Windows syncs only what is open for writing
+                os.fsync(file.fileno())
         part.replace(path)
+        if sync:
+            _sync_folder(path.parent)
     finally:
         part.unlink(missing_ok=True)
 
 
+def remove_parts(folder: Path) -> None:
+    """Remove what killed programs left of files in a folder and the folders in it; nothing may be writing there."""
+    for part in [*folder.glob(".*.part*"), *folder.glob("*/.*.part*")]:
+        if PART.fullmatch(part.name):
+            part.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # which can't open a folder
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:  # some network file systems refuse it
+        pass
+    finally:
+        os.close(descriptor)
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON as a whole file; numbers that are not finite (NaN, infinity) become null."""
-    with whole_file(path) as part:
+    with whole_file(path, sync=True) as part:
         part.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 

@@ -1,5 +1,6 @@
 """A checkpoint is read once, without running code from it, and says what is needed to predict or to train on."""
 
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,71 @@ def test_a_pickle_with_code_is_not_opened(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="can't be read safely"):
         unetkit.load(tmp_path / "a.ckpt")
     assert not (tmp_path / "harm").exists()
+
+
+def flip_bit(file: Path, position: int) -> None:
+    """Change one bit of a file."""
+    content = bytearray(file.read_bytes())
+    content[position] ^= 64
+    file.write_bytes(content)
+
+
+def test_one_flipped_bit_is_refused_or_changes_nothing(tmp_path: Path) -> None:
+    file = saved(tmp_path / "a.ckpt")
+    whole, size = Checkpoint.read(file), file.stat().st_size
+    refusals = []
+    for position in [0, 1, 40, size - 30, *range(100, size, size // 60)]:
+        flip_bit(file, position)
+        try:
+            read = Checkpoint.read(file)
+        except UserError as refusal:
+            refusals.append(refusal.problem)
+        else:  # in the padding between tensors
+            assert read.metadata == whole.metadata
+            assert all(torch.equal(read.state_dict[key], x) for key, x in whole.state_dict.items())
+        flip_bit(file, position)
+    assert len(refusals) > 30
+    assert all("can't be read safely as a checkpoint" in refusal for refusal in refusals)
+
+
+def test_a_weight_with_a_flipped_bit_is_named_by_its_checksum(tmp_path: Path) -> None:
+    file = saved(tmp_path / "a.ckpt")
+    values = UNet(1, 1, [4, 8])
+    content = torch.load(file, weights_only=True)
+    values.load_state_dict({k.removeprefix("network."): x for k, x in content["state_dict"].items()})
+    flip_bit(file, file.read_bytes().index(values.head.weight.detach().numpy().tobytes()))
+    with pytest.raises(UserError, match=r"as a checkpoint \(damaged: the checksum of \d+ differs\); give another"):
+        unetkit.load(file)
+
+
+@pytest.mark.parametrize("size", [0, 1000])
+def test_the_whole_checkpoint_beside_a_damaged_one_is_named(tmp_path: Path, size: int) -> None:
+    folder = tmp_path / "run" / "checkpoints"
+    folder.mkdir(parents=True)
+    best, last = saved(folder / "best.ckpt"), saved(folder / "last.ckpt")
+    (folder / "newest.ckpt").write_bytes(b"also damaged")
+    last.write_bytes(last.read_bytes()[:size])
+    with pytest.raises(UserError) as error:
+        unetkit.load(tmp_path / "run")
+    assert error.value.fix == f"give checkpoint={best}, which is whole"
+    last.unlink()
+    with pytest.raises(UserError, match=f"holds no checkpoints/last.ckpt; give weights={best}, which is whole"):
+        Checkpoint.read(tmp_path / "run", "weights")
+
+
+def test_a_small_file_that_unpacks_to_much_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.ckpt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", bytes(10**7))
+    with pytest.raises(UserError, match="damaged: its content is larger than the file"):
+        unetkit.load(tmp_path / "a.ckpt")
+
+
+def test_a_checkpoint_without_checksums_is_read(tmp_path: Path) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        assert unetkit.load(saved(tmp_path / "a.ckpt")).threshold == 0.6
+    finally:
+        torch.serialization.set_crc32_options(True)
 
 
 def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:

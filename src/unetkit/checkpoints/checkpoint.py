@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unetkit import models
-from unetkit.checkpoints.files import checkpoint_file, read_safely
+from unetkit.checkpoints.files import checkpoint_file, read_safely, write_content
 from unetkit.checkpoints.metadata import FORMAT, Metadata
 from unetkit.errors import UserError
 from unetkit.prediction.device import find_device
@@ -157,4 +157,4 @@ def save_weights(file: Path, metadata: Metadata, state_dict: Mapping[str, Tensor
     """
     known = {} if epoch is None else {"epoch": epoch}
     weights = {PREFIX + key: value for key, value in state_dict.items()}
-    torch.save({"unetkit": metadata.to_dict(), **known, "state_dict": weights}, file)
+    write_content({"unetkit": metadata.to_dict(), **known, "state_dict": weights}, file)

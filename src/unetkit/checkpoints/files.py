@@ -1,7 +1,8 @@
-"""Find checkpoint files by what was typed for them, and read them without running code."""
+"""Find checkpoint files by what was typed for them, read them without running code, and write them."""
 
+import zipfile
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from pickle import UnpicklingError
 from typing import Any
 
@@ -9,6 +10,8 @@ import torch
 
 from unetkit.errors import UserError
 from unetkit.paths import matching, path_of
+
+ZIP = b"PK\x03\x04"  # first bytes of a zip
 
 
 def checkpoint_file(path: str | Path, key: str = "checkpoint") -> Path:
@@ -46,14 +49,69 @@ def read_safely(path: str | Path, key: str = "checkpoint") -> Any:
         key: The key that the path was typed for, for messages.
 
     Raises:
-        UserError: If the file does not exist, or holds more than tensors and plain containers.
+        UserError: If the file does not exist, is damaged, or holds more than tensors and plain containers.
     """
-    file = checkpoint_file(path, key)
+    file, subject = checkpoint_file(path, key), f"{key}={path}"
     if not file.is_file():
-        raise UserError(f"{key}={path}", "does not exist or is not a file", "give the path of a checkpoint")
+        problem = "holds no checkpoints/last.ckpt" if file.is_dir() else "does not exist or is not a file"
+        raise UserError(subject, problem, _advice(file / "checkpoints" if file.is_dir() else file.parent, key, file))
     try:
+        check_zip(file)
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes make torch.load raise almost anything
         is_strange = isinstance(error, UnpicklingError)
-        reason = "not a file of torch.save, or one that holds code" if is_strange else "damaged, or not a checkpoint"
-        raise UserError(f"{key}={path}", f"can't be read safely as a checkpoint ({reason})", "give another") from error
+        reason = "not a file of torch.save, or one that holds code" if is_strange else f"damaged{_found(error)}"
+        problem = f"can't be read safely as a checkpoint ({reason})"
+        raise UserError(subject, problem, _advice(file.parent, key, file)) from error
+
+
+def check_zip(file: Path) -> None:
+    """Compare the content of a zip, as torch.save writes, with its checksums, which torch.load leaves unread.
+
+    This reads about 1 GB/s. Files without checksums, as of `torch.serialization.set_crc32_options(False)` or of
+    torch before 1.6, are not compared.
+
+    Raises:
+        BadZipFile: If a byte differs, or the content would be larger than the file.
+    """
+    with file.open("rb") as stream:
+        if stream.read(4) != ZIP:
+            return
+    with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        if sum(member.file_size for member in members) > file.stat().st_size:
+            raise zipfile.BadZipFile("its content is larger than the file")
+        if any(member.CRC for member in members) and (broken := archive.testzip()) is not None:
+            raise zipfile.BadZipFile(f"the checksum of {PurePosixPath(broken).name} differs")
+
+
+def write_content(content: dict[str, Any], file: Path) -> None:
+    """Write a file of `torch.save`.
+
+    Raises:
+        OSError: If it can't be written; torch.save itself would hide the cause, such as a full disk.
+    """
+    with file.open("wb") as stream:
+        try:
+            torch.save(content, stream)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
+
+
+def _found(error: Exception) -> str:
+    return f": {error}" if isinstance(error, zipfile.BadZipFile) else ", or not a checkpoint"
+
+
+def _advice(folder: Path, key: str, damaged: Path) -> str:
+    """Say which checkpoint to give: the newest one of the folder that is whole, if there is one."""
+    others = [file for file in folder.glob("*.ckpt") if file.is_file() and file != damaged]
+    for other in sorted(others, key=lambda file: file.stat().st_mtime, reverse=True):
+        try:
+            check_zip(other)
+            torch.load(other, map_location="cpu", weights_only=True)
+        except Exception:  # as above
+            continue
+        return f"give {key}={other}, which is whole"
+    return "give another" if damaged.is_file() else "give the path of a checkpoint"

@@ -20,6 +20,7 @@ from unetkit.errors import UserError
 from unetkit.losses import wants_weight
 from unetkit.models import check_threshold
 from unetkit.training.callbacks import CollapseWarning, EpochSeed
+from unetkit.training.checkpoint_io import WholeCheckpointIO
 from unetkit.training.configuration import choose_precision
 from unetkit.training.image_logger import ImageLogger
 from unetkit.training.module import SegmentationModule
@@ -169,6 +170,7 @@ def build_trainer(cfg: DictConfig, run_dir: Path, stats: RunStats) -> L.Trainer:
         {key: value for key, value in plain(cfg.trainer).items() if key != "compile"},
         logger=[CSVLogger(run_dir, name="", version=""), *_members(cfg.logger)],
         callbacks=callbacks,
+        plugins=WholeCheckpointIO(),
         precision=precision,
         default_root_dir=str(run_dir),
         enable_model_summary=False,

@@ -32,6 +32,7 @@ from unetkit.training.records import (
 )
 from unetkit.training.renamed import use_new_names
 from unetkit.training.resume import Resume, check_same_training, find_resume, kept_metrics, log_resume
+from unetkit.training.run_lock import only_run_in
 from unetkit.training.run_stats import RunStats
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,11 @@ def train(cfg: DictConfig) -> Summary:
     """
     stats = RunStats()
     run_dir = resolve(cfg)
+    with only_run_in(run_dir):
+        return _train(cfg, run_dir, stats)
+
+
+def _train(cfg: DictConfig, run_dir: Path, stats: RunStats) -> Summary:
     resume = find_resume(cfg, run_dir)
     weights = Checkpoint.read(cfg.weights, "weights") if cfg.weights is not None and resume is None else None
     L.seed_everything(cfg.seed, verbose=False)
@@ -66,8 +72,9 @@ def train(cfg: DictConfig) -> Summary:
     scores = score(cfg, trainer, module, data, resume)
     summary = summarise(cfg, trainer, data, module, stats, scores)
     if trainer.is_global_zero:
-        draw(trainer, module, data, run_dir, resume)
-        write_json(run_dir / "summary.json", summary)
+        with writable("run_dir", run_dir):
+            draw(trainer, module, data, run_dir, resume)
+            write_json(run_dir / "summary.json", summary)
         log_results(summary, run_dir, trainer)
     return summary
 

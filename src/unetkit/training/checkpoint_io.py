@@ -1,0 +1,35 @@
+"""Write the checkpoints of a run whole or not at all, on every file system."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+
+from unetkit.checkpoints.files import write_content
+from unetkit.errors import UserError
+from unetkit.paths import whole_file
+
+
+class WholeCheckpointIO(TorchCheckpointIO):
+    """Write a checkpoint beside its target, and rename it once the disk holds all of it.
+
+    Lightning's own writes to TMPDIR, from where the file is copied if that is on another device: a program that is
+    killed meanwhile leaves part of the file, and nothing of the one before.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint; until it is whole, the one before stays.
+
+        Raises:
+            UserError: If it can't be written, as on a full disk.
+        """
+        file = Path(path)
+        try:
+            with whole_file(file, sync=True) as part:
+                write_content(checkpoint, part)
+        except OSError as error:
+            problem = f"can't be written ({error.strerror or error})"
+            fix = f"the one before is whole: make room, and resume with checkpoint={file}" if file.exists() else ""
+            raise UserError(
+                str(file), problem, fix or "make room, or give another place with hydra.run.dir="
+            ) from error
