@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.answers import Answer
+from benchmarks.answers import Answer, Row
 from benchmarks.contenders import from_conf, peer
 from benchmarks.measuring import paired, peak_mib
 from unetkit.data import Preprocessing
@@ -21,6 +21,8 @@ from unetkit.prediction.ensemble import Ensemble
 from unetkit.prediction.files import FilePredictor
 from unetkit.prediction.options import OutputOptions
 from unetkit.prediction.predictor import Predictor
+
+Recipe = tuple[str, torch.device, int, int, bool]  # arguments of `random_ensemble`
 
 
 def predict(
@@ -39,39 +41,49 @@ def predict(
         UserError: If their results differ.
     """
     left_out = []
-    ways = {"unetkit": (our_tiles, our_section), "MONAI": (monai_tiles, monai_section)}
+    names = ["unetkit", "MONAI"]
     try:
         peer("monai.inferers")
     except UserError as error:
-        del ways["MONAI"]
+        names.remove("MONAI")
         left_out.append(f"left out: {error}")
-    made = {n: (model, device, tile, overlap, n == "unetkit") for n in ways}
-    ensembles = {n: random_ensemble(*arguments) for n, arguments in made.items()}
+    recipes: dict[str, Recipe] = {n: (model, device, tile, overlap, n == "unetkit") for n in names}
+    rows = small_images(rounds, recipes, images, batch)
+    for side in section:
+        rows += large_image(rounds, recipes, side)
+    return rows, left_out
+
+
+def small_images(rounds: int, recipes: dict[str, Recipe], images: int, batch: int) -> list[Row]:
+    """Measure the prediction of small images in batches."""
+    ensembles = {n: random_ensemble(*recipe) for n, recipe in recipes.items()}
+    model, device, *_ = recipes["unetkit"]
     pixels = np.random.default_rng(0).integers(0, 256, (images, 101, 101, 1), np.uint8)
-    said = {n: tiles(ensembles[n], pixels[:batch], batch) for n, (tiles, _) in ways.items()}
+    said = {n: BATCHES[n](ensemble, pixels[:batch], batch) for n, ensemble in ensembles.items()}
     rounding = 1e-4 if device.type == "cpu" else 1e-2  # GPUs round the inputs of a convolution
     if any(not torch.allclose(said["unetkit"], other, atol=rounding) for other in said.values()):
         raise UserError(f"--model {model}", "can't be compared, since the probabilities differ", "choose another")
-    runs: dict[str, Callable[[], object]] = {
-        n: partial(tiles, ensembles[n], pixels, batch) for n, (tiles, _) in ways.items()
-    }
-    peaks = {n: peak_mib(device, alone, tiles, made[n], pixels, batch) for n, (tiles, _) in ways.items()}
+    peaks = {n: peak_mib(device, alone, BATCHES[n], recipe, pixels, batch) for n, recipe in recipes.items()}
+    runs = {n: partial(BATCHES[n], ensemble, pixels, batch) for n, ensemble in ensembles.items()}
     measured = paired(runs, rounds, device, images)
-    rows = [{"images": f"{images} of 101x101", "by": n, "peak MiB": peaks[n], **row} for n, row in measured.items()]
+    return [{"images": f"{images} of 101x101", "by": n, "peak MiB": peaks[n], **row} for n, row in measured.items()]
+
+
+def large_image(rounds: int, recipes: dict[str, Recipe], side: int) -> list[Row]:
+    """Measure the prediction of a large image in tiles, from file to file."""
+    ensembles = {n: random_ensemble(*recipe) for n, recipe in recipes.items()}
+    device = recipes["unetkit"][1]
     with tempfile.TemporaryDirectory() as folder:
-        for side in section:
-            path = Path(folder) / f"{side}.npy"
-            write_section(path, side)
-            outputs = {n: Path(folder) / f"{side}-{n}" for n in ways}
-            runs = {n: partial(ways[n][1], ensembles[n], path, outputs[n]) for n in ways}
-            peaks = {n: peak_mib(device, alone, ways[n][1], made[n], path, outputs[n]) for n in ways}
-            measured = paired(runs, rounds, device)
-            masks = {n: np.load(next(output.rglob("*.npy")), mmap_mode="r") for n, output in outputs.items()}
-            if any((mask.shape, mask.dtype) != ((side, side), np.uint8) for mask in masks.values()):
-                raise UserError(f"--section {side}", "can't be compared, since the masks differ in shape or type")
-            name = f"{side}x{side}"
-            rows += [{"images": name, "by": n, "peak MiB": peaks[n], **row} for n, row in measured.items()]
-    return rows, left_out
+        path = Path(folder) / f"{side}.npy"
+        write_section(path, side)
+        outputs = {n: Path(folder) / n for n in recipes}
+        runs = {n: partial(SECTIONS[n], ensemble, path, outputs[n]) for n, ensemble in ensembles.items()}
+        peaks = {n: peak_mib(device, alone, SECTIONS[n], recipe, path, outputs[n]) for n, recipe in recipes.items()}
+        measured = paired(runs, rounds, device)
+        masks = {n: np.load(next(output.rglob("*.npy")), mmap_mode="r") for n, output in outputs.items()}
+        if any((mask.shape, mask.dtype) != ((side, side), np.uint8) for mask in masks.values()):
+            raise UserError(f"--section {side}", "can't be compared, since the masks differ in shape or type")
+    return [{"images": f"{side}x{side}", "by": n, "peak MiB": peaks[n], **row} for n, row in measured.items()]
 
 
 def random_ensemble(model: str, device: torch.device, tile: int, overlap: int, fused: bool) -> Ensemble:
@@ -84,9 +96,9 @@ def random_ensemble(model: str, device: torch.device, tile: int, overlap: int, f
     return Ensemble([Predictor(network, preprocessing, tile=tile, overlap=overlap)])
 
 
-def alone(work: Callable[..., object], made: tuple[Any, ...], *arguments: Any) -> None:
+def alone(work: Callable[..., object], recipe: Recipe, *arguments: Any) -> None:
     """Do the work with a new ensemble."""
-    work(random_ensemble(*made), *arguments)
+    work(random_ensemble(*recipe), *arguments)
 
 
 def write_section(path: Path, side: int) -> None:
@@ -98,7 +110,7 @@ def write_section(path: Path, side: int) -> None:
     file.flush()
 
 
-def our_tiles(ensemble: Ensemble, pixels: np.ndarray[Any, Any], batch: int) -> Tensor:
+def our_batches(ensemble: Ensemble, pixels: np.ndarray[Any, Any], batch: int) -> Tensor:
     """Predict small images by unetkit; returns the probabilities (B, 1, H, W) of the last batch."""
     for start in range(0, len(pixels), batch):
         said = ensemble.probabilities([ensemble.prepare(image) for image in pixels[start : start + batch]])
@@ -106,7 +118,7 @@ def our_tiles(ensemble: Ensemble, pixels: np.ndarray[Any, Any], batch: int) -> T
 
 
 @torch.inference_mode()
-def monai_tiles(ensemble: Ensemble, pixels: np.ndarray[Any, Any], batch: int) -> Tensor:
+def monai_batches(ensemble: Ensemble, pixels: np.ndarray[Any, Any], batch: int) -> Tensor:
     """Predict small images by MONAI; returns the probabilities (B, 1, H, W) of the last batch."""
     for start in range(0, len(pixels), batch):
         said = slide(ensemble, pixels[start : start + batch], pixels.shape[1], batch)
@@ -137,3 +149,7 @@ def slide(ensemble: Ensemble, pixels: np.ndarray[Any, Any], tile: int, batch: in
     share = member.overlap / tile if tile < pixels.shape[1] else 0
     logits = peer("monai.inferers").sliding_window_inference(x, (tile, tile), batch, member.network, overlap=share)
     return probabilities(logits).cpu()
+
+
+BATCHES = {"unetkit": our_batches, "MONAI": monai_batches}
+SECTIONS = {"unetkit": our_section, "MONAI": monai_section}

@@ -4,6 +4,7 @@ import gc
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,26 +42,10 @@ def step(
     for case in cases:  # imports, which the first peak must not include
         with suppress(UserError):
             [network(milesial) for network, _ in CASES[case].contenders.values()]
-    for size in sizes:
-        for name in tqdm(cases, f"{size} px", unit="case", leave=False):
-            pixels = (large_batch if CASES[name].is_large else small_batch) * SIDE**2
-            batch = max(pixels // size**2, 1)
-            with ExitStack() as processes:
-                trainings: dict[str, RemoteTraining] = {}
-                for contender in CASES[name].contenders:
-                    pool = processes.enter_context(new_process(keeps=contender == "unetkit"))
-                    try:
-                        trainings[contender] = RemoteTraining(pool, device, name, contender, batch, size, milesial)
-                    except UserError as error:
-                        left_out[f"left out: {error}"] = None
-                if not trainings:
-                    continue
-                check_alike({n: t.shape for n, t in trainings.items()}, batch, CASES[name].classes)
-                timed = paired(trainings, rounds, device, work=batch, clock=lambda run, _: run())
-            facts = {"network": name, "pixels": size, "batch": batch}
-            for n, row in timed.items():
-                shares = trainings[n].shares(row["seconds"], limits)
-                rows.append({**facts, "way": n, "peak MiB": trainings[n].peak, **row, **shares})
+    for size, case in tqdm(list(product(sizes, cases)), unit="case", leave=False):
+        pixels = (large_batch if CASES[case].is_large else small_batch) * SIDE**2
+        batch = max(pixels // size**2, 1)
+        rows += steps_of_case(case, batch, size, rounds, device, milesial, limits, left_out)
     if not rows:
         raise UserError("--cases", f"can't run: {'; '.join(left_out)}", "install what is missing, or choose others")
     said = (
@@ -68,6 +53,36 @@ def step(
         f"{limits.bytes / 1e9:.3g} GB/s in a copy; of bytes/s: if activations are written once and read once"
     )
     return rows, [said, *left_out]
+
+
+def steps_of_case(
+    case: str,
+    batch: int,
+    size: int,
+    rounds: int,
+    device: torch.device,
+    milesial: Path | None,
+    limits: "Limits",
+    left_out: dict[str, None],
+) -> list[Row]:
+    """Measure the contenders of a case; adds a sentence to `left_out` for each one that can't run."""
+    trainings: dict[str, RemoteTraining] = {}
+    with ExitStack() as processes:
+        for name in CASES[case].contenders:
+            pool = processes.enter_context(new_process(keeps=name == "unetkit"))
+            try:
+                trainings[name] = RemoteTraining(pool, device, case, name, batch, size, milesial)
+            except UserError as error:
+                left_out[f"left out: {error}"] = None
+        if not trainings:
+            return []
+        check_alike({n: t.shape for n, t in trainings.items()}, batch, CASES[case].classes)
+        timed = paired(trainings, rounds, device, work=batch, clock=lambda run, _: run())
+    facts = {"network": case, "pixels": size, "batch": batch}
+    return [
+        {**facts, "way": n, "peak MiB": trainings[n].peak, **row, **trainings[n].shares(row["seconds"], limits)}
+        for n, row in timed.items()
+    ]
 
 
 class Limits(NamedTuple):
