@@ -91,8 +91,8 @@ def test_checkpointing_changes_no_number(options: dict[str, Any], checkpointing:
     torch.testing.assert_close(one_step(frugal, x, autocast), one_step(plain, x, autocast), rtol=0, atol=0)
 
 
-def test_compilation_changes_no_number() -> None:
-    options = OPTIONS[-1]
+@pytest.mark.parametrize("options", [{}, pytest.param(OPTIONS[-1], marks=pytest.mark.slow)], ids=["plain", "variant"])
+def test_compilation_changes_no_number(options: dict[str, Any]) -> None:
     eager, compiled = UNet(1, 1, (4, 6), **options), UNet(1, 1, (4, 6), gradient_checkpointing="all", **options)
     compiled.load_state_dict(eager.state_dict())
     compiled.compile(backend="aot_eager", dynamic=False)
