@@ -23,7 +23,7 @@ FAST = [
     ["data=synthetic_multiclass", "data.batch_size=6", "augment=strong", "model.padding=valid"],
 ]
 SLOW = [
-    ["model=dumbnet", "~model.channels", "+model.channels=8"],
+    ["model=dumbnet", "model.channels=8"],
     ["model=unet_paper", "mirror_border=false", "data.size=48"],
     ["model.padding=valid", "model.upsampling=nearest", "loss.dice_weight=0.5", "scheduler=plateau"],
     ["model.gradient_checkpointing=all", "optimizer=rmsprop", "scheduler=poly", "augment=strong"],
