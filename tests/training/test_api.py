@@ -82,6 +82,7 @@ def test_a_value_that_no_file_can_hold_is_named() -> None:
         ({"sed": 3}, "sed is not a key of the configuration; did you mean seed"),
         ({"data": "nowhere"}, "data.root=nowhere does not exist"),
         ({"overrides": ["seed"]}, "seed can't be read"),
+        ({"overrides": {"trainer.limit_val_batches": "all"}}, "trainer.limit_val_batches='all' is refused: "),
     ],
 )
 def test_mistakes_are_told_in_one_line(options: dict[str, str], said: str, tmp_path: Path) -> None:

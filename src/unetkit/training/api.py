@@ -93,7 +93,13 @@ def train(
     fixed = [override("run_dir", folder.resolve())]
     cfg = compose_training([*data_overrides(data), *(override(*item) for item in keys.items()), *typed, *fixed])
     _show_log_lines()
-    return Run(folder, train_config(cfg))
+    try:
+        return Run(folder, train_config(cfg))
+    except UserError as error:
+        given = [text for text in typed if text.startswith(f"{error.subject}.")]
+        if not given:
+            raise
+        raise error.about(" ".join(given)) from error  # Lightning does not name the key
 
 
 def data_overrides(data: str | Path) -> list[str]:
