@@ -195,7 +195,7 @@ class TestColours:
 
     def test_jpegs_of_neighbouring_values_are_refused(self, tmp_path: Path) -> None:
         pair = as_jpeg(tmp_path / "m.jpg", things(1, 2), 95)
-        with pytest.raises(UserError, match=r"m\.jpg is a JPEG, which blurs values as near as 0,1,2; save"):
+        with pytest.raises(UserError, match=r"m\.jpg is a JPEG, which blurs values as close as 0,1,2; save"):
             read_mask(pair, (101, 101), MaskEncoding.of_keys(3, None, None, None))
 
     def test_jpegs_and_other_channels_are_refused(self, write_image: WriteImage, tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ class TestAdvice:
         paths = [write_image(tmp_path / f"{i}.png", mask) for i, mask in enumerate(masks)]
         pairs = [Pair(path.stem, FileRef(path), FileRef(path)) for path in paths]
         with pytest.raises(
-            UserError, match=r"0\.png holds 77 in 1 of its pixels, .* of 4 masks does; mend it"
+            UserError, match=r"0\.png holds 77 in 1 of its pixels, .* of 4 masks does; correct it"
         ) as caught:
             read_mask(pairs[0], (101, 101), MaskEncoding(), pairs)
         assert "ignore_index" not in str(caught.value)

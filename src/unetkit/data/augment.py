@@ -1,4 +1,4 @@
-"""Random changes of image and mask together, by albumentations, which only this file and conf/augment know."""
+"""Augment image and mask together with albumentations, which no other module imports."""
 
 import os
 from collections.abc import Mapping

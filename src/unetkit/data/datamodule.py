@@ -25,7 +25,7 @@ from unetkit.data.store import cached_json
 from unetkit.errors import UserError, check
 from unetkit.paths import path_of
 
-CACHE_SHARE = 1 / 8  # of a GPU's free memory that the pairs may take without being asked
+CACHE_SHARE = 1 / 8  # largest share of a GPU's free memory that the pairs take with cache_on_device=auto
 
 
 class SegmentationDataModule(L.LightningDataModule):
@@ -37,7 +37,7 @@ class SegmentationDataModule(L.LightningDataModule):
     Args:
         name: Name of the data set, for the records.
         pairs: Finds the pairs.
-        augmentation: Random changes of training pairs.
+        augmentation: Augmentation of the training pairs; None for none.
         cache_dir: Where decoded files are kept.
 
         split: How to split pairs whose folders don't say it; this and the next four are those of `SplitOptions`.
@@ -61,12 +61,12 @@ class SegmentationDataModule(L.LightningDataModule):
             network's cores, else up to 8.
         cache_on_device: Whether all pairs are kept in the device's memory, or `auto`: on a GPU, where that is possible.
         shuffle_seed: Seed of the order of training pairs, and of their crops.
-        **_: Keys of the configuration that belong to `pairs`.
+        **_: Keys of the configuration that only `pairs` reads; they are ignored here.
 
     Attributes:
         num_classes: Number of classes of the masks.
         class_names: Names of class 0, 1, ...
-        first_epoch: The first epoch of the training; a later one than 0 where a run goes on.
+        first_epoch: The epoch with which training begins; above 0 in a resumed run.
 
     Raises:
         UserError: If an argument is out of range, or contradicts another.
@@ -259,7 +259,7 @@ class SegmentationDataModule(L.LightningDataModule):
     def _loader(self, dataset: PairDataset, *, shuffle: bool) -> DataLoader[Any]:
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         sampler = self._sampler(len(dataset), shuffle=shuffle)
-        generator = torch.Generator().manual_seed(self.shuffle_seed)  # or starting to read would disturb dropout
+        generator = torch.Generator().manual_seed(self.shuffle_seed)  # else loading would draw from dropout's
         if self._is_cached_on(device):
             self._cached_pairs.move_to(device)
             pairs = IndexDataset(dataset.indices)

@@ -48,7 +48,7 @@ class PairDataset(Dataset[Item]):
         return len(self.indices)
 
     def __getitem__(self, key: SampleKey | int) -> Item:
-        """Return a pair as an epoch shows it."""
+        """Return a pair, cropped and augmented as in the epoch of the key."""
         key = SampleKey.of(key)
         index = self.indices[key.item]
         image, mask = self.images[index], self.masks[index]

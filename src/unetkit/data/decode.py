@@ -22,7 +22,7 @@ ORIENTATION = 0x0112  # tag of EXIF 2.3
 
 Array = NDArray[Any]
 
-# How to turn pixels upright, by the orientation that a camera notes; 1 is upright.
+# How to turn pixels upright, by the EXIF orientation that a camera stores; 1 is upright.
 TURNS: dict[int, Callable[[Array], Array]] = {
     2: np.fliplr,
     3: lambda pixels: np.rot90(pixels, 2),
@@ -84,7 +84,8 @@ def decode_image(content: bytes, ref: FileRef) -> Array:
 def decode_palette_indices(content: bytes, ref: FileRef) -> Array | None:
     """Decode the indices (H, W) uint8 of a palette PNG, whose colours `decode_image` gives; None for any other file.
 
-    None, too, where the whole palette is grey: some programs save any grey image so, with indices that mean nothing.
+    It is None, too, if the whole palette is grey: some programs save every grey image as such a PNG, and its indices
+    mean nothing.
 
     Raises:
         UserError: If the bytes can't be decoded.
@@ -97,7 +98,11 @@ def decode_palette_indices(content: bytes, ref: FileRef) -> Array | None:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             colours = np.reshape(image.getpalette() or [], (-1, 3))
             return None if (colours == colours[:, :1]).all() else np.array(image)
-    except (*UNREADABLE, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: of broken chunks
+    except (
+        *UNREADABLE,
+        SyntaxError,
+        Image.DecompressionBombError,
+    ) as error:  # SyntaxError: a broken chunk
         raise _unreadable(ref, error) from error
 
 
@@ -146,13 +151,13 @@ def _decode(content: bytes, ref: FileRef) -> Array | None:
 
 
 def _upright(image: Array, content: bytes) -> Array:
-    """Turn a JPEG as its camera noted; OpenCV doesn't do so where depth and channels are to be kept."""
+    """Turn a JPEG upright by its EXIF orientation, which OpenCV ignores with IMREAD_UNCHANGED."""
     if not content.startswith(b"\xff\xd8"):  # JPEG
         return image
     from PIL import Image
 
     turn = None
-    with suppress(Exception), Image.open(io.BytesIO(content), formats=["JPEG"]) as file:  # a broken note is none
+    with suppress(Exception), Image.open(io.BytesIO(content), formats=["JPEG"]) as file:  # broken EXIF counts as none
         turn = TURNS.get(file.getexif().get(ORIENTATION, 1))
     return image if turn is None else np.ascontiguousarray(turn(image))
 

@@ -26,8 +26,8 @@ class AugmentParams(NamedTuple):
     """How each pair of a batch is to be changed.
 
     Attributes:
-        coefficients: (B, 2, grid + 2, grid + 2), of `basis`, for the place that a pixel is taken from: x, then y. Their
-            rows and columns belong to the functions of `basis`: the grid's points, a constant, the position.
+        coefficients: C (B, 2, grid + 2, grid + 2), for x and for y. The pixel at (row, column) is taken from the place
+            sum_kl C_kl b_k(row) b_l(column), where b are the functions of `basis`.
         intensity: Contrast and brightness (B, 2).
     """
 
@@ -45,11 +45,11 @@ class WithParams(NamedTuple, Generic[T]):
 class DeviceAugmentation:
     """Flip, zoom, shift, rotation, elastic deformation, brightness and contrast of a batch on a CPU or a GPU.
 
-    The place that a pixel is taken from is a sum of products of a function of its row and one of its column. This holds
-    for the U-Net paper's deformation (a coarse grid of random vectors, bicubic in between: Ronneberger et al. 2015,
-    section 3.1) and for affine maps. So a few coefficients for each pair, drawn on the CPU from (seed, epoch, index)
-    alone, give all places in two matrix products, and the batch is resampled once. Borders are mirrored; masks take the
-    nearest class.
+    The place that a pixel is taken from is a sum of products, each of a function of the pixel's row and a function of
+    its column. This holds for the U-Net paper's deformation (a coarse grid of random vectors, bicubic in between:
+    Ronneberger et al. 2015, section 3.1) and for affine maps. So a few coefficients for each pair, drawn on the CPU
+    from (seed, epoch, index) alone, give all places in two matrix products, and the batch is resampled once. Borders
+    are mirrored; masks take the nearest class.
 
     Args:
         seed: Seed of the random numbers.
@@ -107,7 +107,7 @@ class DeviceAugmentation:
         self._tables: dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
 
     def __call__(self, image: Image, mask: Image, epoch: int, index: int) -> tuple[Image, Image]:
-        """Change a single pair as a batch would: an image (H, W, C) uint8 and its mask (H, W) or (H, W, K)."""
+        """Change a single pair as in a batch: an image (H, W, C) uint8 and its mask (H, W) or (H, W, K)."""
         params = self.sample_params(epoch, np.array([index]), *mask.shape[:2])
         pixels, classes = (torch.from_numpy(np.array(x))[None] for x in (image, np.atleast_3d(mask)))
         moved, classes = self.warp(pixels.movedim(-1, 1), classes.movedim(-1, 1), params)
@@ -200,7 +200,10 @@ def resample(images: Tensor, places: Tensor, mode: str) -> Tensor:
 
 @lru_cache(maxsize=64)
 def basis(grid: int, size: int, device: torch.device) -> Tensor:
-    """Return functions (size, grid + 2) of a pixel's position: the grid's bicubic weights, 1, and -1 to 1."""
+    """Return functions (size, grid + 2) of a pixel's position along an axis, used to compute where it is taken from.
+
+    They are the bicubic weights of the grid's points, the constant 1, and the position itself, from -1 to 1.
+    """
     position = np.linspace(-1, 1, size, dtype=np.float32) if size > 1 else np.zeros(1, np.float32)
     columns = [*cubic_basis(grid, size).T, np.ones_like(position), position]
     return torch.from_numpy(np.stack(columns, axis=1)).to(device)

@@ -1,4 +1,4 @@
-"""All pairs in the device's memory, where batches are put together from indices alone."""
+"""Keep all pairs in the device's memory, so that a batch is made there from indices alone."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
@@ -19,7 +19,7 @@ class IndexBatch(NamedTuple):
 
     Attributes:
         indices: Indices (B,) of the pairs among all pairs.
-        is_padding: Which of them (B,) only fill up the last round of a distributed run and count nowhere.
+        is_padding: Which of them (B,) only fill up the last round of a distributed run; loss and scores ignore them.
     """
 
     indices: Tensor
@@ -74,5 +74,5 @@ class DeviceCache:
 
 
 def unchanged(batch: T) -> T:
-    """Collate nothing: the data set gives whole batches."""
+    """Return a batch as it is, since the data set already gives whole batches."""
     return batch

@@ -1,4 +1,4 @@
-"""Bicubic interpolation of a coarse grid, which both elastic deformations use: single pairs' and whole batches'."""
+"""Bicubic interpolation of a coarse grid, used by both elastic deformations (of single pairs and of batches)."""
 
 from functools import lru_cache
 

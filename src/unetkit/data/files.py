@@ -37,7 +37,7 @@ class FileRef:
 
     @property
     def stem(self) -> str:
-        """The name without suffix, in Unicode's composed form: macOS stores accents as signs of their own."""
+        """The name without suffix, in Unicode's composed form: macOS stores accents as separate characters."""
         return unicodedata.normalize("NFC", self.name.stem)
 
     def read(self) -> bytes:
@@ -85,8 +85,8 @@ def find_folder(container: Path, folder: str, suffixes: tuple[str, ...] = SUFFIX
 def find_images(place: Path) -> list[FileRef]:
     """Return the files to predict, by name: one file, those that a pattern matches, or those of a folder or zip.
 
-    Of a folder or zip that has a folder `images`, those in `images`; else all of the zip, or those directly in the
-    folder.
+    If a folder or zip has a folder `images`, only the files in `images` are taken; otherwise all files of the zip, or
+    those directly in the folder.
 
     Raises:
         UserError: If there is no file of a known kind, or results would get the same name.

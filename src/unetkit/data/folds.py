@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from unetkit.errors import UserError, check
 
-STRATA = 20  # classes of coverage, at most, for whole groups
+STRATA = 20  # largest number of ranges of coverage over which whole groups are balanced
 
 
 def stratified_folds(coverage: NDArray[np.float64], folds: int, seed: int) -> NDArray[np.int64]:
@@ -53,6 +53,6 @@ def systematic_sample(coverage: NDArray[np.float64], fraction: float, seed: int)
     marks = np.floor(np.arange(len(order) + 1) * fraction + rng.random())
     chosen = np.zeros(len(order), np.bool_)
     chosen[order] = np.diff(marks) > 0
-    if len(order) > 1 and chosen.any() == chosen.all():  # of few pairs, one goes to the side that is empty
+    if len(order) > 1 and chosen.any() == chosen.all():  # with few pairs a side may be empty: it gets one
         chosen[rng.integers(len(order))] ^= True
     return chosen

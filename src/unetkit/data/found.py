@@ -27,8 +27,8 @@ class FoundData:
         images: The image of each pair (H, W, C) as decoded, in the file's dtype; C = 1 where an RGB image is grey.
         masks: The mask of each pair (H, W) uint8: class indices, `VOID` where void.
         pixels: The number of pixels (N, K) of each class in each mask, void pixels left out.
-        quantiles: Lowest and highest value of each image but for outliers; None for an 8-bit image.
-        images_key: Plain containers that differ when an image file changes.
+        quantiles: Lowest and highest value of each image without outliers; None for an 8-bit image.
+        images_key: Key for the cache, as plain containers; it changes when an image file changes.
     """
 
     pairs: tuple[Pair, ...]
@@ -40,13 +40,13 @@ class FoundData:
 
     @cached_property
     def coverage(self) -> NDArray[np.float64]:
-        """The share (N,) of foreground in the pixels of each mask that count; nan where all pixels are void."""
+        """The share (N,) of foreground in the valid pixels of each mask; nan where all pixels are void."""
         with np.errstate(invalid="ignore"):
             return np.asarray(self.pixels[:, 1:].sum(1) / self.pixels.sum(1), np.float64)
 
     @property
     def class_shares(self) -> list[float]:
-        """The share of each class in the pixels of all masks that count."""
+        """The share of each class in the valid pixels of all masks."""
         pixels = self.pixels.sum(0)
         return [round(float(share), 4) for share in pixels / pixels.sum()]
 

@@ -11,7 +11,7 @@ from unetkit.data.files import FileRef
 
 SIDE = 5  # pixels of the side of a neighbourhood that must be flat
 FLAT = 8  # grey levels by which the pixels of a flat neighbourhood differ at most
-FAR = 24  # grey levels from the nearest known value that the rounding of JPEG does not explain
+FAR = 24  # largest distance in grey levels from a known value that JPEG compression explains
 FEWEST = 9  # flat pixels of an unknown value; fewer come from blur
 
 
@@ -30,7 +30,9 @@ def flat_counts(mask: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def flat_levels(counts: NDArray[np.int64], known: Collection[int]) -> dict[int, int]:
-    """Return the values that flat areas stand for, with their pixels: the nearest of `known`, or unknown ones.
+    """Return the values that flat areas stand for, with their numbers of pixels.
+
+    Each is the nearest of `known`, or, if that is too far, an unknown value.
 
     Args:
         counts: The counts of `flat_counts`, of one mask or summed over several.

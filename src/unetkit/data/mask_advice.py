@@ -14,14 +14,16 @@ from unetkit.data.types import VOID
 from unetkit.errors import UserError
 
 MOST_CLASSES = 40  # more values than this, unless they are 0, 1, 2, ..., come from smooth resizing or blur
-FEW_PIXELS = 1 / 100  # a value with a smaller share of a mask's pixels is a stray value, if
-FEW_MASKS = 1 / 50  # a smaller share of the other masks has it
+FEW_PIXELS = 1 / 100  # a value is a stray value if it has a smaller share of a mask's pixels, and
+FEW_MASKS = 1 / 50  # if a smaller share of the other masks holds it
 
 
 def advice_on_values(
     ref: FileRef, mask: NDArray[Any], is_colour: bool, encoding: MaskEncoding, others: Sequence[set[int]]
 ) -> UserError:
-    """Return the error about a mask whose values don't fit: stray values are to be mended, common ones stated.
+    """Return the error about a mask whose values don't fit.
+
+    It asks to correct stray values, and to list common ones in the configuration.
 
     Args:
         ref: The mask's file.
@@ -36,9 +38,9 @@ def advice_on_values(
     is_clean = len(rest) > 0 and is_colour == encoding.is_colour and encoding.indices(rest) is not None
     if stray and is_clean:
         held = ", ".join(f"{_shown(value, is_colour)} in {count} of its pixels" for value, count in stray.items())
-        problem = f"holds {held}, and hardly another of {len(others) + 1} masks does"
+        problem = f"holds {held}, which hardly any other of {len(others) + 1} masks does"
         key = "mask_colours" if is_colour else "mask_values"
-        return UserError(str(ref), problem, f"mend it (if it is a class, list it in data.{key})")
+        return UserError(str(ref), problem, f"correct it (if it is a class, list it in data.{key})")
     found = sorted({*values.tolist(), *(value for held in others for value in held)})
     what = "colours" if is_colour else "values"
     if len(found) > MOST_CLASSES and found != list(range(len(found))):
@@ -64,7 +66,7 @@ def advice_on_jpeg(ref: FileRef, unknown: Sequence[int], encoding: MaskEncoding,
 
 
 def _stray_values(mask: NDArray[Any], others: Sequence[set[int]]) -> dict[int, int]:
-    """Return the values, with their pixels, that hardly another mask has and few pixels of this one."""
+    """Return the values that few pixels of this mask and few other masks have, with their numbers of pixels."""
     if len(others) < 2:
         return {}
     values, counts = np.unique(mask, return_counts=True)

@@ -37,7 +37,7 @@ class MaskEncoding:
         mask_colours: Sequence[Sequence[int]] | None = None,
         ignore_index: int | Sequence[int] | None = None,
     ) -> Self:
-        """Return the encoding that the keys of these names under `data` state.
+        """Return the encoding that the keys `data.num_classes`, `data.mask_values`, ... describe.
 
         Raises:
             UserError: If a key has a wrong value, or two keys contradict each other.
@@ -80,7 +80,7 @@ class MaskEncoding:
 
     @property
     def key(self) -> list[object]:
-        """Plain containers that differ when masks are read differently."""
+        """Key for the cache, as plain containers; it changes when masks are read differently."""
         return [self.values, self.void, self.is_colour]
 
     @property
@@ -113,7 +113,7 @@ class MaskEncoding:
         """Return class indices (H, W), `VOID` where void, of a mask (H, W) of values; None if it holds other values."""
         known = self.values if self.values is not None else (0, *(v for v in BINARY_VALUES if v != self.void))
         found = np.setdiff1d(np.unique(mask), [] if self.void is None else [self.void])
-        is_mixed = self.values is None and np.count_nonzero(found) > 1  # as 1 and 255, of which 255 often is void
+        is_mixed = self.values is None and np.count_nonzero(found) > 1  # as 1 and 255, where 255 often marks void
         if is_mixed or np.setdiff1d(found, known).size:
             return None
         indices = np.full(mask.shape, VOID, np.uint8)

@@ -16,7 +16,7 @@ from unetkit.data.rle import decode_rle
 from unetkit.data.sources import Pair
 from unetkit.errors import UserError
 
-SAMPLED = 200  # masks, at most about, that an error looks through
+SAMPLED = 200  # about the largest number of masks that are read for the text of an error
 
 
 def read_mask(
@@ -31,7 +31,7 @@ def read_mask(
         pair: The pair whose mask is read, from the file or else from the run-length code.
         shape: (H, W) of the image.
         encoding: What the values in the file mean.
-        others: Pairs whose masks an error may look through, so that it lists the values of many masks, not of one.
+        others: Pairs whose masks are read for the text of an error, so that it lists the values of many masks.
 
     Raises:
         UserError: If the mask holds other values, has another shape than the image, or contradicts its run-length code.
@@ -96,7 +96,7 @@ def _check_jpeg(
         raise advice_on_jpeg(pair.mask, sorted(unknown), encoding, _flat_values_of([pair, *others], encoding))
     if np.diff(known).min() < 2 * FLAT:
         near = ",".join(map(str, known))
-        raise UserError(name, f"is a JPEG, which blurs values as near as {near}", "save masks as PNG")
+        raise UserError(name, f"is a JPEG, which blurs values as close as {near}", "save masks as PNG")
 
 
 def _values_of(pair: Pair, others: Sequence[Pair], is_colour: bool, encoding: MaskEncoding) -> list[set[int]]:

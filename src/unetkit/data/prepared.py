@@ -38,10 +38,10 @@ def prepare_data(
 
     Args:
         found: The decoded files.
-        train: Indices of the training pairs, whose values rule.
+        train: Indices of the training pairs, which determine value range, mean and standard deviation.
         channels: Number of the network's input channels.
         borders: w0 and sigma (pixels) of the weight maps; None if the loss needs none.
-        cache_dir: Where what is made is kept.
+        cache_dir: Folder in which the converted images and the weight maps are kept.
 
     Raises:
         UserError: If an image can't be turned into so many channels, or 8-bit images are mixed with others.

@@ -107,13 +107,13 @@ def suffix_of(given: object) -> str:
 
 
 def synthetic_pairs(root: str | Path, count: int, size: int, seed: int) -> list[Pair]:
-    """Find the pairs of the embedded data set, seismic sections that `unetkit.data.synthetic` makes where none are."""
+    """Find the pairs of synthetic seismic sections; `unetkit.data.synthetic` makes them if they are not there yet."""
     folder = _embedded(root, f"synthetic-v{synthetic.VERSION}", synthetic.write, count, size, seed)
     return tgs_salt_pairs(folder)
 
 
 def synthetic_multiclass_pairs(root: str | Path, count: int, size: int, seed: int) -> list[Pair]:
-    """Find the pairs of the embedded data set of four classes, which `unetkit.data.synthetic_multiclass` makes."""
+    """Find the pairs of synthetic sections of four classes, made in the same way by `synthetic_multiclass`."""
     name = f"synthetic-multiclass-v{synthetic_multiclass.VERSION}"
     return folder_pairs(_embedded(root, name, synthetic_multiclass.write, count, size, seed))
 
@@ -130,7 +130,7 @@ def _embedded(root: str | Path, name: str, write: Callable[..., Path], count: in
 
 
 def existing_root(root: str | Path | None, advice: str) -> Path:
-    """The path, if it is there.
+    """Return the path of an existing folder or zip.
 
     Raises:
         UserError: If it is not given or does not exist.

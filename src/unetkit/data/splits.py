@@ -24,7 +24,7 @@ RECREATION_SEED, RECREATION_SIZE = 47, 3200
 
 @dataclass(frozen=True)
 class SplitOptions:
-    """How pairs are split whose folders don't say it.
+    """How to split pairs whose folders don't say which part they belong to.
 
     Attributes:
         method: `fraction` (stratified), `kfold` (stratified), `contiguous` (folds of neighbours in the order of

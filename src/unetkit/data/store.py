@@ -69,7 +69,7 @@ def cached_arrays(
 
     Args:
         cache_dir: The folder of the cache.
-        key: Plain containers with all that the content depends on.
+        key: Plain containers of all values that determine the content.
         arrays: Makes the arrays in order.
         total: The number of arrays.
         what: What they are, for the file's name and the progress bar.

@@ -2,10 +2,10 @@
 
 A section follows the convolutional model of a seismic image, as in Wu et al. (FaultSeg3D, Geophysics 84(3),
 2019): layered reflectivity is convolved with a Ricker wavelet, then tilted, folded and faulted. A salt body
-replaces the layers by weak, steep, chaotic texture under a rough, strong reflection. Chaotic and dim zones
-without salt keep brightness or calmness alone from giving the salt away. Grey levels, wavelengths, coverage
-and the share of empty masks were matched by eye and by histogram to the TGS Salt Identification Challenge
-(Kaggle, 2018), whose layout on disk `write` reproduces. No TGS pixel is used.
+replaces the layers by weak, steep, chaotic texture under a rough, strong reflection. Some zones without
+salt are chaotic or dim too, so that neither brightness nor texture alone tells where salt is. Grey levels,
+wavelengths, coverage and the share of empty masks were matched by eye and by histogram to the TGS Salt
+Identification Challenge (Kaggle, 2018), whose layout on disk `write` reproduces. No TGS pixel is used.
 
 Units: lengths and coordinates are shares of the tile's side, y downwards and x to the right, both in
 [-0.5, 0.5]. Amplitudes are in standard deviations of the layers until `to_grey`.
@@ -123,7 +123,7 @@ def sediments(rng: Generator, t: Field, u: Field, y: Field, x: Field, period: fl
 
 
 def disturb(rng: Generator, layers: Field, y: Field, x: Field, period: float) -> Field:
-    """Mixes short crossing events into the layers (H, W), mostly in one soft zone, and varies the gain."""
+    """Mix short crossing events into the layers (H, W), mostly in one smooth-edged zone, and vary the gain."""
     size = y.shape[0]
     t, u = rotate(y, x, rng.uniform(-1.1, 1.1))
     chaos = strata(rng, t, u, period * rng.uniform(0.7, 1.5), rng.uniform(0.03, 0.15))

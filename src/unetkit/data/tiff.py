@@ -39,7 +39,7 @@ def check_tiff(content: bytes, name: str) -> None:
     is_read_well = (samples == 2 and bits == 8 and EXTRA in tags) or (samples == 3 and bits == 32)
     if samples > 1 and (is_planar or (is_grey and not is_read_well)):
         problem = f"is a TIFF of {samples} bands that are not stored as RGB, pixel by pixel"
-        raise UserError(name, problem, "save it so, or as .npy of (H, W, C)")
+        raise UserError(name, problem, "store it as RGB, pixel by pixel, or save it as .npy of (H, W, C)")
     if photometric == 0 and bits > 8:
         problem = f"is a TIFF of {bits} bits whose 0 is white"
         raise UserError(name, problem, "save it with 0 as black, or as .npy")

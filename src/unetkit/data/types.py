@@ -1,4 +1,4 @@
-"""Types that the parts of `unetkit.data` hand to each other, and the seeds of random draws."""
+"""Types that the modules of `unetkit.data` exchange, and the seeds of random draws."""
 
 from typing import NamedTuple, NotRequired, TypedDict
 
@@ -26,7 +26,7 @@ class SampleKey(NamedTuple):
 
     @classmethod
     def of(cls, key: "SampleKey | int") -> "SampleKey":
-        """Return a key as it is, and a plain number, as of Lightning's `overfit_batches`, as an item in epoch 0."""
+        """Return a key as it is; a plain number, which Lightning gives for `overfit_batches`, is an item in epoch 0."""
         return cls(0, key) if isinstance(key, int) else key
 
 
