@@ -103,7 +103,7 @@ def test_a_network_that_predicts_no_numbers_is_named() -> None:
     network = Says(1)
     network.sure.data.fill_(torch.nan)
     (image,) = rows([1, 0])
-    with pytest.raises(UserError, match=r"diverged predicts no numbers \(NaN\) for x: its training diverged; remove"):
+    with pytest.raises(UserError, match=r"diverged, given x, predicts values that are not numbers \(NaN\); its"):
         measure("diverged", Predictor(network, PLAIN), [("x", image, image)], ("salt",))
 
 

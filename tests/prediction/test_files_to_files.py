@@ -339,3 +339,15 @@ def test_results_stay_within_the_output_folder() -> None:
     assert result_names(refs) == [PurePosixPath("a"), PurePosixPath("q/a.tar")]
     harmful = [FileRef(Path("x.zip"), name) for name in ("../../a.png", "/etc/b.png", "c/d.png")]
     assert result_names(harmful) == [PurePosixPath("a"), PurePosixPath("etc/b"), PurePosixPath("c/d")]
+
+
+def test_nothing_is_written_where_a_network_predicts_nan(tmp_path: Path, write_image: WriteImage) -> None:
+    for name, side in (("a", 20), ("b", 20), ("c", 90), ("d", 30)):  # two in one batch, one in tiles
+        write_image(tmp_path / "in" / f"{name}.png", RNG.integers(0, 255, (side, side), np.uint8))
+    ensemble = bright()
+    ensemble.members[0].network.levels.data.fill_(torch.nan)  # type: ignore[operator]
+    predictor = predict(tmp_path / "in", OutputOptions(tmp_path / "out", ["masks"]), ensemble)
+    assert written(tmp_path) == ["in/a.png", "in/b.png", "in/c.png", "in/d.png"]
+    assert predictor.done == 0
+    assert len(predictor.failed) == 4
+    assert all("the network predicts values that are not numbers (NaN); its training" in f for f in predictor.failed)

@@ -8,8 +8,6 @@ import pytest
 import torch
 from training_runs import config, rows, run, weights
 
-import unetkit
-from unetkit.errors import UserError
 from unetkit.training.build import build_trainer, prepare_data
 from unetkit.training.callbacks import EMA
 from unetkit.training.run_stats import RunStats
@@ -87,16 +85,6 @@ def test_masks_that_are_all_empty_or_all_full_are_warned_of(
 ) -> None:
     run(tmp_path, cache, "trainer.max_epochs=1", f"threshold={threshold}")
     assert said in caplog.text
-
-
-def test_a_training_that_diverged_is_warned_of_and_does_not_predict(
-    tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    summary = run(tmp_path, cache, "trainer.max_epochs=1", "optimizer.lr=inf")
-    assert "val/loss is nan: the training has diverged" in caplog.text
-    assert "predicted empty" not in caplog.text
-    with pytest.raises(UserError, match=r"checkpoint=.* holds weights that are not finite \(NaN\)"):
-        unetkit.load(summary["last_checkpoint"])
 
 
 def test_a_checkpoint_callback_of_the_user_is_used_too(tmp_path: Path, cache: Path) -> None:

@@ -77,13 +77,11 @@ def measure(
     """
     ids, rows = [], []
     for id, image, truth in images:
-        prediction = predictor.predict_prepared(predictor.preprocessing.to_uint8(image, id))
-        if not np.isfinite(prediction.probability).all():
-            raise UserError(
-                name,
-                f"predicts no numbers (NaN) for {id}: its training diverged",
-                "remove its run, and train it anew with a lower optimizer.lr",
-            )
+        pixels = predictor.preprocessing.to_uint8(image, id)
+        try:
+            prediction = predictor.predict_prepared(pixels)
+        except UserError as error:  # NaN
+            raise error.about(f"{name}, given {id},") from error
         if (truth != VOID).any():
             ids.append(id)
             rows.append(measure_image(prediction, truth, len(classes) + 1))

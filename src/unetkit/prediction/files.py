@@ -96,7 +96,11 @@ class FilePredictor:
     def _predict_batch(self, images: list[PreparedImage]) -> None:
         if not images:
             return
-        probabilities = self.ensemble.probabilities([image.pixels for image in images])
+        try:
+            probabilities = self.ensemble.probabilities([image.pixels for image in images])
+        except UserError as error:  # the batch may hold other images than the one at hand
+            self.failed += [str(error.about(f"{image.name}: {error.subject}")) for image in images]
+            return
         for image, probability in zip(images, probabilities, strict=True):
             self._write(image.name, image.pixels[0], lambda pixels: pixels, [probability])
 

@@ -74,7 +74,7 @@ class Predictor:
         """Predict an image (H, W) or (H, W, C), of the dtype of the training images.
 
         Raises:
-            UserError: If dtype or channels are not those of the training images.
+            UserError: If dtype or channels are not those of the training images, or a probability is not a number.
         """
         return self.predict_prepared(self.preprocessing.to_uint8(image))
 
@@ -104,6 +104,9 @@ class Predictor:
         Args:
             pixels: (B, H + 2 margin, W + 2 margin, channels).
             margin: Pixels of surroundings on each side: at least `self.margin`, or 0 to have them mirrored.
+
+        Raises:
+            UserError: If a probability is not a number.
         """
         self.network.eval()
         spare = max(margin - self.margin, 0)
@@ -115,7 +118,11 @@ class Predictor:
         total = self._view(x, margin, *views[0])
         for view in views[1:]:
             total += self._view(x, margin, *view)
-        return (total / len(views)).cpu()
+        result = (total / len(views)).cpu()
+        if result.sum().isnan():
+            problem = "predicts values that are not numbers (NaN)"
+            raise UserError("the network", problem, "its training diverged or its weights are damaged: give another")
+        return result
 
     def _view(self, x: Tensor, margin: int, turns: int, mirrored: bool) -> Tensor:
         x = x.rot90(turns, (-2, -1))

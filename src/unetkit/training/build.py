@@ -27,6 +27,7 @@ from unetkit.training.module import SegmentationModule
 from unetkit.training.records import plain
 from unetkit.training.resume import Resume
 from unetkit.training.run_stats import RunStats
+from unetkit.training.stop_on_nan import StopOnNaN
 
 log = logging.getLogger(__name__)
 
@@ -158,6 +159,7 @@ def build_trainer(cfg: DictConfig, run_dir: Path, stats: RunStats) -> L.Trainer:
     """Build Lightning's Trainer with the loggers and callbacks of every run, and those that were chosen."""
     callbacks = [
         EpochSeed(cfg.seed),
+        *([StopOnNaN(run_dir)] if cfg.get("stop_on_nan", True) else []),
         CollapseWarning(),
         ImageLogger(run_dir / "pictures"),
         *_members(cfg.callbacks),

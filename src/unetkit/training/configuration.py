@@ -43,6 +43,7 @@ RULES: list[tuple[str, Callable[[Any], bool], str]] = [
     ("deep_supervision", lambda value: is_number(value) and value >= 0, "a weight of at least 0; 0 is off"),
     ("channels_last", is_switch, SWITCH),
     ("mirror_border", is_switch, SWITCH),
+    ("stop_on_nan", is_switch, SWITCH),
     ("data.channels", is_count(1, "auto"), "auto, or a whole number of at least 1"),
     ("model.in_channels", is_count(1, "auto"), "a whole number of at least 1"),
     ("callbacks.early_stopping.patience", is_count(0, None), "a whole number of validations"),

@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
 from unetkit.data import SegmentationDataModule
 from unetkit.data.types import VOID, Item, SampleKey
+from unetkit.errors import UserError
 from unetkit.metrics import confusion, iou
 from unetkit.plots import images as pictures
 from unetkit.plots.ranking import evenly, three_groups
@@ -45,7 +46,10 @@ class ImageLogger(L.Callback):
         predictor = pl_module.predictor()
         for item in evenly(len(dataset), self.shown):
             pair = dataset[item]
-            prediction = predictor.predict_prepared(pair["image"])
+            try:
+                prediction = predictor.predict_prepared(pair["image"])
+            except UserError:  # NaN, with stop_on_nan=false
+                return
             for logger in loggers:
                 key = f"predictions/{item}"
                 log_prediction(logger, key, pair, prediction, trainer.global_step, data.class_names)

@@ -1,5 +1,6 @@
 """Turn what libraries raise about a wrong value of the configuration into one line that names the key."""
 
+import errno
 import re
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from omegaconf import DictConfig
 from unetkit.errors import UserError
 
 REFUSALS = (ValueError, TypeError, ImportError, MisconfigurationException)  # what constructors raise for wrong values
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room: on the disk, for this user, in this file
 
 
 @contextmanager
@@ -51,6 +54,11 @@ def training_mistakes(cfg: DictConfig) -> Iterator[None]:
     except SystemExit:  # how Lightning ends on Ctrl-C, silently
         last = Path(cfg.run_dir) / "checkpoints" / "last.ckpt"
         sys.exit(f"stopped; {f'resume with checkpoint={last}' if last.exists() else 'no epoch was done'}")
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        problem = f"can't be written ({error.strerror})"
+        raise UserError(f"run_dir={cfg.run_dir}", problem, "make room, or give another place") from error
     except MisconfigurationException as error:
         raise UserError(typed("trainer"), f"is refused: {_one_line(error)}") from error
     except torch._dynamo.exc.TorchDynamoException as error:

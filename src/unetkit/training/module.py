@@ -106,9 +106,9 @@ class SegmentationModule(L.LightningModule):
             loss = loss + self.deep_supervision * torch.stack(sides).mean()
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Score a batch."""
-        self._evaluate("val", batch)
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Score a batch, and return its loss."""
+        return self._evaluate("val", batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Score a batch."""
@@ -182,11 +182,13 @@ class SegmentationModule(L.LightningModule):
             weight = centre_crop(weight, *logits.shape[2:])
         return apply_loss(self.loss, logits, target, valid, weight)
 
-    def _evaluate(self, phase: str, batch: Batch) -> None:
+    def _evaluate(self, phase: str, batch: Batch) -> Tensor:
         logits, target, valid = self._logits_and_truth(batch)
-        loss, scores = self._collectors(phase)
-        loss.update(self._loss(batch, logits, target, valid), weight=valid.flatten(1).any(1).sum())
+        losses, scores = self._collectors(phase)
+        loss = self._loss(batch, logits, target, valid)
+        losses.update(loss, weight=valid.flatten(1).any(1).sum())
         scores.update(classify(probabilities(logits), self.threshold), target, valid)
+        return loss
 
     def _log_scores(self, phase: str) -> None:
         loss, scores = self._collectors(phase)

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from unetkit.checkpoints.checkpoint import Checkpoint
 from unetkit.data import SegmentationDataModule
-from unetkit.errors import writable
+from unetkit.errors import UserError, writable
 from unetkit.paths import path_of, write_json
 from unetkit.plots.curves import draw_curves
 from unetkit.plots.images import write_png
@@ -169,7 +169,10 @@ def draw(
 ) -> None:
     """Draw predictions and learning curves."""
     module.network.to(trainer.strategy.root_device)
-    write_png(run_dir / "pictures" / "predictions.png", draw_best_median_worst(module.predictor(), data))
+    try:
+        write_png(run_dir / "pictures" / "predictions.png", draw_best_median_worst(module.predictor(), data))
+    except UserError as error:  # NaN, with stop_on_nan=false
+        log.warning("pictures/predictions.png is not drawn: %s", error)
     earlier = kept_metrics(run_dir) if resume is not None and resume.is_in_place else []
     draw_curves([*earlier, run_dir / "metrics.csv"], run_dir / "pictures" / "learning_curves.png")
 
