@@ -11,6 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torchmetrics.functional.classification import binary_average_precision
 
 from unetkit.data import VOID, Preprocessing
 from unetkit.errors import UserError
@@ -112,6 +113,29 @@ def test_void_images_are_left_out() -> None:
     assert model.ids == ("001",)
     with pytest.raises(UserError, match="all masks are void"):
         measured(rows([1, 0]), rows([VOID, VOID]))
+
+
+class Scaled(nn.Module):
+    """Its logits rise with the pixels' values."""
+
+    def __init__(self, scale: float, shift: float) -> None:
+        super().__init__()
+        self.scale, self.shift = nn.Parameter(torch.tensor(scale)), shift
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * x + self.shift
+
+
+def test_average_precision_does_not_change_if_all_probabilities_are_mapped_alike() -> None:
+    rng = np.random.default_rng(4)
+    truths = [(rng.random((40, 40)) < 0.2).astype(np.uint8) for _ in range(6)]
+    images = [(rng.normal(100 + 40 * truth, 30).clip(0, 255)).astype(np.uint8) for truth in truths]
+    scores = np.concatenate(images).ravel(), torch.from_numpy(np.concatenate(truths).ravel()).int()
+    exact = binary_average_precision(torch.from_numpy(scores[0] / 256), scores[1]).item()
+    for scale, shift in ((0.05, -5.0), (0.005, -6.0), (0.001, 0.0)):
+        pairs = [(str(i), image, truth) for i, (image, truth) in enumerate(zip(images, truths, strict=True))]
+        model = measure("a", Predictor(Scaled(scale, shift), PLAIN), pairs, ("salt",))
+        assert values(model)["pooled/average_precision"] == pytest.approx(exact, abs=1e-6)
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:

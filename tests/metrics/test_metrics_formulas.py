@@ -13,7 +13,6 @@ from unetkit.metrics import (
     THRESHOLDS,
     Counts,
     accuracy,
-    average_precision,
     boundary_iou,
     calibration_counts,
     calibration_error,
@@ -226,13 +225,3 @@ def test_counts_of_curves_are_those_of_masks_at_each_threshold() -> None:
         mask = (probability > THRESHOLDS[place])[None]
         at_threshold = confusion(mask.long(), target[None].long(), valid[None], 1)
         assert [column[place] for column in curve] == [column.item() for column in at_threshold]
-
-
-def test_average_precision_agrees_with_torchmetrics() -> None:
-    generator = torch.Generator().manual_seed(7)
-    target = torch.rand(4000, generator=generator) < 0.3
-    probability = (torch.randn(4000, generator=generator) + 1.5 * target).sigmoid()
-    ours = average_precision(curve_counts(probability, target, torch.ones_like(target)))
-    theirs = reference.classification.binary_average_precision(probability, target.int())
-    assert ours.item() == pytest.approx(theirs.item(), abs=0.005)
-    assert average_precision(curve_counts(probability, target & False, target | True)).isnan()

@@ -12,7 +12,7 @@ from torch import Tensor
 from unetkit.data import VOID
 from unetkit.errors import UserError
 from unetkit.evaluation.registry import OUTLINE_SCORES
-from unetkit.metrics import calibration_counts, confusion_matrix, curve_counts
+from unetkit.metrics import calibration_counts, confusion_matrix, curve_counts, ranking_sample
 from unetkit.prediction.predictor import Prediction, Predictor
 
 
@@ -23,12 +23,15 @@ class Measures(NamedTuple):
         confusion: Pixels (N, C, C) int64 by true class (rows) and predicted class.
         outlines: The S scores (N, K, S) float64 of outlines, in the order of `registry.OUTLINE_SCORES`.
         curves: Histograms (N, K, T + 1, 2) int64, see `unetkit.metrics.curve_counts`.
+        ranking: Probabilities (N, K, 2, SAMPLE) float32 that stand for the order of the pixels, see
+            `unetkit.metrics.ranking_sample`.
         calibration: Sums (N, bins, 3) float64, see `unetkit.metrics.calibration_counts`.
     """
 
     confusion: Tensor
     outlines: Tensor
     curves: Tensor
+    ranking: Tensor
     calibration: Tensor
 
 
@@ -111,9 +114,11 @@ def measure_image(prediction: Prediction, truth: NDArray[np.uint8], num_classes:
     outlines = [
         [score.formula(prediction.mask == label, truth == label, valid) for score in OUTLINE_SCORES] for label in labels
     ]
+    classes = [(p, target == k, counts) for k, p in zip(labels, foreground, strict=True)]
     return Measures(
         confusion_matrix(mask, target, counts, num_classes),
         torch.tensor(outlines, dtype=torch.float64),
-        torch.stack([curve_counts(p, target == k, counts) for k, p in zip(labels, foreground, strict=True)]),
+        torch.stack([curve_counts(*of_class) for of_class in classes]),
+        torch.stack([ranking_sample(*of_class) for of_class in classes]),
         calibration_counts(confidence[counts], hit[counts]),
     )

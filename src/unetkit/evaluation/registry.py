@@ -35,7 +35,8 @@ class Score(NamedTuple):
         source: `counts`: the formula takes `Counts` (..., K) of K classes and gives (..., K).
             `outlines`: it takes prediction, truth and valid pixels of one class of one image, booleans (H, W), and
             gives a number.
-            `curves`: it takes histograms (..., K, T + 1, 2), see `unetkit.metrics.curve_counts`, and gives (..., K).
+            `ranking`: it takes numbers of pixels (..., B, 2) in bins of one class, see
+            `unetkit.metrics.ranking_counts`, and gives (...).
             `calibration`: it takes sums (..., bins, 3) over all classes, see `unetkit.metrics.calibration_counts`, and
             gives (...).
         kinds: `per_image` if each image is scored and the mean is told, which counts and outlines allow; `pooled` if
@@ -49,7 +50,7 @@ class Score(NamedTuple):
     label: str
     meaning: str
     formula: Callable[..., Any]
-    source: Literal["counts", "outlines", "curves", "calibration"] = "counts"
+    source: Literal["counts", "outlines", "ranking", "calibration"] = "counts"
     kinds: tuple[str, ...] = (PER_IMAGE, POOLED)
     of_all_classes: Callable[[Tensor], Tensor] | None = None
     lower_is_better: bool = False
@@ -98,7 +99,7 @@ SCORES = (
         "average precision",
         "area under the precision-recall curve",
         average_precision,
-        source="curves",
+        source="ranking",
         kinds=(POOLED,),
     ),
     Score(

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from unetkit.evaluation.measure import Measured
 from unetkit.evaluation.registry import OUTLINE_SCORES, PER_IMAGE, POOLED, SCORES
-from unetkit.metrics import Counts
+from unetkit.metrics import Counts, ranking_counts
 
 Statistic = Callable[[Tensor], Tensor]
 """A score (R,) of R samples in which each of N images occurs as often as (R, N) float64 says."""
@@ -34,7 +35,7 @@ def statistics(measured: Measured, label: int | None = None) -> dict[str, Statis
     """
     columns = slice(None) if label is None else slice(label, label + 1)
     # Converted once, not in each block of resamples; sums of whole numbers stay exact below 2**53.
-    confusion, curves = measured.measures.confusion.double(), measured.measures.curves[:, columns].double()
+    confusion = measured.measures.confusion.double()
     found: dict[str, Statistic] = {}
     for name, scores in per_image(measured).items():
         found[f"{PER_IMAGE}/{name}"] = mean_over_images(scores[:, columns].mean(1))
@@ -44,8 +45,8 @@ def statistics(measured: Measured, label: int | None = None) -> dict[str, Statis
             continue
         if score.source == "counts":
             found[key] = _of_counts(confusion, score.formula, columns)
-        elif score.source == "curves":
-            found[key] = _of_curves(curves, score.formula)
+        elif score.source == "ranking":
+            found[key] = _of_ranking(measured, score.formula, columns)
         elif label is None:
             found[key] = _of_sums(measured.measures.calibration, score.formula)
         if label is None and score.of_all_classes:
@@ -63,8 +64,15 @@ def _of_counts(confusion: Tensor, formula: Callable[[Counts], Tensor], columns: 
     return lambda weights: formula(Counts.of_matrix(_sums(weights, confusion)))[:, columns].mean(1)
 
 
-def _of_curves(curves: Tensor, formula: Callable[[Tensor], Tensor]) -> Statistic:
-    return lambda weights: formula(_sums(weights, curves)).nanmean(1)  # it is nan for a class that no image has
+def _of_ranking(measured: Measured, formula: Callable[[Tensor], Tensor], columns: slice) -> Statistic:
+    sizes = measured.measures.curves[:, columns].sum(-2)
+    counts = ranking_counts(measured.measures.ranking[:, columns], sizes)
+
+    def score(weights: Tensor) -> Tensor:
+        classes = [formula(_sums(weights, of_class)) for of_class in counts.unbind(1)]  # one at a time, for memory
+        return torch.stack(classes, 1).nanmean(1)  # it is nan for a class that no image has
+
+    return score
 
 
 def _of_sums(values: Tensor, formula: Callable[[Tensor], Tensor]) -> Statistic:

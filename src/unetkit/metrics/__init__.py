@@ -1,4 +1,4 @@
-"""Scores of predicted masks: formulas of pixel counts, outlines, curves, calibration; and those that a run logs.
+"""Scores of predicted masks: formulas of counts, outlines, curves, ranking, calibration; and those that a run logs.
 
 To add a score to evaluation: write its formula in a file here, with its range and its source, as those of `counts.py`;
 name it in `__all__` below; add an entry to `SCORES` in `unetkit.evaluation.registry`. To log it in each run, add a
@@ -22,7 +22,8 @@ from unetkit.metrics.counts import (
     recall,
     specificity,
 )
-from unetkit.metrics.curves import THRESHOLDS, average_precision, curve_counts, threshold_counts
+from unetkit.metrics.curves import THRESHOLDS, curve_counts, threshold_counts
+from unetkit.metrics.ranking import average_precision, ranking_counts, ranking_sample
 from unetkit.metrics.scores import (
     ClassIoU,
     Dice,
@@ -59,6 +60,8 @@ __all__ = [
     "matthews",
     "pixel_accuracy",
     "precision",
+    "ranking_counts",
+    "ranking_sample",
     "ratio",
     "recall",
     "segmentation_metrics",

@@ -1,9 +1,9 @@
-"""Scores at many thresholds, from a histogram of probabilities."""
+"""Counts at many thresholds, from a histogram of probabilities, for figures and for the choice of a threshold."""
 
 import torch
 from torch import Tensor
 
-from unetkit.metrics.counts import Counts, precision, recall
+from unetkit.metrics.counts import Counts
 
 # Hundredths, which people read, and equal steps of logits, since most probabilities are close to 0 or 1.
 THRESHOLDS = torch.cat([torch.arange(100) / 100, torch.arange(-16, 16.1, 0.125).sigmoid()]).sort().values
@@ -37,24 +37,3 @@ def threshold_counts(histogram: Tensor) -> Counts:
     fp, tp = above.unbind(-1)
     negatives, positives = histogram.sum(-2).unbind(-1)
     return Counts(tp, fp, positives[..., None] - tp, negatives[..., None] - fp)
-
-
-def average_precision(histogram: Tensor) -> Tensor:
-    """Compute the average precision, the area under the curve of precision and recall, in [0, 1].
-
-    The sum of (R_n - R_n-1) P_n over `THRESHOLDS`, and a last n at which all pixels are predicted, without
-    interpolation; nan if no pixel is of the class.
-
-    Args:
-        histogram: Of `curve_counts`, (..., T + 1, 2).
-    """
-    counts = threshold_counts(histogram)
-    total = histogram.sum(-2)
-    share = total[..., 1:] / total.sum(-1, keepdim=True).clamp(min=1)
-    # From the highest threshold down; at last all pixels are predicted, so precision is the share of the class.
-    p, r = (
-        torch.cat([precision(counts).flip(-1), share], -1),
-        torch.cat([recall(counts).flip(-1), torch.ones_like(share)], -1),
-    )
-    area = (r.diff(dim=-1, prepend=torch.zeros_like(share)) * p).sum(-1)
-    return torch.where(total[..., 1] == 0, torch.nan, area)
