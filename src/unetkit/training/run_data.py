@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from unetkit import data as sources
 from unetkit.data import SegmentationDataModule
 from unetkit.errors import UserError
+from unetkit.training.renamed import with_new_names
 
 OTHER_DATA = "give data= and data.root="  # what to do about a run whose data can't be used
 
@@ -50,7 +51,7 @@ def data_of_config(cfg: DictConfig) -> SegmentationDataModule:
 
 
 def _read_config(file: Path) -> dict[str, Any]:
-    """Read a run's configuration, all references in it resolved, so that the targets checked are the targets used.
+    """Read a run's configuration, earlier names replaced and all references resolved: what is checked is what is used.
 
     Raises:
         UserError: If it is not as train.py writes it.
@@ -62,7 +63,8 @@ def _read_config(file: Path) -> dict[str, Any]:
         raise UserError(str(file), f"can't be read ({reason})", OTHER_DATA) from error
     if not isinstance(cfg, dict):
         raise UserError(str(file), "is no configuration of train.py", OTHER_DATA)
-    return {str(key): value for key, value in cfg.items()}
+    renamed: dict[str, Any] = with_new_names({str(key): value for key, value in cfg.items()})
+    return renamed
 
 
 def _targets(node: Any) -> Iterator[str]:
