@@ -58,7 +58,7 @@ def test_void_is_neither_cell_nor_border() -> None:
     assert border_map(mask, 5.0, VOID)[0].tolist() == [0, glow(1, 3), 0, glow(3, 1), 0]
 
 
-def test_the_border_between_touching_cells_is_dearest() -> None:
+def test_the_border_between_touching_cells_weighs_most() -> None:
     mask = two_blobs()
     weights = border_map(mask, 5.0, VOID)
     row, column = np.unravel_index(weights.argmax(), mask.shape)
@@ -98,8 +98,8 @@ def test_the_weight_is_both_terms_and_nothing_where_void(tmp_path: Path) -> None
     expected = [w_cell, w_background + 10 * glow(1, 6) / 255, w_background + 10 * glow(2, 5) / 255, 0]
     assert weight.dtype == np.float32
     assert weight[0].tolist() == pytest.approx([*expected, *reversed(expected)], rel=1e-5)
-    filler = dataset(tmp_path, [mask])[SampleKey(0, 0, is_padding=True)]
-    assert not filler["weight"].any()
+    padding = dataset(tmp_path, [mask])[SampleKey(0, 0, is_padding=True)]
+    assert not padding["weight"].any()
 
 
 def test_a_mirrored_mask_has_the_mirrored_map(tmp_path: Path) -> None:

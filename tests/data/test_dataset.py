@@ -100,7 +100,7 @@ class TestPairs:
             np.testing.assert_array_equal(crop["image"][..., 0], crop["mask"])
         np.testing.assert_array_equal(dataset[SampleKey(3, 0)]["image"], crops[3]["image"])
 
-    def test_a_filler_s_mask_is_void(self, stores: tuple[ArrayStore, ArrayStore]) -> None:
+    def test_the_mask_of_padding_is_void(self, stores: tuple[ArrayStore, ArrayStore]) -> None:
         found = PairDataset(*stores, [0])[SampleKey(0, 0, is_padding=True)]
         assert (found["mask"] == VOID).all()
         assert found["mask"].shape == SIZES[0]
@@ -137,7 +137,7 @@ class TestOrder:
     @pytest.mark.parametrize("shuffle", [True, False])
     @pytest.mark.parametrize("world_size", [1, 2, 3, 4])
     @pytest.mark.parametrize("size", [1, 2, 6, 7, 50])
-    def test_ranks_share_the_items_and_fill_up_with_stand_ins(self, size: int, world_size: int, shuffle: bool) -> None:
+    def test_ranks_share_the_items_and_fill_up_with_padding(self, size: int, world_size: int, shuffle: bool) -> None:
         shards = [
             self.order(epoch=2, size=size, shuffle=shuffle, rank=rank, world_size=world_size)
             for rank in range(world_size)

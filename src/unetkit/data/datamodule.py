@@ -19,13 +19,12 @@ from unetkit.data.device_cache import DeviceCache, IndexBatch, IndexDataset, unc
 from unetkit.data.found import FoundData, find_data
 from unetkit.data.mask_encoding import MaskEncoding, class_names_of
 from unetkit.data.prepared import PreparedData, prepare_data
+from unetkit.data.serving import ServingOptions
 from unetkit.data.sources import Pair
 from unetkit.data.splits import Split, SplitOptions, split_pairs
 from unetkit.data.store import cached_json
-from unetkit.errors import UserError, check
+from unetkit.errors import UserError
 from unetkit.paths import path_of
-
-CACHE_SHARE = 1 / 8  # largest share of a GPU's free memory that the pairs take with cache_on_device=auto
 
 
 class SegmentationDataModule(L.LightningDataModule):
@@ -54,12 +53,12 @@ class SegmentationDataModule(L.LightningDataModule):
         class_names: Names of class 0, 1, ...; None for `background`, `foreground` or `class 1`, ...
         channels: Number of channels that the images must have, or `auto`.
 
-        crop_size: Side of the squares to train on, in pixels, where images are larger; None for whole images.
         border_weight: `w0` and `sigma` (pixels) of the U-Net paper's weight map, for a loss that wants it.
-        batch_size: Number of images in a batch.
-        num_workers: Number of processes that load, or `auto`: none when training on a CPU, where they would take the
-            network's cores, else up to 8.
-        cache_on_device: Whether all pairs are kept in the device's memory, or `auto`: on a GPU, where that is possible.
+
+        batch_size: Number of images in a batch; this and the next four are those of `ServingOptions`.
+        num_workers: Number of processes that load, or `auto`.
+        crop_size: Side of the squares to train on, in pixels; None for whole images.
+        cache_on_device: Whether all pairs are kept in the device's memory, or `auto`.
         shuffle_seed: Seed of the order of training pairs, and of their crops.
         **_: Keys of the configuration that only `pairs` reads; they are ignored here.
 
@@ -90,29 +89,24 @@ class SegmentationDataModule(L.LightningDataModule):
         num_classes: int | Literal["auto"] = "auto",
         class_names: Sequence[str] | None = None,
         channels: int | Literal["auto"] = "auto",
-        crop_size: int | None = None,
         border_weight: Mapping[str, float] | None = None,
         batch_size: int = 32,
         num_workers: int | Literal["auto"] = "auto",
+        crop_size: int | None = None,
         cache_on_device: bool | Literal["auto"] = "auto",
         shuffle_seed: int = 0,
         **_: Any,
     ) -> None:
         super().__init__()
-        _check_serving(crop_size, batch_size, num_workers, cache_on_device, shuffle_seed)
         self.name = name
         self.augmentation = augmentation
         self.cache_dir = path_of("data.cache_dir", cache_dir)
+        self.serving = ServingOptions(batch_size, num_workers, crop_size, cache_on_device, shuffle_seed)
         self.split_options = SplitOptions(split, val_fraction, folds, fold, seed)
         self.mask_encoding = MaskEncoding.of_keys(num_classes, mask_values, mask_colours, ignore_index)
         self.num_classes = _agreed_classes(num_classes, self.mask_encoding.num_classes)
         self.class_names = class_names_of(class_names, max(self.num_classes, 2))
-        self.crop_size = crop_size
         self.border_weight = border_weight
-        self.batch_size = batch_size
-        self.num_workers = num_workers
-        self.cache_on_device = cache_on_device
-        self.shuffle_seed = shuffle_seed
         self.first_epoch = 0
         self._find_pairs = pairs
         self._wanted_channels = channels
@@ -183,10 +177,10 @@ class SegmentationDataModule(L.LightningDataModule):
 
     def dataset(self, part: str, *, augment: bool = False) -> PairDataset:
         """Return the pairs of `train`, `val` or `test`; with `augment`, cropped and augmented as in training."""
-        augmentation, crop_size = (self.augmentation, self.crop_size) if augment else (None, None)
+        augmentation, crop_size = (self.augmentation, self.serving.crop_size) if augment else (None, None)
         served, indices = self.prepared, self.split.indices(part)
         return PairDataset(
-            served.images, served.masks, indices, augmentation, crop_size, served.borders, self.shuffle_seed
+            served.images, served.masks, indices, augmentation, crop_size, served.borders, self.serving.shuffle_seed
         )
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -257,73 +251,47 @@ class SegmentationDataModule(L.LightningDataModule):
         return np.array(groups, np.int64)
 
     def _loader(self, dataset: PairDataset, *, shuffle: bool) -> DataLoader[Any]:
+        serving = self.serving
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         sampler = self._sampler(len(dataset), shuffle=shuffle)
-        generator = torch.Generator().manual_seed(self.shuffle_seed)  # else loading would draw from dropout's
+        # Without a generator of its own, a loader takes a number from torch's, which would change dropout.
+        generator = torch.Generator().manual_seed(serving.shuffle_seed)
         if self._is_cached_on(device):
             self._cached_pairs.move_to(device)
             pairs = IndexDataset(dataset.indices)
-            return DataLoader(pairs, self.batch_size, sampler=sampler, collate_fn=unchanged, generator=generator)
-        on_gpu = device.type == "cuda"
-        automatic = min(8, torch.get_num_threads()) if on_gpu else 0
-        workers = automatic if self.num_workers == "auto" else self.num_workers
+            return DataLoader(pairs, serving.batch_size, sampler=sampler, collate_fn=unchanged, generator=generator)
+        workers = serving.workers(device)
         return DataLoader(
             dataset,
-            batch_size=self.batch_size if shuffle or not self._is_cropped(dataset) else 1,
+            batch_size=serving.batch_size if shuffle or not self._is_cropped(dataset) else 1,
             sampler=sampler,
             num_workers=workers,
             persistent_workers=workers > 0,
             collate_fn=collate,
             generator=generator,
-            pin_memory=on_gpu,
+            pin_memory=device.type == "cuda",
         )
 
     def _sampler(self, size: int, *, shuffle: bool) -> EpochSampler:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return EpochSampler(
-            size, shuffle=shuffle, seed=self.shuffle_seed, rank=rank, world_size=world_size, epoch=self.first_epoch
-        )
+        seed, epoch = self.serving.shuffle_seed, self.first_epoch
+        return EpochSampler(size, shuffle=shuffle, seed=seed, rank=rank, world_size=world_size, epoch=epoch)
 
     def _is_cropped(self, dataset: PairDataset) -> bool:
         """Whether training takes crops of these images; if so, they validate one by one, as whole images."""
         sizes = (max(dataset.masks.shapes[i]) for i in dataset.indices)
-        return self.crop_size is not None and any(size > self.crop_size for size in sizes)
+        return self.serving.crop_size is not None and any(size > self.serving.crop_size for size in sizes)
 
     def _is_cached_on(self, device: torch.device) -> bool:
         """Whether all pairs are moved to the device's memory once, instead of batch by batch."""
         changes_single_pairs = isinstance(self.augmentation, Augmentation) and self.augmentation.compose is not None
         needs = {
             "images of one size": len(set(self.prepared.masks.shapes)) == 1,
-            "data.crop_size=null": self.crop_size is None,
+            "data.crop_size=null": self.serving.crop_size is None,
             "a loss without border weights": self.prepared.borders is None,
             "augment=none, elastic_device, mild_device or strong_device": not changes_single_pairs,
         }
-        lacking = [need for need, is_met in needs.items() if not is_met]
-        if self.cache_on_device == "auto":
-            if device.type != "cuda" or lacking:
-                return False
-            return self.prepared.images.nbytes < CACHE_SHARE * torch.cuda.mem_get_info(device)[0]
-        if self.cache_on_device and lacking:
-            raise UserError("data.cache_on_device=true", f"needs {lacking[0]}", "or set data.cache_on_device=false")
-        return self.cache_on_device
-
-
-def _check_serving(
-    crop_size: object, batch_size: object, num_workers: object, cache_on_device: object, shuffle_seed: object
-) -> None:
-    """Raise a `UserError` if an argument that says how pairs are served is out of range."""
-
-    def is_whole(value: object, least: int) -> bool:
-        return isinstance(value, int) and value >= least
-
-    check("data.batch_size", batch_size, is_whole(batch_size, 1), "a whole number of at least 1")
-    is_side = crop_size is None or is_whole(crop_size, 1)
-    check("data.crop_size", crop_size, is_side, "null or a whole number of at least 1")
-    is_count = num_workers == "auto" or is_whole(num_workers, 0)
-    check("data.num_workers", num_workers, is_count, "auto or a whole number of at least 0")
-    is_known = cache_on_device in ("auto", True, False)
-    check("data.cache_on_device", cache_on_device, is_known, "auto, true or false")
-    check("data.shuffle_seed", shuffle_seed, is_whole(shuffle_seed, 0), "a whole number of at least 0")
+        return self.serving.caches_on(device, self.prepared.images.nbytes, needs)
 
 
 def _agreed_classes(wanted: int | Literal["auto"], stated: int) -> int:

@@ -1,0 +1,73 @@
+"""How pairs are served: in which batches, by how many processes, from which memory."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from unetkit.errors import UserError, check
+
+CACHE_SHARE = 1 / 8  # largest share of a GPU's free memory that the pairs take with cache_on_device=auto
+MAX_WORKERS = 8  # processes that load for a GPU, unless more are asked for
+
+
+@dataclass(frozen=True)
+class ServingOptions:
+    """How pairs are served.
+
+    Attributes:
+        batch_size: Number of images in a batch.
+        num_workers: Number of processes that load, or `auto`: none when training on a CPU, where they would take the
+            network's cores, else up to 8.
+        crop_size: Side of the squares to train on, in pixels, where images are larger; None for whole images.
+        cache_on_device: Whether all pairs are kept in the device's memory, or `auto`: on a GPU, where that is possible.
+        shuffle_seed: Seed of the order of training pairs, and of their crops.
+
+    Raises:
+        UserError: If a value is out of range.
+    """
+
+    batch_size: int = 32
+    num_workers: int | Literal["auto"] = "auto"
+    crop_size: int | None = None
+    cache_on_device: bool | Literal["auto"] = "auto"
+    shuffle_seed: int = 0
+
+    def __post_init__(self) -> None:
+        def is_whole(value: object, least: int) -> bool:
+            return isinstance(value, int) and value >= least
+
+        check("data.batch_size", self.batch_size, is_whole(self.batch_size, 1), "a whole number of at least 1")
+        is_count = self.num_workers == "auto" or is_whole(self.num_workers, 0)
+        check("data.num_workers", self.num_workers, is_count, "auto or a whole number of at least 0")
+        is_side = self.crop_size is None or is_whole(self.crop_size, 1)
+        check("data.crop_size", self.crop_size, is_side, "null or a whole number of at least 1")
+        is_known = self.cache_on_device in ("auto", True, False)
+        check("data.cache_on_device", self.cache_on_device, is_known, "auto, true or false")
+        check("data.shuffle_seed", self.shuffle_seed, is_whole(self.shuffle_seed, 0), "a whole number of at least 0")
+
+    def workers(self, device: torch.device) -> int:
+        """Return the number of processes that load for a device."""
+        if self.num_workers != "auto":
+            return self.num_workers
+        return min(MAX_WORKERS, torch.get_num_threads()) if device.type == "cuda" else 0
+
+    def caches_on(self, device: torch.device, nbytes: int, needs: dict[str, bool]) -> bool:
+        """Return whether all pairs are moved to a device's memory once, instead of batch by batch.
+
+        Args:
+            device: The device that trains.
+            nbytes: Memory that the images take.
+            needs: What the cache needs, as it is told to the user, and whether that is so.
+
+        Raises:
+            UserError: If the cache is asked for, but something that it needs is missing.
+        """
+        missing = [need for need, is_met in needs.items() if not is_met]
+        if self.cache_on_device == "auto":
+            if device.type != "cuda" or missing:
+                return False
+            return nbytes < CACHE_SHARE * torch.cuda.mem_get_info(device)[0]
+        if self.cache_on_device and missing:
+            raise UserError("data.cache_on_device=true", f"needs {missing[0]}", "or set data.cache_on_device=false")
+        return self.cache_on_device
