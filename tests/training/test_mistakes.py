@@ -36,7 +36,7 @@ FAST = [
     (["weights=nowhere.ckpt"], "weights=nowhere.ckpt does not exist"),
     (["loss=cldice", "loss.iterations=1.5"], "loss.iterations=1.5 must be a whole number of pixels"),
     (["trainer.accumulate_grad_batches=0"], "accumulate_grad_batches=0"),
-    (["trainer.max_epochs=-1"], "a run without end has no schedule"),
+    (["trainer.max_epochs=-1"], "a schedule needs a number of steps"),
     (["optimizer.lr=-1"], "Invalid learning rate: -1; they have lr=-1, betas="),
     (["loss.dice_weight=null"], "loss.dice_weight=None must be a number"),
     (

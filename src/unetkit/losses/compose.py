@@ -36,7 +36,7 @@ class DiceBCELoss(PerImageLoss):
         smooth: Smoothing of the Dice loss, in pixels, above 0; more makes small masks count less.
 
     Raises:
-        UserError: If an argument is outside the above.
+        UserError: If an argument is out of its range.
     """
 
     def __init__(self, dice_weight: float = 1.0, bce_weight: float = 1.0, smooth: float = 1.0) -> None:

@@ -33,10 +33,10 @@ class FocalLoss(PerImageLoss):
 
     Args:
         alpha: Weight of the foreground, in [0, 1]; None for equal weights.
-        gamma: At least 0; 0 gives cross-entropy.
+        gamma: Exponent of (1 - p_t), at least 0; 0 gives cross-entropy.
 
     Raises:
-        UserError: If an argument is outside the above.
+        UserError: If an argument is out of its range.
     """
 
     def __init__(self, alpha: float | None = 0.25, gamma: float = 2.0) -> None:
@@ -63,7 +63,7 @@ class TopKLoss(PerImageLoss):
         share: Share of the valid pixels to use, in (0, 1]; 1 gives cross-entropy.
 
     Raises:
-        UserError: If the share is outside.
+        UserError: If the share is out of its range.
     """
 
     def __init__(self, share: float = 0.1) -> None:

@@ -18,9 +18,9 @@ class SoftCounts:
     """Numbers of pixels of each image and class (B, K), each pixel counted by its probability.
 
     Attributes:
-        overlap: True and predicted.
-        predicted: Predicted.
-        actual: True.
+        overlap: Pixels that are true and predicted.
+        predicted: Pixels that are predicted.
+        actual: Pixels that are true.
         pixels: All valid pixels (B, 1).
     """
 
@@ -38,17 +38,17 @@ class SoftCounts:
 
     @property
     def false_positives(self) -> Tensor:
-        """Predicted, but not true."""
+        """Pixels that are predicted, but not true."""
         return self.predicted - self.overlap
 
     @property
     def false_negatives(self) -> Tensor:
-        """True, but not predicted."""
+        """Pixels that are true, but not predicted."""
         return self.actual - self.overlap
 
     @property
     def true_negatives(self) -> Tensor:
-        """Neither true nor predicted."""
+        """Pixels that are neither true nor predicted."""
         return self.pixels - self.predicted - self.false_negatives
 
 
@@ -56,7 +56,7 @@ class RegionLoss(PerImageLoss):
     """1 - the mean of a score over the classes without the background.
 
     Args:
-        smooth: In pixels, above 0; more makes small masks count less.
+        smooth: Smoothing in pixels, above 0; more makes small masks count less.
     """
 
     def __init__(self, smooth: float = 1.0) -> None:
@@ -99,7 +99,7 @@ class TverskyLoss(RegionLoss):
     Args:
         alpha: Weight of false positives, above 0.
         beta: Weight of false negatives, above 0; the paper's best for small lesions is 0.7, with alpha = 0.3.
-        smooth: In pixels, above 0; more makes small masks count less.
+        smooth: Smoothing in pixels, above 0; more makes small masks count less.
     """
 
     def __init__(self, alpha: float = 0.3, beta: float = 0.7, smooth: float = 1.0) -> None:
@@ -121,7 +121,7 @@ class FocalTverskyLoss(TverskyLoss):
         alpha: Weight of false positives (the paper's beta), above 0.
         beta: Weight of false negatives (the paper's alpha), above 0.
         gamma: Above 1 gives nearly correct images a larger gradient, as the paper does with 4/3; 1 is the Tversky loss.
-        smooth: In pixels, above 0; more makes small masks count less.
+        smooth: Smoothing in pixels, above 0; more makes small masks count less.
     """
 
     def __init__(self, alpha: float = 0.3, beta: float = 0.7, gamma: float = 4 / 3, smooth: float = 1.0) -> None:

@@ -69,10 +69,10 @@ class ClDiceLoss(PerImageLoss):
     Args:
         alpha: Weight of the skeletons, in [0, 1]. With 1, full masks, which have no skeleton, have no gradient.
         iterations: Steps of thinning: half the width of the widest structure, in pixels.
-        smooth: In pixels, above 0.
+        smooth: Smoothing in pixels, above 0.
 
     Raises:
-        UserError: If an argument is outside the above.
+        UserError: If an argument is out of its range.
     """
 
     def __init__(self, alpha: float = 0.5, iterations: int = 3, smooth: float = 1.0) -> None:

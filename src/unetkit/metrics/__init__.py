@@ -1,8 +1,8 @@
 """Scores of predicted masks: formulas of counts, outlines, curves, ranking, calibration; and those that a run logs.
 
-To add a score to evaluation: write its formula in a file here, with its range and its source, as those of `counts.py`;
+To add a score to evaluation: write its formula in a file here, with its range and its source, as in `counts.py`;
 name it in `__all__` below; add an entry to `SCORES` in `unetkit.evaluation.registry`. To log it in each run, add a
-class to `scores.py` and an entry to `segmentation_metrics`. Values by hand: tests/metrics/test_metrics_formulas.py.
+class to `scores.py` and an entry to `segmentation_metrics`. Add hand-computed values to tests/metrics/.
 """
 
 from unetkit.metrics.boundaries import boundary_iou, hausdorff95

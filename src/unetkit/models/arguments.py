@@ -7,7 +7,7 @@ def check(name: str, value: object, holds: bool, wanted: str) -> None:
     """Check an argument.
 
     Raises:
-        UserError: Unless it holds; `model.NAME=VALUE must be WANTED`.
+        UserError: If `holds` is false: `model.NAME=VALUE must be WANTED`.
     """
     errors.check(f"model.{name}", value, holds, wanted)
 

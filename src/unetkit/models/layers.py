@@ -15,7 +15,7 @@ Norm = Literal["none", "batch", "group"]
 
 @dataclass(frozen=True)
 class Layers:
-    """Settings that all layers of a network share, and the layers that follow them.
+    """Settings that all layers of a network share, and methods that make such layers.
 
     Attributes:
         dims: Spatial dimensions, 2 or 3.

@@ -1,9 +1,9 @@
 """An efficient U-Net of residual blocks: wide at low resolution, narrow at high resolution.
 
-An own design from published parts: He et al. 2016, arXiv 1512.03385 (residual blocks); Chaurasia & Culurciello 2017,
-arXiv 1707.03718 (LinkNet, added skips); Shi et al. 2016, arXiv 1609.05158 and Aitken et al. 2017, arXiv 1707.02937
-(sub-pixel convolution and its initialisation); Roy et al. 2018, arXiv 1803.02579 (scSE); Zhao et al. 2017,
-arXiv 1612.01105 (pyramid pooling).
+Our own design, made of published parts: He et al. 2016, arXiv 1512.03385 (residual blocks); Chaurasia & Culurciello
+2017, arXiv 1707.03718 (LinkNet, added skips); Shi et al. 2016, arXiv 1609.05158 and Aitken et al. 2017,
+arXiv 1707.02937 (sub-pixel convolution and its initialisation); Roy et al. 2018, arXiv 1803.02579 (scSE); Zhao et al.
+2017, arXiv 1612.01105 (pyramid pooling).
 """
 
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ class ResidualUNet(nn.Module):
         gradient_checkpointing: As in `UNet`.
 
     Raises:
-        UserError: If an argument is outside the above.
+        UserError: If an argument is out of its range.
     """
 
     def __init__(

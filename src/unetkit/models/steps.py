@@ -1,4 +1,4 @@
-"""The steps of a U-shaped network, recorded during a forward pass, for a drawing of it."""
+"""Record the steps of a U-shaped network during a forward pass, so that it can be drawn."""
 
 from collections.abc import Callable
 from copy import deepcopy

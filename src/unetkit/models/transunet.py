@@ -55,7 +55,7 @@ class TransUNet(nn.Module):
             the pretrained encoder; None with random weights.
 
     Raises:
-        UserError: If an argument is outside the above, timm is missing, or weights can't be downloaded.
+        UserError: If an argument is out of its range, timm is missing, or weights can't be downloaded.
     """
 
     def __init__(

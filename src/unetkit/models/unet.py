@@ -68,7 +68,7 @@ class UNet(nn.Module):
         num_downsamplings: How often the size is halved.
 
     Raises:
-        UserError: If an argument is outside the above.
+        UserError: If an argument is out of its range.
     """
 
     def __init__(

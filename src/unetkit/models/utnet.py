@@ -38,7 +38,7 @@ class UTNet(nn.Module):
         gradient_checkpointing: As in `UNet`.
 
     Raises:
-        UserError: If an argument is outside the above.
+        UserError: If an argument is out of its range.
     """
 
     def __init__(

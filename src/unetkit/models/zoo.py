@@ -49,7 +49,7 @@ class SMPNetwork(nn.Module):
             the pretrained encoder; None with random weights.
 
     Raises:
-        UserError: If the extra is not installed, an argument is outside the above, architecture and encoder don't fit
+        UserError: If the extra is not installed, an argument is out of its range, architecture and encoder don't fit
             together, or the weights can't be downloaded.
     """
 

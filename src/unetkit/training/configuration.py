@@ -36,7 +36,7 @@ def is_number(value: object) -> bool:
 
 SWITCH = "true or false"
 
-# Key, test, and what is wanted. Only what Lightning accepts without a word, or fails on within training.
+# Key, test, and what is wanted: only values that Lightning accepts silently, or that fail after training has begun.
 RULES: list[tuple[str, Callable[[Any], bool], str]] = [
     ("seed", lambda value: is_count(0)(value) and value < 2**32, "a whole number from 0 to 2**32 - 1"),
     ("tags", lambda value: isinstance(value, ListConfig), "a list, as in tags=[baseline,small]"),

@@ -39,7 +39,7 @@ def cross_validate(cfg: DictConfig) -> Summary:
     `cfg.run_dir` gets `fold-0`, ... (run directories), `scores.csv` (each image, scored by the network that has not
     seen it), `summary.json`, and `ensemble/` with the weights of each fold. These are of all folds that are done there,
     so that folds can be trained side by side. For binary masks, the threshold and least area with the best Kaggle score
-    are stored with the weights, if the score rises where each fold has the choice of the others.
+    are stored with the weights, if the score rises when each fold uses the values chosen on the other folds.
 
     Raises:
         UserError: If the configuration or the data have a mistake, or folds were trained there with another recipe or
@@ -133,13 +133,13 @@ def log_results(summary: Summary, base: Path) -> None:
         chosen = summary["post_processing"]
         gains = chosen["kaggle_of_others_choice"]
         log.info(
-            "threshold %g and least area %d are used; fitted to all folds they are %g and %d, which %s",
+            "threshold %g and least area %d are used; the best on all folds are %g and %d; %s",
             chosen["threshold"],
             chosen["min_area"],
             *chosen["fitted"].values(),
-            "one fold can't judge"
+            "with one fold there is no other to test them on"
             if gains is None
-            else f"gives kaggle {gains:.4f} if each fold has the others' choice",
+            else f"kaggle is {gains:.4f} if each fold uses those chosen on the others",
         )
     log.info("wrote scores.csv, summary.json and ensemble/ to %s", where)
     log.info("next: %s", command_line("predict", f"checkpoint={where}", "input=FILE_OR_FOLDER", "tta=flip"))

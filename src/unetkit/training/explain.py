@@ -1,4 +1,4 @@
-"""Turn an error of Hydra into one line that names what was typed and what it may be."""
+"""Turn an error of Hydra into one line that names what was typed and what was probably meant."""
 
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches

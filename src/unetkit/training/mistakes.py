@@ -48,7 +48,7 @@ def _refusal(error: InstantiationException, cause: BaseException) -> UserError:
 
 @contextmanager
 def training_mistakes(cfg: DictConfig) -> Iterator[None]:
-    """Raise a `UserError` where training fails because of the configuration or the machine, not of a defect."""
+    """Raise a `UserError` where training fails because of the configuration or the machine, not because of a bug."""
     try:
         yield
     except SystemExit:  # how Lightning ends on Ctrl-C, silently

@@ -32,8 +32,9 @@ class SegmentationModule(L.LightningModule):
 
     Args:
         network: The network; its logits may be smaller than the image, as with unpadded convolutions.
-        loss: Gives a scalar of logits, class indices and valid pixels, and of weights if it has `wants_weight`.
-        optimizer: Makes the optimiser of parameter groups; its `weight_decay` spares vectors (biases, norms).
+        loss: Maps logits (B, C, H, W), class indices and valid pixels (B, H, W) to a scalar; if its `wants_weight` is
+            true, it also takes weights (B, H, W).
+        optimizer: Makes the optimiser of parameter groups; its `weight_decay` is not applied to biases and norms.
         schedule: The learning-rate schedule, or None for a constant rate.
         preprocessing: Preprocessing of the images.
         num_classes: Channels of the network's logits.

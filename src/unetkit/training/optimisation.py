@@ -61,7 +61,7 @@ def _scheduler(optimizer: Optimizer, schedule: Schedule, steps: float, trainer: 
     if wants_steps and schedule["interval"] != "step":
         raise ValueError(f"interval={schedule['interval']} must be step, as this schedule counts steps")
     if wants_steps and math.isinf(steps):
-        raise ValueError("a run without end has no schedule; give trainer.max_epochs, or scheduler=none")
+        raise ValueError("a schedule needs a number of steps; give trainer.max_epochs, or scheduler=none")
     known = {"total_steps": int(steps)} if wants_steps else {}
     config: LRSchedulerConfigType = {
         "scheduler": make_scheduler(optimizer, **known),
@@ -74,7 +74,7 @@ def _scheduler(optimizer: Optimizer, schedule: Schedule, steps: float, trainer: 
 
 
 def parameter_groups(*networks: nn.Module | None) -> list[dict[str, Any]]:
-    """Return matrices and kernels, and apart from them biases and scales of norms, which have no weight decay."""
+    """Return two groups: matrices and kernels; and biases and scales of norms, which have no weight decay."""
     parameters = [p for network in networks if network is not None for p in network.parameters()]
     decaying = [p for p in parameters if p.ndim > 1]
     vectors = [p for p in parameters if p.ndim <= 1]

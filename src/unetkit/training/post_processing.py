@@ -15,7 +15,7 @@ AREAS = (0, 5, 10, 20, 40, 80, 160)  # pixels
 
 
 class PostProcessing(NamedTuple):
-    """How a mask is made of probabilities.
+    """How a mask is made from probabilities.
 
     Attributes:
         threshold: Probability above which a pixel is foreground.
@@ -27,9 +27,9 @@ class PostProcessing(NamedTuple):
 
 
 def choose(folds: Sequence[Measured]) -> tuple[PostProcessing, dict[str, Any]]:
-    """Return the post-processing that is best on all folds, if choosing it is shown to gain; else that of training.
+    """Return the post-processing that is best on all folds, if a gain is shown; else that of training.
 
-    It is shown if Kaggle's score rises where each fold has the choice of the other folds.
+    A gain is shown if Kaggle's score rises when each fold uses the values chosen on the other folds.
 
     Returns:
         What to use, and the same with what was found, for the summary.
@@ -52,7 +52,7 @@ def fit(folds: Sequence[Measured]) -> PostProcessing:
 
 
 def kaggle_of_others_choice(folds: Sequence[Measured]) -> float | None:
-    """Return Kaggle's score if each fold has the post-processing that the others choose; None for a single fold."""
+    """Return Kaggle's score if each fold uses the values chosen on the other folds; None for a single fold."""
     if len(folds) < 2:
         return None
     scores = []

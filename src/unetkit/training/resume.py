@@ -79,7 +79,7 @@ def next_epoch(checkpoint: Checkpoint) -> int:
 
 
 def log_resume(resume: Resume, monitor: str, run_dir: Path) -> None:
-    """Log where the run goes on, what it can't repeat exactly, and where its best epoch so far is kept."""
+    """Log where the run goes on, what it can't reproduce exactly, and where its best epoch so far is kept."""
     checkpoint = resume.checkpoint
     log.info("resuming with epoch %d, from %s", resume.next_epoch, checkpoint.path)
     if checkpoint.metadata.batches_of_epoch is not None:

@@ -21,8 +21,8 @@ WAIT = 6.0  # seconds; data workers of a killed run end within 5, and may hold i
 def only_run_in(run_dir: Path, wait: float = WAIT) -> Iterator[None]:
     """Hold the lock of a run directory, which the system takes back from a process that is killed.
 
-    Of a run with several processes the first one holds it. Parts of files that a killed run left are removed first; so
-    is, at the end, a directory that is still empty.
+    In a run of several processes, the first one holds it. Parts of files that a killed run left are removed first. A
+    directory that is still empty at the end is removed too.
 
     Args:
         run_dir: The directory; it is created.
@@ -43,7 +43,7 @@ def only_run_in(run_dir: Path, wait: float = WAIT) -> Iterator[None]:
             fix = "wait until it ends, or give another place with hydra.run.dir="
             raise UserError(str(run_dir), "is being written by another run", fix) from error
         except NotImplementedError:  # filelock before 4
-            log.warning("%s is on a file system without locks: see to it that no other run writes there", run_dir)
+            log.warning("%s is on a file system without locks: make sure that no other run writes there", run_dir)
     try:
         remove_parts(run_dir)
         yield

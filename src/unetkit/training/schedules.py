@@ -8,10 +8,10 @@ from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 
 
 def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05, final: float = 0.0) -> LambdaLR:
-    """Linear rise to the optimiser's rate, then half a cosine down (Loshchilov & Hutter 2017, SGDR, eq. 5).
+    """Raise the rate linearly to the optimiser's, then lower it by half a cosine (Loshchilov & Hutter 2017, eq. 5).
 
     Args:
-        optimizer: Whose rates are set.
+        optimizer: The optimiser whose rates are set.
         total_steps: Steps of the whole run.
         warmup: Share of the steps in which the rate rises.
         final: Last rate, as a share of the optimiser's.
@@ -35,7 +35,7 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05, 
 
 
 def poly(optimizer: Optimizer, total_steps: int, power: float = 0.9) -> LambdaLR:
-    """(1 - step / total) ** power of the optimiser's rate (Chen et al. 2018, DeepLab, section 4.1).
+    """Lower the optimiser's rate by the factor (1 - step / total) ** power (Chen et al. 2018, DeepLab, section 4.1).
 
     Raises:
         ValueError: If `power` is not above 0.
@@ -50,7 +50,7 @@ def one_cycle(
 ) -> OneCycleLR:
     """Rise to `max_lr`, then fall to almost 0, once (Smith & Topin 2018): torch's schedule, for runs of any length.
 
-    torch divides by zero where the rise takes exactly one step; there, this one rises by a millionth of a step longer.
+    torch divides by zero where the rise takes exactly one step; there, this one makes it a millionth of a step longer.
 
     Args:
         optimizer: The optimiser whose rates are set.
