@@ -23,7 +23,7 @@ def publish(name: str, run: Callable[..., Answer], threads: int, device: str, ou
     """Run a question, and print and write its answer.
 
     Args:
-        name: Of the question.
+        name: Name of the question.
         run: The function that answers it.
         threads: CPU threads of torch.
         device: `auto`, `cpu` or `cuda`.

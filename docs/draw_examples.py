@@ -45,7 +45,7 @@ def main(run: Path, output: Path) -> None:
 
 
 def grid(columns: list[list[Picture]]) -> Picture:
-    """Tiles (H, W, 3) of columns, enlarged and side by side on white."""
+    """Arrange the tiles (H, W, 3) of columns, enlarged, side by side on white."""
     step = SIDE + GAP
     canvas = np.full((3 * step - GAP, len(columns) * step - GAP, 3), 255, np.uint8)
     for x, column in enumerate(columns):

@@ -72,7 +72,7 @@ def read_file(path: Path, conf: Path = CONF) -> File:
 
 
 def leading_comments(text: str) -> list[str]:
-    """Comment lines before the first line that is none."""
+    """Return the comment lines before the first other line."""
     lines = text.splitlines()
     end = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
     return lines[:end]
@@ -96,14 +96,14 @@ def read_defaults(entries: list[object], group: str) -> tuple[list[tuple[str, st
 
 
 def read_keys(text: str) -> Iterator[Key]:
-    """Each leaf key of a YAML text, with its value as written and the comment behind it or above it."""
+    """Yield each leaf key of a YAML text, with its value as written and the comment behind it or above it."""
     root = yaml.compose(text)
     if isinstance(root, yaml.MappingNode):
         yield from keys_below(root, text.splitlines(), "", "")
 
 
 def keys_below(mapping: yaml.MappingNode, lines: list[str], before: str, inherited: str) -> Iterator[Key]:
-    """Leaf keys of a mapping; the comment of a block goes to its first key, unless that has one."""
+    """Yield the leaf keys of a mapping; the comment of a block goes to its first key, unless that has one."""
     for position, (name, value) in enumerate(mapping.value):
         block = inherited if position == 0 else ""
         line = name.start_mark.line
@@ -120,7 +120,7 @@ def keys_below(mapping: yaml.MappingNode, lines: list[str], before: str, inherit
 
 
 def comment_above(lines: list[str], line: int) -> str:
-    """Comment lines directly above an indented or later key; those at the head of the file are about the file."""
+    """Return the comment lines directly above a key; none at the head of the file, where they describe the file."""
     found: list[str] = []
     while line > 0 and lines[line - 1].lstrip().startswith("#"):
         line -= 1
@@ -129,12 +129,12 @@ def comment_above(lines: list[str], line: int) -> str:
 
 
 def read_all(conf: Path = CONF) -> dict[str, File]:
-    """Every file of conf/ by its path without the suffix."""
+    """Read every file of conf/; the keys are paths without the suffix."""
     return {file.path: file for file in (read_file(path, conf) for path in sorted(conf.rglob("*.yaml")))}
 
 
 def described(key: Key, file: File, files: dict[str, File]) -> str:
-    """The comment of a key, or that of the same key in a file that this one builds on, or else in any file."""
+    """Return the comment of a key, or that of the same key in a file that this one builds on, or else in any file."""
     if key.comment:
         return key.comment
     for parent, place in file.parents:
@@ -150,12 +150,12 @@ def described(key: Key, file: File, files: dict[str, File]) -> str:
 
 
 def full_name(key: Key, file: File) -> str:
-    """The key as it is typed."""
+    """Return the key as it is typed."""
     return f"{file.package}.{key.name}" if file.package else key.name
 
 
 def table(file: File, files: dict[str, File]) -> str:
-    """The keys that a file sets, as a Markdown table; empty if it sets none."""
+    """Return the keys that a file sets as a Markdown table; empty if it sets none."""
     if not file.keys:
         return ""
     rows = [
@@ -166,12 +166,12 @@ def table(file: File, files: dict[str, File]) -> str:
 
 
 def cell(text: str) -> str:
-    """Text that may stand in a cell of a Markdown table."""
+    """Escape a text for a cell of a Markdown table."""
     return text.replace("|", "\\|").replace("<", "&lt;")
 
 
 def choice(file: File, files: dict[str, File]) -> str:
-    """One choice of a group: what it is, what it builds on, and its keys."""
+    """Describe one choice of a group: what it is, what it builds on, and its keys."""
     group, _, name = file.path.rpartition("/")
     lines = [f"#### `{group}={name}` {{ #{anchor(file.path)} }}", cell(file.comment)]
     if file.target:
@@ -192,12 +192,12 @@ def choice(file: File, files: dict[str, File]) -> str:
 
 
 def anchor(path: str) -> str:
-    """The anchor of a file's section."""
+    """Return the anchor of a file's section."""
     return path.replace("/", "-").replace("_", "-")
 
 
 def overview(members: list[File], default: str) -> str:
-    """All choices of a group with their first sentence, as a Markdown table."""
+    """Return all choices of a group with their first sentence, as a Markdown table."""
     rows = []
     for file in members:
         name = file.path.rpartition("/")[2]
@@ -207,7 +207,7 @@ def overview(members: list[File], default: str) -> str:
 
 
 def groups(files: dict[str, File]) -> str:
-    """The reference of train.yaml: its own keys, then each group with all choices and their keys."""
+    """Return the reference of train.yaml: its own keys, then each group with all choices and their keys."""
     train = files["train"]
     defaults = dict(train.choices)
     names = sorted({file.path.rpartition("/")[0] for file in files.values()} - {""})

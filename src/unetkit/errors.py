@@ -1,4 +1,4 @@
-"""Errors that a person can mend, each told in one line."""
+"""Errors that the user can correct, each shown in one line."""
 
 import sys
 from collections.abc import Iterator

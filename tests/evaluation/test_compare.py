@@ -171,7 +171,7 @@ def test_an_evaluation_of_two_models_is_two_runs(two: tuple[Path, Path], tmp_pat
         (["runs=[{base},{masks}]"], "1 of the 1 images that masks and base have in common, such as a, have another"),
         (["runs=[{base},{empty}]"], r"runs=.*empty holds no scores.csv; write it with .*unetkit evaluate checkpoint="),
         (["runs=[{base},{wrong}]"], r"runs=.*wrong.scores.csv can't be read as the scores.csv of an evaluation"),
-        (["runs=[{base},{again}]"], r"named alike \(base,base\); give names="),
+        (["runs=[{base},{again}]"], r"with equal names \(base,base\); give names="),
         (["runs=[{base},{base}/scores.csv]", "names=[x,x]"], "runs= names .*base/scores.csv twice; name each"),
         (["runs=[{base},{other}]", "names=5"], "names=5 must be 2 names, one for each run"),
         (["runs=[{base},{other}]", "names=[x]"], "names=x must be 2 names, one for each run"),

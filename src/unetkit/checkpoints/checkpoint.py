@@ -27,7 +27,7 @@ class Checkpoint:
     Attributes:
         subject: The key and path that were typed for it, for messages.
         path: The file.
-        metadata: What it says about itself.
+        metadata: Its metadata.
         state_dict: The network's weights, under the names of `nn.Module.state_dict`.
         content: All that the file holds, with the state of training if it has one.
     """
@@ -151,7 +151,7 @@ def save_weights(file: Path, metadata: Metadata, state_dict: Mapping[str, Tensor
 
     Args:
         file: The output.
-        metadata: What it says about itself.
+        metadata: Its metadata.
         state_dict: The network's weights.
         epoch: Last epoch of its training, from 0, if known.
     """

@@ -1,4 +1,4 @@
-"""What a checkpoint says about itself, in plain containers beside the weights."""
+"""The metadata of a checkpoint, stored as plain containers beside the weights."""
 
 from dataclasses import dataclass, field
 from typing import Any, Self

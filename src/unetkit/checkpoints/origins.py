@@ -1,4 +1,4 @@
-"""The projects whose U-Nets can be imported: how each names its modules, and what its shapes don't tell."""
+"""The projects whose U-Nets can be imported: how each names its modules, and what can't be read from tensor shapes."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ class Origin:
     Attributes:
         project: Name of the project.
         first: Pattern of the keys of the first convolution of each encoder level.
-        encoder: From i, n to the prefix of the convolutions of level i of n.
-        up: From j, n to the prefix of the upsampling of decoder step j, of n levels.
-        decoder: From j, n to the prefix of the convolutions of decoder step j, of n levels.
+        encoder: Maps (i, n) to the prefix of the convolutions of level i, of n levels.
+        up: Maps (j, n) to the prefix of the upsampling of decoder step j, of n levels.
+        decoder: Maps (j, n) to the prefix of the convolutions of decoder step j, of n levels.
         layers: What follows these prefixes, by the number of the layer in our `DoubleConv`.
         head: Prefix of the last convolution.
         upsampled_first: Whether it concatenates (upsampled, skip); ours is (skip, upsampled).
-        options: From n levels to the arguments of `UNet` that can't be read from shapes.
+        options: Maps the number of levels to the arguments of `UNet` that can't be read from shapes.
         note: What its users need to know about the input.
     """
 

@@ -1,4 +1,4 @@
-"""Start a command that Hydra configures: its help, what was typed made safe, mistakes in one line."""
+"""Start a command that Hydra configures: show its help, quote what was typed, report mistakes in one line."""
 
 import os
 import sys

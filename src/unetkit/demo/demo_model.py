@@ -1,4 +1,4 @@
-"""A checkpoint on the page."""
+"""A checkpoint as the page shows it: its predictor, and its name and kind."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

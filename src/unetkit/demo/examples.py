@@ -1,4 +1,4 @@
-"""The example images that the page offers: made ones, or those of a folder."""
+"""The example images that the page offers: synthetic sections, or the images of a folder."""
 
 import logging
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Pieces of HTML that hold their pictures themselves, so that the page serves no file."""
+"""Pieces of HTML with embedded pictures, so that the page serves no file."""
 
 import base64
 import html
@@ -21,5 +21,5 @@ def figure(kind: str, picture: NDArray[np.uint8], caption: str) -> str:
 
 
 def data_url(png: bytes) -> str:
-    """Return a PNG file as a URL that holds it."""
+    """Return the content of a PNG file as a data URL."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"

@@ -39,7 +39,7 @@ class Score(NamedTuple):
             `unetkit.metrics.ranking_counts`, and gives (...).
             `calibration`: it takes sums (..., bins, 3) over all classes, see `unetkit.metrics.calibration_counts`, and
             gives (...).
-        kinds: `per_image` if each image is scored and the mean is told, which counts and outlines allow; `pooled` if
+        kinds: `per_image` if each image is scored and the mean is given, which counts and outlines allow; `pooled` if
             the pixels of all images are counted together, which all but outlines allow.
         of_all_classes: Maps confusion matrices (..., C, C) to the score (...) of all classes together, which then
             stands in place of the mean over the classes without the background.
@@ -114,7 +114,7 @@ SCORES = (
 )
 BY_NAME = {score.name: score for score in SCORES}
 OUTLINE_SCORES = tuple(score for score in SCORES if score.source == "outlines")
-MAIN = ("per_image/iou", "per_image/dice", "per_image/kaggle", "pooled/iou")  # keys of the scores to tell first
+MAIN = ("per_image/iou", "per_image/dice", "per_image/kaggle", "pooled/iou")  # keys of the scores to show first
 
 
 def score_of(key: str) -> Score:

@@ -45,7 +45,7 @@ def read_runs(given: object, names: Sequence[str] | None) -> list[ScoredRun]:
         names: Names for tables and figures; None for those of the folders. Runs of equal names are seeds of one recipe.
 
     Raises:
-        UserError: If one holds no scores or comes twice, the names are too few or too many, or folders are named alike.
+        UserError: If one holds no scores or comes twice, the names are too few or too many, or folders share a name.
     """
     places = [given] if isinstance(given, str | int) else given if isinstance(given, Sequence) else []
     files = [scores_of(path) for place in places for path in matching(str(path_of("runs", place)))]
@@ -56,7 +56,7 @@ def read_runs(given: object, names: Sequence[str] | None) -> list[ScoredRun]:
         if len(set(names)) != len(names):
             raise UserError(
                 "runs=",
-                f"are of folders named alike ({','.join(names)})",
+                f"are of folders with equal names ({','.join(names)})",
                 "give names=, different ones, or equal ones for the seeds of one recipe",
             )
     names = names_of(names)

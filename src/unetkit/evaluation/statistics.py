@@ -1,4 +1,4 @@
-"""From what was counted to scores: of each image, of all together, of each class, and of resampled images."""
+"""Compute scores from what was counted: of each image, of all together, of each class, and of resampled images."""
 
 from collections.abc import Callable
 

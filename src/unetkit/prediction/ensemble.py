@@ -46,7 +46,7 @@ class Ensemble:
         return self.members[0].preprocessing.to_uint8(image)
 
     def with_value_range(self, value_range: tuple[float, float] | None) -> "Ensemble":
-        """Return the ensemble for 16-bit or float images of which these values become 0 and 255.
+        """Return the ensemble for 16-bit or float images, in which these values become 0 and 255.
 
         None changes nothing.
         """

@@ -1,4 +1,4 @@
-"""What to make of the images that are predicted, and checks of what is impossible."""
+"""What to write for the images that are predicted, and checks that this is possible."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -16,7 +16,7 @@ MASK_FORMATS = ("png", "npy")
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """What to make of images.
+    """What to write for each predicted image, and how.
 
     Attributes:
         output: The folder that gets a folder for each of `write`.

@@ -1,4 +1,4 @@
-"""From an image as read to its mask: any size, in tiles if large, averaged over flips and rotations."""
+"""Predict the mask of an image of any size, in tiles if it is large, averaged over flips and rotations."""
 
 from dataclasses import dataclass
 

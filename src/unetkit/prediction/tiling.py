@@ -1,4 +1,4 @@
-"""Predict an image in overlapping tiles, from top to bottom, in memory for one row of tiles.
+"""Predict an image in overlapping tiles, from top to bottom, with only one row of tiles in memory.
 
 The overlap-tile strategy (Ronneberger et al. 2015, section 2), with two additions. Tiles start at multiples of the
 network's stride, and their sides have the same remainder modulo the stride as the image's, so that a pixel falls into

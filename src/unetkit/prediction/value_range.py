@@ -16,7 +16,7 @@ SAMPLED = 2_000_000  # values of a file that are read to find its range
 def scale_to(
     ref: FileRef, image: Raster, value_range: tuple[float, float] | str | None, ensemble: Ensemble
 ) -> Ensemble:
-    """Return the ensemble for an image in whose values 0 and 255 are the ends of `value_range`.
+    """Return the ensemble that maps the ends of `value_range` to 0 and 255 in this image.
 
     Args:
         ref: The file, for messages.

@@ -26,7 +26,7 @@ class Layout:
         source: The choice of the configuration's group `data` that reads it: `folder` or `tgs_salt`.
         mask_suffix: What the name of a mask has after the name of its image.
         pairs: All images, also those without a mask.
-        findings: About folders and names.
+        findings: Findings about folders and names.
     """
 
     root: Path

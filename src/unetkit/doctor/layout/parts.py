@@ -26,7 +26,7 @@ class Part:
         split: `train`, `val` or `test`; None if the data are not split.
         images: Files of images.
         masks: Files of masks.
-        findings: About the folders.
+        findings: Findings about the folders.
     """
 
     split: str | None

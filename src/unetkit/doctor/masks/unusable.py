@@ -61,7 +61,7 @@ def _jpegs_are_binary(masks: Masks) -> bool:
 
 
 def _problems(is_colour: bool, jpegs_are_binary: bool) -> tuple[Problem, ...]:
-    """Return the problems in the order in which they are looked for; a mask is told of its first one."""
+    """Return the problems in the order in which they are checked; only the first one of a mask is reported."""
     return (
         Problem(
             "{n} mask{s} {is} in colour, the others are not",

@@ -20,7 +20,7 @@ from unetkit.doctor.survey.pairs import PairStats
 
 NAME = "my_data"  # of the experiment
 MIN_BATCH_FOR_BATCH_NORM = 4
-IMAGES_SEEN = 150_000  # by training in all its epochs, each time augmented in another way
+IMAGES_SEEN = 150_000  # in all epochs of a training, each time augmented in another way
 EPOCHS = (30, 500)  # least and most
 RARE = 0.03  # share of the pixels of the foreground, or of the rarest class, below which the loss is focal
 ELASTIC = 3 / 101  # displacement in sides of the image
