@@ -22,5 +22,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
-    """Point links of these files to docs/ at the pages of the site."""
+    """Point links between these files and docs/, which are right in the project, at the pages of the site."""
+    for page, source in PAGES.items():
+        markdown = markdown.replace(f"](../{source}", f"]({page}")
     return markdown.replace("](docs/", "](").replace("](../docs/", "](")
