@@ -45,6 +45,16 @@ def writable(key: str, place: object) -> Iterator[None]:
 
 
 @contextmanager
+def readable(place: object) -> Iterator[None]:
+    """Turn an `OSError` into a `UserError` that names the place that can't be read."""
+    try:
+        yield
+    except OSError as error:
+        problem = f"can't be read ({error.strerror or error})"
+        raise UserError(str(place), problem, "allow it, or give another place") from error
+
+
+@contextmanager
 def mistakes_in_one_line(stopped: str = "stopped") -> Iterator[None]:
     """End the program with one line instead of a stack trace, on a `UserError` (status 1) and on Ctrl-C."""
     try:

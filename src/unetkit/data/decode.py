@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unetkit.data.files import FileRef
+from unetkit.data.limits import check_announced, check_npy_file
 from unetkit.data.tiff import check_tiff
 from unetkit.errors import UserError
 
 # What a broken file, or a broken or encrypted member of a zip, raises.
-UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, cv2.error)
+UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error, cv2.error)
 ORIENTATION = 0x0112  # tag of EXIF 2.3
 
 Array = NDArray[Any]
@@ -50,9 +51,13 @@ def read_content(ref: FileRef) -> bytes:
         UserError: If they can't be read.
     """
     try:
-        return ref.read()
+        content = ref.read()
+    except UserError:
+        raise
     except UNREADABLE as error:
         raise _unreadable(ref, error) from error
+    check_announced(content, str(ref))
+    return content
 
 
 def decode_image(content: bytes, ref: FileRef) -> Array:
@@ -120,7 +125,10 @@ class NpyImage:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
+            check_npy_file(path)
             array = self._open()
+        except UserError:
+            raise
         except UNREADABLE as error:
             raise _unreadable(FileRef(path), error) from error
         _check_numbers(array, str(path))
@@ -163,7 +171,9 @@ def _upright(image: Array, content: bytes) -> Array:
 
 
 def _unreadable(ref: FileRef, error: BaseException) -> UserError:
-    return UserError(str(ref), f"can't be read as an image ({error})", "replace or remove it")
+    return UserError(
+        str(ref), f"can't be read as an image ({str(error) or type(error).__name__})", "replace or remove it"
+    )
 
 
 def _check_numbers(image: Array, name: str) -> None:

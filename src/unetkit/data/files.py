@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
-from unetkit.errors import UserError
+from unetkit.data.limits import check_bytes, check_regular
+from unetkit.errors import UserError, readable
 from unetkit.paths import matching
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".npy")
@@ -41,8 +42,17 @@ class FileRef:
         return unicodedata.normalize("NFC", self.name.stem)
 
     def read(self) -> bytes:
-        """Read the content."""
-        return _open_zip(self.path).read(self.member) if self.member else self.path.read_bytes()
+        """Read the content.
+
+        Raises:
+            UserError: If it is too large, or no regular file.
+        """
+        if self.member:
+            archive = _open_zip(self.path)
+            check_bytes(archive.getinfo(self.member).file_size, str(self))
+            return archive.read(self.member)
+        check_regular(self.path)
+        return self.path.read_bytes()
 
     def fingerprint(self) -> str:
         """Return name, size and checksum (in a zip) or time of change, which differ when the content does.
@@ -66,8 +76,13 @@ def find_folder(container: Path, folder: str, suffixes: tuple[str, ...] = SUFFIX
     A zip may hold the folder at any depth, as archives of a parent folder do.
 
     Raises:
-        UserError: If a zip is broken, or holds several such folders.
+        UserError: If it can't be read, or a zip is broken, or holds several such folders.
     """
+    with readable(container):
+        return _find_folder(container, folder, suffixes)
+
+
+def _find_folder(container: Path, folder: str, suffixes: tuple[str, ...]) -> list[FileRef] | None:
     if container.is_dir():
         place = container / folder
         refs = [FileRef(path) for path in place.iterdir()] if place.is_dir() else None
@@ -89,8 +104,13 @@ def find_images(place: Path) -> list[FileRef]:
     those directly in the folder.
 
     Raises:
-        UserError: If there is no file of a known kind, or results would get the same name.
+        UserError: If there is no file of a known kind, it can't be read, or results would get the same name.
     """
+    with readable(f"input={place}"):
+        return _find_images(place)
+
+
+def _find_images(place: Path) -> list[FileRef]:
     kinds = SUFFIXES + SEGY_SUFFIXES
     if not place.exists() and glob.has_magic(str(place)):
         refs = _known([FileRef(path) for path in matching(str(place))], kinds)
@@ -98,7 +118,7 @@ def find_images(place: Path) -> list[FileRef]:
         raise UserError(f"input={place}", "does not exist", "give an image, or a folder, pattern or zip of images")
     elif place.is_dir():
         refs = find_folder(place, "images", kinds) or _known([FileRef(path) for path in place.iterdir()], kinds)
-    elif zipfile.is_zipfile(place) or place.suffix.lower() == ".zip":
+    elif place.is_file() and (zipfile.is_zipfile(place) or place.suffix.lower() == ".zip"):  # a pipe would hang
         refs = find_folder(place, "images", kinds) or _known(_members(place), kinds)
     else:
         return [FileRef(place)]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from unetkit.data import synthetic, synthetic_multiclass
 from unetkit.data.files import FileRef, find_folder
-from unetkit.errors import UserError, check, writable
+from unetkit.data.limits import check_regular
+from unetkit.errors import UserError, check, readable, writable
 from unetkit.paths import command_line, path_of
 
 # Names of the folders of each part: ours first, then those of other tools.
@@ -133,13 +134,16 @@ def existing_root(root: str | Path | None, advice: str) -> Path:
     """Return the path of an existing folder or zip.
 
     Raises:
-        UserError: If it is not given or does not exist.
+        UserError: If it is not given, does not exist or can't be read.
     """
     if root is None:
         raise UserError("data.root", "is not set", advice)
     path = path_of("data.root", root)
-    if not path.exists():
-        raise UserError(f"data.root={root}", "does not exist", advice)
+    with readable(f"data.root={root}"):
+        if not path.exists():
+            raise UserError(f"data.root={root}", "does not exist", advice)
+        if path.is_dir():
+            next(path.iterdir(), None)
     return path
 
 
@@ -184,10 +188,30 @@ def _check_no_orphans(container: Path, images: dict[str, FileRef], masks: dict[s
 
 
 def _read_codes(path: Path) -> dict[str, str]:
+    """Return the run lengths by id of Kaggle's train.csv; none if there is no such file.
+
+    Raises:
+        UserError: If it can't be read, a line is cut short, or an id comes twice with different run lengths.
+    """
     if not path.exists():
         return {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        if not {"id", "rle_mask"} <= set(reader.fieldnames or []):
-            raise UserError(str(path), f"must have the columns id,rle_mask, not {','.join(reader.fieldnames or [])}")
-        return {row["id"]: row["rle_mask"] or "" for row in reader}
+    codes: dict[str, str] = {}
+    try:
+        check_regular(path)
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            if not {"id", "rle_mask"} <= set(reader.fieldnames or []):
+                problem = f"must have the columns id,rle_mask, not {','.join(reader.fieldnames or [])[:100]}"
+                raise UserError(str(path), problem)
+            for row in reader:
+                id, code = row["id"], row["rle_mask"]
+                place = f"{path}, line {reader.line_num}"
+                if code is None:
+                    raise UserError(place, f"is cut short: {id} has no rle_mask", "an empty mask is written as `id,`")
+                if codes.setdefault(id, code) != code:
+                    raise UserError(place, f"gives {id} another mask than a line before", "remove one of them")
+    except UnicodeDecodeError as error:
+        raise UserError(str(path), "is not UTF-8 text", "save it as CSV in UTF-8") from error
+    except (OSError, csv.Error) as error:
+        raise UserError(str(path), f"can't be read ({error})", "download it again") from error
+    return codes

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from unetkit.data.files import SUFFIXES, FileRef, find_folder
 from unetkit.doctor.findings import Finding, Severity, finding_on
-from unetkit.errors import UserError
+from unetkit.errors import UserError, readable
 
 # Usual names in any letter case; the first is the one that training reads.
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "inputs", "input", "scans", "frames", "photos", "jpegimages", "x")
@@ -40,7 +40,8 @@ def find_usual_folder(container: Path, usual_names: tuple[str, ...]) -> FolderFi
 
 def entries(folder: Path) -> list[Path]:
     """List what a folder holds, sorted, without hidden files; nothing if it is no folder."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
+    with readable(folder):
+        return sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
 
 
 def subfolders(container: Path) -> list[str]:
@@ -51,7 +52,7 @@ def subfolders(container: Path) -> list[str]:
     """
     if container.is_dir():
         return [path.name for path in entries(container) if path.is_dir()]
-    if not zipfile.is_zipfile(container):
+    if not (container.is_file() and zipfile.is_zipfile(container)):  # reading a pipe would not end
         raise UserError(
             str(container), "is neither a folder nor a complete zip file", "give the folder that holds images/"
         )

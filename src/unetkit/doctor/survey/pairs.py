@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from unetkit.data.decode import UNREADABLE
+from unetkit.data.decode import read_content
 from unetkit.data.files import FileRef
 from unetkit.data.sources import Pair
 from unetkit.doctor.survey.images import ImageStats, measure_image
@@ -58,10 +58,7 @@ def survey(pairs: Iterable[Pair]) -> Iterator[PairStats]:
 
 
 def _load(ref: FileRef) -> _FileInMemory:
-    try:
-        return _FileInMemory(ref.path, ref.member, ref.read())
-    except UNREADABLE as error:
-        raise UserError(str(ref), "can't be read as an image", "replace or remove it") from error
+    return _FileInMemory(ref.path, ref.member, read_content(ref))
 
 
 def _file_error(ref: FileRef, error: UserError) -> FileError:
