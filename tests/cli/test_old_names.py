@@ -2,8 +2,10 @@
 
 import pytest
 from conftest import Unetkit
+from omegaconf import OmegaConf
 
 from unetkit.cli.old_names import with_new_names
+from unetkit.training.api import compose_training
 from unetkit.training.renamed import KEYS, REMOVED
 
 
@@ -48,3 +50,12 @@ def test_the_new_name_is_a_key_of_the_configuration(old: str, unetkit: Unetkit) 
 def test_a_removed_choice_names_what_replaces_it(old: str, unetkit: Unetkit) -> None:
     assert unetkit("train", old) == (1, "", f"error: {old} was removed; use {REMOVED[old]}\n")
     assert unetkit("train", REMOVED[old], "--cfg", "job").status == 0
+
+
+@pytest.mark.parametrize(("loss", "key"), [("dice", "loss.smooth"), ("dice_focal", "loss.terms.dice.smooth")])
+def test_smoothing_in_pixels_is_read_beside_the_present_share(loss: str, key: str, unetkit: Unetkit) -> None:
+    typed = unetkit("train", f"loss={loss}", f"{key}=1.5", "--cfg", "job")
+    assert typed.status == 0
+    assert " smooth: 1.5\n" in typed.stdout
+    node = OmegaConf.select(compose_training([f"loss={loss}", f"{key}=2", "run_dir=unused"]), key.rpartition(".")[0])
+    assert node.smooth == 2

@@ -110,6 +110,16 @@ def test_two_logits_give_the_loss_of_their_difference_as_one_logit(name: str) ->
     torch.testing.assert_close(value(loss, two, target), value(loss, two[:, 1:] - two[:, :1], target))
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("boundary", "hausdorff", "cldice", "sum")])
+@pytest.mark.parametrize("is_empty", [False, True])
+def test_an_image_of_larger_pixels_costs_the_same(name: str, is_empty: bool) -> None:
+    torch.manual_seed(0)
+    loss, target, logits = configured(name), blob(16, 20) * (not is_empty), torch.randn(1, 1, 16, 20)
+    large_target, large_logits = (x.repeat_interleave(3, -1).repeat_interleave(3, -2) for x in (target, logits))
+    cost = value(loss, logits, target)
+    torch.testing.assert_close(value(loss, large_logits, large_target), cost, rtol=1e-4, atol=1e-6)
+
+
 def iou(logits: Tensor, target: Tensor) -> float:
     predicted = logits.argmax(1) if logits.shape[1] > 1 else (logits[:, 0] > 0).long()
     hit = ((predicted == target) & (target > 0)).sum()

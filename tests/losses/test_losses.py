@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -372,6 +373,11 @@ def test_a_sum_skips_terms_of_weight_0_and_passes_on_pixel_weights() -> None:
     ("make", "said"),
     [
         (lambda: DiceLoss(smooth=0), "smooth=0"),
+        (
+            lambda: DiceLoss(smoothing=0),
+            "loss.smoothing=0 must be a share of the image's pixels, above 0 and at most 1",
+        ),
+        (lambda: ClDiceLoss(smoothing=100), "smoothing=100"),
         (lambda: TverskyLoss(alpha=-1), "alpha=-1"),
         (lambda: FocalTverskyLoss(gamma=0), "gamma=0"),
         (lambda: FocalLoss(alpha=25), "alpha=25"),
@@ -386,3 +392,79 @@ def test_a_sum_skips_terms_of_weight_0_and_passes_on_pixel_weights() -> None:
 def test_values_out_of_range_are_named(make: Callable[[], object], said: str) -> None:
     with pytest.raises(UserError, match=said):
         make()
+
+
+REGIONS: list[Callable[..., torch.nn.Module]] = [
+    DiceLoss,
+    JaccardLoss,
+    TverskyLoss,
+    FocalTverskyLoss,
+    partial(DiceBCELoss, 1, 1),
+    partial(ClDiceLoss, 0),
+]
+
+
+@pytest.mark.parametrize("loss", REGIONS)
+def test_smoothing_is_a_share_of_the_valid_pixels_of_masks_without_the_class(
+    loss: Callable[..., torch.nn.Module],
+) -> None:
+    torch.manual_seed(0)
+    logits, target = torch.randn(2, 3, 5, 5), torch.randint(0, 3, (2, 5, 5))
+    target[:, 4] = 255  # 20 pixels are left
+    valid = target != 255
+    present = loss(smooth=1e-6)(logits, target, valid)
+    torch.testing.assert_close(loss(smoothing=0.25)(logits, target, valid), present, rtol=1e-5, atol=0)
+    target[valid] = 0
+    absent = loss(smooth=5)(logits, target, valid)
+    torch.testing.assert_close(loss(smoothing=0.25)(logits, target, valid), absent, rtol=1e-6, atol=0)
+
+
+def test_smoothing_of_correlations_and_of_skeletons_is_for_all_masks() -> None:
+    torch.manual_seed(0)
+    logits, target = torch.randn(2, 3, 5, 5), torch.randint(0, 3, (2, 5, 5))
+    target[:, 4] = 255
+    for by_share, in_pixels in (
+        (MCCLoss(smoothing=0.25), MCCLoss(smooth=5)),
+        (ClDiceLoss(alpha=1, smoothing=0.25), ClDiceLoss(alpha=1, smooth=0.25 * 20**0.5)),  # a share of the side
+    ):
+        expected = in_pixels(logits, target, target != 255)
+        torch.testing.assert_close(by_share(logits, target, target != 255), expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (DiceLoss(5), DiceLoss(smooth=5)),
+        (TverskyLoss(0.2, 0.6, 5), TverskyLoss(0.2, 0.6, smooth=5)),
+        (FocalTverskyLoss(0.3, 0.7, 2, 5), FocalTverskyLoss(gamma=2, smooth=5)),
+        (DiceBCELoss(1, 2, 5), DiceBCELoss(1, 2, smooth=5)),
+        (ClDiceLoss(0.5, 3, 5), ClDiceLoss(smooth=5)),
+    ],
+    ids=lambda loss: type(loss).__name__,
+)
+def test_smoothing_in_pixels_keeps_its_place_among_the_arguments(old: torch.nn.Module, new: torch.nn.Module) -> None:
+    torch.manual_seed(0)
+    logits, target = torch.randn(2, 3, 5, 5), torch.randint(0, 3, (2, 5, 5))
+    valid = all_valid(target)
+    assert old(logits, target, valid) == new(logits, target, valid)
+
+
+def test_the_old_key_is_named_with_the_new_one(caplog: pytest.LogCaptureFixture) -> None:
+    for smooth in (123.5, 123.5):
+        DiceBCELoss(smooth=smooth)
+    said = (
+        "smooth=123.5 is in pixels, as before; the present key is smoothing=0.01, a share of the pixels of empty masks"
+    )
+    assert caplog.text.count(said) == 1
+
+
+@pytest.mark.parametrize("probability", [0.01, 0.1, 0.5])
+def test_dice_pulls_on_an_empty_mask_with_its_false_positives(probability: float) -> None:
+    """The gradient of each probability is s / (S + s)^2, where S is their sum and s 1 % of 400 pixels."""
+    probabilities = torch.full((1, 1, 20, 20), probability)
+    logits = probabilities.logit().requires_grad_()
+    target = torch.zeros(1, 20, 20, dtype=torch.long)
+    torch.autograd.backward(DiceLoss()(logits, target, all_valid(target)))
+    assert logits.grad is not None
+    expected = 4 / (400 * probability + 4) ** 2 * probability * (1 - probability)
+    torch.testing.assert_close(logits.grad, torch.full_like(logits, expected))

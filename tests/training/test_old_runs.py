@@ -18,7 +18,7 @@ import unetkit
 from unetkit.errors import UserError
 from unetkit.evaluation import LabelledImages, measure, open_models
 from unetkit.training.folds import check_same_recipe
-from unetkit.training.renamed import use_new_names
+from unetkit.training.renamed import keep_smoothing, use_new_names
 from unetkit.training.run import train
 from unetkit.training.run_data import data_of_run
 
@@ -114,3 +114,24 @@ def test_folds_of_an_old_cross_validation_are_of_the_same_recipe(tmp_path: Path)
     cfg.optimizer.lr = 0.1
     with pytest.raises(UserError, match=r"optimizer\.lr=0\.003"):
         check_same_recipe(cfg, tmp_path)
+
+
+def test_smoothing_in_pixels_leaves_no_share_beside_it(tmp_path: Path, cache: Path) -> None:
+    cfg = config(tmp_path, cache, "+loss.smooth=1", "loss.bce_weight=2")
+    use_new_names(cfg)
+    assert cfg.loss == {"_target_": "unetkit.losses.DiceBCELoss", "dice_weight": 1, "bce_weight": 2, "smooth": 1}
+
+
+@pytest.mark.parametrize("loss", ["dice_bce", "dice_focal"])
+def test_an_old_run_goes_on_with_its_smoothing_unless_another_is_typed(loss: str, tmp_path: Path, cache: Path) -> None:
+    key = "loss" if loss == "dice_bce" else "loss.terms.dice"
+    cfg = config(tmp_path, cache, f"loss={loss}")
+    stored = config(tmp_path, cache, f"loss={loss}", f"~{key}.smoothing", f"+{key}.smooth=2.0")
+    OmegaConf.save(stored, tmp_path / "config.yaml")
+    keep_smoothing(cfg, tmp_path / "config.yaml")
+    assert cfg.loss == stored.loss
+    others = [config(tmp_path, cache, f"loss={loss}", f"{key}.smoothing=0.03"), config(tmp_path, cache, "loss=bce")]
+    for other in others:
+        before = other.copy()
+        keep_smoothing(other, tmp_path / "config.yaml")
+        assert other == before

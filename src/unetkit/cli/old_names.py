@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from unetkit.errors import UserError
-from unetkit.training.renamed import KEYS, REMOVED
+from unetkit.training.renamed import KEYS, REMOVED, with_smooth_added
 
 TYPED = re.compile(r"(?P<sign>\+{0,2}|~)(?P<key>[\w.]+)(?P<value>(=.*)?)", re.DOTALL)
 
@@ -28,6 +28,6 @@ def with_new_name(argument: str) -> str:
     if f"{key}{value}" in REMOVED:
         raise UserError(f"{key}{value}", "was removed", f"use {REMOVED[f'{key}{value}']}")
     if key not in KEYS:
-        return argument
+        return with_smooth_added(argument)
     print(f"{key} is now called {KEYS[key]}", file=sys.stderr)
     return f"{sign}{KEYS[key]}{value}"

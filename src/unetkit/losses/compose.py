@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from unetkit.errors import UserError, check
 from unetkit.losses.per_image import PerImageLoss
 from unetkit.losses.pixels import CrossEntropyLoss
-from unetkit.losses.regions import DiceLoss
+from unetkit.losses.regions import SMOOTHING, DiceLoss
 
 
 def wants_weight(loss: nn.Module) -> bool:
@@ -33,19 +33,27 @@ class DiceBCELoss(PerImageLoss):
     Args:
         dice_weight: Weight of the Dice loss, at least 0.
         bce_weight: Weight of the cross-entropy, binary (C = 1) or categorical (C >= 2), at least 0.
-        smooth: Smoothing of the Dice loss, in pixels, above 0; more makes small masks count less.
+        smooth: The earlier form of `smoothing`, in pixels and for all masks, above 0.
+        smoothing: Of the Dice loss on masks without the class, as a share of the image's valid pixels, in (0, 1].
 
     Raises:
         UserError: If an argument is out of its range.
     """
 
-    def __init__(self, dice_weight: float = 1.0, bce_weight: float = 1.0, smooth: float = 1.0) -> None:
+    def __init__(
+        self,
+        dice_weight: float = 1.0,
+        bce_weight: float = 1.0,
+        smooth: float | None = None,
+        *,
+        smoothing: float = SMOOTHING,
+    ) -> None:
         super().__init__()
         check("loss.dice_weight", dice_weight, is_weight(dice_weight), "a number of at least 0")
         check("loss.bce_weight", bce_weight, is_weight(bce_weight), "a number of at least 0")
         self.dice_weight = dice_weight
         self.bce_weight = bce_weight
-        self.dice = DiceLoss(smooth)
+        self.dice = DiceLoss(smooth, smoothing=smoothing)
         self.bce = CrossEntropyLoss()
 
     def per_image(self, logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:

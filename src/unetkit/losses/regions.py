@@ -1,16 +1,23 @@
 """Losses of whole regions: functions of soft counts, that is, of pixels counted by their probability.
 
-Each is computed for each image and each class without the background, and averaged. `smooth` adds pixels on which
-prediction and truth agree, so that an empty prediction of an empty mask is perfect, and a false positive on it has a
-gradient.
+Each is computed for each image and each class without the background, and averaged. On a mask without the class, s
+pixels on which prediction and truth agree are added, so that an empty prediction is perfect, and false positives have a
+gradient: for Dice s / (predicted + s)^2. With s = 1 pixel it would be almost 0 wherever many pixels are predicted.
 """
 
+import logging
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
 
+from unetkit.errors import check
 from unetkit.losses.per_image import PerImageLoss, check_positive, every_class, foreground
+
+log = logging.getLogger(__name__)
+
+SMOOTHING = 0.01  # share of an image's pixels: 102 pixels of 101x101
 
 
 @dataclass(frozen=True)
@@ -52,17 +59,56 @@ class SoftCounts:
         return self.pixels - self.predicted - self.false_negatives
 
 
+class Smoothing:
+    """The pixels on which prediction and truth are taken to agree besides those that are counted.
+
+    Args:
+        smooth: The earlier form: a number of pixels, above 0, for all masks, whether the class is in them or not.
+        share: A share of the image's valid pixels, in (0, 1], if `smooth` is None.
+
+    Raises:
+        UserError: If an argument is outside the above.
+    """
+
+    def __init__(self, smooth: float | None, share: float) -> None:
+        check("loss.smoothing", share, 0 < share <= 1, "a share of the image's pixels, above 0 and at most 1")
+        if smooth is not None:
+            check_positive(smooth=smooth)
+            _say_new_key(smooth)
+        self.smooth = smooth
+        self.share = share
+
+    def of(self, pixels: Tensor) -> Tensor:
+        """Compute the smoothing of images (B, 1) that have these numbers of valid pixels."""
+        share = self.share * pixels.clamp(min=1)
+        return share if self.smooth is None else torch.full_like(share, self.smooth)
+
+    def of_empty(self, counts: SoftCounts) -> Tensor:
+        """Compute the smoothing (B, K) of losses that need none, except for classes that are not in the mask."""
+        smooth = self.of(counts.pixels).expand_as(counts.actual)
+        return smooth if self.smooth is not None else torch.where(counts.actual > 0, 0, smooth)
+
+
+@cache  # one line, however many losses are made
+def _say_new_key(smooth: float) -> None:
+    log.warning(
+        "smooth=%g is in pixels, as before; the present key is smoothing=%g, a share of the pixels of empty masks",
+        smooth,
+        SMOOTHING,
+    )
+
+
 class RegionLoss(PerImageLoss):
     """1 - the mean of a score over the classes without the background.
 
     Args:
-        smooth: Smoothing in pixels, above 0; more makes small masks count less.
+        smooth: The earlier form of `smoothing`, in pixels and for all masks, above 0.
+        smoothing: On masks without the class, as a share of the image's valid pixels, in (0, 1].
     """
 
-    def __init__(self, smooth: float = 1.0) -> None:
+    def __init__(self, smooth: float | None = None, *, smoothing: float = SMOOTHING) -> None:
         super().__init__()
-        check_positive(smooth=smooth)
-        self.smooth = smooth
+        self.smoothing = Smoothing(smooth, smoothing)
 
     def per_image(self, logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         """Compute the loss (B,)."""
@@ -78,7 +124,8 @@ class DiceLoss(RegionLoss):
 
     def score(self, counts: SoftCounts) -> Tensor:
         """Compute Dice (B, K)."""
-        return (2 * counts.overlap + self.smooth) / (counts.predicted + counts.actual + self.smooth)
+        smooth = self.smoothing.of_empty(counts)
+        return (2 * counts.overlap + smooth) / (counts.predicted + counts.actual + smooth)
 
 
 class JaccardLoss(RegionLoss):
@@ -86,7 +133,8 @@ class JaccardLoss(RegionLoss):
 
     def score(self, counts: SoftCounts) -> Tensor:
         """Compute the IoU (B, K)."""
-        return (counts.overlap + self.smooth) / (counts.predicted + counts.false_negatives + self.smooth)
+        smooth = self.smoothing.of_empty(counts)
+        return (counts.overlap + smooth) / (counts.predicted + counts.false_negatives + smooth)
 
 
 class TverskyLoss(RegionLoss):
@@ -99,18 +147,21 @@ class TverskyLoss(RegionLoss):
     Args:
         alpha: Weight of false positives, above 0.
         beta: Weight of false negatives, above 0; the paper's best for small lesions is 0.7, with alpha = 0.3.
-        smooth: Smoothing in pixels, above 0; more makes small masks count less.
+        smooth: The earlier form of `smoothing`, in pixels and for all masks, above 0.
+        smoothing: On masks without the class, as a share of the image's valid pixels, in (0, 1].
     """
 
-    def __init__(self, alpha: float = 0.3, beta: float = 0.7, smooth: float = 1.0) -> None:
-        super().__init__(smooth)
+    def __init__(
+        self, alpha: float = 0.3, beta: float = 0.7, smooth: float | None = None, *, smoothing: float = SMOOTHING
+    ) -> None:
+        super().__init__(smooth, smoothing=smoothing)
         check_positive(alpha=alpha, beta=beta)
         self.alpha = alpha
         self.beta = beta
 
     def score(self, counts: SoftCounts) -> Tensor:
         """Compute the Tversky index (B, K)."""
-        agreed = counts.overlap + self.smooth
+        agreed = counts.overlap + self.smoothing.of_empty(counts)
         return agreed / (agreed + self.alpha * counts.false_positives + self.beta * counts.false_negatives)
 
 
@@ -121,11 +172,20 @@ class FocalTverskyLoss(TverskyLoss):
         alpha: Weight of false positives (the paper's beta), above 0.
         beta: Weight of false negatives (the paper's alpha), above 0.
         gamma: Above 1 gives nearly correct images a larger gradient, as the paper does with 4/3; 1 is the Tversky loss.
-        smooth: Smoothing in pixels, above 0; more makes small masks count less.
+        smooth: The earlier form of `smoothing`, in pixels and for all masks, above 0.
+        smoothing: On masks without the class, as a share of the image's valid pixels, in (0, 1].
     """
 
-    def __init__(self, alpha: float = 0.3, beta: float = 0.7, gamma: float = 4 / 3, smooth: float = 1.0) -> None:
-        super().__init__(alpha, beta, smooth)
+    def __init__(
+        self,
+        alpha: float = 0.3,
+        beta: float = 0.7,
+        gamma: float = 4 / 3,
+        smooth: float | None = None,
+        *,
+        smoothing: float = SMOOTHING,
+    ) -> None:
+        super().__init__(alpha, beta, smooth, smoothing=smoothing)
         check_positive(gamma=gamma)
         self.gamma = gamma
 
@@ -139,12 +199,18 @@ class MCCLoss(RegionLoss):
     """1 - Matthews' correlation of prediction and truth: Abhishek & Hamarneh 2021, arXiv 2010.13454, eqs. 3 to 5.
 
     Unlike Dice it counts true negatives, so that full masks are no easier than empty ones.
-    `smooth` pixels are added to both the true positives and the true negatives.
+    The smoothing is added to both the true positives and the true negatives, on all masks, as there is no correlation
+    with an empty or a full prediction either.
+
+    Args:
+        smooth: The earlier form of `smoothing`, in pixels, above 0.
+        smoothing: Share of the image's valid pixels, in (0, 1].
     """
 
     def score(self, counts: SoftCounts) -> Tensor:
         """Compute Matthews' correlation (B, K), in [-1, 1]."""
-        tp, tn = counts.overlap + self.smooth, counts.true_negatives + self.smooth
+        smooth = self.smoothing.of(counts.pixels)
+        tp, tn = counts.overlap + smooth, counts.true_negatives + smooth
         fp, fn = counts.false_positives, counts.false_negatives
         # Two roots, as the product of all four overflows float32 in large volumes.
         return (tp * tn - fp * fn) / (((tp + fp) * (tn + fn)).sqrt() * ((tp + fn) * (tn + fp)).sqrt())
@@ -156,7 +222,8 @@ class GeneralizedDiceLoss(PerImageLoss):
         1 - 2 sum_l w_l overlap_l / sum_l w_l (predicted_l + actual_l)
 
     Sudre et al. 2017, arXiv 1707.03237, section 2.1, for each image. A class that is not in the image would have an
-    infinite weight; it gets the largest of the other weights, so that false positives of it have a gradient.
+    infinite weight; it gets the largest of the other weights, so that false positives of it have a gradient. This loss
+    needs no smoothing: on an empty mask it is the share of the pixels that are false positives, at any size.
     """
 
     def per_image(self, logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unetkit.errors import check
 from unetkit.losses.per_image import PerImageLoss, check_positive, foreground, mean_of_pixels
-from unetkit.losses.regions import DiceLoss, SoftCounts
+from unetkit.losses.regions import SMOOTHING, DiceLoss, Smoothing, SoftCounts
 
 
 class BoundaryLoss(PerImageLoss):
@@ -69,35 +69,41 @@ class ClDiceLoss(PerImageLoss):
     Args:
         alpha: Weight of the skeletons, in [0, 1]. With 1, full masks, which have no skeleton, have no gradient.
         iterations: Steps of thinning: half the width of the widest structure, in pixels.
-        smooth: Smoothing in pixels, above 0.
+        smooth: The earlier form of `smoothing`, in pixels and for all masks, above 0.
+        smoothing: Of the Dice loss on masks without the class, as a share of the image's valid pixels, and of the
+            skeletons, which are lines, as a share of the image's side, in (0, 1].
 
     Raises:
         UserError: If an argument is out of its range.
     """
 
-    def __init__(self, alpha: float = 0.5, iterations: int = 3, smooth: float = 1.0) -> None:
+    def __init__(
+        self, alpha: float = 0.5, iterations: int = 3, smooth: float | None = None, *, smoothing: float = SMOOTHING
+    ) -> None:
         super().__init__()
         check_positive(iterations=iterations)
         check("loss.iterations", iterations, isinstance(iterations, int), "a whole number of pixels")
         check("loss.alpha", alpha, 0 <= alpha <= 1, "in [0, 1]")
         self.alpha = alpha
         self.iterations = iterations
-        self.dice = DiceLoss(smooth)
-        self.smooth = smooth
+        self.dice = DiceLoss(smooth, smoothing=smoothing)
+        self.smoothing = Smoothing(smooth, smoothing)
 
     def per_image(self, logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         """Compute the loss (B,)."""
         probabilities, truth = foreground(logits, target)
-        precision = self._share(soft_skeleton(probabilities, valid, self.iterations), truth)
-        sensitivity = self._share(soft_skeleton(truth, valid, self.iterations), probabilities)
+        smooth = self.smoothing.of(image_side(valid)[:, None])
+        precision = share_within(soft_skeleton(probabilities, valid, self.iterations), truth, smooth)
+        sensitivity = share_within(soft_skeleton(truth, valid, self.iterations), probabilities, smooth)
         centre_lines = (2 * precision * sensitivity / (precision + sensitivity)).mean(1)
         dice = self.dice.score(SoftCounts.of(probabilities, truth, valid)).mean(1)
         return 1 - (1 - self.alpha) * dice - self.alpha * centre_lines
 
-    def _share(self, skeleton: Tensor, region: Tensor) -> Tensor:
-        """Compute the smoothed share (B, K) of a skeleton that is inside a region, both (B, K, *)."""
-        within = (skeleton * region).flatten(2).sum(2)
-        return (within + self.smooth) / (skeleton.flatten(2).sum(2) + self.smooth)
+
+def share_within(skeleton: Tensor, region: Tensor, smooth: Tensor | float) -> Tensor:
+    """Compute the share (B, K) of a skeleton that is inside a region, both (B, K, *), smoothed by this many pixels."""
+    within = (skeleton * region).flatten(2).sum(2)
+    return (within + smooth) / (skeleton.flatten(2).sum(2) + smooth)
 
 
 def image_side(valid: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from unetkit.paths import config_dir
 from unetkit.prediction.predictor import Predictor
 from unetkit.training.explain import explain
 from unetkit.training.records import Summary, monitored_score
+from unetkit.training.renamed import with_smooth_added
 from unetkit.training.run import train as train_config
 
 
@@ -146,7 +147,7 @@ def compose_training(overrides: Sequence[str]) -> DictConfig:
     GlobalHydra.instance().clear()  # or Hydra refuses to start a second time
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            return compose("train", list(overrides))
+            return compose("train", [with_smooth_added(typed) for typed in overrides])
     except HydraException as error:
         raise explain(error) from error
     finally:

@@ -13,7 +13,7 @@ from unetkit.evaluation import check_resampling
 from unetkit.paths import short_path
 from unetkit.prediction.predictor import TTA
 from unetkit.training.records import plain
-from unetkit.training.renamed import with_new_names
+from unetkit.training.renamed import keep_smoothing, with_new_names
 
 OTHER_PLACE = "give another hydra.run.dir"
 # Keys that say where and how a fold ran, and not what was trained.
@@ -65,12 +65,13 @@ def chosen_folds(cfg: DictConfig) -> list[int]:
 def check_same_recipe(cfg: DictConfig, base: Path) -> None:
     """Check that the folds that were trained in `base` before, also in part, are of this recipe.
 
-    What they found for `auto` is set in `cfg`, so that all folds have the same.
+    What they found for `auto`, and a smoothing in pixels, is set in `cfg`, so that all folds have the same.
 
     Raises:
         UserError: If one is not.
     """
     for file in sorted(base.glob("fold-*/config.yaml")):
+        keep_smoothing(cfg, file)
         then = flat(with_new_names(OmegaConf.to_container(OmegaConf.load(file))))
         then.setdefault("data.shuffle_seed", then.get("data.seed"))  # the order of the images, before it had a key
         for key in ("channels", "num_classes"):

@@ -1,10 +1,13 @@
 """Earlier names that still work: in what is typed, in configuration files, in checkpoints and in run directories."""
 
 import logging
+import re
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from unetkit.losses.regions import SMOOTHING
 from unetkit.paths import config_dir
 
 log = logging.getLogger(__name__)
@@ -27,6 +30,8 @@ TARGETS = {
     "unetkit.schedules.poly": "unetkit.training.schedules.poly",
     "unetkit.schedules.warmup_cosine": "unetkit.training.schedules.warmup_cosine",
 }
+# What losses took before `smoothing`, in pixels. Its value means something else, so that they still take it.
+SMOOTH = re.compile(r"loss\.(terms\.\w+\.)?smooth=.*", re.DOTALL)
 
 
 def use_new_names(cfg: DictConfig) -> None:
@@ -39,14 +44,15 @@ def use_new_names(cfg: DictConfig) -> None:
     config = OmegaConf.to_container(cfg)
     old_keys = [key for key in KEYS if _has(config, key)]
     targets = sorted({leaf for leaf in _leaves(config) if leaf in TARGETS})
-    if not old_keys and not targets:
+    renamed = with_new_names(config)
+    if renamed == config:
         return
     for old, new in [*((key, KEYS[key]) for key in old_keys), *((name, TARGETS[name]) for name in targets)]:
         log.info("%s is now called %s", old, new)
-    renamed = OmegaConf.create(with_new_names(config))
+    made = OmegaConf.create(renamed)
     with open_dict(cfg):
         for key in list(cfg):
-            cfg[key] = renamed[key]
+            cfg[key] = made[key]
 
 
 def with_new_names(config: Any) -> Any:
@@ -56,7 +62,51 @@ def with_new_names(config: Any) -> Any:
         if _has(renamed, old):
             section, _, name = old.rpartition(".")
             renamed[section][new.rpartition(".")[2]] = renamed[section].pop(name)
+    if isinstance(renamed, dict) and "loss" in renamed:
+        renamed["loss"] = _with_one_smoothing(renamed["loss"])
     return renamed
+
+
+def with_smooth_added(typed: str) -> str:
+    """Return an override; if it is of the earlier key `smooth` of a loss, as that of a key to be added."""
+    return f"++{typed}" if SMOOTH.fullmatch(typed) else typed
+
+
+def keep_smoothing(cfg: DictConfig, file: Path) -> None:
+    """Give losses with the default smoothing that of the run that goes on, if it is in pixels, as it was earlier.
+
+    Args:
+        cfg: The configuration, changed in place.
+        file: `config.yaml` of the run that goes on; it need not exist.
+    """
+    if not file.is_file():
+        return
+    stored: Any = OmegaConf.to_container(OmegaConf.load(file))
+    loss = OmegaConf.to_container(cfg.loss)
+    kept = _with_smoothing_of(stored.get("loss"), loss)
+    if kept != loss:
+        log.info("goes on with the smoothing that it was trained with, which is in pixels: loss.smooth")
+        with open_dict(cfg):
+            cfg.loss = kept
+
+
+def _with_smoothing_of(then: Any, now: Any) -> Any:
+    """Return the nested containers `now` of a loss with `smooth` of `then` wherever the losses are the same."""
+    if not isinstance(then, dict) or not isinstance(now, dict):
+        return now
+    kept = {key: _with_smoothing_of(then.get(key), value) for key, value in now.items()}
+    if then.get("_target_") == now.get("_target_") and then.get("smooth") and now.get("smoothing") == SMOOTHING:
+        del kept["smoothing"]
+        kept["smooth"] = then["smooth"]
+    return kept
+
+
+def _with_one_smoothing(node: Any) -> Any:
+    """Leave `smoothing` out of each loss that has `smooth` as well, which overrules it."""
+    if not isinstance(node, dict):
+        return node
+    is_old = node.get("smooth") is not None
+    return {key: _with_one_smoothing(value) for key, value in node.items() if not (is_old and key == "smoothing")}
 
 
 def with_new_targets(node: Any) -> Any:

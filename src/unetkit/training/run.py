@@ -30,7 +30,7 @@ from unetkit.training.records import (
     summarise,
     write_records,
 )
-from unetkit.training.renamed import use_new_names
+from unetkit.training.renamed import keep_smoothing, use_new_names
 from unetkit.training.resume import Resume, check_same_training, find_resume, kept_metrics, log_resume
 from unetkit.training.run_lock import only_run_in
 from unetkit.training.run_stats import RunStats
@@ -55,6 +55,8 @@ def train(cfg: DictConfig) -> Summary:
 
 def _train(cfg: DictConfig, run_dir: Path, stats: RunStats) -> Summary:
     resume = find_resume(cfg, run_dir)
+    if resume is not None:
+        keep_smoothing(cfg, resume.checkpoint.path.parent.parent / "config.yaml")
     weights = Checkpoint.read(cfg.weights, "weights") if cfg.weights is not None and resume is None else None
     L.seed_everything(cfg.seed, verbose=False)
     with library_mistakes():
