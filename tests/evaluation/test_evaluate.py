@@ -88,7 +88,7 @@ def test_scores_are_those_of_the_run(trained: tuple[Path, RunSummary]) -> None:
 
 def test_two_runs_are_compared_in_files(trained: tuple[Path, RunSummary], second: Path, tmp_path: Path) -> None:
     found = evaluate(config(f"checkpoint=[{trained[0]},{second}]", f"output={tmp_path}"))
-    assert any(line.startswith("second less first, per_image/iou: ") for line in described(found))
+    assert any(line.startswith("second minus first, per_image/iou: ") for line in described(found))
     (warning,) = found["warnings"]
     assert "images that second was trained on" in warning
     summary = json.loads((tmp_path / "summary.json").read_text())
@@ -111,7 +111,7 @@ def test_the_command_tells_scores_and_files(trained: tuple[Path, RunSummary], se
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "second less first, per_image/iou: " in done.stdout
+    assert "second minus first, per_image/iou: " in done.stdout
     assert f"wrote report.html, scores.csv, summary.json and figures/ to {tmp_path}" in done.stdout
     assert "images that second was trained on" in done.stderr
     assert "images that second was trained on" not in done.stdout

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from unetkit.checkpoints.formats import AXES, FORMATS, Run, quiet
+from unetkit.checkpoints.formats import AXES, FORMATS, PredictArray, quiet
 from unetkit.data import Preprocessing
 from unetkit.errors import UserError, check, writable
 from unetkit.models import predict_full_frame, probabilities
@@ -107,7 +107,7 @@ def trace(predictor: Predictor) -> ExportedProgram:
 
 
 @torch.inference_mode()
-def compare(predictor: Predictor, run: Run) -> dict[tuple[int, int, int], float]:
+def compare(predictor: Predictor, run: PredictArray) -> dict[tuple[int, int, int], float]:
     """Return the largest difference between the file's probabilities and PyTorch's, for each of `SIZES`."""
     preprocessing = predictor.preprocessing
     generator = np.random.default_rng(0)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
-Run = Callable[[NDArray[Any]], NDArray[Any]]  # from images (B, channels, H, W) to probabilities
+PredictArray = Callable[[NDArray[Any]], NDArray[Any]]  # from images (B, channels, H, W) to probabilities
 AXES = {0: "batch", 2: "height", 3: "width"}  # of the images, free in size
 
 
@@ -39,7 +39,7 @@ def write_onnx(program: ExportedProgram, file: Path, metadata: dict[str, str]) -
     onnx.save(file)
 
 
-def read_onnx(file: Path) -> Run:
+def read_onnx(file: Path) -> PredictArray:
     """Return a function that runs the file in ONNX Runtime, on the CPU."""
     import onnxruntime
 
@@ -54,7 +54,7 @@ def write_torch(program: ExportedProgram, file: Path, metadata: dict[str, str]) 
         torch.export.save(program, stream, extra_files={"unetkit.json": text})
 
 
-def read_torch(file: Path) -> Run:
+def read_torch(file: Path) -> PredictArray:
     """Return a function that runs the file in PyTorch."""
     with file.open("rb") as stream:
         module = torch.export.load(stream).module()

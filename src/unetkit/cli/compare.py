@@ -56,7 +56,7 @@ def described(comparison: "Comparison") -> list[str]:
             if run.name != baseline:
                 gap, low, high = comparison.differences[run.name][score]
                 better, worse = comparison.wins(run.name, score)
-                line += f"; less {baseline}: {gap:+.4f} ({low:+.4f} to {high:+.4f})"
+                line += f"; minus {baseline}: {gap:+.4f} ({low:+.4f} to {high:+.4f})"
                 line += f", better on {better} images, worse on {worse}"
             lines.append(line)
     return lines

@@ -76,7 +76,7 @@ def described(summary: "Summary") -> list[str]:
     for name, scores in summary["differences"].items():
         value, low, high, better, worse = scores["per_image/iou"].values()
         gap = f"{value:+.4f} ({low:+.4f} to {high:+.4f})"
-        lines.append(f"{name} less {first}, per_image/iou: {gap}, better on {better} images, worse on {worse}")
+        lines.append(f"{name} minus {first}, per_image/iou: {gap}, better on {better} images, worse on {worse}")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Figures of differences: the scores of models less those of the first, and of runs less those of the baseline."""
+"""Figures of differences: the scores of models minus those of the first, and of runs minus those of the baseline."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -50,7 +50,7 @@ def of_runs(comparison: Comparison, score: str) -> Figure:
     axes.set_title("images better / worse", loc="right", fontsize=7)
     axes.locator_params(axis="x", nbins=5)
     axes.set_ylim(len(runs) - 0.5, -0.5)
-    axes.set_xlabel(f"{BY_NAME[score].label} less that of\n{comparison.runs[0].name}")
+    axes.set_xlabel(f"{BY_NAME[score].label} minus that of\n{comparison.runs[0].name}")
     return figure
 
 

@@ -15,7 +15,7 @@ from unetkit.doctor.checks.sequence import is_sequence, is_sorted_by_number
 from unetkit.doctor.layout.find import Layout
 from unetkit.doctor.masks.plan import MaskPlan
 from unetkit.doctor.proposal.machine import Machine
-from unetkit.doctor.proposal.sizing import Batch, choose_batch, choose_channels, choose_side
+from unetkit.doctor.proposal.sizing import BatchSize, choose_batch, choose_channels, choose_side
 from unetkit.doctor.survey.pairs import PairStats
 
 NAME = "my_data"  # of the experiment
@@ -168,14 +168,14 @@ def _depth_reason(network: Sequence[int], side: int) -> str:
     return f"{len(network)} levels: {side} px become {deepest} px on the deepest"
 
 
-def _batch_reason(batch: Batch, count: int, machine: Machine) -> str:
+def _batch_reason(batch: BatchSize, count: int, machine: Machine) -> str:
     memory = f"{batch.gibibytes:.2g} of {machine.memory / 2**30:.0f} GiB of memory for activations (float32)"
     return memory + (
         f"; more would leave few steps in an epoch of {count} images" if batch.is_limited_by_images else ""
     )
 
 
-def _norm_lines(batch: Batch) -> list[Line]:
+def _norm_lines(batch: BatchSize) -> list[Line]:
     if batch.size >= MIN_BATCH_FOR_BATCH_NORM:
         return []
     return [Line("norm", "group", "the averages of BatchNorm are too noisy in batches this small")]

@@ -23,7 +23,7 @@ FLOAT = 4  # bytes of a float32
 
 
 @dataclass(frozen=True)
-class Batch:
+class BatchSize:
     """A batch size.
 
     Attributes:
@@ -51,7 +51,7 @@ def choose_channels(side: int, machine: Machine) -> tuple[int, ...]:
 
 def choose_batch(
     image_channels: int, num_classes: int, network: Sequence[int], side: int, count: int, machine: Machine
-) -> Batch:
+) -> BatchSize:
     """Return the largest power of two that fits into memory and leaves enough steps in an epoch.
 
     Args:
@@ -76,7 +76,7 @@ def choose_batch(
     fixed = 4 * FLOAT * sum(parameter.numel() for parameter in net.parameters())
     fits = max((MEMORY_SHARE * machine.memory - fixed) / one, 1)
     size = min(MAX_BATCH, _power_of_two(fits), _power_of_two(max(count / MIN_STEPS, 1)))
-    return Batch(size, size * one / 2**30, size < min(MAX_BATCH, fits / 2))
+    return BatchSize(size, size * one / 2**30, size < min(MAX_BATCH, fits / 2))
 
 
 def check_memory(stats: Sequence[PairStats], machine: Machine) -> list[Finding]:
