@@ -151,7 +151,7 @@ def test_the_size_of_a_member_is_known_before_it_is_unpacked(tmp_path: Path, mon
         ("id,rle_mask\nä,1 2\n".encode("latin-1"), "is not UTF-8 text"),
         (b"id,rle_mask\na," + b"1 2 " * 50_000, r"can't be read \(field larger than field limit"),
         (b"id,rle_mask\na", r"line 2 is cut short: a has no rle_mask"),
-        (b"id,rle_mask\na,1 2\na,3 4\n", "line 3 gives a another mask than a line before"),
+        (b"id,rle_mask\na,1 2\na,3 4\n", "line 3 gives a another mask than an earlier line"),
         (b"", "must have the columns id,rle_mask"),
         (None, "is a folder"),
     ],

@@ -103,11 +103,8 @@ def decode_palette_indices(content: bytes, ref: FileRef) -> Array | None:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             colours = np.reshape(image.getpalette() or [], (-1, 3))
             return None if (colours == colours[:, :1]).all() else np.array(image)
-    except (
-        *UNREADABLE,
-        SyntaxError,
-        Image.DecompressionBombError,
-    ) as error:  # SyntaxError: a broken chunk
+    # Pillow raises SyntaxError for a broken chunk.
+    except (*UNREADABLE, SyntaxError, Image.DecompressionBombError) as error:
         raise _unreadable(ref, error) from error
 
 

@@ -1,4 +1,4 @@
-"""Look at what a file is, and at how much it says it holds, before it is read or decoded."""
+"""Check what kind of file a path is, and the size that its header states, before it is read or decoded."""
 
 import io
 import math
@@ -12,14 +12,14 @@ import numpy as np
 
 from unetkit.errors import UserError
 
-MAX_BYTES = 8 * 2**30  # of a file that is read as a whole
-MAX_PIXELS = 2**29  # of a picture; about 23,000 x 23,000. Larger ones are read window by window, as .npy or SEG-Y
+MAX_BYTES = 8 * 2**30  # largest size of a file that is read as a whole
+MAX_PIXELS = 2**29  # of a decoded image; about 23,000 x 23,000. Only .npy and SEG-Y files may be larger: windows
 FIX = "replace or remove it"
 NPY = b"\x93NUMPY"
 
 
 def check_regular(path: Path) -> None:
-    """Check that reading a path comes to an end, which that of a pipe or a device may not.
+    """Check that a path is a regular file, since reading a pipe or a device may never end.
 
     Raises:
         UserError: If it is no regular file, or is too large to be read as a whole.
@@ -65,7 +65,7 @@ def check_npy(stream: IO[bytes], size: int, name: str) -> None:
     """Check the header of a .npy file of `size` bytes.
 
     Raises:
-        UserError: If it can't be read, announces more than the file holds, or numbers that nothing here computes with.
+        UserError: If it can't be read, announces more than the file holds, or its dtype is not supported.
     """
     try:
         version = np.lib.format.read_magic(stream)

@@ -58,7 +58,7 @@ class ServingOptions:
         Args:
             device: The device that trains.
             nbytes: Memory that the images take.
-            needs: What the cache needs, as it is told to the user, and whether that is so.
+            needs: What the cache needs, in the words of the error message, and whether it is fulfilled.
 
         Raises:
             UserError: If the cache is asked for, but something that it needs is missing.

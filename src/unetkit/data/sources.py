@@ -209,7 +209,7 @@ def _read_codes(path: Path) -> dict[str, str]:
                 if code is None:
                     raise UserError(place, f"is cut short: {id} has no rle_mask", "an empty mask is written as `id,`")
                 if codes.setdefault(id, code) != code:
-                    raise UserError(place, f"gives {id} another mask than a line before", "remove one of them")
+                    raise UserError(place, f"gives {id} another mask than an earlier line", "remove one of them")
     except UnicodeDecodeError as error:
         raise UserError(str(path), "is not UTF-8 text", "save it as CSV in UTF-8") from error
     except (OSError, csv.Error) as error:

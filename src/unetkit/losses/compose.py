@@ -34,7 +34,8 @@ class DiceBCELoss(PerImageLoss):
         dice_weight: Weight of the Dice loss, at least 0.
         bce_weight: Weight of the cross-entropy, binary (C = 1) or categorical (C >= 2), at least 0.
         smooth: The earlier form of `smoothing`, in pixels and for all masks, above 0.
-        smoothing: Of the Dice loss on masks without the class, as a share of the image's valid pixels, in (0, 1].
+        smoothing: Smoothing of the Dice loss on masks without the class, as a share of the image's valid pixels, in
+            (0, 1].
 
     Raises:
         UserError: If an argument is out of its range.

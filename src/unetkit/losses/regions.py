@@ -60,21 +60,21 @@ class SoftCounts:
 
 
 class Smoothing:
-    """The pixels on which prediction and truth are taken to agree besides those that are counted.
+    """A number of pixels that are added to the counts, as if prediction and truth agreed on them.
 
     Args:
         smooth: The earlier form: a number of pixels, above 0, for all masks, whether the class is in them or not.
         share: A share of the image's valid pixels, in (0, 1], if `smooth` is None.
 
     Raises:
-        UserError: If an argument is outside the above.
+        UserError: If an argument is out of its range.
     """
 
     def __init__(self, smooth: float | None, share: float) -> None:
         check("loss.smoothing", share, 0 < share <= 1, "a share of the image's pixels, above 0 and at most 1")
         if smooth is not None:
             check_positive(smooth=smooth)
-            _say_new_key(smooth)
+            _log_new_key(smooth)
         self.smooth = smooth
         self.share = share
 
@@ -84,13 +84,13 @@ class Smoothing:
         return share if self.smooth is None else torch.full_like(share, self.smooth)
 
     def of_empty(self, counts: SoftCounts) -> Tensor:
-        """Compute the smoothing (B, K) of losses that need none, except for classes that are not in the mask."""
+        """Compute the smoothing (B, K) of losses that need it only for classes that are not in the mask."""
         smooth = self.of(counts.pixels).expand_as(counts.actual)
         return smooth if self.smooth is not None else torch.where(counts.actual > 0, 0, smooth)
 
 
 @cache  # one line, however many losses are made
-def _say_new_key(smooth: float) -> None:
+def _log_new_key(smooth: float) -> None:
     log.warning(
         "smooth=%g is in pixels, as before; the present key is smoothing=%g, a share of the pixels of empty masks",
         smooth,
@@ -103,7 +103,7 @@ class RegionLoss(PerImageLoss):
 
     Args:
         smooth: The earlier form of `smoothing`, in pixels and for all masks, above 0.
-        smoothing: On masks without the class, as a share of the image's valid pixels, in (0, 1].
+        smoothing: Smoothing on masks without the class, as a share of the image's valid pixels, in (0, 1].
     """
 
     def __init__(self, smooth: float | None = None, *, smoothing: float = SMOOTHING) -> None:
@@ -148,7 +148,7 @@ class TverskyLoss(RegionLoss):
         alpha: Weight of false positives, above 0.
         beta: Weight of false negatives, above 0; the paper's best for small lesions is 0.7, with alpha = 0.3.
         smooth: The earlier form of `smoothing`, in pixels and for all masks, above 0.
-        smoothing: On masks without the class, as a share of the image's valid pixels, in (0, 1].
+        smoothing: Smoothing on masks without the class, as a share of the image's valid pixels, in (0, 1].
     """
 
     def __init__(
@@ -173,7 +173,7 @@ class FocalTverskyLoss(TverskyLoss):
         beta: Weight of false negatives (the paper's alpha), above 0.
         gamma: Above 1 gives nearly correct images a larger gradient, as the paper does with 4/3; 1 is the Tversky loss.
         smooth: The earlier form of `smoothing`, in pixels and for all masks, above 0.
-        smoothing: On masks without the class, as a share of the image's valid pixels, in (0, 1].
+        smoothing: Smoothing on masks without the class, as a share of the image's valid pixels, in (0, 1].
     """
 
     def __init__(

@@ -70,8 +70,8 @@ class ClDiceLoss(PerImageLoss):
         alpha: Weight of the skeletons, in [0, 1]. With 1, full masks, which have no skeleton, have no gradient.
         iterations: Steps of thinning: half the width of the widest structure, in pixels.
         smooth: The earlier form of `smoothing`, in pixels and for all masks, above 0.
-        smoothing: Of the Dice loss on masks without the class, as a share of the image's valid pixels, and of the
-            skeletons, which are lines, as a share of the image's side, in (0, 1].
+        smoothing: Smoothing of the Dice loss on masks without the class, as a share of the image's valid pixels, and
+            of the skeletons, which are lines, as a share of the image's side, in (0, 1].
 
     Raises:
         UserError: If an argument is out of its range.

@@ -30,7 +30,7 @@ TARGETS = {
     "unetkit.schedules.poly": "unetkit.training.schedules.poly",
     "unetkit.schedules.warmup_cosine": "unetkit.training.schedules.warmup_cosine",
 }
-# What losses took before `smoothing`, in pixels. Its value means something else, so that they still take it.
+# The earlier argument of losses, in pixels. It is still accepted, since a value of `smoothing` means something else.
 SMOOTH = re.compile(r"loss\.(terms\.\w+\.)?smooth=.*", re.DOTALL)
 
 
@@ -68,16 +68,16 @@ def with_new_names(config: Any) -> Any:
 
 
 def with_smooth_added(typed: str) -> str:
-    """Return an override; if it is of the earlier key `smooth` of a loss, as that of a key to be added."""
+    """Return an override, with `++` before it if it sets the earlier key `smooth` of a loss, which must be added."""
     return f"++{typed}" if SMOOTH.fullmatch(typed) else typed
 
 
 def keep_smoothing(cfg: DictConfig, file: Path) -> None:
-    """Give losses with the default smoothing that of the run that goes on, if it is in pixels, as it was earlier.
+    """Let a resumed run keep a smoothing in pixels, as earlier versions had it, unless another one is set.
 
     Args:
         cfg: The configuration, changed in place.
-        file: `config.yaml` of the run that goes on; it need not exist.
+        file: `config.yaml` of the run that is resumed; it need not exist.
     """
     if not file.is_file():
         return
@@ -85,7 +85,7 @@ def keep_smoothing(cfg: DictConfig, file: Path) -> None:
     loss = OmegaConf.to_container(cfg.loss)
     kept = _with_smoothing_of(stored.get("loss"), loss)
     if kept != loss:
-        log.info("goes on with the smoothing that it was trained with, which is in pixels: loss.smooth")
+        log.info("the run continues with the smoothing that it was trained with, which is in pixels: loss.smooth")
         with open_dict(cfg):
             cfg.loss = kept
 

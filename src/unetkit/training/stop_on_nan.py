@@ -32,8 +32,8 @@ class Seen(NamedTuple):
 class StopOnNaN(L.Callback):
     """Raise a `UserError` where the loss of a batch, or a weight to be saved, is not a finite number.
 
-    On a CPU each loss is looked at at once. On other devices, where that would make each step wait for the last one,
-    they are looked at together at the steps that are logged, and at the ends of epochs. Steps that mixed precision
+    On a CPU each loss is checked immediately. On other devices, where that would make each step wait for the last one,
+    losses are checked together at the steps that are logged, and at the ends of epochs. Steps that mixed precision
     skips because their gradients are not finite have a finite loss, and are no fault.
 
     Args:
@@ -47,7 +47,7 @@ class StopOnNaN(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Look at the loss of a training batch."""
+        """Check the loss of a training batch."""
         self._recent.append((trainer.global_step, "train/loss", batch_idx, outputs["loss"], batch["index"]))
         every = trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning waits for the device then anyway
         if _is_alone_on_cpu(trainer) or (every and trainer.global_step % every == 0):
@@ -62,21 +62,21 @@ class StopOnNaN(L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Look at the loss of a validation batch."""
+        """Check the loss of a validation batch."""
         self._recent.append((trainer.global_step, "val/loss", batch_idx, outputs, batch["index"]))
         if _is_alone_on_cpu(trainer):
             self._check(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Look at what is left, before the epoch is compared with the best one."""
+        """Check the losses that are left, before the epoch is compared with the best one."""
         self._check(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Look at what is left."""
+        """Check the losses that are left."""
         self._check(trainer)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep the checkpoint before, rather than to replace it with weights that are of no use."""
+        """Keep the previous checkpoint instead of replacing it with weights that can't be used."""
         self._check(trainer)
         if not is_finite(checkpoint["state_dict"]):
             problem = f"are not finite numbers (NaN) after step {trainer.global_step}, although every loss was"
@@ -119,7 +119,7 @@ def _is_alone_on_cpu(trainer: L.Trainer) -> bool:
 
 
 def _first_of_all(trainer: L.Trainer, found: Seen | None) -> Seen | None:
-    """Return what the process that met it first has found, so that all end with the same error."""
+    """Return the first such loss of all processes, so that all end with the same error."""
     if trainer.world_size == 1:
         return found
     everyone: list[Seen | None] = [None] * trainer.world_size
