@@ -35,7 +35,7 @@ ask epoch-small epoch --data "$data" --images 2560 --batch 32 --epochs 4 --miles
 ask epoch-milesial epoch --data "$data" --images 2560 --batch 32 --epochs 4 --milesial "$milesial"
 train tgs_small tgs_small 400
 train tgs_base tgs_base 400
-# at 160 epochs it loses late what it had (results/ablations.md): does more augmentation keep it?
+# tgs_base loses score towards the end of 160 epochs (results/ablations.md): does stronger augmentation prevent that?
 train tgs_base-strong tgs_base 400 augment=strong_device cross_validation.folds=[0,1]
 train tgs_best tgs_best 400
 for seed in 48 49; do train tgs_small-$seed tgs_small 400 seed=$seed data.seed=47; done
