@@ -21,6 +21,7 @@ from example_files import (
     save,
     save_pairs,
 )
+from tiff_files import write_tiff
 
 from unetkit.doctor import Diagnosis, Severity, contact_sheet, diagnose, report
 from unetkit.doctor.contact_sheet import choose_rows
@@ -42,7 +43,7 @@ def faulty_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     masks["colour"] = np.dstack([masks["colour"], masks["colour"] // 2, masks["colour"] // 3])
     masks["photo"] = rng.integers(0, 250, (H, W), dtype=np.uint8)
     images["deep"] = images["deep"].astype(np.uint16) * 200
-    images["rgba"] = np.dstack([images["rgba"], np.full((H, W), 255, np.uint8)])
+    images["rgba"] = np.dstack([images["rgba"], images["rgba"][..., 0]])
     images["constant"], masks["constant"] = np.full((H, W, 3), 7, np.uint8), np.zeros((H, W), np.uint8)
     for twin, copy in (("twin_a", images["p00"] // 2), ("twin_b", images["p00"] // 2)):
         images[twin], masks[twin] = copy, masks["p00"]
@@ -95,7 +96,7 @@ def faulty(faulty_folder: Path) -> Diagnosis:
         ("of a kind that is not read (.txt)", "images/notes.txt", "convert", Severity.WARNING),
         ("1 folder in images/ is not read", "images/more", "move", Severity.WARNING),
         ("is JPEG", "jpeg.jpg", "PNG", Severity.NOTE),
-        ("alpha", "rgba", "not read", Severity.NOTE),
+        ("alpha channel that is not the same everywhere", "rgba", "set data.channels=4", Severity.WARNING),
     ],
 )
 def test_each_problem_is_found_with_its_files_and_its_fix(
@@ -157,3 +158,25 @@ def test_void_pixels_are_hatched_on_the_contact_sheet(tmp_path: Path) -> None:
     assert stripes > 0.01
     save_pairs(tmp_path / "plain", images, masks_in_stripes([0, 1, 2, 3]))
     assert (contact_sheet(diagnose(tmp_path / "plain", machine=CPU)) == 60).all(-1).mean() < stripes / 4
+
+
+@pytest.mark.parametrize(("value", "what"), [(0, "all masks are empty"), (255, "all masks are full")])
+def test_masks_that_are_all_alike_are_a_fault(value: int, what: str, tmp_path: Path) -> None:
+    images, masks = make_pairs(24)
+    save_pairs(tmp_path, images, {id: np.full((H, W), value, np.uint8) for id in masks})
+    assert finding_on(diagnose(tmp_path, machine=CPU), what).severity == Severity.FAULT
+
+
+def test_pixels_without_data_are_found(tmp_path: Path) -> None:
+    images, masks = make_pairs(24)
+    for id, image in images.items():
+        deep = image[..., :1].astype(np.float32)
+        deep[:5] = -9999
+        write_tiff(tmp_path / "images" / f"{id}.tif", deep, rgb=False)
+    diagnosis = diagnose(save_pairs(tmp_path, {}, masks), machine=CPU)
+    finding = finding_on(diagnosis, "24 images have pixels without data, marked by -9999")
+    assert (finding.severity, finding.fix.split(";")[0]) == (
+        Severity.NOTE,
+        "nothing to do: they are void, and left out of the range of values",
+    )
+    assert contact_sheet(diagnosis).size > 0

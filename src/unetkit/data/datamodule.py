@@ -1,5 +1,6 @@
 """The LightningDataModule: serves batches of the pairs that were found, split and prepared."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,7 @@ from unetkit.data.serving import ServingOptions
 from unetkit.data.sources import Pair
 from unetkit.data.splits import Split, SplitOptions, split_pairs
 from unetkit.data.store import cached_json
-from unetkit.errors import UserError
+from unetkit.errors import UserError, check
 from unetkit.paths import path_of
 
 
@@ -51,7 +52,10 @@ class SegmentationDataModule(L.LightningDataModule):
         ignore_index: Value (or colour) of void pixels in the mask files; None if there are none.
         num_classes: Number of classes (1 = binary; 2 = binary too, through a softmax), or `auto`.
         class_names: Names of class 0, 1, ...; None for `background`, `foreground` or `class 1`, ...
-        channels: Number of channels that the images must have, or `auto`.
+        channels: Number of channels that the images must have, or `auto`. An alpha channel counts, and is read, only
+            where it makes up this number, as with 4 for RGB and alpha.
+        value_range: Lowest and highest value of 16-bit or float images, which become 0 and 255; None for those found
+            in the training images.
 
         border_weight: `w0` and `sigma` (pixels) of the U-Net paper's weight map, for a loss that wants it.
 
@@ -89,6 +93,7 @@ class SegmentationDataModule(L.LightningDataModule):
         num_classes: int | Literal["auto"] = "auto",
         class_names: Sequence[str] | None = None,
         channels: int | Literal["auto"] = "auto",
+        value_range: Sequence[float] | None = None,
         border_weight: Mapping[str, float] | None = None,
         batch_size: int = 32,
         num_workers: int | Literal["auto"] = "auto",
@@ -110,6 +115,7 @@ class SegmentationDataModule(L.LightningDataModule):
         self.first_epoch = 0
         self._find_pairs = pairs
         self._wanted_channels = channels
+        self.value_range = _rising(value_range)
         self._prepared: PreparedData | None = None
         self._device_cache: DeviceCache | None = None
 
@@ -120,7 +126,10 @@ class SegmentationDataModule(L.LightningDataModule):
         Raises:
             UserError: If files are missing, unreadable or contradict the configuration.
         """
-        return find_data(str(self.name), self._find_pairs, self.mask_encoding, self.cache_dir)
+        channels = None if self._wanted_channels == "auto" else self._wanted_channels
+        return find_data(
+            str(self.name), self._find_pairs, self.mask_encoding, self.cache_dir, channels, self.value_range
+        )
 
     @cached_property
     def split(self) -> Split:
@@ -171,7 +180,7 @@ class SegmentationDataModule(L.LightningDataModule):
         """
         borders = border_options(self.border_weight) if with_border_weights else None
         train = self.split.indices("train")
-        self._prepared = prepare_data(self.found, train, channels, borders, self.cache_dir)
+        self._prepared = prepare_data(self.found, train, channels, borders, self.cache_dir, self.value_range)
         self._device_cache = None
         return self._prepared
 
@@ -292,6 +301,15 @@ class SegmentationDataModule(L.LightningDataModule):
             "augment=none, elastic_device, mild_device or strong_device": not changes_single_pairs,
         }
         return self.serving.caches_on(device, self.prepared.images.nbytes, needs)
+
+
+def _rising(value_range: Sequence[float] | None) -> tuple[float, float] | None:
+    """Return `value_range` as two numbers, the lower one first."""
+    numbers = list(value_range) if isinstance(value_range, Sequence) and not isinstance(value_range, str) else []
+    are_two = len(numbers) == 2 and all(isinstance(x, int | float) and math.isfinite(x) for x in numbers)
+    is_right = value_range is None or (are_two and numbers[0] < numbers[1])
+    check("data.value_range", value_range, is_right, "null or two rising numbers, as in [0,4095]")
+    return (float(numbers[0]), float(numbers[1])) if numbers else None
 
 
 def _agreed_classes(wanted: int | Literal["auto"], stated: int) -> int:

@@ -1,5 +1,6 @@
 """What is found in the files of a data set: its pairs, decoded once, and what they hold."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,13 +10,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unetkit.data.decode import read_image
+from unetkit.data.decode import read_layers
 from unetkit.data.mask_encoding import MaskEncoding
 from unetkit.data.masks import read_mask
+from unetkit.data.nodata import nodata_values, void_pixels
 from unetkit.data.preprocessing import drop_equal_channels, value_quantiles
 from unetkit.data.sources import Pair
 from unetkit.data.store import ArrayStore, cached_arrays, cached_json
+from unetkit.data.types import VOID
 from unetkit.errors import UserError
+
+WITH_ALPHA = (2, 4)  # channels of grey or RGB with an alpha channel
+
+# Of an image file: whether its alpha channel varies and was left out, and which numbers stand for missing data.
+ImageFacts = tuple[bool, list[float]]
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,8 @@ class FoundData:
         masks: The mask of each pair (H, W) uint8: class indices, `VOID` where void.
         pixels: The number of pixels (N, K) of each class in each mask, void pixels left out.
         quantiles: Lowest and highest value of each image without outliers; None for an 8-bit image.
+        nodata: The numbers in each image that stand for pixels without data, which are void in its mask.
+        hidden_alpha: Ids of the pairs whose image has an alpha channel that varies and was left out.
         images_key: Key for the cache, as plain containers; it changes when an image file changes.
     """
 
@@ -36,6 +46,8 @@ class FoundData:
     masks: ArrayStore
     pixels: NDArray[np.int64]
     quantiles: tuple[tuple[float, float] | None, ...]
+    nodata: tuple[tuple[float, ...], ...]
+    hidden_alpha: tuple[str, ...]
     images_key: tuple[str, ...]
 
     @cached_property
@@ -43,6 +55,11 @@ class FoundData:
         """The share (N,) of foreground in the valid pixels of each mask; nan where all pixels are void."""
         with np.errstate(invalid="ignore"):
             return np.asarray(self.pixels[:, 1:].sum(1) / self.pixels.sum(1), np.float64)
+
+    def valid_pixels(self, index: int) -> NDArray[np.bool_] | None:
+        """Return which pixels (H, W) of an image have data; None where all have."""
+        values = self.nodata[index]
+        return ~void_pixels(self.images[index], values) if values else None
 
     @property
     def class_shares(self) -> list[float]:
@@ -57,7 +74,12 @@ class FoundData:
 
 
 def find_data(
-    name: str, find_pairs: Callable[[], Sequence[Pair]], encoding: MaskEncoding, cache_dir: Path
+    name: str,
+    find_pairs: Callable[[], Sequence[Pair]],
+    encoding: MaskEncoding,
+    cache_dir: Path,
+    channels: int | None = None,
+    value_range: tuple[float, float] | None = None,
 ) -> FoundData:
     """Find the pairs and decode each file that is not in the cache, once.
 
@@ -66,6 +88,8 @@ def find_data(
         find_pairs: Finds the pairs.
         encoding: What the values in the mask files mean.
         cache_dir: Where decoded files are kept.
+        channels: Number of channels that are asked for: an alpha channel is read only if it makes up that number.
+        value_range: Lowest and highest value of data; a number between them is no sign of missing data.
 
     Raises:
         UserError: If no pair is found, a file can't be read, or a mask does not fit its image or the encoding.
@@ -74,25 +98,60 @@ def find_data(
     if not pairs:
         raise UserError(f"data={name}", "found no image")
     images_key = tuple(pair.image.fingerprint() for pair in pairs)
-    mask_sources = [(pair.mask and pair.mask.fingerprint(), pair.rle) for pair in pairs]
-    masks_key = [images_key, mask_sources, *encoding.key]
+    if channels in WITH_ALPHA:
+        images_key += (f"{channels} channels",)
+    read: list[ImageFacts] = []
 
     def read_images() -> Iterator[NDArray[Any]]:
-        return (drop_equal_channels(read_image(pair.image)) for pair in pairs)
+        for pair in pairs:
+            layers = read_layers(pair.image)
+            image = layers.image(channels)
+            hides_alpha = layers.has_varying_alpha and image is layers.pixels
+            read.append((hides_alpha, nodata_values(image, layers.nodata)))
+            yield drop_equal_channels(image)
+
+    def read_facts() -> list[ImageFacts]:
+        if len(read) < len(pairs):  # the images are in the cache, but this is not
+            read.clear()
+            deque(read_images(), maxlen=0)
+        return read
 
     images = cached_arrays(cache_dir, images_key, read_images, len(pairs), "images")
+    facts: list[ImageFacts] = cached_json(cache_dir, images_key, read_facts, "facts")
+    low, high = value_range or (np.inf, -np.inf)
+    nodata = tuple(tuple(value for value in values if not low <= value <= high) for _, values in facts)
+    has_nodata = [list(map(str, values)) for values in nodata] if any(nodata) else []
+    mask_sources = [(pair.mask and pair.mask.fingerprint(), pair.rle) for pair in pairs]
+    masks_key = [images_key, mask_sources, *encoding.key, *has_nodata]
 
     def read_masks() -> Iterator[NDArray[np.uint8]]:
-        for pair, (height, width, _) in zip(pairs, images.shapes, strict=True):
-            yield read_mask(pair, (height, width), encoding, pairs)
+        for index, (pair, (height, width, _)) in enumerate(zip(pairs, images.shapes, strict=True)):
+            mask = read_mask(pair, (height, width), encoding, pairs)
+            if nodata[index]:
+                mask[void_pixels(images[index], nodata[index])] = VOID
+            yield mask
 
     masks = cached_arrays(cache_dir, masks_key, read_masks, len(pairs), "masks")
     classes = max(encoding.num_classes, 2)
     pixels = np.array(cached_json(cache_dir, masks_key, lambda: _class_counts(masks, classes), "pixels"), np.int64)
     if not pixels.any():
         raise UserError("every pixel of every mask", "is void", "does data.ignore_index mark the right value?")
-    quantiles = cached_json(cache_dir, images_key, lambda: [value_quantiles(image) for image in images], "quantiles")
-    return FoundData(pairs, images, masks, pixels, tuple(pair and (pair[0], pair[1]) for pair in quantiles), images_key)
+    quantiles = cached_json(
+        cache_dir,
+        [images_key, *has_nodata],
+        lambda: [value_quantiles(image, values) for image, values in zip(images, nodata, strict=True)],
+        "quantiles",
+    )
+    return FoundData(
+        pairs,
+        images,
+        masks,
+        pixels,
+        tuple(pair and (pair[0], pair[1]) for pair in quantiles),
+        nodata,
+        tuple(pair.id for pair, (hides_alpha, _) in zip(pairs, facts, strict=True) if hides_alpha),
+        images_key,
+    )
 
 
 def _class_counts(masks: ArrayStore, classes: int) -> list[list[int]]:

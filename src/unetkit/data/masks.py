@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unetkit.data.decode import decode_image, decode_palette_indices, read_content
+from unetkit.data.decode import decode_layers, decode_palette_indices, read_content
 from unetkit.data.files import FileRef
 from unetkit.data.jpeg import FLAT, flat_counts, flat_levels, is_jpeg
+from unetkit.data.layers import Layers
 from unetkit.data.mask_advice import advice_on_jpeg, advice_on_values
 from unetkit.data.mask_encoding import MaskEncoding, pack
 from unetkit.data.rle import decode_rle
@@ -69,7 +70,7 @@ def file_values(ref: FileRef, as_colour: bool) -> tuple[NDArray[Any], bool]:
     indices = None if as_colour else decode_palette_indices(content, ref)
     if indices is not None:
         return indices, False
-    mask = decode_image(content, ref)
+    mask = _layer_of_classes(decode_layers(content, ref), ref)
     channels = 1 if mask.ndim == 2 else mask.shape[2]
     is_grey = channels == 1 or not (mask != mask[..., :1]).any()
     if is_grey and not as_colour:
@@ -79,6 +80,26 @@ def file_values(ref: FileRef, as_colour: bool) -> tuple[NDArray[Any], bool]:
         raise UserError(str(ref), problem, "save masks as 8-bit class values or colours")
     red, green, blue = np.moveaxis(np.broadcast_to(np.atleast_3d(mask), (*mask.shape[:2], 3)).astype(np.int32), 2, 0)
     return pack(red, green, blue), True
+
+
+def _layer_of_classes(layers: Layers, ref: FileRef) -> NDArray[Any]:
+    """Return the colours (H, W) or (H, W, C) of a mask, or its opacity where only this tells pixels apart.
+
+    Raises:
+        UserError: If both do: where a colour is seen in some pixels and fully transparent in others.
+    """
+    pixels, alpha = layers.pixels, layers.alpha
+    if alpha is None:
+        return pixels
+    colours = pixels.reshape(*pixels.shape[:2], -1)
+    is_one_colour = not (colours != colours[:1, :1]).any()
+    if is_one_colour and (layers.has_varying_alpha or not alpha.any()):
+        return alpha
+    hidden, seen = (np.unique(colours[part], axis=0) for part in (alpha == 0, alpha > 0))
+    if layers.has_varying_alpha and len(np.unique(np.concatenate([hidden, seen]), axis=0)) < len(hidden) + len(seen):
+        problem = "has a colour that is transparent in some pixels and not in others: is this what marks the classes?"
+        raise UserError(str(ref), problem, "save it without alpha channel, with one value or colour for each class")
+    return pixels
 
 
 def _check_jpeg(

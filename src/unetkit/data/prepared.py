@@ -12,6 +12,7 @@ from unetkit.data.found import FoundData
 from unetkit.data.preprocessing import Preprocessing, find_value_range, mean_and_std
 from unetkit.data.store import ArrayStore, cached_arrays, cached_json
 from unetkit.data.types import VOID
+from unetkit.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,12 @@ class PreparedData:
 
 
 def prepare_data(
-    found: FoundData, train: Sequence[int], channels: int, borders: tuple[float, float] | None, cache_dir: Path
+    found: FoundData,
+    train: Sequence[int],
+    channels: int,
+    borders: tuple[float, float] | None,
+    cache_dir: Path,
+    value_range: tuple[float, float] | None = None,
 ) -> PreparedData:
     """Turn images to uint8 with so many channels, and take the statistics of the training images.
 
@@ -42,18 +48,24 @@ def prepare_data(
         channels: Number of the network's input channels.
         borders: w0 and sigma (pixels) of the weight maps; None if the loss needs none.
         cache_dir: Folder in which the converted images and the weight maps are kept.
+        value_range: The values of 16-bit or float images that become 0 and 255; None for those of `find_value_range`.
 
     Raises:
-        UserError: If an image can't be turned into so many channels, or 8-bit images are mixed with others.
+        UserError: If an image can't be turned into so many channels, 8-bit images are mixed with others, or the images
+            are 8-bit, so that a range has no use.
     """
     names = [str(found.pairs[i].image) for i in train]
-    value_range = find_value_range([found.quantiles[i] for i in train], names)
+    found_range = find_value_range([found.quantiles[i] for i in train], names)
+    if value_range is not None and found_range is None:
+        problem = "has no use: the images are 8-bit, whose values stay as they are"
+        raise UserError(f"data.value_range=[{value_range[0]:g},{value_range[1]:g}]", problem, "leave it out")
+    value_range = value_range or found_range
     preprocessing = Preprocessing(channels, value_range)
     images = _to_uint8(found, preprocessing, cache_dir)
     mean, std = cached_json(
         cache_dir,
-        [images.path.name, list(train)],
-        lambda: mean_and_std(images[i] for i in train),
+        [images.path.name, list(train), *([found.masks.path.name] if any(found.nodata) else [])],
+        lambda: mean_and_std(_pixels_with_data(images[i], found.valid_pixels(i)) for i in train),
         "statistics",
     )
     preprocessing = Preprocessing(channels, value_range, tuple(mean), tuple(std))
@@ -73,6 +85,11 @@ def _to_uint8(found: FoundData, preprocessing: Preprocessing, cache_dir: Path) -
 
     key = [found.images_key, preprocessing.channels, preprocessing.value_range]
     return cached_arrays(cache_dir, key, converted, len(found.pairs), "inputs")
+
+
+def _pixels_with_data(image: NDArray[np.uint8], is_valid: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
+    """Return an image (H, W, C), or its pixels (N, C) that have data where some have none."""
+    return image if is_valid is None else image[is_valid]
 
 
 def _border_weights(masks: ArrayStore, train: Sequence[int], w0: float, sigma: float, cache_dir: Path) -> BorderWeights:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unetkit.data.nodata import is_nodata
 from unetkit.errors import UserError
 
 QUANTILES = (0.001, 0.999)
@@ -45,7 +46,10 @@ class Preprocessing:
             raise UserError(name, f"is {image.dtype}, but the training images are {trained}", "use one kind")
         if self.value_range is not None:
             low, high = self.value_range
-            scaled = (image.astype(np.float64) - low) * (255 / max(high - low, 1e-12))
+            with np.errstate(over="ignore"):  # of values such as -1.8e308, which stand for missing data
+                scaled = (image.astype(np.float64) - low) * (255 / max(high - low, 1e-12))
+            if image.dtype.kind == "f":
+                scaled = np.nan_to_num(scaled, copy=False, nan=0.0)
             image = scaled.clip(0, 255).round().astype(np.uint8)
         image = image if image.ndim == 3 else image[..., None]
         if image.shape[2] == self.channels:
@@ -80,11 +84,17 @@ def drop_equal_channels(image: NDArray[Any]) -> NDArray[Any]:
     return image[..., :1] if image.shape[2] == 3 and bool((image == image[..., :1]).all()) else image
 
 
-def value_quantiles(image: NDArray[Any]) -> tuple[float, float] | None:
-    """Return the 0.1 and 99.9 % quantiles of an image's values; None for an 8-bit image, whose values stay."""
+def value_quantiles(image: NDArray[Any], nodata: Sequence[float] = ()) -> tuple[float, float] | None:
+    """Return the 0.1 and 99.9 % quantiles of an image's values; None for an 8-bit image, whose values stay.
+
+    Args:
+        image: The image.
+        nodata: Numbers that stand for missing data, which are left out; NaN is returned if nothing else is there.
+    """
     if image.dtype == np.uint8:
         return None
-    low, high = np.quantile(image, QUANTILES).tolist()
+    values = image[~is_nodata(image, nodata)] if nodata else image
+    low, high = np.quantile(values, QUANTILES).tolist() if values.size else (np.nan, np.nan)
     return low, high
 
 
@@ -109,7 +119,9 @@ def find_value_range(
         kind = f"{'not ' if are_few_wide else ''}8-bit"
         problem = f"mixes 8-bit images with 16-bit or float ones; {few[0]} is of the {len(few)} that are {kind}"
         raise UserError("data.root", problem, "convert all images to one kind")
-    lows, highs = np.transpose(wide)
+    lows, highs = np.transpose([pair for pair in wide if not np.isnan(pair[0])] or [(np.nan, np.nan)])
+    if np.isnan(lows).any():
+        raise UserError("every image", "holds no pixel with data", "are these the right files?")
     low, high = float(np.quantile(lows, 0.01)), float(np.quantile(highs, 0.99))
     if low == high:
         raise UserError("every image", f"holds the single value {low}", "are these the right files?")
@@ -117,12 +129,12 @@ def find_value_range(
 
 
 def mean_and_std(images: Iterable[NDArray[np.uint8]]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation of each channel of images (H, W, C), whose values are scaled to [0, 1]."""
+    """Return mean and standard deviation of each channel of images (..., C), whose values are scaled to [0, 1]."""
     count, total, squares = 0, 0.0, 0.0
     for image in images:
-        pixels = image.reshape(-1, image.shape[2]).astype(np.float64) / 255
+        pixels = image.reshape(-1, image.shape[-1]).astype(np.float64) / 255
         count += len(pixels)
         total, squares = total + pixels.sum(0), squares + np.square(pixels).sum(0)
-    mean = np.asarray(total) / count
-    std = np.sqrt(np.maximum(np.asarray(squares) / count - np.square(mean), 0))
+    mean = np.asarray(total) / max(count, 1)
+    std = np.sqrt(np.maximum(np.asarray(squares) / max(count, 1) - np.square(mean), 0))
     return tuple(mean.tolist()), tuple(np.maximum(std, 1e-3).tolist())

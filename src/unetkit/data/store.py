@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from unetkit.errors import writable
 from unetkit.paths import whole_file
 
-FORMAT = 3  # raise it when what is stored changes, so that no older file is misread
+FORMAT = 4  # raise it when what is stored changes, so that no older file is misread
 ALIGNMENT = 16  # bytes; each array starts at a multiple, as the largest dtypes want
 MANY = 500  # arrays from which making them shows a progress bar
 

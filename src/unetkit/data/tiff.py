@@ -1,45 +1,205 @@
-"""TIFF files that OpenCV reads wrongly without saying so."""
+"""TIFF files as their tags describe them: any number of bands, which OpenCV drops, mixes with alpha or refuses."""
 
 import io
+import math
 import struct
 import warnings
+from collections.abc import Iterator
+from typing import Any
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from unetkit.data.layers import Layers, upright
 from unetkit.errors import UserError
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two: BigTIFF
-SAMPLES, BITS, PHOTOMETRIC, PLANAR, EXTRA = 277, 258, 262, 284, 338  # tags of TIFF 6.0
+# Tags of TIFF 6.0, and GDAL's.
+KIND, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 254, 256, 257, 258, 259, 262, 266
+OFFSETS, ORIENTATION, SAMPLES, STRIP_ROWS, SIZES, PLANAR, PREDICTOR = 273, 274, 277, 278, 279, 284, 317
+TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_SIZES, EXTRA, FORMAT, NODATA = 322, 323, 324, 325, 338, 339, 42113
+LOSSLESS = (1, 5, 8, 32773, 32946, 34925, 50000)  # none, LZW, Deflate, PackBits, Deflate, LZMA, Zstandard
+PREDICTED = (5, 8, 32946, 34925, 50000)  # those that can store differences of neighbours
+NOT_IN_OPENCV = (34925, 50000)
+OVERVIEW_OR_MASK = 1 | 4  # bits of KIND: a smaller copy of another page, a page that says where there are data
+ALPHA = (1, 2)  # values of EXTRA: a band of opacity, with colours multiplied by it or not; 0: a band of data
+LONGEST_ROW = 1 << 20  # bytes, which OpenCV reads as so many pixels at most
+
+Tags = dict[int, Any]
 
 
-def check_tiff(content: bytes, name: str) -> None:
-    """Refuse a TIFF whose bands are not stored as RGB, pixel by pixel, or whose 0 is white.
-
-    What OpenCV reads well passes: RGB, with alpha or not; 8-bit grey with alpha; three bands of 32 bits; 8-bit grey
-    whose 0 is white.
+def decode_tiff(content: bytes, name: str) -> Layers | None:
+    """Decode a TIFF of one image; None for another file, and for a TIFF that OpenCV reads well.
 
     Raises:
-        UserError: If OpenCV would read it wrongly.
+        UserError: If it holds several images, or OpenCV would read it wrongly.
     """
     if content[:4] not in MAGIC:
-        return
+        return None
+    pages = [tags for tags in _pages(content) if not int(tags.get(KIND, 0)) & OVERVIEW_OR_MASK]
+    if len(pages) > 1:
+        raise UserError(name, "is a stack of several images", "save each as a file of its own")
+    if not pages:
+        return None  # a broken file, which decoding reports
+    tags = pages[0]
+    dtype = _dtype(tags, ">" if content[:1] == b"M" else "<")
+    if dtype is None:
+        _check_readable(tags, name)
+        return None
+    samples, extra = int(tags.get(SAMPLES, 1)), _numbers(tags.get(EXTRA, ()))
+    bands = _bands(content, tags, dtype, samples)
+    if bands is None:
+        raise UserError(name, "can't be read as an image (the TIFF is cut or broken)", "replace or remove it")
+    bands = upright(bands, int(tags.get(ORIENTATION, 1)))
+    alpha = next((samples - len(extra) + i for i, kind in enumerate(extra) if kind in ALPHA), None)
+    pixels = bands if alpha is None else np.delete(bands, alpha, axis=2)
+    return Layers(pixels, None if alpha is None else bands[..., alpha], _nodata(tags))
+
+
+def _pages(content: bytes) -> Iterator[Tags]:
+    """Yield the tags of each page, until one is broken."""
     from PIL import TiffImagePlugin  # here, because Pillow takes long to import and most files don't need it
 
-    stream = io.BytesIO(content)
+    stream, seen = io.BytesIO(content), set[int]()
     try:
-        tags = TiffImagePlugin.ImageFileDirectory_v2(stream.read(16 if b"+" in content[:4] else 8))
-        stream.seek(tags.next)
-        with warnings.catch_warnings(action="ignore"):
-            tags.load(stream)
+        page = TiffImagePlugin.ImageFileDirectory_v2(stream.read(16 if b"+" in content[:4] else 8))
+        while page.next and page.next not in seen:
+            seen.add(page.next)
+            stream.seek(page.next)
+            with warnings.catch_warnings(action="ignore"):
+                page.load(stream)
+            yield dict(page)
     except (OSError, ValueError, EOFError, RuntimeError, SyntaxError, struct.error):
-        return  # a broken file, which decoding reports
-    samples, photometric, bits = tags.get(SAMPLES, 1), tags.get(PHOTOMETRIC, 1), np.max(tags.get(BITS, 1))
-    is_grey = photometric in (0, 1)
-    is_planar = tags.get(PLANAR, 1) == 2 and bits > 8
-    is_read_well = (samples == 2 and bits == 8 and EXTRA in tags) or (samples == 3 and bits == 32)
-    if samples > 1 and (is_planar or (is_grey and not is_read_well)):
-        problem = f"is a TIFF of {samples} bands that are not stored as RGB, pixel by pixel"
-        raise UserError(name, problem, "store it as RGB, pixel by pixel, or save it as .npy of (H, W, C)")
+        return
+
+
+def _dtype(tags: Tags, order: str) -> np.dtype[Any] | None:
+    """Return the type of the numbers, or None for a TIFF of another kind than whole numbers in rows or tiles."""
+    bits, formats = set(_numbers(tags.get(BITS, 1))), set(_numbers(tags.get(FORMAT, 1)))
+    kind = {1: "u", 2: "i", 3: "f", 4: "u"}.get(min(formats)) if len(formats) == 1 else None
+    size = min(bits) // 8 if len(bits) == 1 and min(bits) in (8, 16, 32, 64) else 0
+    is_grey_or_rgb = tags.get(PHOTOMETRIC, 1) in (1, 2)  # not a palette, nor another colour space
+    is_plain = tags.get(COMPRESSION, 1) in LOSSLESS and tags.get(FILL_ORDER, 1) == 1
+    row_bytes = int(tags.get(WIDTH, 0)) * int(tags.get(SAMPLES, 1)) * size
+    if kind is None or not (is_grey_or_rgb and is_plain and 0 < row_bytes < LONGEST_ROW) or (kind, size) == ("f", 1):
+        return None
+    return np.dtype(f"{order}{kind}{size}")
+
+
+def _bands(content: bytes, tags: Tags, dtype: np.dtype[Any], samples: int) -> NDArray[Any] | None:
+    """Return all bands (H, W, samples), or None if the file is broken.
+
+    OpenCV's TIFF library only unpacks the bytes of each row: it is given a page that is grey, with 8 bits a pixel.
+    """
+    width, height = int(tags[WIDTH]), int(tags[HEIGHT])
+    is_tiled = TILE_OFFSETS in tags
+    tile = int(tags[TILE_WIDTH]) if is_tiled else width
+    tile_height = int(tags[TILE_HEIGHT]) if is_tiled else height
+    columns, rows = math.ceil(width / tile), math.ceil(height / tile_height)
+    offsets, sizes = (_numbers(tags[tag]) for tag in ((TILE_OFFSETS, TILE_SIZES) if is_tiled else (OFFSETS, SIZES)))
+    predictor = int(tags.get(PREDICTOR, 1)) if tags.get(COMPRESSION, 1) in PREDICTED else 1
+    is_planar = tags.get(PLANAR, 1) == 2 and samples > 1
+    planes, mixed = (samples, 1) if is_planar else (1, samples)
+    strip_rows = tile_height if is_tiled else min(int(tags.get(STRIP_ROWS, height)), height)
+    count = columns * math.ceil(rows * tile_height / max(strip_rows, 1))
+    if not len(offsets) == len(sizes) == planes * count:
+        return None
+    found = []
+    for plane in range(planes):
+        part = slice(plane * count, (plane + 1) * count)
+        entries = {
+            WIDTH: [columns * tile * mixed * dtype.itemsize],
+            HEIGHT: [rows * tile_height],
+            **{BITS: [8], COMPRESSION: [int(tags.get(COMPRESSION, 1))], PHOTOMETRIC: [1], SAMPLES: [1]},
+            **(
+                {TILE_WIDTH: [tile * mixed * dtype.itemsize], TILE_HEIGHT: [tile_height]}
+                if is_tiled
+                else {STRIP_ROWS: [strip_rows]}
+            ),
+            TILE_OFFSETS if is_tiled else OFFSETS: offsets[part],
+            TILE_SIZES if is_tiled else SIZES: sizes[part],
+        }
+        packed = _unpack(_with_page(content, entries), entries[COMPRESSION][0])
+        if packed is None or packed.shape != (entries[HEIGHT][0], entries[WIDTH][0]):
+            return None
+        tiles = packed.reshape(packed.shape[0], columns, tile * mixed * dtype.itemsize)
+        found.append(_undo_prediction(tiles, dtype, mixed, predictor)[:height, :width])
+    return np.ascontiguousarray(np.concatenate(found, axis=2))
+
+
+def _unpack(content: bytes, compression: int) -> NDArray[np.uint8] | None:
+    """Return the pixels (H, W) of a grey TIFF, or None if it is broken."""
+    if compression not in NOT_IN_OPENCV:
+        unpacked = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        return None if unpacked is None else np.asarray(unpacked, np.uint8)
+    from PIL import Image
+
+    with Image.open(io.BytesIO(content), formats=["TIFF"]) as image:
+        return np.array(image, np.uint8)
+
+
+def _undo_prediction(packed: NDArray[np.uint8], dtype: np.dtype[Any], samples: int, predictor: int) -> NDArray[Any]:
+    """Return numbers (H, W, samples) from the bytes (H, tiles, bytes in a row of a tile) of a file.
+
+    Predictor 2 stores differences to the pixel on the left (TIFF 6.0, section 14), predictor 3 those of bytes, the
+    highest bytes of all numbers of a row first (Adobe Photoshop TIFF Technical Note 3).
+    """
+    height, tiles, row = packed.shape
+    if predictor == 3:
+        summed = np.cumsum(packed.reshape(height, tiles, row // samples, samples), axis=2, dtype=np.uint8)
+        planes = summed.reshape(height, tiles, dtype.itemsize, row // dtype.itemsize)
+        numbers = np.ascontiguousarray(planes.swapaxes(2, 3)).view(dtype.newbyteorder(">"))
+    else:
+        numbers = packed.view(dtype)
+    numbers = numbers.reshape(height, tiles, -1, samples)
+    if predictor == 2:
+        whole = np.dtype(f"u{dtype.itemsize}")  # whole numbers, which wrap around
+        unsigned = numbers.view(whole.newbyteorder(dtype.byteorder))
+        numbers = np.cumsum(unsigned, axis=2, dtype=whole).view(dtype.newbyteorder("="))
+    return numbers.reshape(height, -1, samples).astype(dtype.newbyteorder("="), copy=False)
+
+
+def _with_page(content: bytes, entries: dict[int, list[int]]) -> bytes:
+    """Return a TIFF that describes its bytes by these tags only."""
+    order, is_big = (">" if content[:1] == b"M" else "<"), b"+" in content[:4]
+    word, inline = ("Q", 8) if is_big else ("I", 4)
+    short = {BITS, COMPRESSION, PHOTOMETRIC, SAMPLES}
+    body = bytearray(content + b"\0" * (-len(content) % 8))
+    records = b""
+    for tag, values in sorted(entries.items()):
+        code, letter = (3, "H") if tag in short else ((16, "Q") if is_big else (4, "I"))
+        packed = struct.pack(f"{order}{len(values)}{letter}", *values)
+        if len(packed) > inline:
+            place, packed = len(body), packed + b"\0" * (-len(packed) % 8)
+            body += packed
+            packed = struct.pack(order + word, place)
+        records += struct.pack(f"{order}HH{word}", tag, code, len(values)) + packed.ljust(inline, b"\0")
+    start = len(body)
+    body += struct.pack(order + ("Q" if is_big else "H"), len(entries)) + records + struct.pack(order + word, 0)
+    head = 8 if is_big else 4
+    body[head : head + inline] = struct.pack(order + word, start)
+    return bytes(body)
+
+
+def _check_readable(tags: Tags, name: str) -> None:
+    """Refuse what neither `decode_tiff` nor OpenCV reads as it is meant: bands in a lossy file, deep inverted grey."""
+    samples, photometric, bits = int(tags.get(SAMPLES, 1)), tags.get(PHOTOMETRIC, 1), np.max(tags.get(BITS, 1))
+    if (photometric in (0, 1) and samples > 1) or (photometric == 2 and samples > 3):
+        problem = f"is a TIFF of {samples} bands in a form that can't be read"
+        raise UserError(name, problem, "save it uncompressed or with LZW or Deflate, or as .npy of (H, W, C)")
     if photometric == 0 and bits > 8:
         problem = f"is a TIFF of {bits} bits whose 0 is white"
         raise UserError(name, problem, "save it with 0 as black, or as .npy")
+
+
+def _nodata(tags: Tags) -> float | None:
+    """Return the number that marks pixels without data, as GDAL notes it in text; None if there is none."""
+    try:
+        return float(str(tags[NODATA]).strip("\0 "))
+    except (KeyError, ValueError):
+        return None
+
+
+def _numbers(value: Any) -> list[int]:
+    return [int(number) for number in value] if isinstance(value, tuple | list) else [int(value)]

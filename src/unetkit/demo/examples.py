@@ -62,7 +62,8 @@ def folder_examples(folder: str | int, preprocessing: Preprocessing, max_pixels:
     examples: list[Example] = []
     for ref in find_folder(place.parent, place.name) or []:
         try:
-            examples.append(_example(ref.name.name, partial(read_limited, ref, max_pixels), preprocessing))
+            read = partial(read_limited, ref, max_pixels, preprocessing.channels)
+            examples.append(_example(ref.name.name, read, preprocessing))
         except UserError as error:
             log.warning("left out: %s", error)
         if len(examples) == EXAMPLES:

@@ -54,7 +54,8 @@ def build(models: Sequence[DemoModel], examples: Sequence[Example], max_pixels: 
 
     def uploaded(path: str, *thresholds: float) -> list[Any]:
         ref = FileRef(Path(path))
-        return [None, *respond(models, ref.name.name, partial(read_limited, ref, max_pixels), thresholds)]
+        read = partial(read_limited, ref, max_pixels, models[0].predictor.preprocessing.channels)
+        return [None, *respond(models, ref.name.name, read, thresholds)]
 
     def chosen(event: gr.SelectData, *thresholds: float) -> list[Any]:
         return respond(models, examples[event.index].name, examples[event.index].read, thresholds)

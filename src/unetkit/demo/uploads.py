@@ -12,7 +12,7 @@ from unetkit.data.files import FileRef
 from unetkit.errors import UserError
 
 
-def read_limited(ref: FileRef, max_pixels: int) -> NDArray[Any]:
+def read_limited(ref: FileRef, max_pixels: int, channels: int | None = None) -> NDArray[Any]:
     """Read an image like `read_image`, but refuse too many pixels by the header, before they are in memory.
 
     Raises:
@@ -20,7 +20,7 @@ def read_limited(ref: FileRef, max_pixels: int) -> NDArray[Any]:
     """
     try:
         _check_pixels(ref, _header_size(ref.path), max_pixels)
-        image = read_image(ref)
+        image = read_image(ref, channels)
         _check_pixels(ref, image.shape[:2], max_pixels)
     except UserError as error:  # the temporary folder of an upload means nothing to the user
         raise error.about(ref.name.name) from error

@@ -7,9 +7,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from unetkit.data.decode import read_image
+from unetkit.data.decode import read_image, read_layers
 from unetkit.data.mask_encoding import MaskEncoding, class_names_of, rgb
 from unetkit.data.masks import file_values
+from unetkit.data.nodata import is_nodata, nodata_values
 from unetkit.data.preprocessing import QUANTILES
 from unetkit.data.rle import decode_rle
 from unetkit.data.types import VOID
@@ -75,7 +76,8 @@ def _class_names(encoding: MaskEncoding) -> list[str]:
 def _draw_pair(pair: PairStats, diagnosis: Diagnosis) -> tuple[Picture, Picture]:
     """Return the image, and the image with its mask."""
     try:
-        image = shrink(_to_uint8(read_image(pair.pair.image)), CELL)
+        layers = read_layers(pair.pair.image)
+        image = shrink(_to_uint8(layers.pixels, nodata_values(layers.pixels, layers.nodata)), CELL)
     except UserError:
         image = NOTHING
     if pair.mask is None:
@@ -108,8 +110,10 @@ def _hatch_void(picture: Picture, classes: NDArray[np.uint8]) -> Picture:
     return np.where((classes == VOID)[..., None], stripes, picture)
 
 
-def _to_uint8(image: NDArray[Any]) -> Picture:
+def _to_uint8(image: NDArray[Any], nodata: Sequence[float] = ()) -> Picture:
     if image.dtype != np.uint8:
-        low, high = np.quantile(image, QUANTILES)
+        without = is_nodata(image, nodata)
+        low, high = np.quantile(image[~without], QUANTILES) if not without.all() else (0.0, 1.0)
+        image = np.where(without, low, image)
         image = ((image.astype(np.float64) - low) * (255 / max(high - low, 1e-12))).clip(0, 255)
     return to_rgb(image.astype(np.uint8))

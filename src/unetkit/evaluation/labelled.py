@@ -77,6 +77,7 @@ def images_of_folder(folder: str | Path, cache_dir: str | Path, model: Model, pa
         cache_dir=cache_dir,
         mask_values=list(range(model.num_classes)) if model.num_classes > 2 else None,
         class_names=model.class_names,
+        channels=model.predictor.preprocessing.channels,
     )
     try:
         return LabelledImages(data, part)

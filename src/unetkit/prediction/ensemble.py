@@ -41,6 +41,11 @@ class Ensemble:
         """Side in pixels above which an image is predicted in tiles."""
         return self.members[0].tile
 
+    @property
+    def channels(self) -> int:
+        """Number of channels that the first member takes, by which it is decided whether an alpha channel is read."""
+        return self.members[0].preprocessing.channels
+
     def to_pixels(self, image: Array) -> NDArray[np.uint8]:
         """Return an image (H, W, channels) uint8 as the first member gets it, for pictures."""
         return self.members[0].preprocessing.to_uint8(image)

@@ -77,7 +77,7 @@ class FilePredictor:
 
     def _predict_image(self, ref: FileRef, name: PurePosixPath, waiting: list[PreparedImage]) -> list[PreparedImage]:
         """Predict a large image at once, or a batch of small ones when it is full; return the images still waiting."""
-        image = open_image(ref)
+        image = open_image(ref, self.ensemble.channels)
         ensemble = scale_to(ref, image, self.options.value_range, self.ensemble)
         if max(image.shape[:2]) > ensemble.tile:
             rows = with_progress(ensemble.rows(image), str(name), image.shape[0])

@@ -6,6 +6,7 @@ import numpy as np
 from tqdm import tqdm
 
 from unetkit.data.files import FileRef
+from unetkit.data.nodata import is_nodata, nodata_values
 from unetkit.errors import UserError
 from unetkit.prediction.ensemble import Ensemble
 from unetkit.prediction.tiling import Raster
@@ -50,5 +51,7 @@ def amplitude_range(image: Raster) -> tuple[float, float]:
     """Return minus and plus the 99th percentile of the absolute values, so that zero lies in the middle."""
     step = math.ceil(math.sqrt(math.prod(image.shape[:2]) / SAMPLED))
     sample = image[slice(None, None, step), slice(None, None, step)]
-    limit = float(np.quantile(np.abs(sample.astype(np.float64)), 0.99)) or 1.0
+    values = sample[~is_nodata(sample, nodata_values(sample))].astype(np.float64)
+    limit = float(np.quantile(np.abs(values), 0.99)) if values.size else 0.0
+    limit = limit or 1.0
     return -limit, limit

@@ -42,17 +42,29 @@ def prepare_data(cfg: DictConfig) -> SegmentationDataModule:
     """
     augmentation = instantiate(cfg.augment, _convert_="all")
     data: SegmentationDataModule = instantiate(cfg.data, augmentation=augmentation, _convert_="all")
-    if not data.found.pixels[:, 1:].any():
-        void = cfg.data.ignore_index
-        fix = "" if void is None else f"data.ignore_index={void} leaves out the pixels of this value"
-        problem = "has no foreground pixel in any mask, so there is nothing to learn"
-        raise UserError(f"data={data.name}", problem, fix)
+    check_something_to_learn(data, cfg.data.ignore_index)
     cfg.data.channels, cfg.data.num_classes = data.channels, data.num_classes
     needs_border_weights = wants_weight(instantiate(cfg.loss, _convert_="all"))
     data.prepare(cfg.model.in_channels, with_border_weights=needs_border_weights)
     if cfg.model.in_channels < data.channels:
         log.warning("model.in_channels=1: the colour images are turned to grey")
     return data
+
+
+def check_something_to_learn(data: SegmentationDataModule, void: object) -> None:
+    """Check that the masks are neither all empty nor all full of one class.
+
+    Raises:
+        UserError: If they are.
+    """
+    present = [name for name, pixels in zip(data.class_names, data.found.pixels.sum(0), strict=True) if pixels]
+    if present == data.class_names[:1]:
+        fix = "" if void is None else f"data.ignore_index={void} leaves out the pixels of this value"
+        problem = "has no foreground pixel in any mask, so there is nothing to learn"
+        raise UserError(f"data={data.name}", problem, fix)
+    if len(present) == 1:
+        problem = f"has {present[0]} in every pixel of every mask, so there is nothing to learn"
+        raise UserError(f"data={data.name}", problem, "give the background a value of its own, as 0 in binary masks")
 
 
 def build_module(

@@ -11,6 +11,8 @@ from unetkit.errors import UserError
 from unetkit.paths import config_dir
 from unetkit.training.renamed import REMOVED
 
+CHOICES_SHOWN = 3
+
 
 def explain(error: HydraException) -> UserError:
     """Return the error about a missing configuration file, an unknown key or an argument that can't be parsed."""
@@ -40,8 +42,9 @@ def unknown_key(key: str, keys: list[str]) -> UserError:
     """Return the error for a key that is not one of the keys of the configuration."""
     if choices := choices_with(key):
         group = key.partition(".")[0]
-        known = ", ".join(f"{group}={choice}" for choice in choices)
-        return UserError(key, f"is a key of {known} only", f"choose {group}={choices[0]} to use it")
+        known = ", ".join(f"{group}={choice}" for choice in choices[:CHOICES_SHOWN])
+        more = f" and {len(choices) - CHOICES_SHOWN} more" if len(choices) > CHOICES_SHOWN else ""
+        return UserError(key, f"is a key of {known}{more} only", f"choose {group}={choices[0]} to use it")
     closest = closest_keys(key, [known for known in keys if known.startswith("hydra.") == key.startswith("hydra.")])
     fix = f"did you mean {' or '.join(closest)}?" if closest else "--help lists the keys."
     return UserError(key, "is not a key of the configuration", f"{fix} A new key takes a + before it")

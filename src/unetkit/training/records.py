@@ -69,7 +69,21 @@ def log_data(data: SegmentationDataModule) -> None:
     if data.split.mosaics is not None:
         sizes = np.bincount(data.split.mosaics)
         log.info("%d tiles have a neighbour, which is kept on the same side of the split", sizes[sizes > 1].sum())
-    jpegs = sum(pair.mask is not None and is_jpeg(pair.mask) for pair in data.found.pairs)
+    pairs = data.found.pairs
+    if without := [pair.id for pair, values in zip(pairs, data.found.nodata, strict=True) if values]:
+        values = sorted({value for held in data.found.nodata for value in held})
+        log.info(
+            "pixels without data: %s in %d images, such as %s; they are void, and left out of the range of values; if "
+            "they are data, set data.value_range=[LOW,HIGH] around them",
+            *(", ".join(f"{value:g}" for value in values), len(without), without[0]),
+        )
+    if hidden := data.found.hidden_alpha:
+        log.warning(
+            "%d images have an alpha channel that is not the same everywhere, such as %s: it is not read; if it holds "
+            "data, set data.channels=%d",
+            *(len(hidden), hidden[0], data.channels + 1),
+        )
+    jpegs = sum(pair.mask is not None and is_jpeg(pair.mask) for pair in pairs)
     if jpegs:
         log.info("%d masks are JPEG, which blurs outlines: each pixel gets the nearest value; PNG is exact", jpegs)
     if data.num_classes > 2:

@@ -19,7 +19,7 @@ def check_files(stats: Sequence[PairStats]) -> list[Finding]:
 
 
 def check_images(stats: Sequence[PairStats]) -> list[Finding]:
-    """Report kinds of images that can't be mixed, images of one value, and alpha channels."""
+    """Report kinds of images that can't be mixed, images of one value, alpha channels, and pixels without data."""
     stats = [pair for pair in stats if pair.image]
     constant = [pair for pair in stats if pair.image and pair.image.value_range[0] == pair.image.value_range[1]]
     return [
@@ -31,13 +31,28 @@ def check_images(stats: Sequence[PairStats]) -> list[Finding]:
             "nothing can be learned from such images: remove them, unless predictions will meet them too",
             constant,
         ),
-        *_on_pairs(
-            Severity.NOTE,
-            "{n} image{s} {has} an alpha channel",
-            "it is not read; nothing to do unless it matters",
-            [pair for pair in stats if pair.image and pair.image.has_alpha],
-        ),
+        *_hidden_alpha(stats),
+        *_nodata(stats),
     ]
+
+
+def _hidden_alpha(stats: Sequence[PairStats]) -> list[Finding]:
+    hidden = [pair for pair in stats if pair.image and pair.image.has_varying_alpha]
+    channels = max((pair.image.channels + 1 for pair in hidden if pair.image), default=0)
+    what = "{n} image{s} {has} an alpha channel that is not the same everywhere: it is not read"
+    fix = f"nothing to do if it only makes parts transparent; if it holds data, set data.channels={channels}"
+    return _on_pairs(Severity.WARNING, what, fix, hidden)
+
+
+def _nodata(stats: Sequence[PairStats]) -> list[Finding]:
+    without = [pair for pair in stats if pair.image and pair.image.nodata]
+    values = sorted({value for pair in without if pair.image for value in pair.image.nodata})
+    what = f"{{n}} image{{s}} {{has}} pixels without data, marked by {', '.join(f'{value:g}' for value in values)}"
+    fix = (
+        "nothing to do: they are void, and left out of the range of values; if they are data, set "
+        "data.value_range=[LOW,HIGH] around them"
+    )
+    return _on_pairs(Severity.NOTE, what, fix, without)
 
 
 def check_amounts(coverage: dict[str, float], num_classes: int) -> list[Finding]:
@@ -154,7 +169,7 @@ def _extreme_shares(shares: np.ndarray[tuple[int], np.dtype[np.float64]], num_cl
         return [Finding(Severity.FAULT, "all masks are empty: there is nothing to learn", fix)]
     if (shares == 1).all():
         fix = "give the background a value of its own, 0"
-        return [Finding(Severity.WARNING, "all masks are full: there is nothing to learn", fix)]
+        return [Finding(Severity.FAULT, "all masks are full: there is nothing to learn", fix)]
     if num_classes == 1 and shares.mean() > MUCH_FOREGROUND:
         what = f"the foreground has {shares.mean():.0%} of the pixels: are masks inverted?"
         return [Finding(Severity.NOTE, what, "invert them if they are; else there is nothing to do")]

@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from unetkit.data.decode import read_image
+from unetkit.data.decode import read_layers
 from unetkit.data.files import FileRef
+from unetkit.data.nodata import is_nodata, nodata_values
 from unetkit.data.preprocessing import drop_equal_channels
 
 THUMBNAIL = 16  # pixels of its side
 MIN_CONTRAST = 1 / 1000  # standard deviation of a thumbnail, as a share of the image's range, below which it is flat
-PNG_WITH_ALPHA = (b"\x04", b"\x06")  # colour types of the PNG specification: grey or RGB, with alpha
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,10 +26,11 @@ class ImageStats:
         channels: Number of channels, 1 if all are equal.
         stored_channels: Number of channels in the file.
         dtype: NumPy's name of the type, e.g. `uint8`.
-        value_range: Lowest and highest value.
+        value_range: Lowest and highest value of pixels with data.
         digest: Hash of the pixels.
         thumbnail: (256,) float32 with mean 0 and standard deviation 1, or None if the image has no contrast.
-        has_alpha: Whether it is a PNG with an alpha channel, which is not read.
+        has_varying_alpha: Whether it has an alpha channel that is not the same everywhere, which is not read.
+        nodata: The numbers that stand for pixels without data.
     """
 
     shape: tuple[int, int]
@@ -39,7 +40,8 @@ class ImageStats:
     value_range: tuple[float, float]
     digest: bytes
     thumbnail: NDArray[np.float32] | None
-    has_alpha: bool
+    has_varying_alpha: bool
+    nodata: tuple[float, ...]
 
 
 def measure_image(ref: FileRef) -> ImageStats:
@@ -48,16 +50,21 @@ def measure_image(ref: FileRef) -> ImageStats:
     Raises:
         UserError: If it can't be read.
     """
-    image = read_image(ref)
+    layers = read_layers(ref)
+    image = layers.pixels
+    nodata = nodata_values(image, layers.nodata)
+    values = image[~is_nodata(image, nodata)] if nodata else image
+    values = values if values.size else np.zeros(1)
     return ImageStats(
         shape=image.shape[:2],
         channels=drop_equal_channels(image).shape[2],
         stored_channels=1 if image.ndim == 2 else image.shape[2],
         dtype=str(image.dtype),
-        value_range=(float(image.min()), float(image.max())),
+        value_range=(float(values.min()), float(values.max())),
         digest=digest(image),
-        thumbnail=_thumbnail(image),
-        has_alpha=_has_alpha(ref.read()),
+        thumbnail=_thumbnail(np.where(is_nodata(image, nodata), values.min(), image) if nodata else image),
+        has_varying_alpha=layers.has_varying_alpha,
+        nodata=tuple(nodata),
     )
 
 
@@ -65,10 +72,6 @@ def digest(array: NDArray[Any]) -> bytes:
     """Hash the shape, type and content of an array."""
     kind = f"{array.shape}{array.dtype}".encode()
     return blake2b(np.ascontiguousarray(array).data, digest_size=16, key=kind[:64]).digest()
-
-
-def _has_alpha(content: bytes) -> bool:
-    return content.startswith(b"\x89PNG") and content[25:26] in PNG_WITH_ALPHA
 
 
 def _thumbnail(image: NDArray[Any]) -> NDArray[np.float32] | None:
