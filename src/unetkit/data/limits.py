@@ -42,7 +42,7 @@ def check_bytes(size: int, name: str) -> None:
 
 
 def check_announced(content: bytes, name: str) -> None:
-    """Check what the header of a picture (PNG, BMP) or a .npy file announces, before memory is taken for it.
+    """Check what the header of a picture (PNG, JPEG, BMP) or a .npy file announces, before memory is taken for it.
 
     Raises:
         UserError: If a picture has too many pixels, or an array is larger than its file.
@@ -54,11 +54,27 @@ def check_announced(content: bytes, name: str) -> None:
         width, height = struct.unpack(">II", content[16:24])
     elif content.startswith(b"BM") and len(content) >= 26 and content[14:18] != b"\x0c\0\0\0":
         width, height = map(abs, struct.unpack("<ii", content[18:26]))
+    elif content.startswith(b"\xff\xd8"):
+        width, height = _jpeg_size(content)
     else:
         return
     if width * height > MAX_PIXELS:
         problem = f"has {width} x {height} pixels, more than {MAX_PIXELS:,} in all"
         raise UserError(name, problem, "cut it into tiles, or save it as .npy to predict it window by window")
+
+
+def _jpeg_size(content: bytes) -> tuple[int, int]:
+    """Return width and height as the frame header of a JPEG says (ITU-T T.81, section B.2.2); 0, 0 without one."""
+    place = 2
+    while content[place : place + 1] == b"\xff" and place + 9 <= len(content):
+        marker, length, _, height, width = struct.unpack(">BHBHH", content[place + 1 : place + 9])
+        if marker == 0xFF:  # a byte that fills up
+            place += 1
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # these hold tables
+            return width, height
+        else:
+            place += 2 + length
+    return 0, 0
 
 
 def check_npy(stream: IO[bytes], size: int, name: str) -> None:
