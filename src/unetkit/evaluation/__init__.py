@@ -4,7 +4,7 @@ from unetkit.evaluation.labelled import LabelledImages, check_images, images_of_
 from unetkit.evaluation.measure import Measured, Measures, measure, measure_image
 from unetkit.evaluation.models import Model, open_models
 from unetkit.evaluation.paired import Comparison, compare_runs
-from unetkit.evaluation.registry import MAIN, SCORES, Score, all_keys, kind_of, score_of
+from unetkit.evaluation.registry import MAIN, SCORES, ScoreEntry, all_keys, kind_of, score_of
 from unetkit.evaluation.runs import ScoredRun, read_runs
 from unetkit.evaluation.scores_csv import write_scores
 from unetkit.evaluation.statistics import Statistic, per_image, statistics
@@ -19,7 +19,7 @@ __all__ = [
     "Measured",
     "Measures",
     "Model",
-    "Score",
+    "ScoreEntry",
     "ScoredRun",
     "Statistic",
     "Summary",

@@ -24,7 +24,7 @@ from unetkit.metrics import (
 PER_IMAGE, POOLED = "per_image", "pooled"
 
 
-class Score(NamedTuple):
+class ScoreEntry(NamedTuple):
     """A score, with all that files, tables and figures need to know of it.
 
     Attributes:
@@ -57,27 +57,29 @@ class Score(NamedTuple):
 
 
 SCORES = (
-    Score("iou", "IoU", "overlap of mask and truth, divided by their union", iou),
-    Score("dice", "Dice", "twice the overlap, divided by the sum of both sizes (F1)", dice),
-    Score("precision", "precision", "share of the mask that is right", precision),
-    Score("recall", "recall", "share of the truth that is found", recall),
-    Score("specificity", "specificity", "share of the pixels outside the truth that the mask leaves out", specificity),
-    Score(
+    ScoreEntry("iou", "IoU", "overlap of mask and truth, divided by their union", iou),
+    ScoreEntry("dice", "Dice", "twice the overlap, divided by the sum of both sizes (F1)", dice),
+    ScoreEntry("precision", "precision", "share of the mask that is right", precision),
+    ScoreEntry("recall", "recall", "share of the truth that is found", recall),
+    ScoreEntry(
+        "specificity", "specificity", "share of the pixels outside the truth that the mask leaves out", specificity
+    ),
+    ScoreEntry(
         "accuracy",
         "accuracy",
         "share of all pixels that are right; high wherever foreground is rare",
         accuracy,
         of_all_classes=pixel_accuracy,
     ),
-    Score("mcc", "MCC", "correlation of mask and truth, from -1 to 1", matthews),
-    Score(
+    ScoreEntry("mcc", "MCC", "correlation of mask and truth, from -1 to 1", matthews),
+    ScoreEntry(
         "kaggle",
         "Kaggle's score",
         "share of the thresholds 0.50, 0.55 ... 0.95 that the IoU exceeds",
         kaggle_score,
         kinds=(PER_IMAGE,),
     ),
-    Score(
+    ScoreEntry(
         "boundary_iou",
         "boundary IoU",
         "IoU of bands along the outlines, as wide as 2 % of the image's diagonal",
@@ -85,7 +87,7 @@ SCORES = (
         source="outlines",
         kinds=(PER_IMAGE,),
     ),
-    Score(
+    ScoreEntry(
         "hausdorff95",
         "Hausdorff-95, px",
         "95 % of each outline lies closer than this to the other; lower is better",
@@ -94,7 +96,7 @@ SCORES = (
         kinds=(PER_IMAGE,),
         lower_is_better=True,
     ),
-    Score(
+    ScoreEntry(
         "average_precision",
         "average precision",
         "area under the precision-recall curve",
@@ -102,7 +104,7 @@ SCORES = (
         source="ranking",
         kinds=(POOLED,),
     ),
-    Score(
+    ScoreEntry(
         "ece",
         "calibration error (ECE)",
         "mean gap between probability and share of right pixels; lower is better",
@@ -117,7 +119,7 @@ OUTLINE_SCORES = tuple(score for score in SCORES if score.source == "outlines")
 MAIN = ("per_image/iou", "per_image/dice", "per_image/kaggle", "pooled/iou")  # keys of the scores to show first
 
 
-def score_of(key: str) -> Score:
+def score_of(key: str) -> ScoreEntry:
     """Return the score of a key such as `per_image/iou`."""
     return BY_NAME[key.partition("/")[2]]
 
