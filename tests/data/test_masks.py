@@ -310,3 +310,43 @@ class TestAdvice:
     def test_mistakes_in_the_keys_are_named(self, keys: dict[str, Any], said: str) -> None:
         with pytest.raises(UserError, match=said):
             MaskEncoding.of_keys(**keys)
+
+
+def advice_on(masks: list[Array], folder: Path) -> str:
+    """Write masks as .npy and return what the error about them advises."""
+    pairs = []
+    for index, mask in enumerate(masks):
+        np.save(folder / f"{index}.npy", mask)
+        pairs.append(Pair(str(index), FileRef(folder / "image.png"), FileRef(folder / f"{index}.npy")))
+    with pytest.raises(UserError) as caught:
+        read_mask(pairs[0], masks[0].shape[:2], MaskEncoding(), pairs)
+    assert len(str(caught.value)) < 400
+    return caught.value.fix
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+def test_minus_one_beside_classes_is_taken_for_void_and_the_advice_reads_it(dtype: Any, tmp_path: Path) -> None:
+    mask = np.tile(np.array([-1, 0, 1], dtype), (6, 2))
+    advice = advice_on([mask, mask], tmp_path)
+    assert (
+        advice
+        == "for these, set data.ignore_index=-1 if -1 marks void pixels, data.mask_values=[-1,0,1] if it is a class"
+    )
+    pair = Pair("0", FileRef(tmp_path / "image.png"), FileRef(tmp_path / "0.npy"))
+    read = read_mask(pair, mask.shape, MaskEncoding.of_keys(ignore_index=-1))
+    np.testing.assert_array_equal(read, np.tile([VOID, 0, 1], (6, 2)))
+    read = read_mask(pair, mask.shape, MaskEncoding.of_keys(mask_values=[-1, 0, 1]))
+    np.testing.assert_array_equal(read, np.tile([0, 1, 2], (6, 2)))
+
+
+def test_the_advice_on_masks_of_two_fractions_makes_a_mask_that_is_read(tmp_path: Path) -> None:
+    mask = np.tile(np.array([0, 0.5], np.float32), (6, 3))
+    command = advice_on([mask, mask], tmp_path).partition("in Python: ")[2]
+    exec(command.replace('"mask.png"', repr(str(tmp_path / "mask.png"))), {"cv2": cv2, "np": np, "mask": mask})
+    pair = Pair("0", FileRef(tmp_path / "image.png"), FileRef(tmp_path / "mask.png"))
+    np.testing.assert_array_equal(read_mask(pair, mask.shape, MaskEncoding()), mask > 0)
+
+
+def test_many_values_are_not_all_listed(tmp_path: Path) -> None:
+    mask = np.arange(160, dtype=np.uint8).reshape(10, 16)
+    assert advice_on([mask, mask], tmp_path) == "for these, set data.num_classes=160"

@@ -1,7 +1,7 @@
 """Errors about mask files whose values don't fit their encoding, with the keys to type instead."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from unetkit.data.files import FileRef
 from unetkit.data.mask_encoding import MaskEncoding, rgb
-from unetkit.data.types import VOID
 from unetkit.errors import UserError
 
 MOST_CLASSES = 40  # more values than this, unless they are 0, 1, 2, ..., come from smooth resizing or blur
+VALUES_SHOWN = 12
 FEW_PIXELS = 1 / 100  # a value is a stray value if it has a smaller share of a mask's pixels, and
 FEW_MASKS = 1 / 50  # if a smaller share of the other masks holds it
 
@@ -47,6 +47,9 @@ def advice_on_values(
         problem = f"holds {len(values)} {what}, and with other masks {len(found)}; a mask has one for each class"
         return UserError(str(ref), problem, "was it resized smoothly, or saved as JPEG?")
     problem = f"holds the {what} {_listed(values, is_colour)}, but {_rule(encoding)}"
+    if any(value != int(value) for value in found):
+        return UserError(str(ref), problem.partition(", but")[0] + ", but classes are whole numbers", _whole(found))
+    found = list(map(int, found))  # a float as 1.0 can't be typed as a class
     return UserError(str(ref), problem, f"for these, set {_keys_for(found, is_colour, encoding)}")
 
 
@@ -84,7 +87,7 @@ def _keys_for(found: Sequence[int], is_colour: bool, encoding: MaskEncoding) -> 
         return f"{guess.typed}; the background first, a colour that marks void pixels as data.ignore_index=[R,G,B]"
     if stated is None and guess.void is not None:
         everything = replace(guess, values=tuple(found), void=None).typed
-        return f"{guess.typed} if {VOID} marks void pixels, {everything} if it is a class"
+        return f"{guess.typed} if {guess.void} marks void pixels, {everything} if it is a class"
     return guess.typed
 
 
@@ -97,8 +100,16 @@ def _rule(encoding: MaskEncoding) -> str:
     return f"{replace(encoding, void=None).typed} does not have all of them"
 
 
-def _listed(values: Iterable[int], is_colour: bool) -> str:
-    return ", ".join(_shown(value, is_colour) for value in values)
+def _whole(found: Sequence[float]) -> str:
+    """Return how to save masks of fractions as whole numbers."""
+    if len(found) == 2:
+        return f'save them as 0 and 255; in Python: cv2.imwrite("mask.png", np.uint8(mask > {found[0]:g}) * 255)'
+    return "save the number of the class in each pixel; were masks resized smoothly?"
+
+
+def _listed(values: Sequence[int] | NDArray[Any], is_colour: bool) -> str:
+    shown = ", ".join(_shown(value, is_colour) for value in values[:VALUES_SHOWN])
+    return shown + f" and {len(values) - VALUES_SHOWN} more" * (len(values) > VALUES_SHOWN)
 
 
 def _shown(value: float, is_colour: bool) -> str:

@@ -59,13 +59,15 @@ class MaskEncoding:
             found: The values.
             is_colour: Whether they are colours.
             void: The value of void pixels, if it is known. Otherwise 255 is taken for void beside classes of small
-                numbers, and `VOID_COLOUR` beside other colours.
+                numbers, -1 beside classes from 0 on, and `VOID_COLOUR` beside other colours.
             background: The colour that becomes class 0, if it is among the colours.
         """
         values = sorted(found)
         if void is None and len(values) > 2:
             stands_apart = values[-1] == VOID and values[-2] <= LARGEST_BESIDE_VOID
-            void = (VOID_COLOUR if VOID_COLOUR in values else None) if is_colour else (VOID if stands_apart else None)
+            is_unlabelled = values[0] == -1 and values[1] == 0  # as many frameworks mark pixels without a label
+            number = VOID if stands_apart else -1 if is_unlabelled else None
+            void = (VOID_COLOUR if VOID_COLOUR in values else None) if is_colour else number
         classes = [value for value in values if value != void]
         if is_colour:
             return cls(tuple(sorted(classes, key=lambda value: value != background))[:VOID], void, True)

@@ -82,7 +82,7 @@ def _problems(is_colour: bool, jpegs_are_binary: bool) -> tuple[Problem, ...]:
         Problem(
             "{n} mask{s} {has} fractions or negative numbers as values",
             "save the number of the class, or 0 and 255",
-            lambda mask: bool((mask.values < 0).any() or (mask.values != np.floor(mask.values)).any()),
+            lambda mask: bool((mask.values < -1).any() or (mask.values != np.floor(mask.values)).any()),
         ),
         Problem(
             "{n} mask{s} {has} dozens of values, like a photograph",
