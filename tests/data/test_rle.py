@@ -53,3 +53,9 @@ def test_starts_and_lengths_count_from_one(text: str) -> None:
 def test_runs_outside_the_image_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="outside a 2x3 image"):
         decode_rle(text, 2, 3)
+
+
+@pytest.mark.parametrize("text", ["1 3 2 1", "3 2 1 3", "2 2 2 2"])
+def test_runs_that_overlap_are_refused(text: str) -> None:
+    with pytest.raises(UserError, match="has a run . . that overlaps another"):
+        decode_rle(text, 2, 3)

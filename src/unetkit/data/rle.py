@@ -18,7 +18,7 @@ def decode_rle(text: str, height: int, width: int) -> NDArray[np.uint8]:
     """Decode to a mask (height, width) of 0 and 1.
 
     Raises:
-        UserError: If the text is not pairs of positive integers that fit the image.
+        UserError: If the text is not pairs of positive integers that fit the image, or runs overlap.
     """
     words = text.split()
     if len(words) % 2 or not all(word.isdecimal() for word in words):
@@ -29,5 +29,8 @@ def decode_rle(text: str, height: int, width: int) -> NDArray[np.uint8]:
             raise UserError("the run-length code", f"has the run {start} {length}", "starts and lengths count from 1")
         if start - 1 + length > pixels.size:
             raise UserError("the run-length code", f"has a run {start} {length} outside a {height}x{width} image")
-        pixels[start - 1 : start - 1 + length] = 1
+        run = pixels[start - 1 : start - 1 + length]
+        if run.any():
+            raise UserError("the run-length code", f"has a run {start} {length} that overlaps another")
+        run[:] = 1
     return pixels.reshape(width, height).T.copy()
