@@ -57,5 +57,5 @@ def test_runs_outside_the_image_are_refused(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["1 3 2 1", "3 2 1 3", "2 2 2 2"])
 def test_runs_that_overlap_are_refused(text: str) -> None:
-    with pytest.raises(UserError, match="has a run . . that overlaps another"):
+    with pytest.raises(UserError, match=r"has a run \d \d that overlaps another"):
         decode_rle(text, 2, 3)
