@@ -48,17 +48,24 @@ def test_wandb_offline_holds_scores_rate_config_tags_and_pictures(
     assert "wandb sync" in caplog.text
     assert file.parent.name in caplog.text
     history: dict[str, list[object]] = {}
+    steps: dict[str, set[object]] = {"val/iou": set(), "predictions/0": set()}
     config: dict[str, object] = {}
     words: set[str] = set()
     for record in read_records(file):
         for item in record.history.item:
             key = item.key or "/".join(item.nested_key)
             history.setdefault(key, []).append(json.loads(item.value_json))
+        logged = {item.key or "/".join(item.nested_key): item.value_json for item in record.history.item}
+        for name, found in steps.items():
+            if any(key.startswith(name) for key in logged):
+                found.add(logged["trainer/global_step"])
         words |= {*record.run.tags, record.run.job_type}
         for update in (*record.run.config.update, *record.config.update):
             config[update.key or "/".join(update.nested_key)] = json.loads(update.value_json)
     assert {"small", "trial"} <= words
     assert len(history["val/iou"]) == 2
+    assert len(steps["val/iou"]) == 2
+    assert steps["val/iou"] == steps["predictions/0"]
     assert {"train/loss_step", "val/kaggle", "val/dice", "lr-AdamW/pg1"} <= history.keys()
     assert config["model"]["channels"] == [4, 8]  # type: ignore[index]
     assert len({key.split("/")[1] for key in history if key.startswith("predictions/")}) == 4
@@ -79,6 +86,8 @@ def test_tensorboard_holds_scores_and_pictures(tmp_path: Path, cache: Path) -> N
     events.Reload()
     assert len(events.Scalars("val/iou")) == 2
     assert len(events.Tags()["images"]) == 4
+    at = [event.step for event in events.Scalars("val/iou")]
+    assert all([event.step for event in events.Images(name)] == at for name in events.Tags()["images"])
 
 
 def test_an_unknown_mode_is_named() -> None:

@@ -26,6 +26,7 @@ from unetkit.training.image_logger import ImageLogger
 from unetkit.training.module import SegmentationModule
 from unetkit.training.records import plain
 from unetkit.training.resume import Resume
+from unetkit.training.resumed_values import GivenValues
 from unetkit.training.run_stats import RunStats
 from unetkit.training.stop_on_nan import StopOnNaN
 
@@ -124,6 +125,8 @@ def describe_recipe(cfg: DictConfig, split_digest: str) -> dict[str, Any]:
         "scheduler": scheduler and scheduler._target_,
         # Stored in the optimiser's state, so that another value would have no effect.
         **{f"optimizer.{key}": value for key, value in plain(cfg.optimizer).items() if not key.startswith("_")},
+        # The best score so far, which a plateau schedule has stored, is of this one.
+        **({} if cfg.scheduler.monitor is None else {"scheduler.monitor": cfg.scheduler.monitor}),
         "callbacks=ema": _is_chosen(cfg.callbacks.get("ema")),
         "data.split": split_digest,
         "deep_supervision": cfg.deep_supervision or None,  # checkpoints that are older than the key have None
@@ -175,6 +178,7 @@ def build_trainer(cfg: DictConfig, run_dir: Path, stats: RunStats) -> L.Trainer:
         CollapseWarning(),
         ImageLogger(run_dir / "pictures"),
         *_members(cfg.callbacks),
+        GivenValues(),
         stats,  # the last one: see RunStats
     ]
     precision = choose_precision(cfg.trainer.precision, cfg.trainer.accelerator)

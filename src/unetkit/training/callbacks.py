@@ -1,9 +1,10 @@
-"""Callbacks of every run (one seed per epoch, warnings of a collapse), and the moving average of the weights."""
+"""Callbacks of every run (one seed per epoch, warnings of a collapse), early stopping, the average of the weights."""
 
 import logging
 
 import lightning as L
 import torch
+from lightning.pytorch import callbacks as lightning_callbacks
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -45,6 +46,31 @@ class CollapseWarning(L.Callback):
                 trainer.current_epoch,
                 "empty" if share == 0 else "full",
             )
+
+
+class EarlyStopping(lightning_callbacks.EarlyStopping):
+    """Stop when the score has not risen for `patience` validations, and `min_epochs` and `min_steps` are done.
+
+    Lightning's own stops at `min_epochs` if the patience has ever run out before, even if the score rises again.
+    """
+
+    wants_to_stop = False  # at the last validation
+
+    def _run_early_stopping_check(self, trainer: L.Trainer) -> None:
+        others, trainer.should_stop = trainer.should_stop, False
+        super()._run_early_stopping_check(trainer)
+        self.wants_to_stop, trainer.should_stop = trainer.should_stop, others
+        self._stop_if_allowed(trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Check the score, or stop after a check within the epoch, now that the epoch counts as done."""
+        super().on_train_epoch_end(trainer, pl_module)
+        self._stop_if_allowed(trainer)
+
+    def _stop_if_allowed(self, trainer: L.Trainer) -> None:
+        epochs: int = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]  # set by the loop
+        is_allowed = epochs >= (trainer.min_epochs or 0) and trainer.global_step >= (trainer.min_steps or 0)
+        trainer.should_stop = trainer.should_stop or (self.wants_to_stop and is_allowed)
 
 
 class EMA(EMAWeightAveraging):

@@ -44,6 +44,7 @@ class ImageLogger(L.Callback):
         dataset = data.dataset("val")
         assert isinstance(pl_module, SegmentationModule)  # narrows the type for mypy
         predictor = pl_module.predictor()
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped  # at which Lightning logs the scores
         for item in evenly(len(dataset), self.shown):
             pair = dataset[item]
             try:
@@ -52,7 +53,7 @@ class ImageLogger(L.Callback):
                 return
             for logger in loggers:
                 key = f"predictions/{item}"
-                log_prediction(logger, key, pair, prediction, trainer.global_step, data.class_names)
+                log_prediction(logger, key, pair, prediction, step, data.class_names)
 
 
 def draw_training_pairs(data: SegmentationDataModule, rows: int = 8, epochs: int = 4) -> pictures.Image:

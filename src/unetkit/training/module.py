@@ -10,7 +10,8 @@ import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 from torchmetrics import ClasswiseWrapper, MeanMetric, MetricCollection
 
 from unetkit.checkpoints.metadata import Metadata
@@ -21,7 +22,15 @@ from unetkit.metrics import ClassIoU, segmentation_metrics
 from unetkit.models import centre_crop, classify, predict_full_frame, probabilities
 from unetkit.models.deep_supervision import SideHeads
 from unetkit.prediction.predictor import Predictor
-from unetkit.training.optimisation import MakeOptimizer, Schedule, build_optimisation, parameter_groups
+from unetkit.training.accumulation import Accumulation
+from unetkit.training.optimisation import (
+    MakeOptimizer,
+    Schedule,
+    build_optimisation,
+    parameter_groups,
+    steps_at_validations,
+)
+from unetkit.training.resumed_values import arguments_in_state, obey_arguments
 
 
 class SegmentationModule(L.LightningModule):
@@ -73,6 +82,8 @@ class SegmentationModule(L.LightningModule):
         self.deep_supervision = deep_supervision
         self.side_heads = SideHeads(network, num_classes) if deep_supervision else None
         self.metadata = metadata
+        self.accumulation = Accumulation()
+        self.given: dict[str, Any] = {}  # values that the schedule was given in this run
         self.monitored: float | None = None
         self.scored_at: int | None = None  # step of the last validation
         metrics = segmentation_metrics(num_classes)
@@ -105,7 +116,18 @@ class SegmentationModule(L.LightningModule):
         if self.side_heads is not None:
             sides = [self._loss(batch, side, target, valid) for side in self.side_heads(features, logits)]
             loss = loss + self.deep_supervision * torch.stack(sides).mean()
-        return loss
+        batches = self.trainer.accumulate_grad_batches
+        return loss if batches == 1 else self.accumulation.weigh(loss, valid, batches)
+
+    def on_train_epoch_start(self) -> None:
+        """Start a group of batches whose gradients are added."""
+        self.accumulation.restart()
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Turn gradients of several batches into those of the mean over their images, before they are clipped."""
+        if self.trainer.accumulate_grad_batches > 1:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            self.accumulation.average(parameters, self.trainer.strategy)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Score a batch, and return its loss."""
@@ -116,9 +138,20 @@ class SegmentationModule(L.LightningModule):
         self._evaluate("test", batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the scores."""
-        self._log_scores("val")
+        """Log the scores, and step a plateau schedule if validations come within epochs.
+
+        Raises:
+            UserError: If the schedule monitors no score.
+        """
+        scores = self._log_scores("val")
         self.scored_at = self.global_step
+        scheduler = self.lr_schedulers() if self._is_training() else None
+        if isinstance(scheduler, ReduceLROnPlateau) and steps_at_validations(self.schedule, self.trainer):
+            assert self.schedule is not None  # narrows the type for mypy
+            monitor = self.schedule["monitor"]
+            if monitor not in scores:
+                raise UserError(f"scheduler.monitor={monitor}", "is no score", f"use one of {', '.join(scores)}")
+            scheduler.step(scores[monitor].item())
 
     def on_test_epoch_end(self) -> None:
         """Log the scores."""
@@ -131,18 +164,19 @@ class SegmentationModule(L.LightningModule):
             UserError: If torch refuses one of their values.
         """
         groups = parameter_groups(self.network, self.side_heads)
-        return build_optimisation(self.make_optimizer, self.schedule, groups, self.trainer)
+        built = build_optimisation(self.make_optimizer, self.schedule, groups, self.trainer)
+        made = built.get("lr_scheduler") if isinstance(built, dict) else None
+        if isinstance(made, dict):
+            self.given = arguments_in_state(made["scheduler"])
+        return built
 
     def on_train_start(self) -> None:
-        """Give a resumed plateau schedule the score that it has not seen; check the length of a one-cycle schedule.
+        """Make a resumed schedule one of this run's arguments, and give a plateau the score that it has not seen.
 
         Raises:
-            UserError: If the one-cycle schedule of the checkpoint had another number of steps.
+            UserError: If the schedule of the checkpoint had other arguments that can't be changed.
         """
         scheduler = self.lr_schedulers()
-        if isinstance(scheduler, ReduceLROnPlateau) and self.monitored is not None:
-            scheduler.step(self.monitored)
-        self.monitored = None
         steps = self.trainer.estimated_stepping_batches
         if isinstance(scheduler, OneCycleLR) and scheduler.total_steps != steps:
             raise UserError(
@@ -150,6 +184,11 @@ class SegmentationModule(L.LightningModule):
                 f"of the checkpoint was planned for {scheduler.total_steps} steps, and this run has {steps}",
                 "resume with the same trainer.max_epochs and data.batch_size, or start a new run with weights=",
             )
+        if isinstance(scheduler, LRScheduler):
+            obey_arguments(scheduler, self.given)
+        if isinstance(scheduler, ReduceLROnPlateau) and self.monitored is not None:
+            scheduler.step(self.monitored)
+        self.monitored = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the metadata."""
@@ -167,6 +206,7 @@ class SegmentationModule(L.LightningModule):
             return {"batches_of_epoch": progress.current.ready}
         monitor = self.schedule["monitor"] if self.schedule else None
         is_due = (self.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
+        is_due &= not steps_at_validations(self.schedule, trainer)  # else the schedule has seen it
         if is_due and monitor in trainer.callback_metrics:
             return {"monitored": trainer.callback_metrics[monitor].item()}
         return {}
@@ -191,7 +231,10 @@ class SegmentationModule(L.LightningModule):
         scores.update(classify(probabilities(logits), self.threshold), target, valid)
         return loss
 
-    def _log_scores(self, phase: str) -> None:
+    def _is_training(self) -> bool:
+        return self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking
+
+    def _log_scores(self, phase: str) -> dict[str, Tensor]:
         loss, scores = self._collectors(phase)
         values = {f"{phase}/loss": loss.compute(), **scores.compute()}
         for name, value in values.items():
@@ -200,6 +243,7 @@ class SegmentationModule(L.LightningModule):
             self.log("epoch", float(max(self.current_epoch - 1, 0)), sync_dist=True)
         loss.reset()
         scores.reset()
+        return values
 
     def _collectors(self, phase: str) -> tuple[MeanMetric, MetricCollection]:
         loss, scores = self.losses[phase], self.scores[phase]

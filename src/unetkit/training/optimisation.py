@@ -9,10 +9,11 @@ import lightning as L
 from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from unetkit.errors import UserError
 
+NEVER = 2**62  # epochs or steps between two of Lightning's steps of a schedule
 MakeOptimizer = Callable[..., Optimizer]
 
 
@@ -70,7 +71,21 @@ def _scheduler(optimizer: Optimizer, schedule: Schedule, steps: float, trainer: 
     if schedule["monitor"] is not None:
         config["monitor"] = schedule["monitor"]
         config["frequency"] = trainer.check_val_every_n_epoch or 1  # there is no score in between
+    if steps_at_validations(schedule, trainer) and isinstance(config["scheduler"], ReduceLROnPlateau):
+        config["frequency"] = NEVER  # SegmentationModule.on_validation_epoch_end steps it
     return config
+
+
+def steps_at_validations(schedule: Schedule | None, trainer: L.Trainer) -> bool:
+    """Return whether a schedule that monitors a validation score is stepped at each validation, not after an epoch.
+
+    So it is where validations don't come just at the end of epochs.
+    """
+    if schedule is None or not str(schedule["monitor"]).startswith("val/"):
+        return False
+    interval = trainer.val_check_interval
+    by_epoch = trainer.check_val_every_n_epoch is not None and isinstance(interval, float) and interval == 1.0
+    return schedule["interval"] == "step" or not by_epoch
 
 
 def parameter_groups(*networks: nn.Module | None) -> list[dict[str, Any]]:

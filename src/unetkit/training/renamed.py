@@ -23,6 +23,8 @@ REMOVED = {
 }
 # Values of `_target_`.
 TARGETS = {
+    "lightning.pytorch.callbacks.EarlyStopping": "unetkit.training.callbacks.EarlyStopping",
+    "lightning.pytorch.callbacks.early_stopping.EarlyStopping": "unetkit.training.callbacks.EarlyStopping",
     "torch.optim.lr_scheduler.OneCycleLR": "unetkit.training.schedules.one_cycle",
     "unetkit.callbacks.EMA": "unetkit.training.callbacks.EMA",
     "unetkit.loggers.tensorboard_logger": "unetkit.training.loggers.tensorboard_logger",
