@@ -100,45 +100,20 @@ def find_data(
     images_key = tuple(pair.image.fingerprint() for pair in pairs)
     if channels in WITH_ALPHA:
         images_key += (f"{channels} channels",)
-    read: list[ImageFacts] = []
-
-    def read_images() -> Iterator[NDArray[Any]]:
-        for pair in pairs:
-            layers = read_layers(pair.image)
-            image = layers.image(channels)
-            hides_alpha = layers.has_varying_alpha and image is layers.pixels
-            read.append((hides_alpha, nodata_values(image, layers.nodata)))
-            yield drop_equal_channels(image)
-
-    def read_facts() -> list[ImageFacts]:
-        if len(read) < len(pairs):  # the images are in the cache, but this is not
-            read.clear()
-            deque(read_images(), maxlen=0)
-        return read
-
-    images = cached_arrays(cache_dir, images_key, read_images, len(pairs), "images")
-    facts: list[ImageFacts] = cached_json(cache_dir, images_key, read_facts, "facts")
+    images, facts = _read_images(pairs, channels, cache_dir, images_key)
     low, high = value_range or (np.inf, -np.inf)
     nodata = tuple(tuple(value for value in values if not low <= value <= high) for _, values in facts)
-    has_nodata = [list(map(str, values)) for values in nodata] if any(nodata) else []
+    nodata_key = [list(map(str, values)) for values in nodata] if any(nodata) else []
     mask_sources = [(pair.mask and pair.mask.fingerprint(), pair.rle) for pair in pairs]
-    masks_key = [images_key, mask_sources, *encoding.key, *has_nodata]
-
-    def read_masks() -> Iterator[NDArray[np.uint8]]:
-        for index, (pair, (height, width, _)) in enumerate(zip(pairs, images.shapes, strict=True)):
-            mask = read_mask(pair, (height, width), encoding, pairs)
-            if nodata[index]:
-                mask[void_pixels(images[index], nodata[index])] = VOID
-            yield mask
-
-    masks = cached_arrays(cache_dir, masks_key, read_masks, len(pairs), "masks")
+    masks_key = [images_key, mask_sources, *encoding.key, *nodata_key]
+    masks = _read_masks(pairs, images, nodata, encoding, cache_dir, masks_key)
     classes = max(encoding.num_classes, 2)
     pixels = np.array(cached_json(cache_dir, masks_key, lambda: _class_counts(masks, classes), "pixels"), np.int64)
     if not pixels.any():
         raise UserError("every pixel of every mask", "is void", "does data.ignore_index mark the right value?")
     quantiles = cached_json(
         cache_dir,
-        [images_key, *has_nodata],
+        [images_key, *nodata_key],
         lambda: [value_quantiles(image, values) for image, values in zip(images, nodata, strict=True)],
         "quantiles",
     )
@@ -152,6 +127,49 @@ def find_data(
         tuple(pair.id for pair, (hides_alpha, _) in zip(pairs, facts, strict=True) if hides_alpha),
         images_key,
     )
+
+
+def _read_images(
+    pairs: Sequence[Pair], channels: int | None, cache_dir: Path, key: Sequence[object]
+) -> tuple[ArrayStore, list[ImageFacts]]:
+    """Decode the images of pairs, or take them from the cache; the facts are found in the same reading."""
+    read: list[ImageFacts] = []
+
+    def images() -> Iterator[NDArray[Any]]:
+        for pair in pairs:
+            layers = read_layers(pair.image)
+            image = layers.image(channels)
+            hides_alpha = layers.has_varying_alpha and image is layers.pixels
+            read.append((hides_alpha, nodata_values(image, layers.nodata)))
+            yield drop_equal_channels(image)
+
+    def facts() -> list[ImageFacts]:
+        if len(read) < len(pairs):  # the images are in the cache, but this is not
+            read.clear()
+            deque(images(), maxlen=0)
+        return read
+
+    return cached_arrays(cache_dir, key, images, len(pairs), "images"), cached_json(cache_dir, key, facts, "facts")
+
+
+def _read_masks(
+    pairs: Sequence[Pair],
+    images: ArrayStore,
+    nodata: Sequence[Sequence[float]],
+    encoding: MaskEncoding,
+    cache_dir: Path,
+    key: Sequence[object],
+) -> ArrayStore:
+    """Decode the masks of pairs, or take them from the cache; pixels without data are void."""
+
+    def masks() -> Iterator[NDArray[np.uint8]]:
+        for index, (pair, (height, width, _)) in enumerate(zip(pairs, images.shapes, strict=True)):
+            mask = read_mask(pair, (height, width), encoding, pairs)
+            if nodata[index]:
+                mask[void_pixels(images[index], nodata[index])] = VOID
+            yield mask
+
+    return cached_arrays(cache_dir, key, masks, len(pairs), "masks")
 
 
 def _class_counts(masks: ArrayStore, classes: int) -> list[list[int]]:

@@ -54,6 +54,7 @@ def train(cfg: DictConfig) -> Summary:
 
 
 def _train(cfg: DictConfig, run_dir: Path, stats: RunStats) -> Summary:
+    """Do what `train` does, in a run directory that no other run writes to."""
     resume = find_resume(cfg, run_dir)
     if resume is not None:
         keep_smoothing(cfg, resume.checkpoint.path.parent.parent / "config.yaml")
