@@ -153,5 +153,6 @@ def read_value_range(given: Any) -> str | tuple[float, float] | None:
 
 def run() -> None:
     """Run the command on what was typed."""
+    failures.clear()
     start(main, __doc__, "predict")
     sys.exit(1 if failures else 0)

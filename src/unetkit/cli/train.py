@@ -35,6 +35,7 @@ def main(cfg: DictConfig) -> float | None:
 
 def run() -> None:
     """Run the command on what was typed."""
+    mistakes.clear()
     start(main)
     sys.exit(1 if mistakes else 0)
 

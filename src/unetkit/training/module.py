@@ -116,7 +116,7 @@ class SegmentationModule(L.LightningModule):
         if self.side_heads is not None:
             sides = [self._loss(batch, side, target, valid) for side in self.side_heads(features, logits)]
             loss = loss + self.deep_supervision * torch.stack(sides).mean()
-        batches = self.trainer.accumulate_grad_batches
+        batches = 1 if self._trainer is None else self._trainer.accumulate_grad_batches
         return loss if batches == 1 else self.accumulation.weigh(loss, valid, batches)
 
     def on_train_epoch_start(self) -> None:

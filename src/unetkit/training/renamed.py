@@ -7,7 +7,6 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from unetkit.losses.regions import SMOOTHING
 from unetkit.paths import config_dir
 
 log = logging.getLogger(__name__)
@@ -94,6 +93,8 @@ def keep_smoothing(cfg: DictConfig, file: Path) -> None:
 
 def _with_smoothing_of(then: Any, now: Any) -> Any:
     """Return the nested containers `now` of a loss with `smooth` of `then` wherever the losses are the same."""
+    from unetkit.losses.regions import SMOOTHING  # here, as the commands' --help should not wait for torch
+
     if not isinstance(then, dict) or not isinstance(now, dict):
         return now
     kept = {key: _with_smoothing_of(then.get(key), value) for key, value in now.items()}
