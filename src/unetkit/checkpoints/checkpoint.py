@@ -122,7 +122,7 @@ def build_network(model: dict[str, Any], subject: str) -> nn.Module:
 
     Args:
         model: The configuration, with `_target_`.
-        subject: What to name in messages.
+        subject: Subject of error messages.
 
     Raises:
         UserError: If it is not one of this package's networks: a stranger's checkpoint must not run other code.

@@ -24,7 +24,7 @@ def load(
 
     Args:
         path: A checkpoint, or a run directory, which stands for its last checkpoint.
-        device: Where to predict; `auto` takes a GPU if there is one.
+        device: Name of the device to predict on; `auto` takes a GPU if there is one.
         tta: Views whose predictions are averaged: `none`, `flip` (the image and its mirror image) or `d4` (all eight
             rotations and mirror images).
         tile: Side in pixels above which an image is predicted in tiles.
@@ -41,7 +41,7 @@ def load_ensemble(paths: Sequence[str | Path], device: str | torch.device = "cpu
 
     Args:
         paths: Checkpoints, at least one.
-        device: Where to predict.
+        device: Name of the device to predict on.
         options: Further arguments of `load`.
 
     Raises:

@@ -17,11 +17,11 @@ class Origin:
         encoder: Maps (i, n) to the prefix of the convolutions of level i, of n levels.
         up: Maps (j, n) to the prefix of the upsampling of decoder step j, of n levels.
         decoder: Maps (j, n) to the prefix of the convolutions of decoder step j, of n levels.
-        layers: What follows these prefixes, by the number of the layer in our `DoubleConv`.
+        layers: Text after these prefixes, by the number of the layer in our `DoubleConv`.
         head: Prefix of the last convolution.
         upsampled_first: Whether it concatenates (upsampled, skip); ours is (skip, upsampled).
         options: Maps the number of levels to the arguments of `UNet` that can't be read from shapes.
-        note: What its users need to know about the input.
+        note: Advice for its users about the input.
     """
 
     project: str

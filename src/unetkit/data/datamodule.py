@@ -38,7 +38,7 @@ class SegmentationDataModule(L.LightningDataModule):
         name: Name of the data set, for the records.
         pairs: Finds the pairs.
         augmentation: Augmentation of the training pairs; None for none.
-        cache_dir: Where decoded files are kept.
+        cache_dir: Folder of decoded files.
 
         split: How to split pairs whose folders don't say it; this and the next four are those of `SplitOptions`.
         val_fraction: Share of validation pairs, for `split="fraction"`.

@@ -22,7 +22,7 @@ class PairDataset(Dataset[Item]):
         indices: The pairs that belong to this part.
         augmentation: Applied after cropping; None for none.
         crop_size: Side of the random square that is cut from larger images, in pixels; None for whole images.
-        borders: What weight maps are made from; None if the loss needs none.
+        borders: Source of weight maps; None if the loss needs none.
         seed: Seed of the position of the squares.
     """
 

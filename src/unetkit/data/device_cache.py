@@ -19,7 +19,7 @@ class IndexBatch(NamedTuple):
 
     Attributes:
         indices: Indices (B,) of the pairs among all pairs.
-        is_padding: Which of them (B,) only fill up the last round of a distributed run; loss and scores ignore them.
+        is_padding: Flags (B,) of the pairs that only fill up the last round of a distributed run; no score counts them.
     """
 
     indices: Tensor

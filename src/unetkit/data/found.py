@@ -86,8 +86,8 @@ def find_data(
     Args:
         name: The name of the data set, for errors.
         find_pairs: Finds the pairs.
-        encoding: What the values in the mask files mean.
-        cache_dir: Where decoded files are kept.
+        encoding: The meaning of the values in the mask files.
+        cache_dir: Folder of decoded files.
         channels: Number of channels that are asked for: an alpha channel is read only if it makes up that number.
         value_range: Lowest and highest value of data; a number between them is no sign of missing data.
 

@@ -29,7 +29,7 @@ def advice_on_values(
         ref: The mask's file.
         mask: Its values.
         is_colour: Whether its values are colours.
-        encoding: What was stated.
+        encoding: The meaning of the values, as stated.
         others: The values of some other masks.
     """
     stray = _stray_values(mask, others)
@@ -59,7 +59,7 @@ def advice_on_jpeg(ref: FileRef, unknown: Sequence[int], encoding: MaskEncoding,
     Args:
         ref: The mask's file.
         unknown: The values of these areas.
-        encoding: What was stated.
+        encoding: The meaning of the values, as stated.
         found: The values of flat areas in many masks.
     """
     classes = ",".join(str(value) for value in found if value != encoding.void)

@@ -31,7 +31,7 @@ def read_mask(
     Args:
         pair: The pair whose mask is read, from the file or else from the run-length code.
         shape: (H, W) of the image.
-        encoding: What the values in the file mean.
+        encoding: The meaning of the values in the file.
         others: Pairs whose masks are read for the text of an error, so that it lists the values of many masks.
 
     Raises:

@@ -104,7 +104,7 @@ def find_value_range(
     """Return the range that holds 98 % of the images' quantiles; None if all images are 8-bit.
 
     Args:
-        quantiles: What `value_quantiles` gives for each image.
+        quantiles: Result of `value_quantiles` for each image.
         names: The name of each image, for errors.
 
     Raises:

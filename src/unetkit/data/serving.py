@@ -58,7 +58,7 @@ class ServingOptions:
         Args:
             device: The device that trains.
             nbytes: Memory that the images take.
-            needs: What the cache needs, in the words of the error message, and whether it is fulfilled.
+            needs: Needs of the cache, in the words of the error message, and whether each is fulfilled.
 
         Raises:
             UserError: If the cache is asked for, but something that it needs is missing.

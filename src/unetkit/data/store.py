@@ -72,7 +72,7 @@ def cached_arrays(
         key: Plain containers of all values that determine the content.
         arrays: Makes the arrays in order.
         total: The number of arrays.
-        what: What they are, for the file's name and the progress bar.
+        what: Kind of arrays, for the file's name and the progress bar.
 
     Raises:
         UserError: If the folder can't be written.

@@ -27,8 +27,8 @@ class Diagnosis:
     """What the files hold, what is wrong with them, and how to train on them.
 
     Attributes:
-        layout: Where the files are.
-        stats: What is known of each image and its mask.
+        layout: Folders and names of the files.
+        stats: Facts about each image and its mask.
         plan: How masks are read.
         pixels: (K,) pixels of each class, without void ones, in the mask of each usable pair, by the pair's id.
         coverage: Share of foreground of the same pairs, in [0, 1].
@@ -55,8 +55,8 @@ def diagnose(root: str | Path | None, mask_suffix: str | int = "", machine: Mach
 
     Args:
         root: The folder or zip that `data.root` will be.
-        mask_suffix: What `data.mask_suffix` will be; inferred if empty.
-        machine: What will train; this machine by default.
+        mask_suffix: Value of `data.mask_suffix`; inferred if empty.
+        machine: The machine that will train; this one by default.
 
     Raises:
         UserError: If there is no image.

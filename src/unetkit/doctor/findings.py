@@ -22,10 +22,10 @@ class Finding:
     Attributes:
         severity: How serious it is.
         what: The problem in one line without file names, e.g. `3 images have no mask`.
-        fix: What to do, in one line.
+        fix: The remedy, in one line.
         names: Names of all files concerned.
         ids: Ids of the pairs concerned, shown on the contact sheet.
-        command: What can be typed to do it, if one line does it.
+        command: A command that does it, if one line does.
     """
 
     severity: Severity
@@ -45,10 +45,10 @@ def finding_on(
         severity: How serious it is.
         what: The problem, in which `{n}` stands for the number of files, and `{s}`, `{is}`, `{has}` and `{it}` for
             the forms that agree with it: s, are, have and each where there are several.
-        fix: What to do.
+        fix: The remedy.
         names: Names of the files.
         ids: Ids of their pairs.
-        command: What can be typed to do it.
+        command: A command that does it.
     """
     names = tuple(names)
     if not names:

@@ -44,7 +44,7 @@ class Measured:
         ids: Names of the N images that are not void throughout.
         classes: Names of the K classes without the background.
         threshold: Probability above which a pixel is foreground.
-        measures: What was counted of these images.
+        measures: Counts of these images.
     """
 
     name: str

@@ -30,7 +30,7 @@ class ScoreEntry(NamedTuple):
     Attributes:
         name: Its column in `scores.csv`, and the second half of its keys in `summary.json`, as in `pooled/iou`.
         label: Its name in tables and figures, with its unit.
-        meaning: What it measures, in one line.
+        meaning: Explanation of what it measures, in one line.
         formula: Maps what `source` says to the score.
         source: `counts`: the formula takes `Counts` (..., K) of K classes and gives (..., K).
             `outlines`: it takes prediction, truth and valid pixels of one class of one image, booleans (H, W), and

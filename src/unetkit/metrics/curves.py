@@ -29,7 +29,7 @@ def threshold_counts(histogram: Tensor) -> Counts:
     """Compute the counts (..., T) at each of `THRESHOLDS`, above which a pixel is predicted as the class.
 
     Args:
-        histogram: Of `curve_counts`, (..., T + 1, 2).
+        histogram: Counts (..., T + 1, 2) from `curve_counts`.
     """
     above = (
         histogram.flip(-2).cumsum(-2).flip(-2)[..., 1:, :]

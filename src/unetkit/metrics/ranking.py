@@ -59,7 +59,7 @@ def ranking_counts(samples: Tensor, sizes: Tensor) -> Tensor:
     of the class's pixels.
 
     Args:
-        samples: Of `ranking_sample`, (N, K, 2, SAMPLE) for N images and K classes.
+        samples: Probabilities (N, K, 2, SAMPLE) from `ranking_sample`, for N images and K classes.
         sizes: Numbers of valid pixels (N, K, 2) that are not of the class, and that are.
 
     Returns:

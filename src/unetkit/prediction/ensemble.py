@@ -89,7 +89,7 @@ class Ensemble:
         """Return probabilities (B, 1 or C, H, W) of prepared images of one size, without tiles.
 
         Args:
-            prepared: What `prepare` gives for each image, with `margin` more pixels on each side.
+            prepared: Result of `prepare` for each image, with `margin` more pixels on each side.
             margin: Pixels of surroundings that the images come with, or 0 to have them mirrored.
         """
         each = [

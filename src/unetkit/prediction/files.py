@@ -41,7 +41,7 @@ class FilePredictor:
 
     Attributes:
         ensemble: The networks.
-        options: What to write, and where.
+        options: Kinds of output, and their folder.
         failed: One line for each file that could not be predicted.
         done: Number of images and SEG-Y files that were predicted.
         codes: Run-length codes by name, for the submission.

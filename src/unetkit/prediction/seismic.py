@@ -57,9 +57,9 @@ def predict_segy(ref: FileRef, name: PurePosixPath, ensemble: Ensemble, options:
 
     Args:
         ref: The file, on disk.
-        name: What to call the outputs, without suffix.
+        name: Name of the outputs, without suffix.
         ensemble: The networks.
-        options: What to write, and where.
+        options: Kinds of output, and their folder.
 
     Raises:
         UserError: If the file can't be read, or can't hold what is asked for.

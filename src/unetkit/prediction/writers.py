@@ -143,7 +143,7 @@ def open_writers(
     """Return the writers of an image's masks, probabilities and overlays, as the options ask for.
 
     Args:
-        options: What to write, and where.
+        options: Kinds of output, and their folder.
         files: Closes the files.
         name: The image's name, without suffix.
         image: The image, (H, W) or (H, W, C).

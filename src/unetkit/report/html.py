@@ -38,7 +38,7 @@ def write_report(
     Args:
         folder: Folder for the files.
         models: The checkpoints.
-        measured: What was counted for each.
+        measured: Counts of each.
         images: The images that they were scored on.
         summary: The scores.
         draws: The resamples that the summary was made with.

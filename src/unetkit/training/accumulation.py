@@ -28,7 +28,7 @@ class Accumulation:
         Args:
             loss: Mean loss over the images of the batch, a scalar.
             valid: Valid pixels (B, H, W); an image without any does not count.
-            batches: What Lightning will divide by.
+            batches: Number of batches that Lightning divides by.
         """
         self.reference = self.reference or len(valid)  # keeps the loss in the range of float16
         weight = valid.flatten(1).any(1).sum() / self.reference

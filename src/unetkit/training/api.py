@@ -71,7 +71,7 @@ def train(
         data: A folder with `images/` and `masks/`, or the name of a file of `conf/data` such as `tgs_salt`.
         model: The name of a file of `conf/model`.
         epochs: Number of epochs; None for that of the configuration.
-        run_dir: Where the run is written; None for `runs/DAY/TIME-MODEL`.
+        run_dir: Folder of the run; None for `runs/DAY/TIME-MODEL`.
         overrides: Keys with dots and their values, as in `{"data.batch_size": 8, "trainer.precision": 16}`, or what
             would be typed, as in `["data.batch_size=8"]`.
         **choices: Other groups, and keys without dots, as in `loss="bce_lovasz", callbacks="ema", seed=48`.

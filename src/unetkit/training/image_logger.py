@@ -22,7 +22,7 @@ class ImageLogger(L.Callback):
     """Write `training_pairs.png` before training; send some predictions to W&B and TensorBoard.
 
     Args:
-        folder: Where the picture is written.
+        folder: Folder of the pictures.
         shown: Number of validation images that are sent after each validation.
     """
 

@@ -29,7 +29,7 @@ def wandb_logger(
         name: Name of the run; None for one that W&B makes up.
         mode: `online`, `offline`, or `auto`: online if W&B finds a key, else offline.
         tags: Words to find the run by.
-        job_type: What kind of run it is, such as `train`.
+        job_type: Kind of run, such as `train`.
 
     Raises:
         UserError: If the mode is another, or online without a key.

@@ -37,7 +37,7 @@ class StopOnNaN(L.Callback):
     skips because their gradients are not finite have a finite loss, and are no fault.
 
     Args:
-        run_dir: Where the checkpoints of the run are.
+        run_dir: Folder of the run, with its checkpoints.
     """
 
     def __init__(self, run_dir: Path) -> None:

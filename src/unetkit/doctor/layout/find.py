@@ -24,7 +24,7 @@ class Layout:
     Attributes:
         root: Its absolute path.
         source: The choice of the configuration's group `data` that reads it: `folder` or `tgs_salt`.
-        mask_suffix: What the name of a mask has after the name of its image.
+        mask_suffix: Text in the name of a mask after the name of its image.
         pairs: All images, also those without a mask.
         findings: Findings about folders and names.
     """
@@ -41,7 +41,7 @@ def find_layout(root: str | Path | None, mask_suffix: str | int = "") -> Layout:
 
     Args:
         root: The folder or zip.
-        mask_suffix: What the name of a mask has after the name of its image; inferred if empty.
+        mask_suffix: Text in the name of a mask after the name of its image; inferred if empty.
 
     Raises:
         UserError: If it holds no image.

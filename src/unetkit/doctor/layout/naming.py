@@ -48,7 +48,7 @@ def match(
     Args:
         images: Files of images.
         masks: Files of masks.
-        suffix: What the name of a mask has after the name of its image.
+        suffix: Text in the name of a mask after the name of its image.
         rle_by_id: Run-length codes that stand for masks, by the id of the image.
         split: The split that the folder gives, or None.
 

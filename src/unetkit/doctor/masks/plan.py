@@ -26,7 +26,7 @@ class MaskPlan:
     """How masks are read.
 
     Attributes:
-        encoding: What values mean.
+        encoding: The meaning of the values.
         description: The same in words.
         findings: Masks and values that don't fit.
     """

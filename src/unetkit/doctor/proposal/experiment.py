@@ -44,11 +44,11 @@ def propose(layout: Layout, stats: Sequence[PairStats], plan: MaskPlan, pixels: 
     """Return the text of an experiment.
 
     Args:
-        layout: Where the files are.
-        stats: What is known of each pair.
+        layout: Folders and names of the files.
+        stats: Facts about each pair.
         plan: How masks are read.
         pixels: Pixels of each class in the mask of each usable pair.
-        machine: What will train.
+        machine: The machine that will train.
     """
     usable = [pair for pair in stats if pair.pair.id in pixels]
     side, count, channels = choose_side(usable), _training_images(usable), _image_channels(usable)

@@ -28,7 +28,7 @@ class BatchSize:
 
     Attributes:
         size: Images of a batch.
-        gibibytes: What the backward pass keeps of them in float32.
+        gibibytes: Memory that the backward pass keeps for them in float32.
         is_limited_by_images: Whether memory would hold more, but an epoch would have too few steps.
     """
 
@@ -60,7 +60,7 @@ def choose_batch(
         network: Its channels on each level.
         side: Pixels of a side of the images.
         count: Images to train on.
-        machine: What trains.
+        machine: The machine that will train.
     """
     is_small = network[0] == SMALL[0]
     net = UNet(
