@@ -87,7 +87,7 @@ def decode_layers(content: bytes, ref: FileRef) -> Layers:
 
 
 def decode_palette_indices(content: bytes, ref: FileRef) -> Array | None:
-    """Decode the indices (H, W) uint8 of a palette PNG, whose colours `decode_image` gives; None for any other file.
+    """Decode the indices (H, W) uint8 of a palette PNG, whose colours `decode_layers` gives; None for any other file.
 
     It is None, too, if the whole palette is grey: some programs save every grey image as such a PNG, and its indices
     mean nothing.

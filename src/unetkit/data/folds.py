@@ -11,7 +11,7 @@ STRATA = 20  # largest number of ranges of coverage over which whole groups are 
 def stratified_folds(coverage: NDArray[np.float64], folds: int, seed: int) -> NDArray[np.int64]:
     """Return the fold (N,) of each pair, so that every fold has the same distribution of coverage."""
     rng = np.random.default_rng(seed)
-    order = np.lexsort((rng.permutation(len(coverage)), coverage))
+    order = _by_coverage(coverage, rng)
     result = np.empty(len(coverage), np.int64)
     for start in range(0, len(order), folds):
         block = order[start : start + folds]
@@ -33,7 +33,7 @@ def grouped_folds(coverage: NDArray[np.float64], groups: NDArray[np.int64], fold
     rng = np.random.default_rng(seed)
     strata = min(STRATA, len(coverage) // folds)
     contents = np.zeros((len(sizes), strata), np.int64)
-    order = np.lexsort((rng.permutation(len(coverage)), coverage))
+    order = _by_coverage(coverage, rng)
     np.add.at(contents, (groups[order], np.arange(len(order)) * strata // len(order)), 1)
     filled = np.zeros((folds, strata), np.int64)
     chosen = np.empty(len(sizes), np.int64)
@@ -49,10 +49,15 @@ def systematic_sample(coverage: NDArray[np.float64], fraction: float, seed: int)
     is_share = isinstance(fraction, int | float) and 0 < fraction < 1
     check("data.val_fraction", fraction, is_share, "between 0 and 1")
     rng = np.random.default_rng(seed)
-    order = np.lexsort((rng.permutation(len(coverage)), coverage))
+    order = _by_coverage(coverage, rng)
     marks = np.floor(np.arange(len(order) + 1) * fraction + rng.random())
     chosen = np.zeros(len(order), np.bool_)
     chosen[order] = np.diff(marks) > 0
     if len(order) > 1 and chosen.any() == chosen.all():  # with few pairs a side may be empty: it gets one
         chosen[rng.integers(len(order))] ^= True
     return chosen
+
+
+def _by_coverage(coverage: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return the order (N,) of rising coverage, random among equal ones."""
+    return np.lexsort((rng.permutation(len(coverage)), coverage))

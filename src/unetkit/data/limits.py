@@ -2,7 +2,6 @@
 
 import io
 import math
-import os
 import stat
 import struct
 from pathlib import Path
@@ -109,4 +108,4 @@ def check_npy_file(path: Path) -> None:
     if not stat.S_ISREG(facts.st_mode):
         check_regular(path)
     with path.open("rb") as stream:
-        check_npy(stream, os.fstat(stream.fileno()).st_size, str(path))
+        check_npy(stream, facts.st_size, str(path))

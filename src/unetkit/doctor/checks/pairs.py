@@ -103,7 +103,7 @@ def _sizes(stats: Sequence[PairStats]) -> list[Finding]:
             Severity.FAULT,
             "{n} mask{s} {has} another size than the image{s}",
             "export the masks again at the image's size; if they show the same area, resize with cv2.INTER_NEAREST",
-            [pair for pair in stats if _differ_in_size(pair) and pair not in turned],
+            [pair for pair in stats if _differ_in_size(pair) and not _are_turned(pair)],
         ),
     ]
 

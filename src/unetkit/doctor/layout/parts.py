@@ -85,8 +85,8 @@ def _loose_files(root: Path, masks: list[FileRef], findings: list[Finding]) -> P
     """Read images that lie in the folder itself, perhaps together with their masks."""
     files = (find_folder(root.parent, root.name) if root.is_dir() else find_folder(root, "")) or []
     suffix = "" if masks else _mask_suffix_among(files)
-    mixed = [file for file in files if suffix and file.name.stem.endswith(suffix)]
-    images = [file for file in files if file not in mixed]
+    mixed = [file for file in files if suffix and file.stem.endswith(suffix)]
+    images = [file for file in files if not (suffix and file.stem.endswith(suffix))]
     if files:
         findings = [*findings, _not_in_folders(root, files, suffix)]
     return Part(None, images, masks or mixed, findings)

@@ -1,10 +1,9 @@
 """Reads each file once and keeps what the checks need; errors are collected, not raised."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from unetkit.data.decode import read_content
 from unetkit.data.files import FileRef
 from unetkit.data.sources import Pair
 from unetkit.doctor.survey.images import ImageStats, measure_image
@@ -30,35 +29,20 @@ class PairStats:
     errors: tuple[FileError, ...]
 
 
-@dataclass(frozen=True)
-class _FileInMemory(FileRef):
-    """A file whose content was read already."""
-
-    content: bytes = b""
-
-    def read(self) -> bytes:
-        return self.content
-
-
 def survey(pairs: Iterable[Pair]) -> Iterator[PairStats]:
     """Measure pairs one by one."""
     for pair in pairs:
         errors: list[FileError] = []
         image = mask = None
         try:
-            image = measure_image(_load(pair.image))
+            image = measure_image(pair.image)
         except UserError as error:
             errors.append(_file_error(pair.image, error))
         try:
-            loaded = replace(pair, mask=_load(pair.mask)) if pair.mask else pair
-            mask = measure_mask(loaded, image.shape if image else None)
+            mask = measure_mask(pair, image.shape if image else None)
         except UserError as error:
             errors.append(_file_error(pair.mask or pair.image, error))
         yield PairStats(pair, image, mask, tuple(errors))
-
-
-def _load(ref: FileRef) -> _FileInMemory:
-    return _FileInMemory(ref.path, ref.member, read_content(ref))
 
 
 def _file_error(ref: FileRef, error: UserError) -> FileError:
