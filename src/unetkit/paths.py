@@ -50,6 +50,12 @@ def path_of(key: str, value: object) -> Path:
     return Path(str(value)).expanduser()
 
 
+def quoted_for_hydra(value: str) -> str:
+    """Return a value in quotes; Hydra reads a backslash as such, except those right before a quote."""
+    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + found[2].replace("'", "\\'"), value)
+    return f"'{escaped}'"
+
+
 def short_path(path: str | Path) -> str:
     """Return a path as it can be typed here: relative, except for one on another drive of Windows."""
     try:

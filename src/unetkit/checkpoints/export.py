@@ -1,6 +1,5 @@
 """Export a network as one file for other programs: raw pixels in, probabilities out, compared with PyTorch."""
 
-import json
 from copy import deepcopy
 from importlib.metadata import version
 from pathlib import Path
@@ -64,7 +63,7 @@ def export(predictor: Predictor, file: Path, form: str = "onnx", **facts: Any) -
     """
     check("format", form, form in FORMATS, f"one of {', '.join(FORMATS)}")
     write, read = FORMATS[form]
-    metadata = {key: json.dumps(value) for key, value in (metadata_of(predictor) | facts).items()}
+    metadata = metadata_of(predictor) | facts
     try:
         with writable("output", file), whole_file(file) as part:
             with quiet():

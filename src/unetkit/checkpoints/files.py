@@ -56,8 +56,7 @@ def read_safely(path: str | Path, key: str = "checkpoint") -> Any:
         problem = "holds no checkpoints/last.ckpt" if file.is_dir() else "does not exist or is not a file"
         raise UserError(subject, problem, _advice(file / "checkpoints" if file.is_dir() else file.parent, key, file))
     try:
-        check_zip(file)
-        return torch.load(file, map_location="cpu", weights_only=True)
+        return _load(file)
     except Exception as error:  # damaged bytes make torch.load raise almost anything
         is_strange = isinstance(error, UnpicklingError)
         reason = "not a file of torch.save, or one that holds code" if is_strange else f"damaged{_found(error)}"
@@ -100,6 +99,11 @@ def write_content(content: dict[str, Any], file: Path) -> None:
             raise
 
 
+def _load(file: Path) -> Any:
+    check_zip(file)
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
 def _found(error: Exception) -> str:
     return f": {error}" if isinstance(error, zipfile.BadZipFile) else ", or not a checkpoint"
 
@@ -109,8 +113,7 @@ def _advice(folder: Path, key: str, damaged: Path) -> str:
     others = [file for file in folder.glob("*.ckpt") if file.is_file() and file != damaged]
     for other in sorted(others, key=lambda file: file.stat().st_mtime, reverse=True):
         try:
-            check_zip(other)
-            torch.load(other, map_location="cpu", weights_only=True)
+            _load(other)
         except Exception:  # as above
             continue
         return f"give {key}={other}, which is whole"

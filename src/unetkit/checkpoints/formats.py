@@ -17,7 +17,7 @@ PredictArray = Callable[[NDArray[Any]], NDArray[Any]]  # from images (B, channel
 AXES = {0: "batch", 2: "height", 3: "width"}  # of the images, free in size
 
 
-def write_onnx(program: ExportedProgram, file: Path, metadata: dict[str, str]) -> None:
+def write_onnx(program: ExportedProgram, file: Path, metadata: dict[str, Any]) -> None:
     """Write ONNX with weights and metadata; its input is called `images`, its output `probabilities`."""
     import onnxruntime  # noqa: F401  # needed to check the file; fails here before the long work
     from onnxscript import ir
@@ -35,7 +35,7 @@ def write_onnx(program: ExportedProgram, file: Path, metadata: dict[str, str]) -
     output = onnx.model.graph.outputs[0]
     assert output.shape is not None
     output.shape = ir.Shape(["batch", output.shape[1], "height", "width"])
-    onnx.model.metadata_props.update(metadata)
+    onnx.model.metadata_props.update({key: json.dumps(value) for key, value in metadata.items()})
     onnx.save(file)
 
 
@@ -47,11 +47,10 @@ def read_onnx(file: Path) -> PredictArray:
     return lambda images: np.asarray(session.run(None, {"images": images})[0])
 
 
-def write_torch(program: ExportedProgram, file: Path, metadata: dict[str, str]) -> None:
+def write_torch(program: ExportedProgram, file: Path, metadata: dict[str, Any]) -> None:
     """Write a program of `torch.export`, whose extra file `unetkit.json` holds the metadata."""
-    text = json.dumps({key: json.loads(value) for key, value in metadata.items()})
     with file.open("wb") as stream:  # given a name, torch refuses any other suffix than .pt2
-        torch.export.save(program, stream, extra_files={"unetkit.json": text})
+        torch.export.save(program, stream, extra_files={"unetkit.json": json.dumps(metadata)})
 
 
 def read_torch(file: Path) -> PredictArray:

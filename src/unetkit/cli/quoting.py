@@ -7,6 +7,8 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
+from unetkit.paths import quoted_for_hydra
+
 SPECIAL = re.compile(r"[=,(){}\[\]:'\"\\#$%&*?!|<> ]")  # characters that mean something to Hydra
 
 
@@ -25,9 +27,7 @@ def quoted(argument: str) -> str:
     is_path = SPECIAL.search(value) and exists(value)
     if not is_path and (not sign or argument.startswith("-") or is_parsed(argument)):
         return argument
-    # Hydra reads a backslash as such, except those right before a quote.
-    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + found[2].replace("'", "\\'"), value)
-    return f"{key}='{escaped}'"
+    return f"{key}={quoted_for_hydra(value)}"
 
 
 def is_parsed(argument: str) -> bool:

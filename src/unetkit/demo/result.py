@@ -60,7 +60,7 @@ def predict(model: DemoModel, name: str, image: NDArray[Any]) -> Result:
     """
     pixels = model.predictor.preprocessing.to_uint8(image, name)
     start = time.perf_counter()
-    prediction = model.predictor(image)
+    prediction = model.predictor.predict_prepared(pixels)
     seconds = time.perf_counter() - start
     probability, mask = prediction.probability, None
     caption = "Probability"

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unetkit.errors import check
 from unetkit.losses.per_image import PerImageLoss, check_positive, foreground, mean_of_pixels
-from unetkit.losses.regions import SMOOTHING, DiceLoss, Smoothing, SoftCounts
+from unetkit.losses.regions import SMOOTHING, DiceLoss, SoftCounts
 
 
 class BoundaryLoss(PerImageLoss):
@@ -87,12 +87,11 @@ class ClDiceLoss(PerImageLoss):
         self.alpha = alpha
         self.iterations = iterations
         self.dice = DiceLoss(smooth, smoothing=smoothing)
-        self.smoothing = Smoothing(smooth, smoothing)
 
     def per_image(self, logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         """Compute the loss (B,)."""
         probabilities, truth = foreground(logits, target)
-        smooth = self.smoothing.of(image_side(valid)[:, None])
+        smooth = self.dice.smoothing.of(image_side(valid)[:, None])
         precision = share_within(soft_skeleton(probabilities, valid, self.iterations), truth, smooth)
         sensitivity = share_within(soft_skeleton(truth, valid, self.iterations), probabilities, smooth)
         centre_lines = (2 * precision * sensitivity / (precision + sensitivity)).mean(1)

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from unetkit.checkpoints.loading import load
 from unetkit.errors import UserError
-from unetkit.paths import config_dir
+from unetkit.paths import config_dir, quoted_for_hydra
 from unetkit.prediction.predictor import Predictor
 from unetkit.training.explain import explain
 from unetkit.training.records import Summary, monitored_score
@@ -126,9 +126,7 @@ def _typed(key: str, value: object) -> str:
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, str | Path):
-        # Hydra reads a backslash as such, except right before a quote.
-        escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + found[2].replace("'", "\\'"), str(value))
-        return f"'{escaped}'"
+        return quoted_for_hydra(str(value))
     if isinstance(value, Mapping):
         return f"{{{','.join(f'{name}:{_typed(key, member)}' for name, member in value.items())}}}"
     if isinstance(value, Sequence):

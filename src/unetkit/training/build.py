@@ -153,9 +153,10 @@ def build_network(
         log.info("starts from %s%s", weights.subject, f", except for {', '.join(kept)}" if kept else "")
     elif resume is not None:
         preprocessing = resume.checkpoint.metadata.preprocessing
-        needs_download = cfg.model.get("encoder_weights") is not None
-        described = build_described_network(plain(cfg.model), resume.checkpoint.subject) if needs_download else None
-        network = described or instantiate(cfg.model, _convert_="all")
+        if cfg.model.get("encoder_weights") is not None:  # they would be downloaded, and then replaced
+            network = build_described_network(plain(cfg.model), resume.checkpoint.subject)
+        else:
+            network = instantiate(cfg.model, _convert_="all")
     else:
         network = instantiate(cfg.model, _convert_="all")
         if (statistics := getattr(network, "statistics", None)) is not None:  # of a pretrained encoder

@@ -69,8 +69,8 @@ def _read_config(file: Path) -> dict[str, Any]:
 
 def _targets(node: Any) -> Iterator[str]:
     """Yield every `_target_` in nested containers."""
-    if isinstance(node, dict):
-        yield from (str(node[key]) for key in node if key == "_target_")
+    if isinstance(node, dict) and "_target_" in node:
+        yield str(node["_target_"])
     if isinstance(node, dict | list):
         for value in node.values() if isinstance(node, dict) else node:
             yield from _targets(value)
