@@ -1,4 +1,4 @@
-"""Scores of predicted masks: formulas of counts, outlines, curves, ranking, calibration; and those that a run logs.
+"""Scores of predicted masks: formulas of counts, outlines, cells, curves, ranking, calibration; those that a run logs.
 
 To add a score to evaluation: write its formula in a file here, with its range and its source, as in `counts.py`;
 name it in `__all__` below; add an entry to `SCORES` in `unetkit.evaluation.registry`. To log it in each run, add a
@@ -23,6 +23,7 @@ from unetkit.metrics.counts import (
     specificity,
 )
 from unetkit.metrics.curves import THRESHOLDS, curve_counts, threshold_counts
+from unetkit.metrics.partitions import VInfo, VRand, v_info, v_rand
 from unetkit.metrics.ranking import average_precision, ranking_counts, ranking_sample
 from unetkit.metrics.scores import (
     ClassIoU,
@@ -45,6 +46,8 @@ __all__ = [
     "PooledIoU",
     "PredictedShare",
     "Score",
+    "VInfo",
+    "VRand",
     "accuracy",
     "average_precision",
     "boundary_iou",
@@ -67,4 +70,6 @@ __all__ = [
     "segmentation_metrics",
     "specificity",
     "threshold_counts",
+    "v_info",
+    "v_rand",
 ]
