@@ -201,7 +201,7 @@ def test_only_networks_of_the_same_classes_are_averaged(tmp_path: Path) -> None:
     [
         ({"device": "tpu"}, "device=tpu must be auto, cpu, cuda"),
         ({"device": "cuda:99"}, "device=cuda:99 is not there: torch sees"),
-        ({"tta": "rotate"}, "tta=rotate must be one of none, flip, d4"),
+        ({"tta": "rotate"}, "tta=rotate must be one of none, flip, d4, rotations"),
         ({"tile": 64, "overlap": 64}, "overlap=64 must be at least 0 and smaller than tile=64"),
     ],
 )

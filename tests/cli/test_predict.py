@@ -124,7 +124,7 @@ def test_a_stopped_program_leaves_whole_files(checkpoints: Path, write_image: Wr
         (["threshold=50"], "threshold=50 must be a probability"),
         (["value_range=[3,1]"], r"value_range=\[3, 1\] must be auto, or two rising numbers"),
         (["value_range=wide"], "value_range=wide must be auto"),
-        (["tta=both"], "tta=both must be one of none, flip, d4"),
+        (["tta=both"], "tta=both must be one of none, flip, d4, rotations"),
         (["device=abacus"], "device=abacus must be auto, cpu"),
         (["output=/proc/none"], "output=/proc/none can't be written"),
         (["submission=a.ckpt"], "submission=a.ckpt must end in .csv"),

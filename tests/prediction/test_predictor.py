@@ -11,7 +11,7 @@ from unetkit.data import Preprocessing
 from unetkit.errors import UserError
 from unetkit.models import UNet, classify, probabilities
 from unetkit.prediction.ensemble import Ensemble
-from unetkit.prediction.predictor import Predictor
+from unetkit.prediction.predictor import Predictor, rotated
 
 RNG = np.random.default_rng(0)
 PLAIN = Preprocessing(1, None, (0.5,), (0.25,))
@@ -61,6 +61,30 @@ def test_eight_views_make_a_prediction_turn_with_its_image() -> None:
         expected = np.rot90(upright, turns)[:, :: -1 if mirrored else 1]
         np.testing.assert_allclose(predictor(turned).probability, expected, atol=1e-6)
     assert np.abs(Predictor(Shift(), PLAIN)(image).probability - upright).max() > 0.1
+
+
+def test_seven_rotations_are_turned_back_onto_the_image() -> None:
+    rows, columns = np.mgrid[:48, :70] / 10  # smooth, so that interpolation changes little
+    image = (128 + 100 * np.sin(rows) * np.cos(columns)).astype(np.uint8)
+    network = nn.Conv2d(1, 1, 1)  # sees single pixels
+    plain, averaged = (Predictor(network, PLAIN, tta=tta)(image).probability for tta in ("none", "rotations"))
+    np.testing.assert_allclose(averaged, plain, atol=0.02)
+    assert np.ptp(plain) > 0.1
+
+
+def test_rotated_turns_like_quarter_turns_and_mirrors_beyond_the_border() -> None:
+    image = torch.rand(1, 2, 9, 9)
+    almost = rotated(image, 90 + 1e-3, 9, 9)
+    torch.testing.assert_close(almost, rotated(image, 90, 9, 9), atol=1e-2, rtol=0)
+    torch.testing.assert_close(rotated(torch.ones(1, 1, 4, 7), 30, 20, 21), torch.ones(1, 1, 20, 21))
+
+
+@pytest.mark.parametrize("padding", ["zeros", "valid"])
+def test_seven_rotations_of_tiles_fit_together(padding: str) -> None:
+    network = UNet(1, 1, [4, 8, 8], padding=padding)  # type: ignore[arg-type]
+    image = RNG.integers(0, 255, (75, 131)).astype(np.uint8)
+    prediction = Predictor(network, PLAIN, tta="rotations", tile=48, overlap=16)(image)
+    assert prediction.probability.shape == image.shape
 
 
 @pytest.mark.parametrize("shape", [(96, 96), (70, 131), (101, 40)])

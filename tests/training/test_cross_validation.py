@@ -144,7 +144,7 @@ def test_images_that_are_divided_already_are_refused(tmp_path: Path) -> None:
         ("cross_validation.folds=[0,0]", r"cross_validation.folds=\[0, 0\] must be a list of some of 0 to 1"),
         ("cross_validation.folds=0", "cross_validation.folds=0 must be a list of some of 0 to 1"),
         ("trainer.devices=2", "trainer.devices=2 must be 1, or a list of one"),
-        ("cross_validation.tta=flips", "cross_validation.tta=flips must be one of none, flip, d4"),
+        ("cross_validation.tta=flips", "cross_validation.tta=flips must be one of none, flip, d4, rotations"),
         ("cross_validation.bootstrap=many", "cross_validation.bootstrap=many must be a whole number of at least 100"),
         ("trainer.fast_dev_run=true", "trainer.fast_dev_run=True must be false: folds are scored by checkpoints"),
         ("trainer.max_epochs=0", "trainer.max_epochs=0 must be 1 or more"),

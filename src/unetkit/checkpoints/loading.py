@@ -25,8 +25,8 @@ def load(
     Args:
         path: A checkpoint, or a run directory, which stands for its last checkpoint.
         device: Name of the device to predict on; `auto` takes a GPU if there is one.
-        tta: Views whose predictions are averaged: `none`, `flip` (the image and its mirror image) or `d4` (all eight
-            rotations and mirror images).
+        tta: Views whose predictions are averaged: `none`, `flip` (the image and its mirror image), `d4` (all eight
+            quarter turns and mirror images) or `rotations` (seven equal steps of a full turn).
         tile: Side in pixels above which an image is predicted in tiles.
         overlap: Pixels that neighbouring tiles share and are blended over.
 

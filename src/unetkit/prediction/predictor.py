@@ -1,9 +1,11 @@
 """Predict the mask of an image of any size, in tiles if it is large, averaged over flips and rotations."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -12,11 +14,12 @@ from unetkit.errors import UserError
 from unetkit.models import classify, predict_full_frame, probabilities
 from unetkit.prediction.tiling import Array, blended_rows
 
-# Views whose predictions are averaged: number of quarter turns, and whether mirrored left to right after them.
-TTA: dict[str, list[tuple[int, bool]]] = {
+# Views whose predictions are averaged: angle in degrees, and whether mirrored left to right after the rotation.
+TTA: dict[str, list[tuple[float, bool]]] = {
     "none": [(0, False)],
     "flip": [(0, False), (0, True)],
-    "d4": [(turns, mirrored) for turns in range(4) for mirrored in (False, True)],
+    "d4": [(angle, mirrored) for angle in (0, 90, 180, 270) for mirrored in (False, True)],
+    "rotations": [(360 / 7 * turn, False) for turn in range(7)],  # the U-Net paper's number; its angles are not known
 }
 
 
@@ -50,7 +53,8 @@ class Predictor:
         network: Maps normalised images (B, C, H, W) to logits.
         preprocessing: Preprocessing used in training.
         threshold: Probability above which a pixel is foreground.
-        tta: Views whose predictions are averaged: `none`, `flip` (the mirror image too) or `d4` (all eight).
+        tta: Views whose predictions are averaged: `none`, `flip` (the mirror image too), `d4` (all eight flips and
+            quarter turns) or `rotations` (seven equal steps of a full turn).
         tile: Side in pixels above which an image is predicted in tiles.
         overlap: Pixels that neighbouring tiles share and are blended over.
         min_area: Masks with fewer pixels than this are made empty.
@@ -124,9 +128,30 @@ class Predictor:
             raise UserError("the network", problem, "its training diverged or its weights are damaged: give another")
         return result
 
-    def _view(self, x: Tensor, margin: int, turns: int, mirrored: bool) -> Tensor:
-        x = x.rot90(turns, (-2, -1))
+    def _view(self, x: Tensor, margin: int, degrees: float, mirrored: bool) -> Tensor:
+        """Return the probabilities for x, computed after a rotation and a mirroring, and turned back."""
+        height, width = (side - 2 * margin for side in x.shape[2:])
+        side = math.ceil(math.hypot(height, width)) + 2 * margin
+        x = rotated(x, degrees, side, side)
         x = x.flip(-1) if mirrored else x
         y = probabilities(self.network(x) if margin else predict_full_frame(self.network, x))
         y = y.flip(-1) if mirrored else y
-        return y.rot90(-turns, (-2, -1))
+        return rotated(y, -degrees, height, width)
+
+
+def rotated(x: Tensor, degrees: float, height: int, width: int) -> Tensor:
+    """Rotate images (B, C, H, W) about their centre.
+
+    Quarter turns are exact. By other angles the result (B, C, height, width) is interpolated bilinearly, and shows the
+    mirror image beyond the border.
+    """
+    turns, rest = divmod(degrees, 90)
+    if not rest:
+        return x.rot90(int(turns), (-2, -1))
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    rows, columns = x.shape[2:]
+    theta = [[cos * width / columns, -sin * height / columns, 0], [sin * width / rows, cos * height / rows, 0]]
+    places = F.affine_grid(
+        torch.tensor(theta, device=x.device).expand(len(x), 2, 3), [*x.shape[:2], height, width], align_corners=False
+    )
+    return F.grid_sample(x, places, padding_mode="reflection", align_corners=False)
