@@ -116,8 +116,9 @@ def test_a_comparison_is_told_and_written(two: tuple[Path, Path], tmp_path: Path
     (two[1] / "fold-0" / "summary.json").write_text(json.dumps(facts))
     (two[1] / "summary.json").write_text(json.dumps({"tta": "flip", "seed": 47}))
     output = tmp_path / "out"
-    told = command.described(compare(f"runs=[{two[0]},{two[1]}]", f"output={output}"))
+    told = command.described(compare(f"runs=[{two[0]},{two[1]}]", f"output={output}", "metrics.primary=kaggle"))
     assert told[0] == "base (without 1 images that not all runs were scored on), the baseline"
+    assert told[1].split()[:2] == ["kaggle", "0.6000"]
     assert told[-1].endswith("better on 1 images, worse on 1")
     header, _, first, second = (output / "comparison.md").read_text().splitlines()
     assert header.startswith("| run | parameters | epochs | seed | images | Kaggle's score | difference")

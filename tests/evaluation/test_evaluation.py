@@ -28,6 +28,7 @@ from unetkit.evaluation import (
     summarise,
     write_scores,
 )
+from unetkit.evaluation.primary import read_primary
 from unetkit.paths import write_json
 from unetkit.prediction.predictor import Predictor
 from unetkit.report.cases import FALSE, MISSED, choose, errors
@@ -96,7 +97,7 @@ def test_scores_of_several_classes_by_hand() -> None:
 
 def test_files_and_tables_have_the_same_scores() -> None:
     keys = statistics(measured(rows([1, 0]), rows([1, 1]))).keys()
-    assert sorted(all_keys()) == sorted(keys)
+    assert sorted(all_keys("pooled/iou")) == sorted(keys)
     assert all(score_of(key).label and score_of(key).meaning for key in keys)
 
 
@@ -201,7 +202,7 @@ def test_errors_on_empty_masks() -> None:
 def test_tables_on_disk(tmp_path: Path) -> None:
     truth = rows([0, 0], [0, 0])  # nothing to find: there is no average precision
     model = measured(rows([0, 0], [1, 0]), truth)
-    write_scores(tmp_path / "scores.csv", [model])
+    write_scores(tmp_path / "scores.csv", [model], read_primary("iou"))
     write_json(tmp_path / "summary.json", summarise([model], resamples(2, 100, 0)))
     with (tmp_path / "scores.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))

@@ -32,7 +32,7 @@ def test_five_lines_train_on_a_folder_and_predict(
     assert run.checkpoint.exists()
     assert run.best_checkpoint.exists()
     assert (run.summary["epochs"], run.summary["seed"], run.summary["data"]["name"]) == (1, 48, "folder")
-    assert run.score == run.summary["val/iou"]
+    assert run.score == run.summary["val/iou_per_image"]
     assert run.predictor("cpu")(images["0"]).mask.shape == (24, 24)
 
 

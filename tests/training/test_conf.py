@@ -101,14 +101,14 @@ def test_trainer_cpu_trains_and_words_to_find_the_run_are_kept(tmp_path: Path, c
     assert summary["device"].endswith("threads")
     assert (summary["tags"], summary["task_name"]) == (["small", "fold0"], "trial")
     assert json.loads((tmp_path / "summary.json").read_text())["tags"] == ["small", "fold0"]
-    assert monitored_score(summary) == summary["best"]["score"] == summary["val/iou"]
+    assert monitored_score(summary) == summary["best"]["score"] == summary["val/iou_per_image"]
 
 
 def test_debug_default_runs_one_batch_and_writes_no_checkpoint(tmp_path: Path, cache: Path) -> None:
     summary = run(tmp_path, cache, "debug=default")
     assert summary["steps"] == 1
     assert not list(tmp_path.rglob("*.ckpt"))
-    assert monitored_score(summary) == summary["val/iou"]  # there is no best epoch
+    assert monitored_score(summary) == summary["val/iou_per_image"]  # there is no best epoch
 
 
 def test_debug_limit_trains_on_a_few_batches(tmp_path: Path, cache: Path) -> None:

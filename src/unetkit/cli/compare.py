@@ -31,11 +31,13 @@ def compare(cfg: DictConfig) -> "Comparison":
         raise UserError("runs=", "is missing", "give runs=[BASELINE,OTHER], folders that hold a scores.csv")
 
     from unetkit.evaluation import check_resampling, compare_runs, read_runs
+    from unetkit.evaluation.primary import read_primary
     from unetkit.report import write_comparison
 
     check_resampling(cfg.bootstrap, cfg.seed)
     output = path_of("output", cfg.output)
-    comparison = compare_runs(read_runs(cfg.runs, cfg.names), cfg.bootstrap, cfg.seed)
+    primary = None if cfg.metrics.primary is None else read_primary(cfg.metrics.primary)
+    comparison = compare_runs(read_runs(cfg.runs, cfg.names), cfg.bootstrap, cfg.seed, primary)
     with writable("output", output):
         output.mkdir(parents=True, exist_ok=True)
         write_comparison(output, comparison)
@@ -52,7 +54,7 @@ def described(comparison: "Comparison") -> list[str]:
         seeds = f", mean of {len(run.seeds)} runs" if len(run.seeds) > 1 else ""
         lines.append(f"{run.name}{seeds}{note}" + (", the baseline" if run.name == baseline else ""))
         for score, (mean, low, high) in comparison.means[run.name].items():
-            line = f"  {score:<8}{mean:.4f}  95 % interval {low:.4f} to {high:.4f}"
+            line = f"  {score:<8} {mean:.4f}  95 % interval {low:.4f} to {high:.4f}"
             if run.name != baseline:
                 gap, low, high = comparison.differences[run.name][score]
                 better, worse = comparison.wins(run.name, score)

@@ -29,12 +29,14 @@ def evaluate(cfg: DictConfig) -> "Summary":
         raise UserError("checkpoint=", "is missing", "give checkpoint=FILE.ckpt, or several as checkpoint=[A,B]")
 
     from unetkit.evaluation import check_resampling, open_models
+    from unetkit.evaluation.primary import read_primary
     from unetkit.report import evaluate_models
 
     check_resampling(cfg.bootstrap, cfg.seed)
     output = path_of("output", cfg.output)
     models = open_models(cfg.checkpoint, cfg.names, cfg.device, cfg.tta)
-    return evaluate_models(models, chosen_images(models[0], cfg), output, cfg.bootstrap, cfg.seed)
+    primary = None if cfg.metrics.primary is None else read_primary(cfg.metrics.primary)
+    return evaluate_models(models, chosen_images(models[0], cfg), output, cfg.bootstrap, cfg.seed, primary)
 
 
 def chosen_images(first: "Model", cfg: DictConfig) -> "LabelledImages":
@@ -64,19 +66,21 @@ def chosen_images(first: "Model", cfg: DictConfig) -> "LabelledImages":
 
 def described(summary: "Summary") -> list[str]:
     """Return lines that give each model's main scores, and how others differ from the first."""
-    from unetkit.evaluation import MAIN
+    from unetkit.evaluation.primary import read_primary, shown_first
 
+    primary = read_primary(summary["primary"])
     lines = []
     for name, model in summary["models"].items():
         lines.append(name)
-        for score in MAIN:
-            value, low, high = model["scores"][score].values()
-            lines.append(f"  {score:<20}{value:.4f}  95 % interval {low:.4f} to {high:.4f}")
+        for key, _, found in shown_first(model, primary):
+            lines.append("  {:<20}{:.4f}  95 % interval {:.4f} to {:.4f}".format(key, *found.values()))
     first = next(iter(summary["models"]))
     for name, scores in summary["differences"].items():
-        value, low, high, better, worse = scores["per_image/iou"].values()
-        gap = f"{value:+.4f} ({low:+.4f} to {high:+.4f})"
-        lines.append(f"{name} minus {first}, per_image/iou: {gap}, better on {better} images, worse on {worse}")
+        score = primary.key if primary.class_name is None else "per_image/iou"
+        value, low, high = (scores[score][key] for key in ("value", "low", "high"))
+        line = f"{name} minus {first}, {score}: {value:+.4f} ({low:+.4f} to {high:+.4f})"
+        counts = ", better on {better} images, worse on {worse}"
+        lines.append(line + (counts.format(**scores[score]) if "better" in scores[score] else ""))
     return lines
 
 

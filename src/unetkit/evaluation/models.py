@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -12,6 +13,7 @@ from unetkit.checkpoints.checkpoint import Checkpoint
 from unetkit.checkpoints.files import find_checkpoints
 from unetkit.data.splits import read_split
 from unetkit.errors import UserError
+from unetkit.evaluation.primary import Primary, primary_of_config
 from unetkit.paths import check_each_once, names_of
 from unetkit.prediction.predictor import Predictor
 
@@ -54,15 +56,27 @@ class Model:
         Raises:
             UserError: If the run's configuration can't be read.
         """
+        return bool(self._config().get("mirror_border", True))
+
+    def primary(self) -> Primary:
+        """Return the score that led its run; IoU per image if that is not known.
+
+        Raises:
+            UserError: If the run's configuration can't be read, or names no score.
+        """
+        return primary_of_config(self._config())
+
+    def _config(self) -> dict[str, Any]:
+        """Return the configuration of its run; an empty one if it lies in none."""
         if self.run is None:
-            return True
+            return {}
         file = self.run / "config.yaml"
         try:
             cfg = yaml.safe_load(file.read_text(encoding="utf-8"))
         except (OSError, ValueError, yaml.YAMLError) as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise UserError(str(file), f"can't be read ({reason})", "restore it, or move it away") from error
-        return not isinstance(cfg, dict) or bool(cfg.get("mirror_border", True))
+        return cfg if isinstance(cfg, dict) else {}
 
 
 def open_models(

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from unetkit.errors import UserError
 from unetkit.evaluation.bootstrap import Interval, drawn_means, interval, resamples, seed_resamples
+from unetkit.evaluation.primary import DEFAULT, Primary, read_primary
+from unetkit.evaluation.registry import BY_NAME, ScoreEntry
 from unetkit.evaluation.runs import COMPARED, ScoredRun
 from unetkit.evaluation.summarise import SAME
 
@@ -28,6 +30,7 @@ class Comparison:
             several seeds, the differences of their means.
         differences: By run except the baseline and score, the means of the gaps.
         resamples: Number of resamples of the intervals.
+        primary: The score that leads.
     """
 
     runs: list[ScoredRun]
@@ -36,27 +39,49 @@ class Comparison:
     gaps: dict[str, dict[str, NDArray[np.float64]]]
     differences: dict[str, dict[str, Interval]]
     resamples: int
+    primary: Primary
+
+    @property
+    def scores(self) -> list[str]:
+        """The names of the scores, as columns of `scores.csv`, the leading one first."""
+        return compared(self.primary)
 
     def wins(self, run: str, score: str) -> tuple[int, int]:
         """Return on how many images a run is better and worse than the baseline."""
-        gap = self.gaps[score][run]
+        gap = self.gaps[score][run] * (-1 if self._entry(score).lower_is_better else 1)
         return int((gap > SAME).sum()), int((gap < -SAME).sum())
 
+    def label(self, score: str) -> str:
+        """Return the name of a score for tables and figures."""
+        of_class = f" of {self.primary.class_name}" if score not in BY_NAME else ""
+        return f"{self._entry(score).label}{of_class}"
 
-def compare_runs(runs: Sequence[ScoredRun], times: int, seed: int) -> Comparison:
+    def _entry(self, score: str) -> ScoreEntry:
+        return BY_NAME.get(score, self.primary.entry)
+
+
+def compared(primary: Primary) -> list[str]:
+    """Return the columns of `scores.csv` that are compared, that of the leading score first."""
+    return list(dict.fromkeys((primary.column, *COMPARED)))
+
+
+def compare_runs(runs: Sequence[ScoredRun], times: int, seed: int, primary: Primary | None = None) -> Comparison:
     """Subtract the first run from the others, paired by image, with 95 % intervals over images and seeds.
 
     Args:
         runs: At least two runs.
         times: Number of resamples of the bootstrap.
         seed: Seed of the resamples.
+        primary: The score that leads; None for that of the first run.
 
     Raises:
-        UserError: If the runs have no image in common, or the masks of one differ.
+        UserError: If the runs have no image in common, or the masks of one differ, or one lacks the leading score.
     """
+    primary = primary or (runs[0].primary if runs else read_primary(DEFAULT))
+    columns = compared(primary)
     ids = common_images(runs)
     images = resamples(len(ids), times, seed)
-    scores = {run.name: {name: _scores(run, ids, name) for name in COMPARED} for run in runs}
+    scores = {run.name: {name: _scores(run, ids, name) for name in columns} for run in runs}
     drawn: dict[str, dict[str, Tensor]] = {}
     for index, run in enumerate(runs, start=1):
         seeds = seed_resamples(len(run.seeds), times, seed + index)
@@ -70,11 +95,12 @@ def compare_runs(runs: Sequence[ScoredRun], times: int, seed: int) -> Comparison
     return Comparison(
         list(runs),
         ids,
-        {run: {name: interval(own[name].mean(), drawn[run][name]) for name in COMPARED} for run, own in scores.items()},
+        {run: {name: interval(own[name].mean(), drawn[run][name]) for name in columns} for run, own in scores.items()},
         {name: {run: (scores[run][name].mean(0) - scores[first][name].mean(0)).numpy() for run in others}
-         for name in COMPARED},
-        {run: {name: to_first(run, name) for name in COMPARED} for run in others},
+         for name in columns},
+        {run: {name: to_first(run, name) for name in columns} for run in others},
         times,
+        primary,
     )  # fmt: skip
 
 
@@ -103,5 +129,12 @@ def common_images(runs: Sequence[ScoredRun]) -> list[str]:
 
 
 def _scores(run: ScoredRun, ids: Sequence[str], name: str) -> Tensor:
-    """Collect a score (S, N) of S seeds and N images."""
+    """Collect a score (S, N) of S seeds and N images.
+
+    Raises:
+        UserError: If the run has no such score.
+    """
+    if any(name not in rows[id] for rows in run.seeds for id in ids):
+        fix = "score it again with this metrics.primary, or give another"
+        raise UserError(f"{run.name}'s scores.csv", f"has no column {name}, which metrics.primary asks for", fix)
     return torch.tensor([[rows[id][name] for id in ids] for rows in run.seeds], dtype=torch.float64)

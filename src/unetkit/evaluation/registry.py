@@ -116,7 +116,7 @@ SCORES = (
 )
 BY_NAME = {score.name: score for score in SCORES}
 OUTLINE_SCORES = tuple(score for score in SCORES if score.source == "outlines")
-MAIN = ("per_image/iou", "per_image/dice", "per_image/kaggle", "pooled/iou")  # keys of the scores to show first
+MAIN = ("per_image/iou", "per_image/dice", "pooled/iou")  # keys of the scores to show first, behind the leading one
 
 
 def score_of(key: str) -> ScoreEntry:
@@ -129,7 +129,11 @@ def kind_of(key: str) -> str:
     return key.partition("/")[0].replace("_", " ")
 
 
-def all_keys() -> list[str]:
-    """Return the keys of all scores for a table: those of images, then pooled ones, in each the main ones first."""
+def all_keys(first: str) -> list[str]:
+    """Return the keys of all scores for a table: those of images, then pooled ones, in each the main ones first.
+
+    Args:
+        first: The key of the leading score, which is the first of its kind.
+    """
     keys = [f"{kind}/{score.name}" for kind in (PER_IMAGE, POOLED) for score in SCORES if kind in score.kinds]
-    return sorted(keys, key=lambda key: (not key.startswith(PER_IMAGE), key not in MAIN))
+    return sorted(keys, key=lambda key: (not key.startswith(PER_IMAGE), key != first, key not in MAIN))

@@ -3,18 +3,20 @@
 import csv
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from unetkit.errors import UserError
+from unetkit.evaluation.primary import DEFAULT, Primary, read_primary
 from unetkit.paths import check_each_once, command_line, matching, names_of, path_of
 
-COMPARED = ("kaggle", "iou", "dice")  # names of the scores of images that are compared
+COMPARED = ("iou", "dice", "kaggle")  # names of the scores of images that are compared, behind the leading one
 FACTS = ("parameters", "epochs", "seed")  # keys of `summary.json` for the table
 
 Rows = dict[str, dict[str, float]]
-"""By image: its scores of `COMPARED` and its `true_share`."""
+"""By image: the numbers in its columns of `scores.csv`, by name."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,13 @@ class ScoredRun:
         name: Name for tables and figures.
         seeds: The images of each run.
         facts: The known values of `FACTS`; several different ones as text, as in `47, 48`.
+        primary: The score that leads the first of the runs.
     """
 
     name: str
     seeds: list[Rows]
     facts: dict[str, Any]
+    primary: Primary
 
     @property
     def ids(self) -> set[str]:
@@ -89,7 +93,7 @@ def _as_one(name: str, runs: Sequence[ScoredRun]) -> ScoredRun:
         known = list(dict.fromkeys(run.facts[key] for run in runs if key in run.facts))
         if known:
             facts[key] = known[0] if len(known) == 1 else ", ".join(map(str, known))
-    return ScoredRun(name, [rows for run in runs for rows in run.seeds], facts)
+    return ScoredRun(name, [rows for run in runs for rows in run.seeds], facts, runs[0].primary)
 
 
 def _read(file: Path) -> list[ScoredRun]:
@@ -99,24 +103,45 @@ def _read(file: Path) -> list[ScoredRun]:
         with file.open(encoding="utf-8", newline="") as stream:
             for row in csv.DictReader(stream):
                 columns = {name: float(row[name]) for name in (*COMPARED, "true_share")}
-                models.setdefault(row["model"], {})[row["id"]] = columns
+                models.setdefault(row["model"], {})[row["id"]] = _numbers(row) | columns
     except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
         raise UserError(f"runs={file}", f"can't be read as the scores.csv of an evaluation ({error})") from error
     if not models:
         raise UserError(f"runs={file}", "holds no image")
     folder = file.absolute().parent
     folder = folder.parent if folder.name == "evaluation" else folder
-    facts = _facts(folder)
-    return [ScoredRun(model if len(models) > 1 else folder.name, [rows], facts) for model, rows in models.items()]
+    summary = _summary(file.parent, folder)
+    facts = {key: summary[key] for key in FACTS if key in summary}
+    primary = _primary(summary)
+    names = list(models) if len(models) > 1 else [folder.name]
+    return [ScoredRun(name, [rows], facts, primary) for name, rows in zip(names, models.values(), strict=True)]
 
 
-def _facts(folder: Path) -> dict[str, Any]:
-    """Read `FACTS` of a run from its `summary.json` or that of its first fold."""
-    for file in (folder / "summary.json", *sorted(folder.glob("fold-*/summary.json"))):
+def _numbers(row: dict[str, str]) -> dict[str, float]:
+    """Return the cells of a row that hold a number."""
+    found: dict[str, float] = {}
+    for name, text in row.items():
+        with suppress(ValueError, TypeError):
+            found[name] = float(text)
+    return found
+
+
+def _primary(summary: dict[str, Any]) -> Primary:
+    """Return the score that leads; in summaries that are older than the key, that of their data."""
+    data = summary.get("data")
+    is_salt = isinstance(data, dict) and data.get("name") == "tgs_salt"
+    return read_primary(summary.get("primary", "kaggle" if is_salt else DEFAULT))
+
+
+def _summary(beside: Path, folder: Path) -> dict[str, Any]:
+    """Read what is known of a run from the `summary.json` beside its scores, and of the run or its first fold."""
+    known: dict[str, Any] = {}
+    for file in (beside / "summary.json", folder / "summary.json", *sorted(folder.glob("fold-*/summary.json"))):
         try:
             summary = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError):  # the table shows a dash then
             continue
-        if "epochs" in summary:
-            return {key: summary[key] for key in FACTS if key in summary}
-    return {}
+        known = summary | known if isinstance(summary, dict) else known
+        if "epochs" in known:
+            break
+    return known

@@ -8,22 +8,26 @@ from typing import Any
 import torch
 
 from unetkit.evaluation.measure import Measured
+from unetkit.evaluation.primary import Primary
 from unetkit.evaluation.registry import BY_NAME
 from unetkit.evaluation.statistics import per_image
 from unetkit.paths import whole_file
 
 
-def write_scores(path: Path, models: Sequence[Measured]) -> None:
+def write_scores(path: Path, models: Sequence[Measured], primary: Primary) -> None:
     """Write the rows of all models as CSV."""
-    rows = [row for model in models for row in score_rows(model)]
+    rows = [row for model in models for row in score_rows(model, primary)]
     with whole_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
 
 
-def score_rows(model: Measured) -> list[dict[str, Any]]:
-    """Return for each image its shares of foreground and its scores; of several classes also IoU and Dice of each."""
+def score_rows(model: Measured, primary: Primary) -> list[dict[str, Any]]:
+    """Return for each image its shares of foreground and its scores.
+
+    Of several classes, also IoU and Dice of each, and the leading score of each.
+    """
     matrices = model.measures.confusion
     pixels = matrices.sum((1, 2))
     columns = {
@@ -36,7 +40,9 @@ def score_rows(model: Measured) -> list[dict[str, Any]]:
         of_all = BY_NAME[name].of_all_classes
         columns[name] = of_all(matrices) if of_all else values.mean(1)
     for index, label in enumerate(model.classes if len(model.classes) > 1 else ()):
-        columns |= {f"{name}_{label}": scores[name][:, index] for name in ("iou", "dice")}
+        columns |= {
+            f"{name}_{label}": scores[name][:, index] for name in dict.fromkeys(("iou", "dice", primary.entry.name))
+        }
     return [
         {"model": model.name, "id": id, **{name: round(values[i].item(), 6) for name, values in columns.items()}}
         for i, id in enumerate(model.ids)

@@ -20,6 +20,7 @@ from unetkit.metrics.counts import (
     precision,
     ratio,
     recall,
+    scored_classes,
     specificity,
 )
 from unetkit.metrics.curves import THRESHOLDS, curve_counts, threshold_counts
@@ -27,9 +28,11 @@ from unetkit.metrics.partitions import VInfo, VRand, v_info, v_rand
 from unetkit.metrics.ranking import average_precision, ranking_counts, ranking_sample
 from unetkit.metrics.scores import (
     ClassIoU,
+    CountScore,
     Dice,
     ImageIoU,
     KaggleScore,
+    OutlineScore,
     PooledIoU,
     PredictedShare,
     Score,
@@ -39,10 +42,12 @@ from unetkit.metrics.scores import (
 __all__ = [
     "THRESHOLDS",
     "ClassIoU",
+    "CountScore",
     "Counts",
     "Dice",
     "ImageIoU",
     "KaggleScore",
+    "OutlineScore",
     "PooledIoU",
     "PredictedShare",
     "Score",
@@ -67,6 +72,7 @@ __all__ = [
     "ranking_sample",
     "ratio",
     "recall",
+    "scored_classes",
     "segmentation_metrics",
     "specificity",
     "threshold_counts",

@@ -4,6 +4,7 @@ One policy for empty masks: the score of a class is 1 if neither truth nor predi
 one has. Invalid pixels (`VOID`) are not counted.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -26,18 +27,38 @@ class Counts(NamedTuple):
     tn: Tensor
 
     @classmethod
-    def of_matrix(cls, matrix: Tensor) -> "Counts":
-        """Make the counts of each class without the background from confusion matrices (..., C, C), truth in rows."""
+    def of_matrix(cls, matrix: Tensor, first: int = 1) -> "Counts":
+        """Make the counts of the classes from `first` on from confusion matrices (..., C, C), truth in rows."""
         right = matrix.diagonal(dim1=-2, dim2=-1)
-        tp, fp, fn = (x[..., 1:] for x in (right, matrix.sum(-2) - right, matrix.sum(-1) - right))
+        tp, fp, fn = (x[..., first:] for x in (right, matrix.sum(-2) - right, matrix.sum(-1) - right))
         return cls(tp, fp, fn, matrix.sum((-2, -1))[..., None] - tp - fp - fn)
 
 
-def confusion(prediction: Tensor, target: Tensor, valid: Tensor, num_classes: int) -> Counts:
-    """Count the pixels of each class without the background, (B, K), of class indices (B, H, W) where `valid`."""
+def scored_classes(num_classes: int, *, with_background: bool = False) -> list[int]:
+    """Return the indices of the classes that are scored: all, or all without the background, class 0.
+
+    Args:
+        num_classes: Number of classes; 1 and 2 both mean background and one foreground class.
+        with_background: Whether class 0 is a class like the others.
+    """
+    return list(range(0 if with_background else 1, max(num_classes, 2)))
+
+
+def confusion(
+    prediction: Tensor, target: Tensor, valid: Tensor, num_classes: int, classes: Sequence[int] | None = None
+) -> Counts:
+    """Count pixels of each class, (B, K), of class indices (B, H, W) where `valid`.
+
+    Args:
+        prediction: Predicted class indices.
+        target: True class indices.
+        valid: Pixels that count, booleans.
+        num_classes: Number of classes; 1 and 2 both mean background and one foreground class.
+        classes: Indices of the K classes; None for all without the background.
+    """
     pixels = valid.flatten(1).sum(1)
     counts = []
-    for label in range(1, max(num_classes, 2)):
+    for label in scored_classes(num_classes) if classes is None else classes:
         predicted, true = (prediction == label) & valid, (target == label) & valid
         tp = (predicted & true).flatten(1).sum(1)
         fp, fn = predicted.flatten(1).sum(1) - tp, true.flatten(1).sum(1) - tp

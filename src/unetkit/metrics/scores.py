@@ -5,21 +5,25 @@ pixels (`VOID`) are ignored, and so are images without a valid pixel.
 """
 
 from abc import abstractmethod
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
-from unetkit.metrics.counts import Counts, confusion, dice, iou, kaggle_score, ratio
+from unetkit.metrics.counts import Counts, confusion, dice, iou, kaggle_score, ratio, scored_classes
 
 
 class Score(Metric):
-    """The mean over images of a score of each image, which is the mean over the classes without the background.
+    """The mean over images of a score of each image, which is the mean over classes.
 
     The result does not depend on the batch size or on the number of processes.
 
     Args:
         num_classes: Channels of the network's logits; 1 and 2 both mean one foreground class.
+        classes: Indices of the classes that are scored; None for all without the background, class 0.
     """
 
     is_differentiable = False
@@ -28,9 +32,10 @@ class Score(Metric):
     total: Tensor
     images: Tensor
 
-    def __init__(self, num_classes: int = 1) -> None:
+    def __init__(self, num_classes: int = 1, classes: Sequence[int] | None = None) -> None:
         super().__init__()
         self.num_classes = num_classes
+        self.classes = scored_classes(num_classes) if classes is None else list(classes)
         self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
         self.add_state("images", torch.tensor(0), dist_reduce_fx="sum")
 
@@ -41,7 +46,7 @@ class Score(Metric):
     def update(self, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
         """Add predicted and true class indices (B, H, W), where `valid` (B, H, W)."""
         counts = valid.flatten(1).any(1)
-        score = self.score(confusion(prediction, target, valid, self.num_classes)).mean(1)
+        score = self.score(confusion(prediction, target, valid, self.num_classes, self.classes)).mean(1)
         self.total += score[counts].sum()
         self.images += counts.sum()
 
@@ -74,22 +79,78 @@ class KaggleScore(Score):
         return kaggle_score(counts)
 
 
+class CountScore(Score):
+    """Any score of each image that is a formula of counts.
+
+    Args:
+        formula: Maps counts (B, K) to scores (B, K), as those of `unetkit.metrics.counts` do.
+        num_classes: See `Score`.
+        classes: See `Score`.
+    """
+
+    def __init__(
+        self, formula: Callable[[Counts], Tensor], num_classes: int = 1, classes: Sequence[int] | None = None
+    ) -> None:
+        super().__init__(num_classes, classes)
+        self.formula = formula
+
+    def score(self, counts: Counts) -> Tensor:
+        """See the formula."""
+        return self.formula(counts)
+
+
+class OutlineScore(Score):
+    """Any score of each image that is a formula of masks, as those of `unetkit.metrics.boundaries`.
+
+    Args:
+        formula: Maps prediction, truth and valid pixels of one class, booleans (H, W), to a number.
+        num_classes: See `Score`.
+        classes: See `Score`.
+    """
+
+    def __init__(
+        self,
+        formula: Callable[[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]], float],
+        num_classes: int = 1,
+        classes: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(num_classes, classes)
+        self.formula = formula
+
+    def score(self, counts: Counts) -> Tensor:
+        """Raise an error, as counts do not say where outlines are."""
+        raise NotImplementedError
+
+    def update(self, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
+        """Add predicted and true class indices (B, H, W), where `valid` (B, H, W)."""
+        for mask, truth, counted in zip(*(x.cpu().numpy() for x in (prediction, target, valid)), strict=True):
+            if counted.any():
+                self.total += float(np.mean([self.formula(mask == k, truth == k, counted) for k in self.classes]))
+                self.images += 1
+
+
 class PooledIoU(Metric):
-    """Intersection over union of the pixels of all images together; the mean over classes without the background."""
+    """Intersection over union of the pixels of all images together; the mean over classes.
+
+    Args:
+        num_classes: Channels of the network's logits; 1 and 2 both mean one foreground class.
+        classes: Indices of the classes that are scored; None for all without the background, class 0.
+    """
 
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
     counts: Tensor
 
-    def __init__(self, num_classes: int = 1) -> None:
+    def __init__(self, num_classes: int = 1, classes: Sequence[int] | None = None) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.add_state("counts", torch.zeros(4, max(num_classes - 1, 1), dtype=torch.int64), dist_reduce_fx="sum")
+        self.classes = scored_classes(num_classes) if classes is None else list(classes)
+        self.add_state("counts", torch.zeros(4, len(self.classes), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
         """Add predicted and true class indices (B, H, W), where `valid` (B, H, W)."""
-        self.counts += torch.stack(confusion(prediction, target, valid, self.num_classes)).sum(1)
+        self.counts += torch.stack(confusion(prediction, target, valid, self.num_classes, self.classes)).sum(1)
 
     def compute(self) -> Tensor:
         """Compute the mean over classes, in [0, 1]."""
@@ -151,14 +212,19 @@ class PredictedShare(Metric):
         return self.predicted / self.pixels
 
 
-def segmentation_metrics(num_classes: int) -> MetricCollection:
-    """Return the scores of a run by name: pooled and per-image IoU, Dice, Kaggle's score, and the predicted share."""
+def segmentation_metrics(num_classes: int, classes: Sequence[int] | None = None) -> MetricCollection:
+    """Return the scores of a run by name: pooled and per-image IoU, Dice, Kaggle's score, and the predicted share.
+
+    Args:
+        num_classes: Channels of the network's logits; 1 and 2 both mean one foreground class.
+        classes: Indices of the classes that are scored; None for all without the background, class 0.
+    """
     return MetricCollection(
         {
-            "iou": PooledIoU(num_classes),
-            "iou_per_image": ImageIoU(num_classes),
-            "dice": Dice(num_classes),
-            "kaggle": KaggleScore(num_classes),
+            "iou": PooledIoU(num_classes, classes),
+            "iou_per_image": ImageIoU(num_classes, classes),
+            "dice": Dice(num_classes, classes),
+            "kaggle": KaggleScore(num_classes, classes),
             "predicted_share": PredictedShare(),
         },
         compute_groups=False,

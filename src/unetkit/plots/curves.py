@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -11,24 +11,25 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 LOSSES = {"train/loss_epoch": "training", "val/loss": "validation"}
-SCORES = {"val/iou": "IoU, pooled", "val/iou_per_image": "IoU, per image", "val/kaggle": "Kaggle's score"}
+SCORES = {"val/iou_per_image": "IoU, per image", "val/iou": "IoU, pooled"}
 
 
-def draw_curves(metrics: Sequence[Path], picture: Path) -> None:
+def draw_curves(metrics: Sequence[Path], picture: Path, leading: Mapping[str, str] | None = None) -> None:
     """Draw losses beside scores, by epoch; write nothing if there is nothing to draw.
 
     Args:
         metrics: Files of Lightning's CSVLogger, in order; a resumed run has one for each start, and rows of epochs
             that a later file repeats are left out.
         picture: The PNG, in a folder that exists.
+        leading: Labels of more scores by column, which are drawn first.
     """
     rows = read_rows(metrics)
     with mpl.rc_context({"font.size": 9}):
         figure = Figure(figsize=(9, 3.2), layout="constrained")
         losses, scores = figure.subplots(1, 2)
         _draw(losses, "loss", LOSSES, rows)
-        _draw(scores, "validation score", SCORES, rows)
-        scores.set_ylim(0, 1)
+        _draw(scores, "validation score", {**(leading or {}), **SCORES}, rows)
+        scores.set_ylim(0, max(1, scores.get_ylim()[1]) if scores.lines else 1)
         if losses.lines or scores.lines:
             figure.savefig(picture, dpi=110)
 
@@ -41,7 +42,7 @@ def read_rows(metrics: Sequence[Path]) -> list[dict[str, str]]:
     return [row for part, end in zip(parts, [*ends, math.inf], strict=True) for row in part if epoch_of(row) < end]
 
 
-def _draw(axes: Axes, title: str, names: dict[str, str], rows: list[dict[str, str]]) -> None:
+def _draw(axes: Axes, title: str, names: Mapping[str, str], rows: list[dict[str, str]]) -> None:
     for column, label in names.items():
         points = [(epoch_of(row) + 1, float(row[column])) for row in rows if row.get(column)]
         if points:

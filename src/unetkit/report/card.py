@@ -12,9 +12,8 @@ import yaml
 
 from unetkit.checkpoints.checkpoint import Checkpoint
 from unetkit.errors import UserError
-from unetkit.evaluation import score_of
+from unetkit.evaluation.primary import read_primary, shown_first
 
-SHOWN = ("per_image/kaggle", "per_image/iou", "per_image/dice", "pooled/iou")
 # Keys of a command line that say where it ran and not what was trained; the card leaves them out.
 PLACES = ("hydra.", "run_dir=", "data.cache_dir=", "trainer.enable_progress_bar=", "cross_validation.folds=", "logger")
 NETWORK = ("experiment=", "model=", "model.")  # keys that say which network it is
@@ -48,7 +47,6 @@ def model_card(file: Path, cross_validation: Path | None) -> str:
         epochs=None if checkpoint.epoch is None else checkpoint.epoch + 1,
         parameters=sum(p.numel() for p in network.parameters()),
         precision=sorted({str(x.dtype).removeprefix("torch.") for x in weights if x.is_floating_point()}),
-        labels={key: score_of(key).label for key in SHOWN},
         validation=None if cross_validation is None else read_validation(cross_validation),
     )
 
@@ -57,8 +55,8 @@ def read_validation(folder: Path) -> dict[str, Any]:
     """Read the records of a cross-validation for a card.
 
     Returns:
-        Its `summary`; the summaries of its `folds`; the `command` that ran it, or None if that is not known; the keys
-        of the command that choose the `network`, as text.
+        Its `summary`; the `primary` score, and the scores `shown`; the summaries of its `folds`; the `command` that ran
+        it, or None if that is not known; the keys of the command that choose the `network`, as text.
 
     Raises:
         UserError: If there is no summary of a cross-validation.
@@ -72,10 +70,13 @@ def read_validation(folder: Path) -> dict[str, Any]:
             "is no directory of a finished cross-validation",
             "give one that `unetkit cross-validate` made",
         ) from error
+    primary = read_primary(summary.get("primary", "kaggle"))  # which led before it was written down
     typed = folder / ".hydra" / "overrides.yaml"
     overrides = yaml.safe_load(typed.read_text(encoding="utf-8")) if typed.is_file() else None
     return {
         "summary": summary,
+        "primary": primary,
+        "shown": shown_first(summary["models"]["out of fold"], primary),
         "folds": folds,
         "command": None if overrides is None else _command(overrides, [fold["data"] for fold in folds]),
         "network": " ".join(key for key in overrides or () if key.startswith(NETWORK)),

@@ -7,8 +7,7 @@ from typing import Any
 import matplotlib as mpl
 
 from unetkit.evaluation import Comparison
-from unetkit.evaluation.registry import BY_NAME
-from unetkit.evaluation.runs import COMPARED, FACTS
+from unetkit.evaluation.runs import FACTS
 from unetkit.paths import write_json
 from unetkit.report import differences, figures
 from unetkit.report.html import PAPER_DPI
@@ -18,6 +17,7 @@ def write_comparison(folder: Path, comparison: Comparison) -> None:
     """Write `comparison.json`, `.csv` and `.md`, and `differences.png`, into a folder that exists."""
     rows = [_row(comparison, index) for index in range(len(comparison.runs))]
     facts = {"images": len(comparison.ids), "resamples": comparison.resamples, "baseline": comparison.runs[0].name}
+    facts["primary"] = comparison.primary.name
     write_json(folder / "comparison.json", {**facts, "runs": rows})
     with (folder / "comparison.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[-1]), restval="")
@@ -25,20 +25,22 @@ def write_comparison(folder: Path, comparison: Comparison) -> None:
         writer.writerows(rows)
     (folder / "comparison.md").write_text(markdown(comparison), encoding="utf-8")
     with mpl.rc_context(figures.STYLE):
-        picture = differences.of_runs(comparison, COMPARED[0])
+        picture = differences.of_runs(comparison, comparison.scores[0])
         picture.savefig(folder / "differences.png", dpi=PAPER_DPI)
 
 
 def markdown(comparison: Comparison) -> str:
     """Return a table with a row for each run; differences to the first run have 95 % intervals."""
     scores = [
-        cell for name in COMPARED for cell in (BY_NAME[name].label, "difference (95 % interval)", "better / worse")
+        cell
+        for name in comparison.scores
+        for cell in (comparison.label(name), "difference (95 % interval)", "better / worse")
     ]
     header = ["run", *FACTS, "images", *scores]
     lines = [header, ["---"] * len(header)]
     for run in comparison.runs:
         cells = [run.name, *(_fact(run.facts.get(key)) for key in FACTS), f"{len(comparison.ids):,}"]
-        for name in COMPARED:
+        for name in comparison.scores:
             cells += [f"{comparison.means[run.name][name].value:.4f}", *_against_first(comparison, run.name, name)]
         lines.append(cells)
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
@@ -62,10 +64,10 @@ def _row(comparison: Comparison, index: int) -> dict[str, Any]:
     run = comparison.runs[index]
     row: dict[str, Any] = {"run": run.name, **{key: run.facts.get(key) for key in FACTS}}
     row["images"] = len(comparison.ids)
-    for name in COMPARED:
+    for name in comparison.scores:
         mean = comparison.means[run.name][name]
         row |= {name: mean.value, f"{name}_low": mean.low, f"{name}_high": mean.high}
-    for name in COMPARED if index else ():
+    for name in comparison.scores if index else ():
         value, low, high = comparison.differences[run.name][name]
         better, worse = comparison.wins(run.name, name)
         column = f"{name}_difference"

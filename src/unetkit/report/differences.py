@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from unetkit.evaluation import Comparison, Summary
-from unetkit.evaluation.registry import BY_NAME
 from unetkit.report.figures import COLOURS, MARKERS, WIDTH
 
 
@@ -50,7 +49,7 @@ def of_runs(comparison: Comparison, score: str) -> Figure:
     axes.set_title("images better / worse", loc="right", fontsize=7)
     axes.locator_params(axis="x", nbins=5)
     axes.set_ylim(len(runs) - 0.5, -0.5)
-    axes.set_xlabel(f"{BY_NAME[score].label} minus that of\n{comparison.runs[0].name}")
+    axes.set_xlabel(f"{comparison.label(score)} minus that of\n{comparison.runs[0].name}")
     return figure
 
 

@@ -18,11 +18,19 @@ from unetkit.evaluation import (
     summarise,
     write_scores,
 )
+from unetkit.evaluation.primary import Primary, check_class
 from unetkit.paths import write_json
 from unetkit.report.html import write_report
 
 
-def evaluate_models(models: Sequence[Model], images: LabelledImages, folder: Path, times: int, seed: int) -> Summary:
+def evaluate_models(
+    models: Sequence[Model],
+    images: LabelledImages,
+    folder: Path,
+    times: int,
+    seed: int,
+    primary: Primary | None = None,
+) -> Summary:
     """Score models on the same images; write `scores.csv`, `summary.json`, `report.html` and `figures/`.
 
     Args:
@@ -31,10 +39,13 @@ def evaluate_models(models: Sequence[Model], images: LabelledImages, folder: Pat
         folder: Folder for the files; made if it does not exist.
         times: Number of resamples of the bootstrap.
         seed: Seed of the resamples.
+        primary: The score that leads; None for that of the first model's run.
 
     Raises:
         UserError: If models and images don't fit, an image can't be read, or the folder can't be written.
     """
+    primary = models[0].primary() if primary is None else primary
+    check_class(primary, images.classes)
     warnings = check_images(models, images)
     for line in warnings:
         tqdm.write(f"warning: {line}", file=sys.stderr)
@@ -43,11 +54,17 @@ def evaluate_models(models: Sequence[Model], images: LabelledImages, folder: Pat
     measured = [measure(m.name, m.predictor, tqdm(images, m.name, unit="image"), images.classes) for m in models]
     draws = resamples(len(measured[0].ids), times, seed)
     summary = summarise(measured, draws)
-    summary |= {"data": images.name, "seed": seed, "git_commit": git_commit(), "warnings": warnings}
+    summary |= {
+        "primary": primary.name,
+        "data": images.name,
+        "seed": seed,
+        "git_commit": git_commit(),
+        "warnings": warnings,
+    }
     for model in models:
         summary["models"][model.name] |= {"checkpoint": str(model.path), "sha256": model.digest}
     with writable("output", folder):
-        write_scores(folder / "scores.csv", measured)
+        write_scores(folder / "scores.csv", measured, primary)
         write_json(folder / "summary.json", summary)
-        write_report(folder, models, measured, images, summary, draws)
+        write_report(folder, models, measured, images, summary, draws, primary)
     return summary

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from unetkit.evaluation import MAIN, LabelledImages, Measured, Model, Summary, all_keys, kind_of, score_of
+from unetkit.evaluation.primary import Primary, shown_first
 from unetkit.plots.images import CLASS_COLOURS, Image, encode_png
 from unetkit.report import cases, differences, figures
 
@@ -32,6 +33,7 @@ def write_report(
     images: LabelledImages,
     summary: Summary,
     draws: Tensor,
+    primary: Primary,
 ) -> None:
     """Write `report.html` and `figures/*.svg` and `*.png` into a folder that exists.
 
@@ -42,9 +44,13 @@ def write_report(
         images: The images that they were scored on.
         summary: The scores.
         draws: The resamples that the summary was made with.
+        primary: The score that leads.
     """
     with mpl.rc_context(figures.STYLE):
-        drawn = {name: save(figure, folder / "figures" / name) for name, figure in _figures(measured, summary, draws)}
+        drawn = {
+            name: save(figure, folder / "figures" / name)
+            for name, figure in _figures(measured, summary, draws, primary)
+        }
     shown = cases.draw(cases.choose(measured), models, measured, images)
     page = _environment().get_template("report.html.jinja").render(
         models=models,
@@ -53,12 +59,12 @@ def write_report(
         summary=summary,
         figures=drawn,
         cases=shown,
-        keys=all_keys(),
+        keys=all_keys(primary.key),
         score_of=score_of,
         kind_of=kind_of,
         of_each_class=OF_EACH_CLASS,
         colours=CLASS_COLOURS.tolist(),
-        main=MAIN,
+        tiles={model.name: shown_first(summary["models"][model.name], primary) for model in models},
         date=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
     )  # fmt: skip
     (folder / "report.html").write_text(page, encoding="utf-8")
@@ -74,9 +80,11 @@ def save(figure: Figure, path: Path) -> str:
     return _data_uri("image/svg+xml", buffer.getvalue())
 
 
-def _figures(measured: Sequence[Measured], summary: Summary, draws: Tensor) -> list[tuple[str, Figure]]:
+def _figures(
+    measured: Sequence[Measured], summary: Summary, draws: Tensor, primary: Primary
+) -> list[tuple[str, Figure]]:
     """Draw the figures that fit: differences need several models, and the threshold matters for one class."""
-    labels = {key: f"{score_of(key).label}, {kind_of(key)}" for key in all_keys() if key in IN_FIGURE}
+    labels = {key: f"{score_of(key).label}, {kind_of(key)}" for key in all_keys(primary.key) if key in IN_FIGURE}
     is_binary = len(measured[0].classes) == 1
     return [
         *([("differences", differences.of_scores(summary, labels))] if len(measured) > 1 else []),

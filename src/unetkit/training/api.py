@@ -43,12 +43,12 @@ class Run:
 
     @property
     def best_checkpoint(self) -> Path:
-        """The checkpoint of the epoch with the highest monitored score."""
+        """The checkpoint of the epoch with the best monitored value."""
         return Path(self.summary["best"]["checkpoint"])
 
     @property
     def score(self) -> float | None:
-        """The best value of the monitored score, `val/iou` unless `monitor` is set."""
+        """The best value of what is monitored: the leading score, unless `monitor` is set."""
         return monitored_score(self.summary)
 
     def predictor(self, device: str = "auto", **options: Any) -> Predictor:

@@ -17,6 +17,7 @@ from unetkit.checkpoints.checkpoint import build_network as build_described_netw
 from unetkit.checkpoints.metadata import Metadata
 from unetkit.data import Preprocessing, SegmentationDataModule
 from unetkit.errors import UserError
+from unetkit.evaluation.primary import check_class, read_primary
 from unetkit.losses import wants_weight
 from unetkit.models import check_threshold
 from unetkit.training.callbacks import CollapseWarning, EpochSeed
@@ -24,6 +25,7 @@ from unetkit.training.checkpoint_io import WholeCheckpointIO
 from unetkit.training.configuration import choose_precision
 from unetkit.training.image_logger import ImageLogger
 from unetkit.training.module import SegmentationModule
+from unetkit.training.monitor import check_logged
 from unetkit.training.records import plain
 from unetkit.training.resume import Resume
 from unetkit.training.resumed_values import GivenValues
@@ -80,11 +82,14 @@ def build_module(
         weights: The checkpoint whose weights a new run starts from.
 
     Raises:
-        UserError: If the network has another number of classes than the masks, or a threshold has no use.
+        UserError: If the network has another number of classes than the masks, a threshold has no use, or the score
+            that leads or is monitored is not computed.
     """
     check_classes(cfg, data.num_classes)
     loss = instantiate(cfg.loss, _convert_="all")
     schedule = instantiate(cfg.scheduler, _convert_="all")
+    primary = read_primary(cfg.metrics.primary)
+    check_class(primary, data.class_names[1:])
     network, preprocessing = build_network(cfg, data.prepared.preprocessing, resume, weights)
     recipe = describe_recipe(cfg, data.split.digest)
     module = SegmentationModule(
@@ -95,11 +100,13 @@ def build_module(
         preprocessing=preprocessing,
         num_classes=cfg.model.num_classes,
         class_names=data.class_names,
+        primary=primary,
         threshold=cfg.threshold,
         mirror_border=cfg.mirror_border,
         deep_supervision=cfg.deep_supervision,
         metadata=Metadata(plain(cfg.model), preprocessing, cfg.threshold, data.describe(), recipe),
     )
+    check_logged(cfg.monitor, module.logged("val"))
     return module.to(memory_format=torch.channels_last) if cfg.channels_last else module
 
 

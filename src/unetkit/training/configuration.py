@@ -11,9 +11,10 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from unetkit.data import SegmentationDataModule
 from unetkit.errors import UserError, check
-from unetkit.metrics import segmentation_metrics
+from unetkit.evaluation.primary import read_primary
 from unetkit.models import check_threshold
 from unetkit.training.explain import choices_with
+from unetkit.training.monitor import check_monitor
 
 COMPILE = (False, True, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 CUDA_GRAPHS = ("reduce-overhead", "max-autotune")
@@ -73,6 +74,7 @@ def check_values(cfg: DictConfig) -> None:
             check(key, value, is_right(value), wanted)
     check_data_keys(cfg)
     check_threshold(cfg.threshold)
+    read_primary(cfg.metrics.primary)
     check_monitor(cfg.monitor)
     if cfg.trainer.compile in CUDA_GRAPHS and cfg.trainer.accumulate_grad_batches > 1:
         raise UserError(
@@ -96,7 +98,7 @@ def check_data_keys(cfg: DictConfig) -> None:
         UserError: If one is not, as `+data.root=DIR` with `data=synthetic`, which would train on other images.
     """
     used = str(OmegaConf.to_container(cfg, resolve=False))
-    known = signature(SegmentationDataModule).parameters
+    known = {*signature(SegmentationDataModule).parameters, "primary_metric"}  # train.yaml reads it, unless typed
     if cfg.data._target_ != "unetkit.data.SegmentationDataModule" or "${" not in str(cfg.data._get_node("pairs")):
         return  # data of the user's own, or a configuration whose references are resolved already
     for key in cfg.data:
@@ -105,16 +107,6 @@ def check_data_keys(cfg: DictConfig) -> None:
             choices = choices_with(f"data.{key}")
             fix = f"choose data={choices[0]}, whose key it is" if choices else "leave it out"
             raise UserError(f"data.{key}={cfg.data[key]}", problem, fix)
-
-
-def check_monitor(monitor: object) -> None:
-    """Check the score that decides which epoch is the best one: a validation score of which more is better.
-
-    Raises:
-        UserError: If there is no such score.
-    """
-    scores = [f"val/{name}" for name, metric in segmentation_metrics(1).items() if metric.higher_is_better]
-    check("monitor", monitor, monitor in scores, f"one of {', '.join(scores)}")
 
 
 def choose_precision(precision: int | str, accelerator: str) -> str:

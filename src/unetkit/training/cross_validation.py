@@ -20,8 +20,10 @@ from unetkit.evaluation import (
     summarise,
     write_scores,
 )
+from unetkit.evaluation.primary import found_in, read_primary
 from unetkit.paths import command_line, short_path, whole_file, write_json
 from unetkit.training.folds import check_images, check_keys, check_same_recipe, chosen_folds
+from unetkit.training.monitor import set_modes
 from unetkit.training.post_processing import PostProcessing, choose, fold_scores, together
 from unetkit.training.renamed import use_new_names
 from unetkit.training.run import train
@@ -38,8 +40,8 @@ def cross_validate(cfg: DictConfig) -> Summary:
 
     `cfg.run_dir` gets `fold-0`, ... (run directories), `scores.csv` (each image, scored by the network that has not
     seen it), `summary.json`, and `ensemble/` with the weights of each fold. These are of all folds that are done there,
-    so that folds can be trained side by side. For binary masks, the threshold and least area with the best Kaggle score
-    are stored with the weights, if the score rises when each fold uses the values chosen on the other folds.
+    so that folds can be trained side by side. For binary masks, the threshold and least area with the best
+    `metrics.primary` are stored with the weights, if it rises when each fold uses the values chosen on the other folds.
 
     Raises:
         UserError: If the configuration or the data have a mistake, or folds were trained there with another recipe or
@@ -47,6 +49,7 @@ def cross_validate(cfg: DictConfig) -> Summary:
     """
     base = Path(cfg.run_dir)
     use_new_names(cfg)
+    set_modes(cfg)
     if cfg.data.split == "fraction":
         cfg.data.split = "kfold"
     check_keys(cfg)
@@ -59,7 +62,7 @@ def cross_validate(cfg: DictConfig) -> Summary:
     measured = [measure_fold(run, cfg) for run in runs]
     summary, chosen = summarise_folds(cfg, runs, measured)
     write_ensemble(base / "ensemble", runs, chosen)
-    write_scores(base / "scores.csv", [together(measured)])
+    write_scores(base / "scores.csv", [together(measured)], read_primary(cfg.metrics.primary))
     write_json(base / "summary.json", summary)
     log_results(summary, base)
     return summary
@@ -96,20 +99,20 @@ def summarise_folds(
     cfg: DictConfig, runs: Sequence[Path], measured: Sequence[Measured]
 ) -> tuple[Summary, PostProcessing | None]:
     """Return the content of `summary.json`, and the post-processing of binary masks."""
-    whole = together(measured)
+    whole, primary = together(measured), read_primary(cfg.metrics.primary)
     summary = summarise([whole], resamples(len(whole.ids), cfg.cross_validation.bootstrap, cfg.seed))
     records = [json.loads((run / "summary.json").read_text(encoding="utf-8")) for run in runs]
     summary["folds"] = {
-        run.name: fold_scores(fold) | {"seconds": record["seconds"]}
+        run.name: fold_scores(fold, primary) | {"seconds": record["seconds"]}
         for run, fold, record in zip(runs, measured, records, strict=True)
     }
     first = records[0]
     facts = {key: first[key] for key in FACTS if key in first}  # folds of earlier versions lack some
-    summary |= {"tta": cfg.cross_validation.tta, "seed": cfg.seed} | facts
+    summary |= {"primary": primary.name, "tta": cfg.cross_validation.tta, "seed": cfg.seed} | facts
     summary["data"] = {key: first["data"][key] for key in ("name", "split", "folds", "seed")}
     chosen = None
     if len(whole.classes) == 1:
-        chosen, summary["post_processing"] = choose(measured)
+        chosen, summary["post_processing"] = choose(measured, primary)
     return summary, chosen
 
 
@@ -126,12 +129,14 @@ def log_results(summary: Summary, base: Path) -> None:
     """Log the scores, and the next command."""
     where = short_path(base)
     for name, scores in summary["folds"].items():
-        log.info("%s: kaggle %.4f, iou_per_image %.4f, iou %.4f, %.0f s", name, *scores.values())
-    value, low, high = summary["models"]["out of fold"]["scores"]["per_image/kaggle"].values()
-    log.info("out of fold: kaggle %.4f, 95 %% interval %.4f to %.4f, tta=%s", value, low, high, summary["tta"])
+        shown = ", ".join(f"{key} {value:.4f}" for key, value in scores.items() if key != "seconds")
+        log.info("%s: %s, %.0f s", name, shown, scores["seconds"])
+    model, primary = summary["models"]["out of fold"], read_primary(summary["primary"])
+    interval = "%s %.4f, 95 %% interval %.4f to %.4f, tta=%s"
+    log.info(f"out of fold: {interval}", primary.name, *found_in(model, primary).values(), summary["tta"])
     if "post_processing" in summary:
         chosen = summary["post_processing"]
-        gains = chosen["kaggle_of_others_choice"]
+        gains = chosen["score_of_others_choice"]
         log.info(
             "threshold %g and least area %d are used; the best on all folds are %g and %d; %s",
             chosen["threshold"],
@@ -139,7 +144,7 @@ def log_results(summary: Summary, base: Path) -> None:
             *chosen["fitted"].values(),
             "with one fold there is no other to test them on"
             if gains is None
-            else f"kaggle is {gains:.4f} if each fold uses those chosen on the others",
+            else f"{chosen['score']} is {gains:.4f} if each fold uses those chosen on the others",
         )
     log.info("wrote scores.csv, summary.json and ensemble/ to %s", where)
     log.info("next: %s", command_line("predict", f"checkpoint={where}", "input=FILE_OR_FOLDER", "tta=flip"))

@@ -18,10 +18,10 @@ from unetkit.training.renamed import keep_smoothing, with_new_names
 OTHER_PLACE = "give another hydra.run.dir"
 # Keys that say where and how a fold ran, and not what was trained.
 PLACES = re.compile(
-    r"(run_dir|checkpoint|logger|cross_validation|monitor|stop_on_nan|task_name|tags|channels_last"
+    r"(run_dir|checkpoint|logger|cross_validation|metrics|monitor|stop_on_nan|task_name|tags|channels_last"
     r"|model\.gradient_checkpointing"
     r"|callbacks\.(best|last|lr_monitor)"
-    r"|data\.(fold|(pairs\.)?root|cache_dir|num_workers|cache_on_device)"
+    r"|data\.(fold|primary_metric|(pairs\.)?root|cache_dir|num_workers|cache_on_device)"
     r"|trainer\.(accelerator|devices|enable_progress_bar|log_every_n_steps|profiler|compile))(\..*)?"
 )
 

@@ -17,6 +17,7 @@ from torchmetrics import ClasswiseWrapper, MeanMetric, MetricCollection
 from unetkit.checkpoints.metadata import Metadata
 from unetkit.data import VOID, Batch, Preprocessing
 from unetkit.errors import UserError
+from unetkit.evaluation.primary import DEFAULT, Primary, primary_metric, read_primary
 from unetkit.losses import apply_loss
 from unetkit.metrics import ClassIoU, segmentation_metrics
 from unetkit.models import centre_crop, classify, predict_full_frame, probabilities
@@ -31,6 +32,8 @@ from unetkit.training.optimisation import (
     steps_at_validations,
 )
 from unetkit.training.resumed_values import arguments_in_state, obey_arguments
+
+PRIMARY = "primary"  # within torchmetrics, as names of classes may hold a dot, which its keys may not
 
 
 class SegmentationModule(L.LightningModule):
@@ -48,6 +51,7 @@ class SegmentationModule(L.LightningModule):
         preprocessing: Preprocessing of the images.
         num_classes: Channels of the network's logits.
         class_names: Names of class 0, 1, ..., used in the names of their scores; None for their numbers.
+        primary: The score that leads, which is computed even if it is not one of those above; None for IoU per image.
         threshold: Probability above which a pixel is foreground.
         mirror_border: With unpadded convolutions, mirror the border of the image (the paper's overlap-tile), so that
             the whole image is learnt and scored; else only its centre is.
@@ -66,6 +70,7 @@ class SegmentationModule(L.LightningModule):
         preprocessing: Preprocessing,
         num_classes: int = 1,
         class_names: Sequence[str] | None = None,
+        primary: Primary | None = None,
         threshold: float = 0.5,
         mirror_border: bool = True,
         deep_supervision: float = 0.0,
@@ -86,10 +91,16 @@ class SegmentationModule(L.LightningModule):
         self.given: dict[str, Any] = {}  # values that the schedule was given in this run
         self.monitored: float | None = None
         self.scored_at: int | None = None  # step of the last validation
+        names = list(class_names or map(str, range(max(num_classes, 2))))
+        self.primary = primary or read_primary(DEFAULT)
         metrics = segmentation_metrics(num_classes)
+        self.logs = [*metrics.keys()]  # names of scores
         if num_classes > 2:
-            names = list(class_names or map(str, range(num_classes)))
             metrics.add_metrics({"classes": ClasswiseWrapper(ClassIoU(num_classes), names, "iou/")})
+            self.logs += [f"iou/{name}" for name in names]
+        if self.primary.name not in self.logs:
+            metrics.add_metrics({PRIMARY: primary_metric(self.primary, num_classes, names)})
+            self.logs.append(self.primary.name)
         self.scores = nn.ModuleDict({phase: metrics.clone(prefix=f"{phase}/") for phase in ("val", "test")})
         self.losses = nn.ModuleDict({phase: MeanMetric() for phase in ("val", "test")})
 
@@ -102,6 +113,10 @@ class SegmentationModule(L.LightningModule):
     def predictor(self) -> Predictor:
         """Return a predictor that shares the network."""
         return Predictor(self.network, self.preprocessing, self.threshold)
+
+    def logged(self, phase: str) -> list[str]:
+        """Return the names of the loss and the scores that a pass of `val` or `test` logs."""
+        return [f"{phase}/{name}" for name in ("loss", *self.logs)]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch; `train/loss` is that of the network alone, to compare with `val/loss`."""
@@ -236,9 +251,12 @@ class SegmentationModule(L.LightningModule):
 
     def _log_scores(self, phase: str) -> dict[str, Tensor]:
         loss, scores = self._collectors(phase)
-        values = {f"{phase}/loss": loss.compute(), **scores.compute()}
+        computed = scores.compute()
+        if f"{phase}/{PRIMARY}" in computed:
+            computed[f"{phase}/{self.primary.name}"] = computed.pop(f"{phase}/{PRIMARY}")
+        values = {f"{phase}/loss": loss.compute(), **computed}
         for name, value in values.items():
-            self.log(name, value, prog_bar=name in (f"{phase}/iou", f"{phase}/kaggle"), sync_dist=True)
+            self.log(name, value, prog_bar=name in (f"{phase}/iou", f"{phase}/{self.primary.name}"), sync_dist=True)
         if self.trainer.state.fn != TrainerFn.FITTING:  # after the last epoch Lightning counts one more
             self.log("epoch", float(max(self.current_epoch - 1, 0)), sync_dist=True)
         loss.reset()

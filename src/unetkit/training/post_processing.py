@@ -7,11 +7,14 @@ import torch
 from torch import Tensor
 
 from unetkit.evaluation import Measured, Measures
-from unetkit.metrics import THRESHOLDS, Counts, iou, kaggle_score, threshold_counts
+from unetkit.evaluation.primary import DEFAULT, Primary, read_primary, value_of
+from unetkit.evaluation.registry import POOLED
+from unetkit.metrics import THRESHOLDS, Counts, threshold_counts
 
 IS_CANDIDATE = torch.isin(THRESHOLDS, torch.arange(20, 81) / 100)
 CANDIDATES = THRESHOLDS[IS_CANDIDATE]
 AREAS = (0, 5, 10, 20, 40, 80, 160)  # pixels
+MAIN_OF_FOLDS = ("iou_per_image", "iou")
 
 
 class PostProcessing(NamedTuple):
@@ -26,49 +29,64 @@ class PostProcessing(NamedTuple):
     min_area: int
 
 
-def choose(folds: Sequence[Measured]) -> tuple[PostProcessing, dict[str, Any]]:
+def choose(folds: Sequence[Measured], primary: Primary) -> tuple[PostProcessing, dict[str, Any]]:
     """Return the post-processing that is best on all folds, if a gain is shown; else that of training.
 
-    A gain is shown if Kaggle's score rises when each fold uses the values chosen on the other folds.
+    A gain is shown if the score rises when each fold uses the values chosen on the other folds.
+
+    Args:
+        folds: Images of the folds, of one foreground class.
+        primary: The leading score, or IoU per image in place of a score of outlines, which needs whole masks.
 
     Returns:
         What to use, and the same with what was found, for the summary.
     """
-    plain_score = fold_scores(together(folds))["kaggle"]
-    fitted, estimate = fit(folds), kaggle_of_others_choice(folds)
-    gains = estimate is not None and estimate > plain_score
+    primary = primary if primary.entry.source == "counts" else read_primary(DEFAULT)
+    plain_score = mean_score([Counts.of_matrix(fold.measures.confusion, -1) for fold in folds], primary)
+    fitted, estimate = fit(folds, primary), score_of_others_choice(folds, primary)
+    gains = estimate is not None and estimate > round(plain_score.item(), 6)
     used = fitted if gains else PostProcessing(folds[0].threshold, 0)
-    return used, used._asdict() | {"fitted": fitted._asdict(), "kaggle_of_others_choice": estimate}
+    found = {"score": primary.name, "fitted": fitted._asdict(), "score_of_others_choice": estimate}
+    return used, used._asdict() | found
 
 
-def fit(folds: Sequence[Measured]) -> PostProcessing:
-    """Return the threshold, in hundredths, and least area with the highest mean of Kaggle's score on these images.
+def fit(folds: Sequence[Measured], primary: Primary) -> PostProcessing:
+    """Return the threshold, in hundredths, and least area with the highest score on these images.
 
     Among equal ones it takes the smallest area, then the threshold nearest to 0.5.
     """
-    scores = torch.stack([torch.cat([kaggle_grid(fold, area) for fold in folds]).mean(0) for area in AREAS])
+    scores = torch.stack([mean_score([grid(fold, area) for fold in folds], primary) for area in AREAS])
     best = int((scores.double() - 1e-6 * (CANDIDATES - 0.5).abs()).argmax())
     return PostProcessing(round(CANDIDATES[best % len(CANDIDATES)].item(), 2), AREAS[best // len(CANDIDATES)])
 
 
-def kaggle_of_others_choice(folds: Sequence[Measured]) -> float | None:
-    """Return Kaggle's score if each fold uses the values chosen on the other folds; None for a single fold."""
+def score_of_others_choice(folds: Sequence[Measured], primary: Primary) -> float | None:
+    """Return the score if each fold uses the values chosen on the other folds; None for a single fold."""
     if len(folds) < 2:
         return None
-    scores = []
+    counts = []
     for i, fold in enumerate(folds):
-        threshold, area = fit([*folds[:i], *folds[i + 1 :]])
+        threshold, area = fit([*folds[:i], *folds[i + 1 :]], primary)
         column = int((CANDIDATES - threshold).abs().argmin())
-        scores.append(kaggle_grid(fold, area)[:, column])
-    return round(torch.cat(scores).mean().item(), 6)
+        counts.append(Counts(*(count[:, column : column + 1] for count in grid(fold, area))))
+    return round(mean_score(counts, primary).item(), 6)
 
 
-def kaggle_grid(fold: Measured, min_area: int) -> Tensor:
-    """Return Kaggle's score (N, T) of each image at each of `CANDIDATES`, where smaller masks become empty."""
-    counts = threshold_counts(fold.measures.curves[:, 0])
+def grid(fold: Measured, min_area: int) -> Counts:
+    """Return the counts (N, T) of each image at each of `CANDIDATES`, where smaller masks become empty."""
+    counts = threshold_counts(fold.measures.curves[:, -1])
     tp, fp, fn, tn = (column[:, IS_CANDIDATE] for column in counts)
     keeps = tp + fp >= min_area
-    return kaggle_score(Counts(tp * keeps, fp * keeps, fn + tp * ~keeps, tn + fp * ~keeps))
+    return Counts(tp * keeps, fp * keeps, fn + tp * ~keeps, tn + fp * ~keeps)
+
+
+def mean_score(folds: Sequence[Counts], primary: Primary) -> Tensor:
+    """Return the score (T,) of all images of the folds, whose counts are (N, T): their mean, or of all pixels."""
+    images = Counts(*(torch.cat(columns) for columns in zip(*folds, strict=True)))
+    is_pooled = primary.key.startswith(POOLED)
+    counts = Counts(*(column.sum(0, keepdim=True) for column in images)) if is_pooled else images
+    scores: Tensor = primary.entry.formula(counts)
+    return scores.mean(0)
 
 
 def together(folds: Sequence[Measured]) -> Measured:
@@ -79,9 +97,7 @@ def together(folds: Sequence[Measured]) -> Measured:
     return Measured("out of fold", ids, first.classes, first.threshold, measures)
 
 
-def fold_scores(fold: Measured) -> dict[str, float]:
-    """Return the main scores of a fold."""
-    counts = Counts.of_matrix(fold.measures.confusion)
-    pooled = Counts(*(column.sum(0) for column in counts))
-    scores = {"kaggle": kaggle_score(counts), "iou_per_image": iou(counts), "iou": iou(pooled)}
-    return {name: round(score.mean().item(), 6) for name, score in scores.items()}
+def fold_scores(fold: Measured, primary: Primary) -> dict[str, float]:
+    """Return the main scores of a fold, the leading one first."""
+    shown = dict.fromkeys((primary, *map(read_primary, MAIN_OF_FOLDS)))
+    return {score.name: round(value_of(fold, score), 6) for score in shown}

@@ -114,6 +114,7 @@ def summarise(
             "score": None if score is None else round(score.item(), 6),
             "checkpoint": "" if best is None else best.best_model_path,
         },
+        "primary": cfg.metrics.primary,
         "last_checkpoint": "" if last is None else last.best_model_path,
         "task_name": cfg.task_name,
         "tags": list(cfg.tags),
@@ -146,7 +147,9 @@ def monitored_score(summary: Summary) -> float | None:
 
 def log_results(summary: Summary, run_dir: Path, trainer: L.Trainer) -> None:
     """Log the scores, where the run is, and the next command."""
-    shown = {k: v for k, v in summary.items() if k.startswith(("val/", "test/"))}
+    scores = [key for key in summary if key.startswith(("val/", "test/"))]
+    first = {f"{phase}/{name}" for phase in ("val", "test") for name in (summary["primary"], "loss")}
+    shown = {key: summary[key] for key in sorted(scores, key=lambda key: key not in first)}
     width = max([20, *map(len, shown)]) + 2
     lines = [f"  {name:<{width}}{value:.4f}" for name, value in shown.items()]
     log.info("scores after %d epochs, %.0f s:\n%s", summary["epochs"], summary["seconds"], "\n".join(lines))

@@ -42,6 +42,11 @@ def use_new_names(cfg: DictConfig) -> None:
     """
     if "task_name" not in cfg:
         _add_new_keys(cfg)
+    if "metrics" not in cfg:
+        from unetkit.evaluation.primary import primary_of_config  # here, as --help should not wait for torch
+
+        with open_dict(cfg):
+            cfg.metrics = {"primary": primary_of_config({"monitor": cfg.monitor}).name}
     config = OmegaConf.to_container(cfg)
     old_keys = [key for key in KEYS if _has(config, key)]
     targets = sorted({leaf for leaf in _leaves(config) if leaf in TARGETS})

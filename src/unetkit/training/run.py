@@ -19,6 +19,7 @@ from unetkit.training.configuration import check_values
 from unetkit.training.image_logger import draw_best_median_worst
 from unetkit.training.mistakes import library_mistakes, training_mistakes
 from unetkit.training.module import SegmentationModule
+from unetkit.training.monitor import set_modes
 from unetkit.training.numerics import avoid_wrong_gradients
 from unetkit.training.records import (
     Summary,
@@ -90,6 +91,7 @@ def resolve(cfg: DictConfig) -> Path:
     """
     _quieten_lightning()
     use_new_names(cfg)
+    set_modes(cfg)
     check_values(cfg)
     return path_of("run_dir", cfg.run_dir)
 
@@ -177,7 +179,8 @@ def draw(
     except UserError as error:  # NaN, with stop_on_nan=false
         log.warning("pictures/predictions.png is not drawn: %s", error)
     earlier = kept_metrics(run_dir) if resume is not None and resume.is_in_place else []
-    draw_curves([*earlier, run_dir / "metrics.csv"], run_dir / "pictures" / "learning_curves.png")
+    leading = {f"val/{module.primary.name}": module.primary.label}
+    draw_curves([*earlier, run_dir / "metrics.csv"], run_dir / "pictures" / "learning_curves.png", leading)
 
 
 def _quieten_lightning() -> None:

@@ -1,0 +1,142 @@
+"""The score that leads a run, `metrics.primary`: how it is typed, where training logs it, where evaluations keep it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torchmetrics import Metric
+
+from unetkit.errors import UserError
+from unetkit.evaluation.measure import Measured
+from unetkit.evaluation.registry import MAIN, PER_IMAGE, POOLED, SCORES, ScoreEntry, kind_of, score_of
+from unetkit.evaluation.statistics import statistics
+from unetkit.metrics import CountScore, OutlineScore, PooledIoU
+
+DEFAULT = "iou_per_image"
+# Names of training that are not those of the registry; all others are scores of images.
+KEYS = {"iou": f"{POOLED}/iou", "iou_per_image": f"{PER_IMAGE}/iou"} | {
+    score.name: f"{PER_IMAGE}/{score.name}"
+    for score in SCORES
+    if score.name != "iou" and score.source in ("counts", "outlines") and not score.of_all_classes
+}
+
+
+class Primary(NamedTuple):
+    """The leading score.
+
+    Attributes:
+        name: Its name as typed, and as training logs it after `val/`: `iou_per_image`, `iou/salt`.
+        key: Its key in an evaluation, such as `per_image/iou`.
+        class_name: The class whose score it is; None for the mean over the classes.
+    """
+
+    name: str
+    key: str
+    class_name: str | None
+
+    @property
+    def entry(self) -> ScoreEntry:
+        """The score in the registry."""
+        return score_of(self.key)
+
+    @property
+    def label(self) -> str:
+        """Its name for people, such as `IoU of salt, pooled`."""
+        of_class = "" if self.class_name is None else f" of {self.class_name}"
+        return f"{self.entry.label}{of_class}, {kind_of(self.key)}"
+
+    @property
+    def column(self) -> str:
+        """Its column in `scores.csv`; that of the score per image, if it is pooled."""
+        return self.entry.name if self.class_name is None else f"{self.entry.name}_{self.class_name}"
+
+
+def read_primary(given: object) -> Primary:
+    """Return the score that is typed as `metrics.primary`.
+
+    Raises:
+        UserError: If there is no such score.
+    """
+    name, _, class_name = str(given).partition("/")
+    if name not in KEYS:
+        problem = f"must be one of {', '.join(KEYS)}, or one of these for one class, as iou/NAME"
+        raise UserError(f"metrics.primary={given}", problem)
+    return Primary(str(given), KEYS[name], class_name or None)
+
+
+def check_class(primary: Primary, classes: Sequence[str]) -> None:
+    """Check that the class whose score leads is one of those that are scored.
+
+    Raises:
+        UserError: If it is not.
+    """
+    if primary.class_name is not None and primary.class_name not in classes:
+        problem = f"names no class that is scored: these are {', '.join(classes)}"
+        raise UserError(f"metrics.primary={primary.name}", problem, "see data.class_names and data.background")
+
+
+def primary_of_config(config: Mapping[str, Any]) -> Primary:
+    """Return the leading score of a run's configuration; of an earlier version, the score that it monitored.
+
+    Raises:
+        UserError: If there is no such score.
+    """
+    metrics = config.get("metrics")
+    if isinstance(metrics, Mapping) and metrics.get("primary") is not None:
+        return read_primary(metrics["primary"])
+    name = str(config.get("monitor", "")).removeprefix("val/")
+    return read_primary(name if name.partition("/")[0] in KEYS else DEFAULT)
+
+
+def primary_metric(
+    primary: Primary, num_classes: int, class_names: Sequence[str], classes: Sequence[int] | None = None
+) -> Metric:
+    """Return the metric that computes the leading score in training.
+
+    Args:
+        primary: The score.
+        num_classes: Channels of the network's logits.
+        class_names: Names of all classes.
+        classes: Indices of the classes that are scored; None for all without the background.
+    """
+    label = classes if primary.class_name is None else [class_names.index(primary.class_name)]
+    entry = primary.entry
+    if primary.key.startswith(POOLED):
+        return PooledIoU(num_classes, label)
+    if entry.source == "outlines":
+        return OutlineScore(entry.formula, num_classes, label)
+    return CountScore(entry.formula, num_classes, label)
+
+
+def value_of(measured: Measured, primary: Primary) -> float:
+    """Compute the leading score of measured images."""
+    label = None if primary.class_name is None else measured.classes.index(primary.class_name)
+    once = torch.ones(1, len(measured.ids), dtype=torch.float64)
+    return float(statistics(measured, label)[primary.key](once))
+
+
+def found_in(scores_of_model: Mapping[str, Any], primary: Primary) -> dict[str, float]:
+    """Return value, low and high of the leading score from what `summarise` says of a model."""
+    classes = scores_of_model.get("classes", {})  # empty if there is only one
+    place = classes[primary.class_name] if primary.class_name in classes else scores_of_model["scores"]
+    found: dict[str, float] = place[primary.key]
+    return found
+
+
+class Shown(NamedTuple):
+    """A score to show: its key, with the class behind it if there is one; its label; its value, low and high."""
+
+    key: str
+    label: str
+    found: dict[str, float]
+
+
+def shown_first(scores_of_model: Mapping[str, Any], primary: Primary) -> list[Shown]:
+    """Return the scores of a model to show first: the leading one, then the other main ones."""
+    key = primary.key if primary.class_name is None else f"{primary.key}/{primary.class_name}"
+    others = [
+        Shown(other, f"{score_of(other).label}, {kind_of(other)}", scores_of_model["scores"][other])
+        for other in MAIN
+        if other != key
+    ]
+    return [Shown(key, primary.label, found_in(scores_of_model, primary)), *others]
