@@ -1,13 +1,19 @@
 """The page is served in this process: its address, its limits, what it does not serve."""
 
+import json
+import logging
+import os
 import socket
 import sys
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 
 import pytest
 from demo_models import EIGHT_BIT, PIXELS, model
 from hydra import compose, initialize_config_dir
+from malformed_requests import malformed_requests
 
 from unetkit.cli.demo import check_keys
 from unetkit.demo import is_loopback, served, synthetic_examples
@@ -41,6 +47,69 @@ def test_the_page_is_served_and_no_other_file(monkeypatch: pytest.MonkeyPatch) -
             urllib.request.urlopen(f"{url}gradio_api/file=/etc/passwd")
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(url)
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """Serves the page with one model."""
+    pytest.importorskip("gradio")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", "")  # put back at the end
+        with served([model()], synthetic_examples(EIGHT_BIT), PIXELS, 1, "127.0.0.1", port) as url:
+            yield url
+
+
+def upload(url: str, name: str, content: bytes) -> str:
+    """Uploads a file as the page does; gives its address."""
+    head = f'--B\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\nContent-Type: text/html\r\n\r\n'
+    request = urllib.request.Request(f"{url}gradio_api/upload", head.encode() + content + b"\r\n--B--\r\n")
+    request.add_header("Content-Type", "multipart/form-data; boundary=B")
+    path = json.loads(urllib.request.urlopen(request).read())[0]
+    return f"{url}gradio_api/file={path}"
+
+
+def test_what_was_uploaded_is_handed_out_as_a_download_that_runs_nothing(url: str) -> None:
+    script = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
+    for name in ("x.html", "x.svg", "x.xhtml", "x.xml", "x.pdf", "x.js", "x.png", "x.txt", "x"):
+        address = upload(url, name, script)
+        for headers in ({}, {"Range": "bytes=0-5", "Content-Type": "text/html"}):
+            with urllib.request.urlopen(urllib.request.Request(address, headers=headers)) as answer:
+                assert answer.read() == script
+                assert answer.headers["Content-Disposition"] == "attachment", name
+                assert answer.headers["X-Content-Type-Options"] == "nosniff"
+                assert "sandbox" in answer.headers["Content-Security-Policy"]
+                kind = "image/png" if name == "x.png" else "application/octet-stream"
+                assert answer.headers.get_all("Content-Type") == [kind]
+
+
+@pytest.mark.parametrize("every", [8, pytest.param(1, marks=pytest.mark.slow)])
+def test_malformed_requests_get_a_line_each_and_no_stack_trace(
+    url: str, every: int, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    requests = list(malformed_requests(os.environ["GRADIO_TEMP_DIR"]))
+    assert len(requests) > 500
+    host, _, port = url.removeprefix("http://").strip("/").partition(":")
+    for request in requests[::every]:
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(request)
+            try:
+                answer = connection.recv(100)
+            except ConnectionResetError:  # by the server, before it was told all of a request that is too large
+                continue
+        assert b" 500 " not in answer[:20], request[:300]
+    upload(url, "still.png", b"served")
+    deadline, seen = time.monotonic() + 10, -1
+    while seen != len(caplog.records) and time.monotonic() < deadline:  # predictions are refused in the background
+        seen = len(caplog.records)
+        time.sleep(0.3)
+    lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(requests[::every]) / 2 < len(lines) <= len(requests[::every])
+    assert not [line for line in lines if "\n" in line or "\x1b" in line or len(line) > 1000]
+    assert not [record for record in caplog.records if record.exc_info]
+    assert not [line for line in capfd.readouterr().err.splitlines() if "Traceback" in line or line.startswith("  ")]
 
 
 def test_a_port_in_use_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

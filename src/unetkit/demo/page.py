@@ -12,6 +12,7 @@ from typing import Any
 from unetkit.data.files import SUFFIXES, FileRef
 from unetkit.demo.demo_model import DemoModel
 from unetkit.demo.examples import EXAMPLES, Example
+from unetkit.demo.guard import Guard, errors_in_one_line
 from unetkit.demo.result import Result, respond, show
 from unetkit.demo.uploads import read_limited
 from unetkit.errors import UserError
@@ -121,16 +122,18 @@ def served(
         os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_RUN_HISTORY="False", GRADIO_TEMP_DIR=folder)
         try:
             import gradio as gr
+            from starlette.middleware import Middleware
         except ImportError as error:
             raise UserError("the demo", f"needs Gradio ({error})", 'run: pip install "unetkit[demo]"') from error
-        page = build(models, examples, max_pixels)
+        page, max_upload = build(models, examples, max_pixels), max_upload_mib * 2**20
         try:
             page.launch(
                 server_name=host,
                 server_port=port,
                 share=False,
                 allowed_paths=[folder],
-                max_file_size=max_upload_mib * 2**20,
+                app_kwargs={"middleware": [Middleware(Guard, folder=Path(folder), max_upload=max_upload)]},
+                max_file_size=max_upload,
                 state_session_capacity=SESSIONS,
                 theme=gr.themes.Default(),
                 css=STYLE,
@@ -144,7 +147,8 @@ def served(
                 f"host={host} port={port}", "can't be listened at", "if another program uses the port, choose another"
             ) from error
         try:
-            yield str(page.local_url)
+            with errors_in_one_line():
+                yield str(page.local_url)
         finally:
             page.close(verbose=False)
 

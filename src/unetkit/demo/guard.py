@@ -1,0 +1,175 @@
+"""Guard the page's server: it answers only what the page asks for, and logs one line for each request that it refuses.
+
+`Guard` follows ASGI, the interface between the web server and Gradio's application.
+"""
+
+import logging
+import sys
+import traceback
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+API, FILE = "/gradio_api/", "/gradio_api/file="
+PROGRESS = "/gradio_api/upload_progress"  # has no answer where the page asks after a fast upload has ended
+# What the page asks of Gradio's interface; the rest can call functions, fetch other addresses or decode videos.
+READ = ("app_id", "heartbeat", "info", "queue", "startup-events", "upload_progress")
+WRITTEN = ("cancel", "queue", "reset", "upload")
+BODY_BYTES = 2**20  # limit of requests other than uploads; the page sends some hundred bytes
+SHOWN = 200  # characters of an address or an error in the log
+SNIFFS_NOT = (b"x-content-type-options", b"nosniff")
+# A browser downloads a file, and runs nothing in it, whatever its name is: it was uploaded by somebody.
+DOWNLOADED = [
+    SNIFFS_NOT,
+    (b"content-disposition", b"attachment"),
+    (b"content-security-policy", b"sandbox; default-src 'none'"),
+]
+OF_A_FILE = (b"content-length", b"etag", b"last-modified")  # Gradio's headers that are kept
+PICTURES = (b"image/jpeg", b"image/png", b"image/webp")  # types that a page can show and that hold no script
+
+
+class TooLargeError(Exception):
+    """A request has more bytes than the page ever sends."""
+
+
+class Guard:
+    """An ASGI application around Gradio's: refuses what the page never asks for, and hands out files as downloads.
+
+    Args:
+        app: Gradio's application.
+        folder: The folder of the uploads; no other file is handed out.
+        max_upload: Limit of an upload, in bytes.
+    """
+
+    def __init__(self, app: App, folder: Path, max_upload: int) -> None:
+        self.app, self.folder, self.max_upload = app, folder, max_upload
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":  # the server's start and end
+            await self.app(scope, receive, send)
+            return
+        exchange = _Exchange(scope, receive, send, self._limit(scope["path"]))
+        if not self._is_of_the_page(scope["method"], scope["path"]):
+            await exchange.refuse(404, "the page has no such request")
+            return
+        try:
+            await self.app(scope, exchange.receive, exchange.send)
+        except TooLargeError:
+            await exchange.refuse(413, f"it has more than {exchange.limit:,} bytes")
+        except Exception as error:  # Gradio raises almost anything for a malformed request
+            await exchange.refuse(400, described(error))
+
+    def _limit(self, path: str) -> int:
+        return BODY_BYTES + (self.max_upload if path.startswith(f"{API}upload") else 0)
+
+    def _is_of_the_page(self, method: str, path: str) -> bool:
+        if method not in ("GET", "HEAD", "POST"):
+            return False
+        if path.startswith(FILE):
+            return method != "POST" and Path(path.removeprefix(FILE)).is_relative_to(self.folder)
+        if path.startswith(API):
+            return path.removeprefix(API).split("/")[0] in (WRITTEN if method == "POST" else READ)
+        return method != "POST"
+
+
+class _Exchange:
+    """A request whose size is limited, and its answer, whose headers are set and whose failure is logged."""
+
+    def __init__(self, scope: Message, receive: Receive, send: Send, limit: int) -> None:
+        self.limit = limit
+        self._received, self._receive = 0, receive
+        self._send, self._has_started, self._is_logged = send, False, False
+        self._path, self._address = scope["path"], f"{scope['method']} {scope['path']}"
+        self._is_file = self._path.startswith(FILE)
+        if self._is_file:  # Gradio answers a range with the request's own headers
+            scope["headers"] = [(name, value) for name, value in scope["headers"] if name != b"range"]
+
+    async def receive(self) -> Message:
+        """Return the next part of the request.
+
+        Raises:
+            TooLargeError: If it is larger than the limit.
+        """
+        message = await self._receive()
+        self._received += len(message.get("body", b""))
+        if self._received > self.limit:
+            raise TooLargeError
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the answer."""
+        if message["type"] == "http.response.start":
+            self._has_started = True
+            if message["status"] >= 400 and self._path != PROGRESS:
+                self._log(str(message["status"]))
+            message["headers"] = self._headers(list(message["headers"]))
+        await self._send(message)
+
+    async def refuse(self, status: int, reason: str) -> None:
+        """End the answer; it is one line of text if none was begun."""
+        self._log(f"{status}, {reason}")
+        if not self._has_started:
+            headers = [(b"content-type", b"text/plain"), SNIFFS_NOT]
+            await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": b"" if self._has_started else b"refused\n"})
+
+    def _headers(self, headers: Headers) -> Headers:
+        if not self._is_file:
+            return [*headers, SNIFFS_NOT]
+        kept = [(name, value) for name, value in headers if name.lower() in OF_A_FILE]
+        kind = dict(headers).get(b"content-type", b"")
+        return [*kept, (b"content-type", kind if kind in PICTURES else b"application/octet-stream"), *DOWNLOADED]
+
+    def _log(self, reason: str) -> None:
+        if not self._is_logged:
+            log.warning("refused %s: %s", printable(self._address), reason)
+        self._is_logged = True
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """Log errors of Gradio and of its web server in one line each, instead of as stack traces."""
+    loggers, printed = [logging.getLogger(name) for name in ("uvicorn.error", "asyncio")], traceback.print_exc
+    for logger in loggers:
+        logger.addFilter(_without_trace)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # `Guard` has a line for a malformed upload
+    traceback.print_exc = _log_current_error  # Gradio prints the errors of its queue with it
+    try:
+        yield
+    finally:
+        traceback.print_exc = printed
+        for logger in loggers:
+            logger.removeFilter(_without_trace)
+
+
+def described(error: BaseException) -> str:
+    """Return the kind of an error and what it says, in one line."""
+    return printable(f"{type(error).__name__}: {error}")
+
+
+def printable(text: str) -> str:
+    """Return the start of a text from a request in one line, without characters that would steer a terminal."""
+    return text[:SHOWN].encode("unicode_escape").decode()
+
+
+def _log_current_error(*_: Any, **__: Any) -> None:
+    error = sys.exception()
+    if error is not None:
+        log.warning("refused a prediction: %s", described(error))
+
+
+def _without_trace(record: logging.LogRecord) -> bool:
+    if record.exc_info and record.exc_info[1] is not None:
+        record.msg, record.args = "%s: %s", (printable(record.getMessage()), described(record.exc_info[1]))
+        record.exc_info = record.exc_text = None
+    return True
