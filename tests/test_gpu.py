@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -55,7 +54,7 @@ def test_a_batch_is_changed_on_the_gpu_as_on_the_cpu() -> None:
     augmentation = DeviceAugmentation(0, zoom=(0.8, 1.25), rotate=10.0, affine_p=1.0, contrast=0.2, intensity_p=1.0)
     image = torch.randint(0, 256, (64, 1, 101, 101), dtype=torch.uint8)
     mask = (image > 127).to(torch.uint8)
-    params = augmentation.sample_params(0, np.arange(64), 101, 101)
+    params = augmentation.sample_params(0, torch.arange(64), 101, 101)
     on_cpu = augmentation.warp(image, mask, params)
     on_gpu = augmentation.warp(image.cuda(), mask.cuda(), AugmentParams(*(x.cuda() for x in params)))
     for a, b in zip(on_cpu, on_gpu, strict=True):

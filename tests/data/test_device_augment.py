@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unetkit.data.augment import GridElastic
+from unetkit.data.counter_random import normal, random_bits
 from unetkit.data.device_augment import DeviceAugmentation
 from unetkit.data.types import VOID, Batch
 from unetkit.errors import UserError
@@ -32,7 +33,7 @@ def batch_of(count: int, height: int = 37, width: int = 53, channels: int = 1) -
 
 def changed(augmentation: DeviceAugmentation, batch: Batch, epoch: int = 0) -> Batch:
     height, width = batch["mask"].shape[1:]
-    return augmentation.apply(batch, augmentation.sample_params(epoch, batch["index"].numpy(), height, width))
+    return augmentation.apply(batch, augmentation.sample_params(epoch, batch["index"], height, width))
 
 
 def centres(masks: Tensor) -> Tensor:
@@ -61,16 +62,16 @@ def test_the_deformation_is_that_of_grid_elastic() -> None:
     """From the same vectors: the same places, to a thousandth of a pixel, and nearly the same pixels."""
     height, width, displacement = 61, 47, 2.5
     augmentation = DeviceAugmentation(5, flip=0, displacement_px=displacement, grid=3, elastic_p=1)
-    normal, _ = augmentation._numbers(0, np.array([0]))
+    vectors = normal(random_bits(5, 0, torch.tensor([0]), 2 * 3 * 3)).view(2, 3, 3)
 
     class SameVectors:
         def standard_normal(self, shape: tuple[int, ...], dtype: type) -> NDArray[np.float32]:
-            return normal[0, ::-1]
+            return vectors.numpy()[::-1]
 
     single = GridElastic(displacement, 3)
     single.random_generator = SameVectors()
     maps = single.get_params_dependent_on_data({"shape": (height, width)}, {})
-    coefficients, _ = augmentation.sample_params(0, np.array([0]), height, width)
+    coefficients, _ = augmentation.sample_params(0, torch.tensor([0]), height, width)
     places = augmentation._places(torch.zeros(1, 1, height, width), coefficients)[0]
     np.testing.assert_allclose((places[..., 0] + 1) * (width - 1) / 2, maps["map_x"], atol=1e-3)
     np.testing.assert_allclose((places[..., 1] + 1) * (height - 1) / 2, maps["map_y"], atol=1e-3)
@@ -82,10 +83,10 @@ def test_the_deformation_is_that_of_grid_elastic() -> None:
 @pytest.mark.parametrize(("grid", "size"), [(4, (101, 101)), (3, (128, 128)), (4, (64, 192))])
 def test_the_displacement_is_that_many_pixels(grid: int, size: tuple[int, int]) -> None:
     augmentation = DeviceAugmentation(0, flip=0, displacement_px=3, grid=grid, elastic_p=1)
-    coefficients, _ = augmentation.sample_params(0, np.arange(600), *size)
+    coefficients, _ = augmentation.sample_params(0, torch.arange(600), *size)
     places = augmentation._places(torch.zeros(1, 1, *size), coefficients)
     still = DeviceAugmentation(0, **STILL)
-    rest = still._places(torch.zeros(1, 1, *size), still.sample_params(0, np.arange(1), *size)[0])
+    rest = still._places(torch.zeros(1, 1, *size), still.sample_params(0, torch.arange(1), *size)[0])
     pixels = (places - rest) * (torch.tensor(size[::-1]) - 1) / 2
     torch.testing.assert_close(pixels.square().mean((0, 1, 2)).sqrt(), torch.tensor([3.0, 3.0]), rtol=0.06, atol=0)
 
@@ -93,7 +94,7 @@ def test_the_displacement_is_that_many_pixels(grid: int, size: tuple[int, int]) 
 def test_zoom_shift_and_rotation_move_what_they_say() -> None:
     mask = torch.zeros(1, 1, 80, 120, dtype=torch.uint8)
     mask[..., 30:50, 50:70] = 1
-    index = np.arange(1)
+    index = torch.arange(1)
 
     def moved(**amounts: Any) -> tuple[Tensor, Tensor]:
         augmentation = DeviceAugmentation(11, **STILL, affine_p=1.0, **amounts)

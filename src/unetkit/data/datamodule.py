@@ -10,12 +10,13 @@ import lightning as L
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from unetkit.data.augment import Augmentation
 from unetkit.data.borders import border_options
 from unetkit.data.dataset import EpochSampler, PairDataset, collate
-from unetkit.data.device_augment import DeviceAugmentation, WithParams
+from unetkit.data.device_augment import DeviceAugmentation
 from unetkit.data.device_cache import DeviceCache, IndexBatch, IndexDataset, unchanged
 from unetkit.data.found import FoundData, find_data
 from unetkit.data.mask_encoding import MaskEncoding, class_names_of
@@ -24,6 +25,7 @@ from unetkit.data.serving import ServingOptions
 from unetkit.data.sources import Pair
 from unetkit.data.splits import Split, SplitOptions, split_pairs
 from unetkit.data.store import cached_json
+from unetkit.data.types import Batch
 from unetkit.errors import UserError, check
 from unetkit.paths import path_of
 
@@ -207,26 +209,23 @@ class SegmentationDataModule(L.LightningDataModule):
         """Return whole images in the order of their names."""
         return self._loader(self.dataset("test"), shuffle=False)
 
-    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Draw, on the CPU, what a `DeviceAugmentation` does to a training batch."""
-        if not (isinstance(self.augmentation, DeviceAugmentation) and self.trainer and self.trainer.training):
-            return batch
-        if isinstance(batch, IndexBatch):
-            indices, (height, width) = batch.indices, self._cached_pairs.size
-        else:
-            indices, (height, width) = batch["index"], batch["mask"].shape[1:]
-        params = self.augmentation.sample_params(self.trainer.current_epoch, indices.numpy(), height, width)
-        return WithParams(batch, params)
-
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Fetch the pairs, if they are cached on the device, and augment them as drawn."""
-        batch, params = batch if isinstance(batch, WithParams) else (batch, None)
-        if isinstance(batch, IndexBatch):
-            batch = self._cached_pairs.fetch(batch)
-        if params is None:
-            return batch
-        assert isinstance(self.augmentation, DeviceAugmentation)  # narrows the type for mypy
-        return self.augmentation.apply(batch, params)
+        """Make a batch on its device; see `on_device`."""
+        is_training = self.trainer is not None and bool(self.trainer.training)
+        return self.on_device(batch, self.trainer.current_epoch if self.trainer and is_training else None)
+
+    def on_device(self, batch: IndexBatch | Batch, epoch: int | Tensor | None) -> Batch:
+        """Fetch the pairs of a batch that is on the device, if they are cached there, and augment them.
+
+        Args:
+            batch: The batch that a loader gave, on the device.
+            epoch: The epoch, or a scalar tensor that holds it, with which a `DeviceAugmentation` draws; None for none.
+        """
+        pairs = self._cached_pairs.fetch(batch) if isinstance(batch, IndexBatch) else batch
+        if epoch is None or not isinstance(self.augmentation, DeviceAugmentation):
+            return pairs
+        params = self.augmentation.sample_params(epoch, pairs["index"], *pairs["mask"].shape[1:])
+        return self.augmentation.apply(pairs, params)
 
     def describe(self) -> dict[str, Any]:
         """Return what the run's records say of the data."""

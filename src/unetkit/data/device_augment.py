@@ -2,24 +2,21 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Generic, NamedTuple, TypeVar
+from math import radians
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
+from unetkit.data.counter_random import normal, random_bits, uniform
 from unetkit.data.elastic import cubic_basis, interpolated_rms
 from unetkit.data.types import Batch, Image
 from unetkit.errors import check
 
-ROWS = 1024  # pairs whose random numbers are drawn at once
 CHUNK = 2**19  # pixels that a CPU changes at once: allocating memory for more costs more time than the work
 UNIFORMS = 11  # uniform numbers for a pair: 4 for probabilities, then 7 for amounts
-
-
-T = TypeVar("T")
 
 
 class AugmentParams(NamedTuple):
@@ -35,21 +32,14 @@ class AugmentParams(NamedTuple):
     intensity: Tensor
 
 
-class WithParams(NamedTuple, Generic[T]):
-    """A batch on its way to the device, with the numbers that are drawn for it on the CPU."""
-
-    batch: T
-    params: AugmentParams
-
-
 class DeviceAugmentation:
     """Flip, zoom, shift, rotation, elastic deformation, brightness and contrast of a batch on a CPU or a GPU.
 
     The place that a pixel is taken from is a sum of products, each of a function of the pixel's row and a function of
     its column. This holds for the U-Net paper's deformation (a coarse grid of random vectors, bicubic in between:
-    Ronneberger et al. 2015, section 3.1) and for affine maps. So a few coefficients for each pair, drawn on the CPU
-    from (seed, epoch, index) alone, give all places in two matrix products, and the batch is resampled once. Borders
-    are mirrored; masks take the nearest class.
+    Ronneberger et al. 2015, section 3.1) and for affine maps. So a few coefficients for each pair, drawn on the
+    device from (seed, epoch, index) alone, give all places in two matrix products, and the batch is resampled once.
+    Borders are mirrored; masks take the nearest class. Nothing here waits for the device.
 
     Args:
         seed: Seed of the random numbers.
@@ -103,12 +93,10 @@ class DeviceAugmentation:
         self.zoom = zoom
         self.rotate = rotate
         self.interpolation = interpolation
-        self._epoch = -1
-        self._tables: dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
 
     def __call__(self, image: Image, mask: Image, epoch: int, index: int) -> tuple[Image, Image]:
         """Change a single pair as in a batch: an image (H, W, C) uint8 and its mask (H, W) or (H, W, K)."""
-        params = self.sample_params(epoch, np.array([index]), *mask.shape[:2])
+        params = self.sample_params(epoch, torch.tensor([index]), *mask.shape[:2])
         pixels, classes = (torch.from_numpy(np.array(x))[None] for x in (image, np.atleast_3d(mask)))
         moved, classes = self.warp(pixels.movedim(-1, 1), classes.movedim(-1, 1), params)
         new_image, new_mask = (x[0].movedim(0, -1).numpy() for x in (moved, classes))
@@ -123,42 +111,60 @@ class DeviceAugmentation:
             changed["weight"] = resample(batch["weight"][:, None], places, "nearest")[:, 0]
         return changed
 
-    def sample_params(self, epoch: int, indices: NDArray[np.int64], height: int, width: int) -> AugmentParams:
-        """Draw, on the CPU, how the pairs of these indices (B,) are changed in an epoch, for images (height, width)."""
-        normal, uniform = self._numbers(epoch, indices)
-        is_flipped, is_bent, is_moved, is_shaded = (uniform[:, i] < p for i, p in enumerate(self.chances.values()))
-        amount = 2 * uniform[:, 4:] - 1  # in [-1, 1)
-        sides = np.array([width, height], np.float32)
-        # From pixels to the coordinates of grid_sample, which go from -1 to 1.
-        per_pixel = np.asarray(2 / np.maximum(sides - 1, 1), np.float32)
+    def sample_params(self, epoch: int | Tensor, indices: Tensor, height: int, width: int) -> AugmentParams:
+        """Draw how pairs are changed, on the device of their indices.
 
-        coefficients = self._affine(amount * is_moved[:, None], sides, per_pixel)
-        pixels = is_bent * self.amounts["displacement_px"] / interpolated_rms(self.grid, height, width)
-        coefficients[:, :, : self.grid, : self.grid] = normal * np.outer(pixels, per_pixel)[..., None, None]
-        coefficients[:, 0] *= np.where(is_flipped, -1, 1)[:, None, None]
+        Args:
+            epoch: The epoch, or a scalar int64 tensor that holds it.
+            indices: Indices (B,) int64 of the pairs.
+            height: Height of the images, in pixels.
+            width: Width of the images, in pixels.
+        """
+        count = 2 * self.grid**2
+        bits = random_bits(self.seed, epoch, indices, count + UNIFORMS)
+        numbers = uniform(bits[:, count:])
+        is_flipped, is_bent, is_moved, is_shaded = (
+            number < p for number, p in zip(numbers.unbind(1), self.chances.values(), strict=False)
+        )
+        amount = 2 * numbers[:, len(self.chances) :] - 1  # in [-1, 1)
 
-        contrast = 1 + is_shaded * amount[:, 5] * self.amounts["contrast"]
-        brightness = is_shaded * amount[:, 6] * self.amounts["brightness"] * 255
-        intensity = np.stack([contrast, brightness], axis=1).astype(np.float32)
-        return AugmentParams(torch.from_numpy(coefficients), torch.from_numpy(intensity))
+        per_pixel = [2 / max(side - 1, 1) for side in (width, height)]  # coordinates of grid_sample: from -1 to 1
+        rms = self.amounts["displacement_px"] / interpolated_rms(self.grid, height, width)
+        bending = normal(bits[:, :count]).view(-1, 2, self.grid, self.grid) * (is_bent * rms)[:, None, None, None]
+        coefficients = F.pad(bending, (0, 2, 0, 2))  # room for the affine map
+        for axis, scale in zip(coefficients.unbind(1), per_pixel, strict=True):
+            axis.mul_(scale)
+        coefficients[:, :, self.grid :, self.grid :] = self._affine(amount, is_moved, height, width, per_pixel)
+        coefficients[:, 0].mul_((1 - 2 * is_flipped.float())[:, None, None])
 
-    def _affine(
-        self, amount: NDArray[np.float32], sides: NDArray[np.float32], per_pixel: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
-        """Return the coefficients of zoom, shift and rotation by amounts (B, 7) in [-1, 1); of the identity for 0."""
+        intensity = amount[:, 5:7] * is_shaded[:, None]
+        contrast, brightness = intensity.unbind(1)
+        contrast.mul_(self.amounts["contrast"]).add_(1)
+        brightness.mul_(self.amounts["brightness"] * 255)
+        return AugmentParams(coefficients, intensity)
+
+    def _affine(self, amount: Tensor, is_moved: Tensor, height: int, width: int, per_pixel: Sequence[float]) -> Tensor:
+        """Return zoom, shift and rotation by amounts (B, 7) in [-1, 1), where `is_moved` (B,).
+
+        Returns:
+            Coefficients (B, 2, 2, 2), or (2, 2, 2) if they are the same for all pairs: for x and y, of the row's
+            constant 1 and position, of the column's.
+        """
+        if self.chances["affine_p"] == 0:  # the identity, in fewer operations
+            identity = amount.new_zeros(2, 2, 2)
+            identity[0, 0, 1] = identity[1, 1, 0] = 1
+            return identity
         least, most = self.zoom
-        moves = amount.any(axis=1, keepdims=True)
-        zoom = np.where(moves, least + (most - least) * (amount[:, :2] + 1) / 2, 1)
-        angle = amount[:, 4] * np.deg2rad(self.rotate)
+        zoom = (least + (most - least) / 2 * (amount[:, :2] + 1)).where(is_moved[:, None], 1)
+        angle = (amount[:, 4] * (is_moved * radians(self.rotate)))[:, None]
         aspect = per_pixel[0] / per_pixel[1]
-        constant, position = self.grid, self.grid + 1
-        coefficients = np.zeros((len(amount), 2, self.grid + 2, self.grid + 2), np.float32)
-        coefficients[:, 0, constant, position] = np.cos(angle) / zoom[:, 0]
-        coefficients[:, 0, position, constant] = -np.sin(angle) / zoom[:, 0] * aspect
-        coefficients[:, 1, position, constant] = np.cos(angle) / zoom[:, 1]
-        coefficients[:, 1, constant, position] = np.sin(angle) / zoom[:, 1] / aspect
-        coefficients[:, :, constant, constant] = amount[:, 2:4] * self.amounts["shift"] * sides * per_pixel
-        return coefficients
+        along, (across_x, across_y) = angle.cos() / zoom, (angle.sin() / zoom).unbind(1)
+        shift = amount[:, 2:4] * (is_moved * self.amounts["shift"])[:, None]
+        shift_x, shift_y = shift[:, 0] * (width * per_pixel[0]), shift[:, 1] * (height * per_pixel[1])
+        zero = torch.zeros_like(shift_x)
+        x, y = along.unbind(1)
+        parts = [shift_x, x, across_x * -aspect, zero, shift_y, across_y / aspect, y, zero]
+        return torch.stack(parts, 1).view(-1, 2, 2, 2)
 
     def warp(self, image: Tensor, mask: Tensor, params: AugmentParams) -> tuple[Tensor, Tensor]:
         """Change images (B, C, H, W) and masks (B, K, H, W), both uint8."""
@@ -174,23 +180,14 @@ class DeviceAugmentation:
             contrast, brightness = (column[:, None, None, None] for column in intensity.unbind(1))
             pixels = pixels.mul_(contrast).add_(brightness)
         moved = resample(mask, places, "nearest")
-        return pixels.round_().clamp_(0, 255).to(torch.uint8), moved.to(torch.uint8)
+        if self.chances["intensity_p"] or self.interpolation == "bicubic":  # else no value is out of range
+            pixels = pixels.clamp_(0, 255)
+        return pixels.round_().to(torch.uint8), moved.to(torch.uint8)
 
     def _places(self, image: Tensor, coefficients: Tensor) -> Tensor:
         """Return the place (B, H, W, 2) that each pixel is taken from: x and y from -1 to 1."""
         rows, columns = (basis(self.grid, size, image.device) for size in image.shape[2:])
         return (rows @ coefficients @ columns.T).permute(0, 2, 3, 1)
-
-    def _numbers(self, epoch: int, indices: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Draw normal (B, 2, grid, grid) and uniform (B, UNIFORMS) numbers for pairs; those of an epoch are kept."""
-        if epoch != self._epoch:
-            self._epoch, self._tables = epoch, {}
-        for table in set((indices // ROWS).tolist()) - self._tables.keys():
-            rng = np.random.default_rng([self.seed, epoch, table])
-            normal = rng.standard_normal((ROWS, 2, self.grid, self.grid), np.float32)
-            self._tables[table] = normal, rng.random((ROWS, UNIFORMS), np.float32)
-        rows = [(self._tables[index // ROWS], index % ROWS) for index in indices.tolist()]
-        return np.stack([table[0][row] for table, row in rows]), np.stack([table[1][row] for table, row in rows])
 
 
 def resample(images: Tensor, places: Tensor, mode: str) -> Tensor:
