@@ -16,10 +16,13 @@ from benchmarks.augment import augment
 from benchmarks.composing import every_network
 from benchmarks.contenders import CASES
 from benchmarks.epoch import epoch
+from benchmarks.loading import loading
 from benchmarks.memory import memory
 from benchmarks.networks import networks
 from benchmarks.predict import predict
-from benchmarks.quality import quality
+from benchmarks.quality import RECREATION_SCORE, quality
+from benchmarks.quick_step import quick_step
+from benchmarks.speed import speed
 from benchmarks.startup import startup
 from benchmarks.step import step
 from unetkit.errors import mistakes_in_one_line
@@ -51,6 +54,25 @@ def main() -> None:
     question.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     question.add_argument("--milesial", type=Path, help="a clone of milesial/Pytorch-UNet")
 
+    question = ask(quick_step, "images/s of a training step, all ways in one process, for a short loan of a GPU", 5)
+    question.add_argument("--cases", nargs="+", choices=CASES, default=["unet_small", "unet_milesial"])
+    question.add_argument("--size", type=int, default=128, help="side of the images, in pixels")
+    question.add_argument("--batch", type=int, default=32, help="images per batch")
+    question.add_argument("--seconds", type=float, default=0.3, help="seconds of the steps that are timed in a row")
+    question.add_argument("--milesial", type=Path, help="a clone of milesial/Pytorch-UNet")
+
+    question = ask(speed, "images/s and seconds of the whole train.py on TGS Salt", 1)
+    question.add_argument("--data", type=Path, required=True, help="TGS Salt as downloaded")
+    question.add_argument("--ours", nargs="*", default=["experiment=tgs_small"], help="overrides of train.py")
+
+    question = ask(loading, "share of the time in which the network waits for crops of JPEG photographs", 1)
+    question.add_argument("--images", type=int, default=64, help="number of photographs")
+    question.add_argument("--side", type=int, default=1000, help="their mean side, in pixels")
+    question.add_argument("--crop", type=int, default=512, help="side of the crops, in pixels")
+    question.add_argument("--batch", type=int, default=8, help="crops per batch")
+    question.add_argument("--epochs", type=int, default=5)
+    question.add_argument("--ours", nargs="*", default=["model=unet_large"], help="overrides of train.py")
+
     question = ask(epoch, "seconds of an epoch of train.py, against milesial's train.py", 1)
     question.add_argument("--data", type=Path, help="TGS Salt as downloaded, or images/ and masks/; default: synthetic")
     about = "number of images; with few, milesial's loop mostly evaluates, five times an epoch or more"
@@ -67,6 +89,7 @@ def main() -> None:
     )
     question.add_argument("--timed", type=int, default=512, help="the size at which steps are timed")
     question.add_argument("--precision", default="16", help="16 or 32, as trainer.precision")
+    question.add_argument("--batch", type=int, default=1, help="images per batch")
 
     question = ask(augment, "pairs/s of elastic deformation, against other libraries", 7)
     question.add_argument("--sizes", type=int, nargs="+", default=[101, 512], help="sides of the images, in pixels")
@@ -80,9 +103,13 @@ def main() -> None:
     question.add_argument("--images", type=int, default=256, help="number of small images, of 101x101 pixels")
     question.add_argument("--batch", type=int, default=32, help="small images per batch")
 
-    question = ask(quality, "images and seconds of training until U_net_recreation's score on TGS Salt is exceeded", 1)
+    question = ask(quality, "images and seconds of training until scores on TGS Salt are exceeded", 1)
     question.add_argument("--data", type=Path, required=True, help="TGS Salt as downloaded")
     question.add_argument("--ours", nargs="*", default=["experiment=tgs_quick"], help="overrides of train.py")
+    about = "Kaggle's scores to exceed; 0.549 is U_net_recreation's"
+    question.add_argument("--targets", type=float, nargs="+", default=[RECREATION_SCORE], help=about)
+    question.add_argument("--tta", choices=["none", "flip"], default="none", help="views that are averaged")
+    question.add_argument("--seed", type=int, default=47, help="seed of the first round")
 
     question = ask(startup, "seconds of train.py until its help, its configuration and its first step", 5)
     question.add_argument("--ours", nargs="*", default=[], help="overrides of train.py")

@@ -76,10 +76,16 @@ def statistics_of(seconds: Sequence[float], ours: Sequence[float], work: float =
 
 
 def peak_mib(device: torch.device, work: Callable[..., object], *arguments: Any) -> float:
-    """Measure the peak memory of work in MiB, in a process of its own.
+    """Measure the peak memory of work in MiB.
 
-    On a CPU, the growth of the process beyond its imports; on a GPU, the memory of tensors.
+    On a GPU, the memory of the tensors that it makes; on a CPU, the growth of a process of its own beyond its imports.
     """
+    if device.type == "cuda":
+        gc.collect()
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work(*arguments)
+        return (torch.cuda.max_memory_allocated(device) - before) / 2**20
     with forked_process() as pool:
         return pool.submit(_growth, device, torch.get_num_threads(), work, *arguments).result()
 

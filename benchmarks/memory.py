@@ -14,14 +14,16 @@ from benchmarks.measuring import paired, peak_mib
 from unetkit.training.configuration import choose_precision
 
 
-def memory(rounds: int, device: torch.device, model: str, sizes: list[int], timed: int, precision: str) -> Answer:
+def memory(
+    rounds: int, device: torch.device, model: str, sizes: list[int], timed: int, precision: str, batch: int
+) -> Answer:
     """Measure, for each setting, the bytes kept at each size, and peak memory and time of a step at one size."""
     amp = choose_precision(precision, device.type) != "32-true"
     settings: list[int | str] = ["none", *range(1, len(composed(model).model.channels)), "all"]
     trainings = {s: checkpointing(model, s, amp, device) for s in settings}
     rows: list[Row] = []
     for size in tqdm(sorted({*sizes, timed}), unit="size", leave=False):
-        x, y = image_of(model, size, device)
+        x, y = images_of(model, batch, size, device)
         kept = {s: kept_bytes(training, x) for s, training in trainings.items()}
         measured: dict[str, Row] = {}
         if size == timed:
@@ -31,7 +33,7 @@ def memory(rounds: int, device: torch.device, model: str, sizes: list[int], time
             row |= {"peak MiB": None, "seconds": None, "IQR": None, "time of none": None}
             if measured:
                 seconds = measured[str(s)]
-                row |= {"peak MiB": peak_mib(device, checkpointed_steps, model, s, amp, size, device)}
+                row |= {"peak MiB": peak_mib(device, checkpointed_steps, model, s, amp, batch, size, device)}
                 row |= {"seconds": seconds["seconds"], "IQR": seconds["IQR"], "rounds": seconds["rounds"]}
                 row["time of none"] = seconds["time / unetkit's"]
             rows.append(row)
@@ -45,15 +47,15 @@ def checkpointing(model: str, setting: int | str, amp: bool, device: torch.devic
     return unetkits(network, device, None, amp)
 
 
-def image_of(model: str, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Make an image (1, C, size, size) and its class indices (1, size, size)."""
-    return random_batch(Case({}, channels=composed(model).model.in_channels), 1, size, device)
+def images_of(model: str, batch: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Make images (batch, C, size, size) and their class indices (batch, size, size)."""
+    return random_batch(Case({}, channels=composed(model).model.in_channels), batch, size, device)
 
 
-def checkpointed_steps(model: str, setting: int | str, amp: bool, size: int, device: torch.device) -> None:
+def checkpointed_steps(model: str, setting: int | str, amp: bool, batch: int, size: int, device: torch.device) -> None:
     """Make two steps of a new network."""
     training = checkpointing(model, setting, amp, device)
-    x, y = image_of(model, size, device)
+    x, y = images_of(model, batch, size, device)
     for _ in range(2):
         training(x, y)
 

@@ -6,13 +6,19 @@ import shlex
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
+import numpy as np
 import torch
 
 from benchmarks.composing import ROOT
+from unetkit.data import VOID, SegmentationDataModule
 from unetkit.errors import UserError
+from unetkit.metrics import KaggleScore
+from unetkit.models import classify
+from unetkit.training.module import SegmentationModule
 
 
 class Clock(L.Callback):
@@ -34,6 +40,41 @@ class Clock(L.Callback):
         """Note the time, and write all."""
         self.times.append(time.time())
         self.file.write_text(json.dumps(self.times), encoding="utf-8")
+
+
+class ScoreCurve(L.Callback):
+    """A callback for train.py that writes the time and Kaggle's score of each validation, as a JSON list.
+
+    Args:
+        file: Output path.
+        tta: Views whose predictions are averaged: `none` or `flip`.
+    """
+
+    def __init__(self, file: str, tta: str = "none") -> None:
+        self.file = Path(file)
+        self.tta = tta
+        self.curve: list[dict[str, float]] = []
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Score the network, which is the average of the weights where callbacks=ema keeps one."""
+        assert isinstance(pl_module, SegmentationModule)  # narrows the type for mypy
+        data = trainer.datamodule  # type: ignore[attr-defined]  # set by fit
+        score = kaggle_score(pl_module, data, self.tta)
+        self.curve.append({"epoch": trainer.current_epoch + 1, "time": time.time(), "kaggle": score})
+        self.file.write_text(json.dumps(self.curve), encoding="utf-8")
+
+
+def kaggle_score(module: SegmentationModule, data: SegmentationDataModule, tta: str, batch: int = 128) -> float:
+    """Compute Kaggle's score on the validation images, which have one size."""
+    predictor, pairs = replace(module.predictor(), tta=tta), data.dataset("val")
+    items = [pairs[i] for i in range(len(pairs))]
+    score = KaggleScore()
+    for first in range(0, len(items), batch):
+        part = items[first : first + batch]
+        probability = predictor.probabilities(np.stack([item["image"] for item in part]))
+        target = torch.from_numpy(np.stack([item["mask"] for item in part]))
+        score.update(classify(probability, module.threshold), target, target != VOID)
+    return float(score.compute())
 
 
 def run_train(work: Path, options: list[str]) -> tuple[list[float], Path]:

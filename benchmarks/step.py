@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from benchmarks.answers import Answer, Row
-from benchmarks.contenders import CASES, Training, half_of, kept_bytes, random_batch
+from benchmarks.contenders import CASES, Case, Training, half_of, kept_bytes, random_batch
 from benchmarks.measuring import elapsed, new_process, paired, peak_bytes
 from unetkit.errors import UserError
 
@@ -103,9 +103,9 @@ def measured_limits(device: torch.device) -> Limits:
     return Limits(2 * side**3 / product, 2 * size / copy)
 
 
-def training_of(case: str, contender: str, device: torch.device, clone: Path | None) -> Training:
+def training_of(case: Case, contender: str, device: torch.device, clone: Path | None) -> Training:
     """Build the training of a contender."""
-    network, way = CASES[case].contenders[contender]
+    network, way = case.contenders[contender]
     torch.manual_seed(0)
     return way(network(clone), device, clone)
 
@@ -146,7 +146,7 @@ class RemoteTraining:
     ) -> tuple[tuple[int, ...], float, int, int]:
         torch.set_num_threads(threads)
         before = peak_bytes(device)
-        training = training_of(case, contender, device, clone)
+        training = training_of(CASES[case], contender, device, clone)
         cls.here = (training, *random_batch(CASES[case], batch, size, device))
         for _ in range(2):
             cls._step(device)

@@ -65,6 +65,8 @@ def test_pairs_cached_on_the_gpu_and_cuda_graphs_train(tmp_path: Path) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         options = ["data.count=64", "trainer.precision=16", "trainer.max_epochs=2", "trainer.accelerator=gpu"]
         options += ["data.cache_on_device=true", "trainer.compile=reduce-overhead", "trainer.devices=1"]
+        # Compiling is what takes time: a small network, and no second form of it for validation.
+        options += ["model=plain_small", "model.channels=[4,8]", "trainer.limit_val_batches=0"]
         summary = train(compose("train", [*options, f"run_dir={tmp_path}", f"data.cache_dir={tmp_path}"]))
     assert 0 < summary["train/loss_epoch"] < 10
     unetkit.load(tmp_path / "checkpoints" / "last.ckpt")
