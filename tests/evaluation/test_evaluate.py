@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import WritePairs
+from conftest import Unetkit, WritePairs
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
@@ -153,6 +153,49 @@ def test_several_classes(place: Path, tmp_path: Path) -> None:
     assert list(others["models"]["classes"]["classes"]) == ["sea", "rock"]
 
 
+# By name: the value or colour of each class index (255: void), and what is typed for it.
+CODES: dict[str, tuple[dict[int, list[int]], list[str]]] = {
+    "two values, the brighter one the background": ({0: [200], 1: [100]}, ["data.mask_values=[200,100]"]),
+    "values and void": ({0: [0], 1: [100], 255: [7]}, ["data.mask_values=[0,100]", "data.ignore_index=7"]),
+    "colours": ({0: [0, 0, 0], 1: [0, 128, 0], 2: [9, 9, 9]}, ["data.mask_colours=[[0,0,0],[0,128,0],[9,9,9]]"]),
+}
+
+
+@pytest.mark.parametrize("name", [next(iter(CODES)), *(pytest.param(k, marks=pytest.mark.slow) for k in [*CODES][1:])])
+def test_masks_of_other_images_are_read_as_those_of_the_run(name: str, tmp_path: Path, write_pairs: WritePairs) -> None:
+    """As `data.mask_values=[0,100]` was typed in training, and `input=` ended in a stack trace."""
+    code, typed = CODES[name]
+    rng = np.random.default_rng(0)
+    classes = {f"{i}": rng.choice([*code], (2, 2)).repeat(16, 0).repeat(16, 1) for i in range(8)}
+    images = {id: np.uint8(indices % 250 * 60 + rng.integers(0, 50, (32, 32))) for id, indices in classes.items()}
+    masks = {
+        id: np.array([code[k] for k in x.flat], np.uint8).reshape(32, 32, -1).squeeze() for id, x in classes.items()
+    }
+    root = write_pairs(tmp_path / "data", images, masks)
+    of_classes = ["data.class_names=[rock,salt,sand]", "model.num_classes=3"] if name == "colours" else []
+    run(tmp_path / "run", "data=folder", f"data.root={root}", *typed, *of_classes, *QUIET)
+    found = score(f"checkpoint={tmp_path / 'run'}", "part=all")["models"]["run"]
+    alone = shutil.copy(tmp_path / "run" / "checkpoints" / "last.ckpt", tmp_path / "run.ckpt")
+    cache = [f"cache_dir={tmp_path / 'c'}"]
+    for way in ([f"input={root}"], ["data=folder", f"data.root={root}"], [f"input={root}", "data=folder", *typed]):
+        same = score(f"checkpoint={alone}", *cache, *way)["models"]["run"]
+        assert same["scores"] == found["scores"]
+        assert same["empty_masks"] == found["empty_masks"]  # by names of classes
+
+
+def test_keys_of_data_may_be_typed_beside_input(
+    trained: tuple[Path, RunSummary], tmp_path: Path, write_pairs: WritePairs, unetkit: Unetkit
+) -> None:
+    image = {"a": np.zeros((16, 16), np.uint8), "b": np.full((16, 16), 9, np.uint8)}
+    root = write_pairs(tmp_path / "data", image, {name: np.eye(16, dtype=np.uint8) * 7 for name in image})
+    typed = ["evaluate", f"checkpoint={trained[0]}", f"input={root}", f"output={tmp_path / 'out'}", "bootstrap=100"]
+    done = unetkit(*typed, "device=cpu")
+    assert done.status == 1
+    assert "data.mask_values=[0,7]" in done.stderr  # the advice, which is typed next
+    done = unetkit(*typed, "device=cpu", "data.mask_values=[0,7]")
+    assert (done.status, done.stdout.splitlines()[-1][:8]) == (0, "2 images"), done.stderr
+
+
 def test_a_folder_is_scored_whole_and_names_of_training_images_are_noticed(
     place: Path, trained: tuple[Path, RunSummary], tmp_path: Path
 ) -> None:
@@ -231,7 +274,7 @@ def test_a_strangers_run_directory_runs_no_code(
         (["checkpoint={run}", "input={single}"], "single holds fewer than two labelled images"),
         (["checkpoint={run}", "input={taken}"], "taken must hold images/ and masks/, or train/"),
         (
-            ["checkpoint={run}", "input=x", "data=folder"],
+            ["checkpoint={run}", "input=x", "data=folder", "data.root=y"],
             "input=x and data=folder both say which images to score",
         ),
         (["checkpoint={run}", "data=folder"], "data.root is not set"),

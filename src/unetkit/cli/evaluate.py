@@ -1,9 +1,10 @@
 """Score trained networks, with figures and a report: `unetkit evaluate checkpoint=runs/.../last.ckpt`, or `=[A,B]`."""
 
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 import hydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from unetkit.cli.start import start
 from unetkit.errors import UserError, mistakes_in_one_line
@@ -46,15 +47,17 @@ def chosen_images(first: "Model", cfg: DictConfig) -> "LabelledImages":
         UserError: If both are given, or neither and the model lies in no run directory, or the data holds a mistake.
     """
     from unetkit.evaluation import LabelledImages, images_of_folder
-    from unetkit.training.run_data import data_of_config, data_of_run
+    from unetkit.training.run_data import data_of_run
 
     folder = None if cfg.input is None else path_of("input", cfg.input)
     if folder is not None and cfg.data is not None:
-        raise UserError(f"input={folder} and data={cfg.data.name}", "both say which images to score", "give one")
+        if cfg.data.get("root", folder) is not None:
+            raise UserError(f"input={folder} and data={cfg.data.name}", "both say which images to score", "give one")
+        cfg.data.root = str(folder)
+    if cfg.data is not None:
+        return images_of_data(first, cfg.data, cfg.part or "all")
     if folder is not None:
         return images_of_folder(folder, cfg.cache_dir, first, cfg.part or "all")
-    if cfg.data is not None:
-        return LabelledImages(data_of_config(cfg.data), cfg.part or "all")
     if first.run is None:
         raise UserError(
             f"checkpoint={first.path}",
@@ -62,6 +65,33 @@ def chosen_images(first: "Model", cfg: DictConfig) -> "LabelledImages":
             "give input=FOLDER of images/ and masks/, or data= and data.root=",
         )
     return LabelledImages(data_of_run(first.run), cfg.part or "val")
+
+
+def images_of_data(first: "Model", data: DictConfig, part: str) -> "LabelledImages":
+    """Open the images of `data=`; masks of one's own are encoded as in the run, unless it is typed how.
+
+    Raises:
+        UserError: If the data hold a mistake.
+    """
+    from unetkit.evaluation import LabelledImages, first_readable
+    from unetkit.training.run_data import data_of_config
+
+    values = data.get("mask_values") or data.get("mask_colours")
+    if data.get("num_classes") == "auto" and data.class_names is None and len(values or ()) in (0, first.classes):
+        data.class_names = first.class_names
+    if data.get("num_classes") != "auto" or values:
+        return LabelledImages(data_of_config(data), part)
+    typed = {} if data.ignore_index is None else {"ignore_index": data.ignore_index}
+    ways = [keys | typed for keys in first.encodings()]
+    own: Any = OmegaConf.to_container(data, resolve=True)
+    return first_readable(lambda keys: data_of_config(OmegaConf.create(own | keys)), ways, part)
+
+
+def with_data_choice(arguments: list[str]) -> list[str]:
+    """Add `data=folder` to what was typed if keys of `data` were typed without it, as beside `input=`."""
+    has_keys = any(argument.startswith("data.") for argument in arguments)
+    has_choice = any(argument.startswith("data=") for argument in arguments)
+    return [*arguments, "data=folder"] if has_keys and not has_choice else arguments
 
 
 def described(summary: "Summary") -> list[str]:
@@ -86,4 +116,5 @@ def described(summary: "Summary") -> list[str]:
 
 def run() -> None:
     """Run the command on what was typed."""
+    sys.argv = with_data_choice(sys.argv)
     start(main, __doc__, "evaluate")

@@ -239,6 +239,7 @@ class SegmentationDataModule(L.LightningDataModule):
             "empty_masks": round(float(np.mean(found.coverage == 0)), 4),
             "foreground": round(float(np.nanmean(found.coverage)), 4),
             "class_names": self.class_names,
+            "mask_keys": self.mask_encoding.stated_by,  # which other images of the same kind are read with
             "class_shares": dict(zip(self.class_names, found.class_shares, strict=True)),
         }
 

@@ -1,6 +1,6 @@
 from unetkit.evaluation.bootstrap import Interval, bootstrap, check_resampling, difference, resamples
 from unetkit.evaluation.commit import git_commit
-from unetkit.evaluation.labelled import LabelledImages, check_images, images_of_folder
+from unetkit.evaluation.labelled import LabelledImages, check_images, first_readable, images_of_folder
 from unetkit.evaluation.measure import Measured, Measures, measure, measure_image
 from unetkit.evaluation.models import Model, open_models
 from unetkit.evaluation.paired import Comparison, compare_runs
@@ -30,6 +30,7 @@ __all__ = [
     "compare_runs",
     "difference",
     "empty_masks",
+    "first_readable",
     "git_commit",
     "images_of_folder",
     "kind_of",

@@ -1,6 +1,6 @@
 """The labelled images that models are scored on, and what limits the meaning of scores on them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,27 +64,54 @@ def images_of_folder(folder: str | Path, cache_dir: str | Path, model: Model, pa
     Args:
         folder: The folder or zip.
         cache_dir: Folder for the decoded masks.
-        model: The model that says what the values of the masks mean: for more than two classes they are its indices.
+        model: The model that says what the values of the masks mean: as in its run, or the indices of its classes.
         part: `train`, `val`, `test` or `all`.
 
     Raises:
         UserError: If files are missing or unreadable, or no image is in that part.
     """
-    data = SegmentationDataModule(
-        name=str(folder),
-        pairs=partial(folder_pairs, folder),
-        augmentation=None,  # nothing is trained
-        cache_dir=cache_dir,
-        mask_values=list(range(model.num_classes)) if model.num_classes > 2 else None,
-        class_names=model.class_names,
-        channels=model.predictor.preprocessing.channels,
-    )
+
+    def build(keys: dict[str, Any]) -> SegmentationDataModule:
+        return SegmentationDataModule(
+            name=str(folder),
+            pairs=partial(folder_pairs, folder),
+            augmentation=None,  # nothing is trained
+            cache_dir=cache_dir,
+            class_names=model.class_names,
+            channels=model.predictor.preprocessing.channels,
+            **keys,
+        )
+
     try:
-        return LabelledImages(data, part)
+        return first_readable(build, model.encodings(), part)
     except UserError as error:
         if error.subject == f"data.root={folder}":  # the user typed another key
             raise error.about(f"input={folder}") from error
         raise
+
+
+def first_readable(
+    build: Callable[[dict[str, Any]], SegmentationDataModule], encodings: Sequence[dict[str, Any]], part: str
+) -> LabelledImages:
+    """Open images with the first of some encodings that their masks have.
+
+    An encoding refuses values that it does not name, so masks are not read by a wrong one.
+
+    Args:
+        build: Makes the data, given keys such as `mask_values`.
+        encodings: The keys, the likeliest ones first.
+        part: `train`, `val`, `test` or `all`.
+
+    Raises:
+        UserError: If none fits; it is that of the first.
+    """
+    errors = []
+    for keys in encodings:
+        try:
+            return LabelledImages(build(keys), part)
+        except UserError as error:
+            errors.append(error)
+    raise errors[0]
 
 
 def check_images(models: Sequence[Model], images: LabelledImages) -> list[str]:
@@ -98,7 +125,7 @@ def check_images(models: Sequence[Model], images: LabelledImages) -> list[str]:
     """
     warnings = []
     for model in models:
-        predicted, given = max(model.num_classes, 2), max(images.num_classes, 2)
+        predicted, given = model.classes, max(images.num_classes, 2)
         if predicted != given:
             raise UserError(
                 f"checkpoint={model.path}",

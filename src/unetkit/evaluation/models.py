@@ -17,6 +17,8 @@ from unetkit.evaluation.primary import Primary, primary_of_config
 from unetkit.paths import check_each_once, names_of
 from unetkit.prediction.predictor import Predictor
 
+MASK_KEYS = ("mask_values", "mask_colours", "ignore_index", "num_classes")
+
 
 @dataclass(frozen=True)
 class Model:
@@ -29,6 +31,7 @@ class Model:
         predictor: The network with its preprocessing and threshold.
         num_classes: Number of logits of the network.
         class_names: Names of class 0, 1, ...; None if the checkpoint does not have them.
+        mask_keys: Keys of `data` that say what the values of its masks mean; None if the checkpoint is older than that.
         data_name: Name of the data that it was trained on.
         epochs: Number of epochs that it was trained for; 0 if the checkpoint does not say.
         digest: The first 12 digits of the file's SHA-256.
@@ -40,9 +43,15 @@ class Model:
     predictor: Predictor
     num_classes: int
     class_names: list[str] | None
+    mask_keys: dict[str, Any] | None
     data_name: str
     epochs: int
     digest: str
+
+    @property
+    def classes(self) -> int:
+        """Number of classes that it tells apart, background included; at least 2."""
+        return max(self.num_classes, 2)
 
     def trained_on(self) -> set[str]:
         """Return the names of the images that it was trained on; none if its run's records are missing."""
@@ -65,6 +74,21 @@ class Model:
             UserError: If the run's configuration can't be read, or names no score.
         """
         return primary_of_config(self._config())
+
+    def encodings(self) -> list[dict[str, Any]]:
+        """Return keys of `data` for masks of its classes: those of its run, then those of class indices.
+
+        Raises:
+            UserError: If the run's configuration can't be read.
+        """
+        keys = self.mask_keys
+        if keys is None:
+            data = self._config().get("data")
+            keys = {key: data[key] for key in MASK_KEYS if data.get(key)} if isinstance(data, dict) else {}
+        indices = {"num_classes": self.num_classes} if self.num_classes > 2 else {}
+        void = {key: value for key, value in keys.items() if key == "ignore_index" and isinstance(value, int)}
+        ways = [{"num_classes": "auto"} | way for way in (keys, indices | void, indices)]
+        return [way for index, way in enumerate(ways) if way not in ways[:index]]
 
     def _config(self) -> dict[str, Any]:
         """Return the configuration of its run; an empty one if it lies in none."""
@@ -114,6 +138,7 @@ def _open(file: Path, name: str, device: str | torch.device, tta: str) -> Model:
         checkpoint.predictor(device, tta=tta),
         metadata.num_classes,
         metadata.class_names,
+        metadata.data.get("mask_keys"),
         metadata.data_name or "an unknown source",
         0 if checkpoint.epoch is None else checkpoint.epoch + 1,
         hashlib.sha256(file.read_bytes()).hexdigest()[:12],
