@@ -3,7 +3,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from unetkit.plots.images import CELL, CLASS_COLOURS, GAP, LINE, heatmap, overlay, sheet, to_rgb, write_png
+from unetkit.plots.images import (
+    CELL,
+    CLASS_COLOURS,
+    GAP,
+    GREY,
+    LINE,
+    class_colours,
+    heatmap,
+    overlay,
+    sheet,
+    to_rgb,
+    write_png,
+)
 
 
 def test_an_overlay_tints_only_the_foreground() -> None:
@@ -15,6 +27,15 @@ def test_an_overlay_tints_only_the_foreground() -> None:
     assert (picture[mask != 1] == 100).all()
     assert (picture[5, 5] == CLASS_COLOURS[0]).all()  # the outline
     assert (picture[10, 10] == (0.65 * 100 + 0.35 * CLASS_COLOURS[0]).astype(np.uint8)).all()
+
+
+def test_a_class_0_that_is_no_background_is_tinted_and_named() -> None:
+    image, mask = np.full((20, 20), 100, np.uint8), np.repeat([[0, 1]], 10, 1).repeat(20, 0).astype(np.uint8)
+    assert (overlay(image, mask)[10, 5] == 100).all()
+    assert (overlay(image, mask, has_background=False)[10, 5] == (0.65 * 100 + 0.35 * np.array(GREY)).astype(int)).all()
+    names = ["road", "car", "tree"]
+    assert list(class_colours(names)) == names[1:]
+    assert class_colours(names, has_background=False)["road"] == GREY
 
 
 def test_grey_and_colour_become_colour() -> None:
@@ -44,7 +65,7 @@ def test_a_row_of_a_sheet_is_as_high_as_its_highest_picture() -> None:
 def test_a_legend_shows_the_colour_and_name_of_each_class_that_is_tinted() -> None:
     names = ["rock", *(f"a class with the name {i}" for i in range(1, 11))]
     rows = [[np.zeros((9, 9), np.uint8)] * 4]
-    plain, with_legend = sheet(rows, ["a"], ["b"], names[:2]), sheet(rows, ["a"], ["b"], names)
+    plain, with_legend = (sheet(rows, ["a"], ["b"], class_colours(some)) for some in (names[:2], names))
     np.testing.assert_array_equal(plain, sheet(rows, ["a"], ["b"]))  # of one class there is nothing to tell apart
     np.testing.assert_array_equal(with_legend[-len(plain) :], plain)
     above = with_legend[: -len(plain)]

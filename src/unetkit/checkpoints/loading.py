@@ -62,4 +62,4 @@ def load_ensemble(paths: Sequence[str | Path], device: str | torch.device = "cpu
         members.append(checkpoint.predictor(device, **options))
     threshold = sum(member.threshold for member in members) / len(members)
     min_area = round(sum(member.min_area for member in members) / len(members))
-    return Ensemble(members, threshold, classes, min_area)
+    return Ensemble(members, threshold, classes, min_area, checkpoint.metadata.has_background)

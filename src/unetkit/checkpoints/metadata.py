@@ -51,6 +51,11 @@ class Metadata:
         return self.data.get("class_names")
 
     @property
+    def has_background(self) -> bool:
+        """Whether class 0 is background, and no class like the others."""
+        return "background" not in (self.data.get("mask_keys") or {})
+
+    @property
     def data_name(self) -> str | None:
         """Name of the data it was trained on, or None if the checkpoint does not have it."""
         return self.data.get("name")

@@ -54,6 +54,7 @@ class SegmentationDataModule(L.LightningDataModule):
         ignore_index: Value (or colour) of void pixels in the mask files; None if there are none.
         num_classes: Number of classes (1 = binary; 2 = binary too, through a softmax), or `auto`.
         class_names: Names of class 0, 1, ...; None for `background`, `foreground` or `class 1`, ...
+        background: The class that scores leave out, 0; None if class 0 is a class like the others.
         channels: Number of channels that the images must have, or `auto`. An alpha channel counts, and is read, only
             where it makes up this number, as with 4 for RGB and alpha.
         value_range: Lowest and highest value of 16-bit or float images, which become 0 and 255; None for those found
@@ -71,6 +72,7 @@ class SegmentationDataModule(L.LightningDataModule):
     Attributes:
         num_classes: Number of classes of the masks.
         class_names: Names of class 0, 1, ...
+        has_background: Whether class 0 is left out of scores.
         first_epoch: The epoch with which training begins; above 0 in a resumed run.
 
     Raises:
@@ -94,6 +96,7 @@ class SegmentationDataModule(L.LightningDataModule):
         ignore_index: int | Sequence[int] | None = None,
         num_classes: int | Literal["auto"] = "auto",
         class_names: Sequence[str] | None = None,
+        background: int | None = 0,
         channels: int | Literal["auto"] = "auto",
         value_range: Sequence[float] | None = None,
         border_weight: Mapping[str, float] | None = None,
@@ -113,6 +116,9 @@ class SegmentationDataModule(L.LightningDataModule):
         self.mask_encoding = MaskEncoding.of_keys(num_classes, mask_values, mask_colours, ignore_index)
         self.num_classes = _agreed_classes(num_classes, self.mask_encoding.num_classes)
         self.class_names = class_names_of(class_names, max(self.num_classes, 2))
+        self.has_background = background is not None
+        wanted = "0, or null if class 0 is a class like the others; data.mask_values says which value is class 0"
+        check("data.background", background, background in (0, None) and background is not False, wanted)
         self.border_weight = border_weight
         self.first_epoch = 0
         self._find_pairs = pairs
@@ -153,6 +159,11 @@ class SegmentationDataModule(L.LightningDataModule):
         if wanted not in ("auto", found) and found != 1:  # a grey image can be read as RGB
             raise _contradiction("channels", wanted, "images", found)
         return found if wanted == "auto" else int(wanted)
+
+    @property
+    def scored_classes(self) -> list[int]:
+        """The indices of the classes that scores are of."""
+        return list(range(self.has_background, len(self.class_names)))
 
     @property
     def has_test(self) -> bool:
@@ -239,9 +250,13 @@ class SegmentationDataModule(L.LightningDataModule):
             "empty_masks": round(float(np.mean(found.coverage == 0)), 4),
             "foreground": round(float(np.nanmean(found.coverage)), 4),
             "class_names": self.class_names,
-            "mask_keys": self.mask_encoding.stated_by,  # which other images of the same kind are read with
+            "mask_keys": self._mask_keys(),
             "class_shares": dict(zip(self.class_names, found.class_shares, strict=True)),
         }
+
+    def _mask_keys(self) -> dict[str, Any]:
+        """Return the keys that masks of other images of the same kind are read with."""
+        return self.mask_encoding.stated_by | ({} if self.has_background else {"background": None})
 
     @property
     def _cached_pairs(self) -> DeviceCache:

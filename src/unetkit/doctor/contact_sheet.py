@@ -17,7 +17,7 @@ from unetkit.data.types import VOID
 from unetkit.doctor.diagnosis import Diagnosis
 from unetkit.doctor.survey.pairs import PairStats
 from unetkit.errors import UserError
-from unetkit.plots.images import CELL, overlay, sheet, to_rgb
+from unetkit.plots.images import CELL, class_colours, overlay, sheet, to_rgb
 from unetkit.plots.ranking import evenly, three_groups
 from unetkit.plots.shrink import shrink
 
@@ -40,7 +40,7 @@ def contact_sheet(diagnosis: Diagnosis) -> Picture:
         captions.append(f"{caption}: {', '.join(_with_coverage(id, diagnosis) for id in ids)}")
     encoding = diagnosis.plan.encoding
     headings = ["image", "mask" if encoding.void is None else "mask, void hatched"] * PAIRS_IN_ROW
-    return sheet(rows, headings, captions, _class_names(encoding))
+    return sheet(rows, headings, captions, class_colours(_class_names(encoding)))
 
 
 def choose_rows(diagnosis: Diagnosis) -> list[tuple[str, Sequence[str]]]:

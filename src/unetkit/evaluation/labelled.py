@@ -21,7 +21,8 @@ class LabelledImages:
     Attributes:
         name: Name of the data and its part, for people.
         num_classes: Number of classes in the masks; 1 for binary masks.
-        classes: Names of the classes without the background.
+        classes: Names of the classes that are scored: without the background, if there is one.
+        has_background: Whether class 0 is background.
         ids: Names of the images.
 
     Args:
@@ -43,7 +44,8 @@ class LabelledImages:
             raise UserError(f"part={part}", "names a part that the data does not have", f"give one of {parts}, all")
         self.name = data.name if part == "all" else f"{data.name}, {part} part"
         self.num_classes = data.num_classes
-        self.classes = tuple(data.class_names[1:])
+        self.has_background = data.has_background
+        self.classes = tuple(data.class_names[k] for k in data.scored_classes)
         self.ids = [data.found.pairs[i].id for i in self._chosen]
 
     def __len__(self) -> int:

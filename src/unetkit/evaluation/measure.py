@@ -12,12 +12,12 @@ from torch import Tensor
 from unetkit.data import VOID
 from unetkit.errors import UserError
 from unetkit.evaluation.registry import OUTLINE_SCORES
-from unetkit.metrics import calibration_counts, confusion_matrix, curve_counts, ranking_sample
+from unetkit.metrics import Counts, calibration_counts, confusion_matrix, curve_counts, ranking_sample
 from unetkit.prediction.predictor import Prediction, Predictor
 
 
 class Measures(NamedTuple):
-    """What is counted of N images with C classes (at least 2), of which K = C - 1 are not background.
+    """What is counted of N images with C classes (at least 2), of which K are scored: all but a background.
 
     Attributes:
         confusion: Pixels (N, C, C) int64 by true class (rows) and predicted class.
@@ -42,9 +42,10 @@ class Measured:
     Attributes:
         name: Name of the model.
         ids: Names of the N images that are not void throughout.
-        classes: Names of the K classes without the background.
+        classes: Names of the K scored classes: all, or all without the background.
         threshold: Probability above which a pixel is foreground.
         measures: Counts of these images.
+        has_background: Whether class 0 is background, and not scored.
     """
 
     name: str
@@ -52,10 +53,15 @@ class Measured:
     classes: tuple[str, ...]
     threshold: float
     measures: Measures
+    has_background: bool = True
+
+    def counts(self) -> Counts:
+        """Return the counts (N, K) of each image and scored class."""
+        return Counts.of_matrix(self.measures.confusion, int(self.has_background))
 
     @property
     def coverage(self) -> NDArray[np.float64]:
-        """Share (N,) of the valid pixels of each image that are not background."""
+        """Share (N,) of the valid pixels of each image that are not of class 0."""
         pixels = self.measures.confusion.sum(2).double()
         return np.asarray(1 - pixels[:, 0] / pixels.sum(1))
 
@@ -65,6 +71,7 @@ def measure(
     predictor: Predictor,
     images: Iterable[tuple[str, NDArray[Any], NDArray[np.uint8]]],
     classes: tuple[str, ...],
+    has_background: bool = True,
 ) -> Measured:
     """Predict images and count.
 
@@ -73,7 +80,8 @@ def measure(
         predictor: The model.
         images: Name, image as read from its file, and true class indices (H, W), `VOID` where nothing is scored. An
             image that is void throughout is left out.
-        classes: Names of the classes without the background.
+        classes: Names of the classes that are scored.
+        has_background: Whether class 0 is background, and not among them.
 
     Raises:
         UserError: If an image is not of the kind that the model was trained on, none is left, or NaN is predicted.
@@ -87,34 +95,35 @@ def measure(
             raise error.about(f"{name}, given {id},") from error
         if (truth != VOID).any():
             ids.append(id)
-            rows.append(measure_image(prediction, truth, len(classes) + 1))
+            rows.append(measure_image(prediction, truth, len(classes) + has_background, int(has_background)))
     if not rows:
         raise UserError("no image", "has a pixel to score: all masks are void")
     measures = Measures(*(torch.stack(column) for column in zip(*rows, strict=True)))
-    return Measured(name, tuple(ids), classes, predictor.threshold, measures)
+    return Measured(name, tuple(ids), classes, predictor.threshold, measures, has_background)
 
 
-def measure_image(prediction: Prediction, truth: NDArray[np.uint8], num_classes: int) -> Measures:
+def measure_image(prediction: Prediction, truth: NDArray[np.uint8], num_classes: int, first: int = 1) -> Measures:
     """Count one image; the results lack the axis N.
 
     Args:
         prediction: Prediction for the image.
         truth: Class indices (H, W), or `VOID`.
         num_classes: C, the background included.
+        first: Index of the first class that is scored.
     """
     valid = truth != VOID
     # The truth is copied, as it may be a read-only map of a file, which torch warns about.
     mask, target, counts = (torch.from_numpy(x) for x in (prediction.mask, truth.copy(), valid))
     probability = torch.from_numpy(prediction.probability)
     if probability.ndim == 2:
-        foreground, confidence, hit = probability[None], probability, target == 1
+        of_classes, confidence, hit = torch.stack([1 - probability, probability]), probability, target == 1
     else:
-        foreground, confidence, hit = probability[1:], probability.amax(0), target == mask
-    labels = range(1, num_classes)
+        of_classes, confidence, hit = probability, probability.amax(0), target == mask
+    labels = range(first, num_classes)
     outlines = [
         [score.formula(prediction.mask == label, truth == label, valid) for score in OUTLINE_SCORES] for label in labels
     ]
-    classes = [(p, target == k, counts) for k, p in zip(labels, foreground, strict=True)]
+    classes = [(p, target == k, counts) for k, p in zip(labels, of_classes[first:], strict=True)]
     return Measures(
         confusion_matrix(mask, target, counts, num_classes),
         torch.tensor(outlines, dtype=torch.float64),

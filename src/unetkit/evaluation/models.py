@@ -85,9 +85,11 @@ class Model:
         if keys is None:
             data = self._config().get("data")
             keys = {key: data[key] for key in MASK_KEYS if data.get(key)} if isinstance(data, dict) else {}
+            keys |= {"background": None} if isinstance(data, dict) and data.get("background", 0) is None else {}
         indices = {"num_classes": self.num_classes} if self.num_classes > 2 else {}
+        scored = {"background": None} if "background" in keys else {}
         void = {key: value for key, value in keys.items() if key == "ignore_index" and isinstance(value, int)}
-        ways = [{"num_classes": "auto"} | way for way in (keys, indices | void, indices)]
+        ways = [{"num_classes": "auto"} | scored | way for way in (keys, indices | void, indices)]
         return [way for index, way in enumerate(ways) if way not in ways[:index]]
 
     def _config(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ Statistic = Callable[[Tensor], Tensor]
 
 def per_image(measured: Measured) -> dict[str, Tensor]:
     """Compute the scores (N, K) float64 of each image and class, by name."""
-    counts = Counts.of_matrix(measured.measures.confusion)
+    counts = measured.counts()
     found: dict[str, Tensor] = {}
     for score in SCORES:
         if score.source == "counts":
@@ -44,7 +44,7 @@ def statistics(measured: Measured, label: int | None = None) -> dict[str, Statis
         if POOLED not in score.kinds:
             continue
         if score.source == "counts":
-            found[key] = _of_counts(confusion, score.formula, columns)
+            found[key] = _of_counts(confusion, score.formula, columns, int(measured.has_background))
         elif score.source == "ranking":
             found[key] = _of_ranking(measured, score.formula, columns)
         elif label is None:
@@ -60,8 +60,8 @@ def mean_over_images(scores: Tensor) -> Statistic:
     return lambda weights: (weights @ scores) / weights.sum(1)
 
 
-def _of_counts(confusion: Tensor, formula: Callable[[Counts], Tensor], columns: slice) -> Statistic:
-    return lambda weights: formula(Counts.of_matrix(_sums(weights, confusion)))[:, columns].mean(1)
+def _of_counts(confusion: Tensor, formula: Callable[[Counts], Tensor], columns: slice, first: int) -> Statistic:
+    return lambda weights: formula(Counts.of_matrix(_sums(weights, confusion), first))[:, columns].mean(1)
 
 
 def _of_ranking(measured: Measured, formula: Callable[[Tensor], Tensor], columns: slice) -> Statistic:

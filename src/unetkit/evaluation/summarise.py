@@ -58,7 +58,7 @@ def empty_masks(model: Measured, label: int) -> dict[str, float | None]:
     Returns:
         Numbers of images, and the median and largest size of the invented and missed masks in pixels.
     """
-    counts = Counts(*(column[:, label] for column in Counts.of_matrix(model.measures.confusion)))
+    counts = Counts(*(column[:, label] for column in model.counts()))
     size, predicted = counts.tp + counts.fn, counts.tp + counts.fp
     invented, missed = predicted[(size == 0) & (predicted > 0)], size[(size > 0) & (predicted == 0)]
     return {

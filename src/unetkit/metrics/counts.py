@@ -34,14 +34,9 @@ class Counts(NamedTuple):
         return cls(tp, fp, fn, matrix.sum((-2, -1))[..., None] - tp - fp - fn)
 
 
-def scored_classes(num_classes: int, *, with_background: bool = False) -> list[int]:
-    """Return the indices of the classes that are scored: all, or all without the background, class 0.
-
-    Args:
-        num_classes: Number of classes; 1 and 2 both mean background and one foreground class.
-        with_background: Whether class 0 is a class like the others.
-    """
-    return list(range(0 if with_background else 1, max(num_classes, 2)))
+def scored_classes(num_classes: int) -> list[int]:
+    """Return the indices of the classes without the background; 1 and 2 classes both mean one foreground class."""
+    return list(range(1, max(num_classes, 2)))
 
 
 def confusion(

@@ -1,6 +1,6 @@
 """Draw images, masks and predictions as pictures (H, W, 3) uint8, and write them as PNG files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ def voc_colour(label: int) -> list[int]:
 
 # RGB colours of class 1, 2, ..., 254, all different.
 CLASS_COLOURS = np.array([*OKABE_ITO, *map(voc_colour, range(len(OKABE_ITO) + 1, 255))], np.uint8)
+GREY = 128, 128, 128  # of class 0 where it is no background; no other class has it
 CELL = 160  # side in pixels of a picture on a sheet
 GAP = 4  # pixels between the pictures of a row, and around text
 ROW_GAP = 12  # pixels between a caption and the next row, so that it is seen which row it belongs to
@@ -36,17 +37,40 @@ def to_rgb(image: Image) -> Image:
     return np.ascontiguousarray(np.repeat(image[..., :1], 3, axis=2) if image.shape[2] < 3 else image[..., :3])
 
 
-def overlay(image: Image, mask: Image) -> Image:
-    """Return the image with each class of the mask (H, W) tinted and outlined; void (255) stays as it is."""
+def overlay(image: Image, mask: Image, has_background: bool = True) -> Image:
+    """Return the image with each class of the mask (H, W) tinted and outlined; void (255) stays as it is.
+
+    Args:
+        image: The image, (H, W) or (H, W, C).
+        mask: Class indices.
+        has_background: Whether class 0 stays as it is, too.
+    """
     picture = to_rgb(image).copy()
-    for label in np.unique(mask[(mask > 0) & (mask < 255)]):
+    for label in np.unique(mask[(mask >= int(has_background)) & (mask < 255)]):
         region = (mask == label).astype(np.uint8)
-        colour = CLASS_COLOURS[int(label) - 1]
+        colour = np.array(colour_of(int(label)), np.uint8)
         inside = region > 0
         picture[inside] = (0.65 * picture[inside] + 0.35 * colour).astype(np.uint8)
         contours, _ = cv2.findContours(region, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(picture, contours, -1, colour.tolist(), 1)
     return picture
+
+
+def colour_of(label: int) -> tuple[int, int, int]:
+    """Return the colour (R, G, B) of a class; that of class 0 is used where it is no background."""
+    red, green, blue = CLASS_COLOURS[label - 1].tolist() if label else GREY
+    return red, green, blue
+
+
+def class_colours(names: Sequence[str], has_background: bool = True) -> dict[str, tuple[int, int, int]]:
+    """Return the colours of classes by name for a legend; none for two classes, which need none.
+
+    Args:
+        names: Names of class 0, 1, ...
+        has_background: Whether class 0 is left out.
+    """
+    shown = list(enumerate(names))[int(has_background) :]
+    return {name: colour_of(label) for label, name in shown} if len(names) > 2 else {}
 
 
 def heatmap(probability: NDArray[np.float32]) -> Image:
@@ -56,23 +80,26 @@ def heatmap(probability: NDArray[np.float32]) -> Image:
 
 
 def sheet(
-    rows: Sequence[Sequence[Image]], headings: Sequence[str], captions: Sequence[str], class_names: Sequence[str] = ()
+    rows: Sequence[Sequence[Image]],
+    headings: Sequence[str],
+    captions: Sequence[str],
+    colours: Mapping[str, tuple[int, int, int]] | None = None,
 ) -> Image:
     """Arrange pictures in rows and columns on white, with a heading over each column and a caption under each row.
 
-    For three or more classes, a legend of the colours that `overlay` uses stands above.
+    A legend of colours by name stands above, if there are any.
     """
     width = max(map(len, rows), default=len(headings)) * (CELL + GAP) + GAP
-    strips = [legend(class_names[1:], width)] if len(class_names) > 2 else []
+    strips = [legend(colours, width)] if colours else []
     strips.append(_headings(headings, width))
     strips += [_row(pictures, caption, width) for pictures, caption in zip(rows, captions, strict=True)]
     return np.concatenate(strips)
 
 
-def legend(names: Sequence[str], width: int) -> Image:
-    """Draw the colours of class 1, 2, ... with their names, in as many lines as the width in pixels needs."""
+def legend(colours: Mapping[str, tuple[int, int, int]], width: int) -> Image:
+    """Draw colours with their names, in as many lines as the width in pixels needs."""
     left, lines = GAP, [np.full((LINE + GAP, width, 3), 255, np.uint8)]
-    for name, colour in zip(names, CLASS_COLOURS, strict=False):
+    for name, colour in colours.items():
         space = LINE + 2 * GAP + cv2.getTextSize(name, *FONT, 1)[0][0]
         if left > GAP and left + space > width:
             left = GAP

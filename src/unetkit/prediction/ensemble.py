@@ -21,12 +21,14 @@ class Ensemble:
         threshold: Probability above which a pixel is foreground.
         classes: Number of classes, background included; at least 2.
         min_area: Masks with fewer pixels than this are made empty.
+        has_background: Whether class 0 is background, which overlays leave as it is.
     """
 
     members: Sequence[Predictor]
     threshold: float = 0.5
     classes: int = 2
     min_area: int = 0
+    has_background: bool = True
 
     def __call__(self, image: Array) -> Prediction:
         """Predict an image (H, W) or (H, W, C).

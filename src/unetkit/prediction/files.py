@@ -109,7 +109,9 @@ class FilePredictor:
     ) -> None:
         """Write all outputs of an image from its probabilities (1 or C, h, W), which come from top to bottom."""
         with ExitStack() as files:
-            writers = open_writers(self.options, files, str(name), image, to_uint8, self.ensemble.classes)
+            writers = open_writers(
+                self.options, files, str(name), image, to_uint8, self.ensemble.classes, self.ensemble.has_background
+            )
             if self.options.submission is not None:
                 writers.append(RunLengths(self.codes, str(name), *image.shape[:2]))
             write_rows(writers, rows, self.ensemble.threshold, self.ensemble.min_area)

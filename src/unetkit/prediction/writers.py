@@ -105,10 +105,12 @@ class OverlayPng(Writer):
         path: The PNG.
         image: The image that is predicted.
         to_uint8: From its pixels (h, w[, C]) to those to show, (h, w, channels) uint8.
+        has_background: Whether class 0 stays as it is.
     """
 
-    def __init__(self, path: Path, image: Raster, to_uint8: Callable[[Any], Mask]) -> None:
+    def __init__(self, path: Path, image: Raster, to_uint8: Callable[[Any], Mask], has_background: bool = True) -> None:
         self.path, self.image, self.to_uint8 = path, image, to_uint8
+        self.has_background = has_background
         self.step = -(-max(image.shape[:2]) // LARGEST_OVERLAY)
         self.masks: list[Mask] = []
         self.pixels: list[Mask] = []
@@ -129,7 +131,7 @@ class OverlayPng(Writer):
 
     def finish(self) -> None:
         """Draw and write the picture."""
-        write_png(self.path, overlay(np.concatenate(self.pixels), np.concatenate(self.masks)))
+        write_png(self.path, overlay(np.concatenate(self.pixels), np.concatenate(self.masks), self.has_background))
 
 
 def open_writers(
@@ -139,6 +141,7 @@ def open_writers(
     image: Raster,
     to_uint8: Callable[[Any], Mask],
     classes: int,
+    has_background: bool = True,
 ) -> list[Writer]:
     """Return the writers of an image's masks, probabilities and overlays, as the options ask for.
 
@@ -149,6 +152,7 @@ def open_writers(
         image: The image, (H, W) or (H, W, C).
         to_uint8: See `OverlayPng`.
         classes: Number of classes, background included.
+        has_background: Whether class 0 is background.
     """
     height, width = image.shape[:2]
     writers: list[Writer] = []
@@ -161,7 +165,8 @@ def open_writers(
         file = files.enter_context(options.create_file(files, "probabilities", f"{name}.npy").open("wb"))
         writers.append(ProbabilityNpy(file, height, width, classes))
     if "overlays" in options.write:
-        writers.append(OverlayPng(options.create_file(files, "overlays", f"{name}.png"), image, to_uint8))
+        path = options.create_file(files, "overlays", f"{name}.png")
+        writers.append(OverlayPng(path, image, to_uint8, has_background))
     return writers
 
 

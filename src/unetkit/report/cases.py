@@ -43,9 +43,10 @@ def choose(models: Sequence[Measured]) -> list[tuple[str, int]]:
     without, those where it marks most pixels; for several models, the images on which their IoUs differ most.
     """
     scores = np.stack([per_image(model)["iou"].mean(1).numpy() for model in models])
-    filled = np.flatnonzero(models[0].coverage > 0)
+    filled = np.flatnonzero((models[0].coverage > 0) | (not models[0].has_background))
     worst, median, best = three_groups(filled[np.argsort(scores[0][filled], kind="stable")].tolist(), EACH)
-    marked = models[0].measures.confusion[:, 0, 1:].sum(1).numpy() * (models[0].coverage == 0)
+    empty = (models[0].coverage == 0) & models[0].has_background
+    marked = models[0].measures.confusion[:, 0, 1:].sum(1).numpy() * empty
     groups = {
         "worst": worst,
         "median": median,
@@ -75,9 +76,14 @@ def draw(
         for model in models:
             prepared = model.predictor.preprocessing.to_uint8(image, id)
             if not shown:
-                shown = [("image", shrink(to_rgb(prepared), SIDE)), ("truth", shrink(overlay(prepared, truth), SIDE))]
+                shown = [
+                    ("image", shrink(to_rgb(prepared), SIDE)),
+                    ("truth", shrink(overlay(prepared, truth, images.has_background), SIDE)),
+                ]
             prediction = model.predictor.predict_prepared(prepared)
-            shown += _predicted(prepared, truth, prediction, f"{model.name}: " if len(models) > 1 else "")
+            shown += _predicted(
+                prepared, truth, prediction, f"{model.name}: " if len(models) > 1 else "", images.has_background
+            )
         ious = ", ".join(
             f"{'IoU' if len(models) == 1 else model.name} {score[item]:.3f}"
             for model, score in zip(models, scores, strict=True)
@@ -86,27 +92,31 @@ def draw(
     return cases
 
 
-def _predicted(image: Image, truth: NDArray[np.uint8], prediction: Prediction, prefix: str) -> list[tuple[str, Image]]:
+def _predicted(
+    image: Image, truth: NDArray[np.uint8], prediction: Prediction, prefix: str, has_background: bool
+) -> list[tuple[str, Image]]:
     """Draw the errors and the probability of one foreground class, or the classes and the errors of several."""
-    probability, wrong = prediction.probability, errors(image, truth, prediction.mask)
+    probability, wrong = prediction.probability, errors(image, truth, prediction.mask, has_background)
     if probability.ndim == 2:
         return [(f"{prefix}errors", wrong), (f"{prefix}probability", shrink(heatmap(probability), SIDE))]
-    drawn = (f"{prefix}prediction", shrink(overlay(image, prediction.mask), SIDE))
+    drawn = (f"{prefix}prediction", shrink(overlay(image, prediction.mask, has_background), SIDE))
     return [drawn, (f"{prefix}errors", wrong)]
 
 
-def errors(image: Image, truth: NDArray[np.uint8], mask: NDArray[np.uint8]) -> Image:
+def errors(image: Image, truth: NDArray[np.uint8], mask: NDArray[np.uint8], has_background: bool = True) -> Image:
     """Draw right pixels plain, false ones striped and missed ones dotted over the image; void stays as it is.
 
-    A pixel of one class that is predicted as another, but not as background, is false.
+    A pixel of one class that is predicted as another, but not as background, is false. Without
+    a background, every wrong pixel is false, and right ones stay as they are.
     """
     picture = shrink(to_rgb(image), SIDE)
     times = max(SIDE // max(picture.shape[:2]), 1)
     picture = picture.repeat(times, 0).repeat(times, 1).astype(np.float32)
     size = picture.shape[1], picture.shape[0]
     valid = truth != VOID
-    right = (mask == truth) & (truth > 0)
-    false, missed = (mask > 0) & (mask != truth) & valid, (mask == 0) & (truth > 0) & valid
+    wrong = (mask != truth) & valid
+    right = (mask == truth) & (truth > 0) & has_background
+    false, missed = wrong & ((mask > 0) | (not has_background)), wrong & (mask == 0) & has_background
     y, x = np.indices(picture.shape[:2])
     stripes, dots = (x + y) % 12 < 6, (x % 8 < 4) & (y % 8 < 4)
     for region, colour, strength in (

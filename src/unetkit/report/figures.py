@@ -64,7 +64,8 @@ def precision_recall(models: Sequence[Measured]) -> Figure:
     for label, axes in enumerate(panels):
         for index, model in enumerate(models):
             curve = threshold_counts(model.measures.curves[:, label].sum(0))
-            chosen = Counts(*(column[label] for column in Counts.of_matrix(model.measures.confusion.sum(0))))
+            chosen_counts = Counts.of_matrix(model.measures.confusion.sum(0), int(model.has_background))
+            chosen = Counts(*(column[label] for column in chosen_counts))
             style = _style(index)
             some = curve.tp + curve.fp > 0  # precision is not defined where nothing is predicted
             axes.plot(recall(curve)[some], precision(curve)[some], label=model.name, **style)
@@ -131,7 +132,7 @@ def iou_by_coverage(models: Sequence[Measured], draws: Tensor) -> Figure:
 
 def confusion(models: Sequence[Measured]) -> Figure:
     """Draw confusion matrices in shares of each true class; a panel for each model."""
-    labels = ["background", *models[0].classes]
+    labels = [*(["background"] if models[0].has_background else []), *models[0].classes]
     size = len(labels)
     figure, panels = _panels(len(models), width=max(3.6, 0.8 * size), height=max(2.6, 0.6 * size))
     for axes, model in zip(panels, models, strict=True):

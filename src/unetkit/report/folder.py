@@ -51,7 +51,10 @@ def evaluate_models(
         tqdm.write(f"warning: {line}", file=sys.stderr)
     with writable("output", folder):
         folder.mkdir(parents=True, exist_ok=True)
-    measured = [measure(m.name, m.predictor, tqdm(images, m.name, unit="image"), images.classes) for m in models]
+    measured = [
+        measure(m.name, m.predictor, tqdm(images, m.name, unit="image"), images.classes, images.has_background)
+        for m in models
+    ]
     draws = resamples(len(measured[0].ids), times, seed)
     summary = summarise(measured, draws)
     summary |= {

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from unetkit.evaluation import MAIN, LabelledImages, Measured, Model, Summary, all_keys, kind_of, score_of
 from unetkit.evaluation.primary import Primary, shown_first
-from unetkit.plots.images import CLASS_COLOURS, Image, encode_png
+from unetkit.plots.images import Image, colour_of, encode_png
 from unetkit.report import cases, differences, figures
 
 PAPER_DPI = 300
@@ -63,7 +63,7 @@ def write_report(
         score_of=score_of,
         kind_of=kind_of,
         of_each_class=OF_EACH_CLASS,
-        colours=CLASS_COLOURS.tolist(),
+        colours={name: colour_of(label) for label, name in enumerate(measured[0].classes, measured[0].has_background)},
         tiles={model.name: shown_first(summary["models"][model.name], primary) for model in models},
         date=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
     )  # fmt: skip
@@ -85,13 +85,13 @@ def _figures(
 ) -> list[tuple[str, Figure]]:
     """Draw the figures that fit: differences need several models, and the threshold matters for one class."""
     labels = {key: f"{score_of(key).label}, {kind_of(key)}" for key in all_keys(primary.key) if key in IN_FIGURE}
-    is_binary = len(measured[0].classes) == 1
+    is_binary = len(measured[0].classes) == 1  # for two scored classes the threshold has no one curve
     return [
         *([("differences", differences.of_scores(summary, labels))] if len(measured) > 1 else []),
         *([("threshold", figures.threshold_curve(measured, draws))] if is_binary else []),
         ("precision_recall", figures.precision_recall(measured)),
         ("reliability", figures.reliability(measured, summary)),
-        ("coverage", figures.iou_by_coverage(measured, draws)),
+        *([("coverage", figures.iou_by_coverage(measured, draws))] if measured[0].has_background else []),
         ("confusion", figures.confusion(measured)),
     ]
 

@@ -89,7 +89,7 @@ def build_module(
     loss = instantiate(cfg.loss, _convert_="all")
     schedule = instantiate(cfg.scheduler, _convert_="all")
     primary = read_primary(cfg.metrics.primary)
-    check_class(primary, data.class_names[1:])
+    check_class(primary, [data.class_names[k] for k in data.scored_classes])
     network, preprocessing = build_network(cfg, data.prepared.preprocessing, resume, weights)
     recipe = describe_recipe(cfg, data.split.digest)
     module = SegmentationModule(
@@ -100,6 +100,7 @@ def build_module(
         preprocessing=preprocessing,
         num_classes=cfg.model.num_classes,
         class_names=data.class_names,
+        classes=data.scored_classes,
         primary=primary,
         threshold=cfg.threshold,
         mirror_border=cfg.mirror_border,

@@ -39,7 +39,7 @@ class CollapseWarning(L.Callback):
                 trainer.current_epoch,
                 loss.item(),
             )
-        elif not 0 < share < 1:
+        elif share == 0 or (share == 1 and getattr(pl_module, "has_background", True)):
             log.warning(
                 "epoch %d: every validation mask is predicted %s. In the first epochs this is common; if it stays, "
                 "lower optimizer.lr, and check in pictures/training_pairs.png that masks and images belong together",

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 # What the summary of all folds takes from that of the first.
 FACTS = ("task_name", "tags", "parameters", "epochs", "precision", "device", "versions", "git_commit")
+OF_A_CLASS = ("pooled/iou", "per_image/iou", "per_image/dice")  # keys of what is logged of each class
 
 
 def cross_validate(cfg: DictConfig) -> Summary:
@@ -92,7 +93,7 @@ def measure_fold(run: Path, cfg: DictConfig) -> Measured:
     (model,) = open_models([str(run)], [run.name], device, cfg.cross_validation.tta)
     images = LabelledImages(data_of_run(run), "val")
     shown = tqdm(images, run.name, unit="image", disable=not cfg.trainer.enable_progress_bar)
-    return measure(run.name, model.predictor, shown, images.classes)
+    return measure(run.name, model.predictor, shown, images.classes, images.has_background)
 
 
 def summarise_folds(
@@ -111,7 +112,7 @@ def summarise_folds(
     summary |= {"primary": primary.name, "tta": cfg.cross_validation.tta, "seed": cfg.seed} | facts
     summary["data"] = {key: first["data"][key] for key in ("name", "split", "folds", "seed")}
     chosen = None
-    if len(whole.classes) == 1:
+    if whole.measures.confusion.shape[1] == 2:
         chosen, summary["post_processing"] = choose(measured, primary)
     return summary, chosen
 
@@ -134,6 +135,9 @@ def log_results(summary: Summary, base: Path) -> None:
     model, primary = summary["models"]["out of fold"], read_primary(summary["primary"])
     interval = "%s %.4f, 95 %% interval %.4f to %.4f, tta=%s"
     log.info(f"out of fold: {interval}", primary.name, *found_in(model, primary).values(), summary["tta"])
+    for name, scores in model["classes"].items():
+        shown = ", ".join(f"{key} {scores[key]['value']:.4f}" for key in OF_A_CLASS)
+        log.info("out of fold, %s: %s", name, shown)
     if "post_processing" in summary:
         chosen = summary["post_processing"]
         gains = chosen["score_of_others_choice"]

@@ -1,6 +1,5 @@
 """Pictures of a run: training pairs, and predictions for the loggers and the run directory."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import lightning as L
@@ -53,7 +52,7 @@ class ImageLogger(L.Callback):
                 return
             for logger in loggers:
                 key = f"predictions/{item}"
-                log_prediction(logger, key, pair, prediction, step, data.class_names)
+                log_prediction(logger, key, pair, prediction, step, data)
 
 
 def draw_training_pairs(data: SegmentationDataModule, rows: int = 8, epochs: int = 4) -> pictures.Image:
@@ -63,10 +62,10 @@ def draw_training_pairs(data: SegmentationDataModule, rows: int = 8, epochs: int
     drawn = []
     for item in items:
         versions = [plain[item], *(augmented[SampleKey(epoch, item)] for epoch in range(epochs))]
-        drawn.append([pictures.overlay(pair["image"], pair["mask"]) for pair in versions])
+        drawn.append([pictures.overlay(pair["image"], pair["mask"], data.has_background) for pair in versions])
     headings = ["as it is", *(f"epoch {epoch}" for epoch in range(epochs))]
     names = [data.found.pairs[plain.indices[item]].id for item in items]
-    return pictures.sheet(drawn, headings, names, data.class_names)
+    return pictures.sheet(drawn, headings, names, _legend(data))
 
 
 def draw_best_median_worst(
@@ -88,11 +87,11 @@ def draw_best_median_worst(
             pair = dataset[item]
             image, prediction = pair["image"], predictor.predict_prepared(pair["image"])
             probability = prediction.probability if prediction.probability.ndim == 2 else prediction.probability.max(0)
-            drawn = [pictures.overlay(image, pair["mask"]), pictures.overlay(image, prediction.mask)]
+            drawn = [pictures.overlay(image, mask, data.has_background) for mask in (pair["mask"], prediction.mask)]
             rows.append([pictures.to_rgb(image), *drawn, pictures.heatmap(probability)])
             captions.append(f"{group}: IoU {score:.3f}, {data.found.pairs[pair['index']].id}")
     last = "probability" if data.num_classes <= 2 else "confidence"  # the probability of the predicted class
-    return pictures.sheet(rows, ("image", "truth", "prediction", last), captions, data.class_names)
+    return pictures.sheet(rows, ("image", "truth", "prediction", last), captions, _legend(data))
 
 
 def rank(predictor: Predictor, data: SegmentationDataModule, looked_at: int) -> list[tuple[float, int]]:
@@ -107,25 +106,33 @@ def rank(predictor: Predictor, data: SegmentationDataModule, looked_at: int) -> 
         mask, truth = (
             torch.from_numpy(x[None].copy()) for x in (predictor.predict_prepared(pair["image"]).mask, pair["mask"])
         )
-        counts = confusion(mask, truth, truth != VOID, data.num_classes)
+        counts = confusion(mask, truth, truth != VOID, data.num_classes, data.scored_classes)
         if (counts.tp + counts.fp + counts.fn).any():
             ranking.append((iou(counts).mean().item(), item))
     return sorted(ranking, reverse=True)
 
 
 def log_prediction(
-    logger: Logger, key: str, pair: Item, prediction: Prediction, step: int, class_names: Sequence[str]
+    logger: Logger, key: str, pair: Item, prediction: Prediction, step: int, data: SegmentationDataModule
 ) -> None:
     """Send image, truth and prediction to W&B (as mask overlays) or TensorBoard (drawn)."""
     image, truth = pair["image"], pair["mask"]
     if isinstance(logger, WandbLogger):
-        labels = {**dict(enumerate(class_names)), VOID: "void"}
+        labels = {**dict(enumerate(data.class_names)), VOID: "void"}
         drawn_masks = {"truth": truth, "prediction": prediction.mask}
         masks = {name: {"mask_data": mask, "class_labels": labels} for name, mask in drawn_masks.items()}
         logger.log_image(key, [pictures.to_rgb(image)], step=step, masks=[masks])
     elif isinstance(logger, TensorBoardLogger):
-        drawn = [pictures.to_rgb(image), *(pictures.overlay(image, mask) for mask in (truth, prediction.mask))]
+        drawn = [
+            pictures.to_rgb(image),
+            *(pictures.overlay(image, mask, data.has_background) for mask in (truth, prediction.mask)),
+        ]
         logger.experiment.add_image(key, np.hstack(drawn), step, dataformats="HWC")
+
+
+def _legend(data: SegmentationDataModule) -> dict[str, tuple[int, int, int]]:
+    """Return the colours by class, of three classes or more."""
+    return pictures.class_colours(data.class_names, data.has_background)
 
 
 def _data_of(trainer: L.Trainer) -> SegmentationDataModule:

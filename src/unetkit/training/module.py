@@ -51,6 +51,7 @@ class SegmentationModule(L.LightningModule):
         preprocessing: Preprocessing of the images.
         num_classes: Channels of the network's logits.
         class_names: Names of class 0, 1, ..., used in the names of their scores; None for their numbers.
+        classes: Indices of the classes that scores are means over; None for all without the background, class 0.
         primary: The score that leads, which is computed even if it is not one of those above; None for IoU per image.
         threshold: Probability above which a pixel is foreground.
         mirror_border: With unpadded convolutions, mirror the border of the image (the paper's overlap-tile), so that
@@ -70,6 +71,7 @@ class SegmentationModule(L.LightningModule):
         preprocessing: Preprocessing,
         num_classes: int = 1,
         class_names: Sequence[str] | None = None,
+        classes: Sequence[int] | None = None,
         primary: Primary | None = None,
         threshold: float = 0.5,
         mirror_border: bool = True,
@@ -92,14 +94,15 @@ class SegmentationModule(L.LightningModule):
         self.monitored: float | None = None
         self.scored_at: int | None = None  # step of the last validation
         names = list(class_names or map(str, range(max(num_classes, 2))))
+        self.has_background = 0 not in (classes or ())
         self.primary = primary or read_primary(DEFAULT)
-        metrics = segmentation_metrics(num_classes)
+        metrics = segmentation_metrics(num_classes, classes)
         self.logs = [*metrics.keys()]  # names of scores
         if num_classes > 2:
             metrics.add_metrics({"classes": ClasswiseWrapper(ClassIoU(num_classes), names, "iou/")})
             self.logs += [f"iou/{name}" for name in names]
         if self.primary.name not in self.logs:
-            metrics.add_metrics({PRIMARY: primary_metric(self.primary, num_classes, names)})
+            metrics.add_metrics({PRIMARY: primary_metric(self.primary, num_classes, names, classes)})
             self.logs.append(self.primary.name)
         self.scores = nn.ModuleDict({phase: metrics.clone(prefix=f"{phase}/") for phase in ("val", "test")})
         self.losses = nn.ModuleDict({phase: MeanMetric() for phase in ("val", "test")})

@@ -94,7 +94,7 @@ def together(folds: Sequence[Measured]) -> Measured:
     first = folds[0]
     measures = Measures(*(torch.cat(columns) for columns in zip(*(fold.measures for fold in folds), strict=True)))
     ids = tuple(id for fold in folds for id in fold.ids)
-    return Measured("out of fold", ids, first.classes, first.threshold, measures)
+    return Measured("out of fold", ids, first.classes, first.threshold, measures, first.has_background)
 
 
 def fold_scores(fold: Measured, primary: Primary) -> dict[str, float]:
