@@ -116,8 +116,8 @@ def test_a_written_split_reads_back(tmp_path: Path, caplog: pytest.LogCaptureFix
         ("id,split\n00000,train\n00001\n00002,dev\n", r"holds the split"),
         ("id,split\n00000,train\n00001,val\n00000,val\n", r"can't be read as .*00000 comes twice"),
         ("id,split\n00000,train\n", r"leaves no pair for val"),
-        ("", r"leaves no pair for train"),
-        (b"\xff\xfe\x00", r"can't be read as a CSV"),
+        ("", r"can't be read as a CSV with the columns id,split"),
+        (b"\xff\xfe\x00", r"can't be read .*; give a CSV with the columns id,split"),
     ],
 )
 def test_a_wrong_csv_is_named(content: str | bytes, message: str, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import Unetkit, WritePairs
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from unetkit.cli.evaluate import chosen_images, described, evaluate
 from unetkit.errors import UserError
@@ -229,30 +229,6 @@ def test_a_run_that_scored_only_the_centre_is_named(trained: tuple[Path, RunSumm
     config.write_text(config.read_text().replace("mirror_border: true", "mirror_border: false"))
     found = score(f"checkpoint={tmp_path / 'centre'}")
     assert "centre was trained with mirror_border=false" in found["warnings"][0]
-
-
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        # What is called is written elsewhere in the file and only referred to.
-        ({"data.pairs": "${evil}", "evil": {"_target_": "pandas.read_pickle"}}, "asks for pandas.read_pickle"),
-        ({"data._target_": "${evil}", "evil": "pandas.read_pickle"}, "asks for pandas.read_pickle"),
-        ({"data.pairs": r"\${oc.create:{_target_:pandas.read_pickle}}"}, "which train.py never writes"),
-        ({"data.pairs": "${oc.create:{_target_:pandas.read_pickle}}"}, "asks for pandas.read_pickle"),
-        ({"data.root": "${nowhere}"}, "can't be read"),
-        ({"data": None}, "does not say which data"),
-    ],
-)
-def test_a_strangers_run_directory_runs_no_code(
-    trained: tuple[Path, RunSummary], tmp_path: Path, wrong: dict[str, object], said: str
-) -> None:
-    shutil.copytree(trained[0], tmp_path / "strange")
-    cfg = OmegaConf.load(tmp_path / "strange" / "config.yaml")
-    for key, value in wrong.items():
-        OmegaConf.update(cfg, key, value, merge=False)
-    OmegaConf.save(cfg, tmp_path / "strange" / "config.yaml")
-    with pytest.raises(UserError, match=said):
-        score(f"checkpoint={tmp_path / 'strange'}")
 
 
 @pytest.mark.parametrize(

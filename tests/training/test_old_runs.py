@@ -56,9 +56,9 @@ def test_an_old_run_of_another_schedule_is_not_resumed(old_run: Path) -> None:
         train(composed(*old_options(old_run), "trainer.max_epochs=3", "scheduler=poly"))
 
 
-def test_an_old_run_is_evaluated_on_its_own_validation_images(old_run: Path) -> None:
+def test_an_old_run_is_evaluated_on_its_own_validation_images(old_run: Path, cache: Path) -> None:
     (model,) = open_models([str(old_run)], ["old"], "cpu")
-    measured = measure("old", model.predictor, LabelledImages(data_of_run(old_run), "val"), ("foreground",))
+    measured = measure("old", model.predictor, LabelledImages(data_of_run(old_run, cache), "val"), ("foreground",))
     validating = [line for line in (old_run / "split.csv").read_text().split() if line.endswith("val")]
     assert len(measured.ids) == len(validating) == 2
 
@@ -128,7 +128,7 @@ def test_an_old_run_goes_on_with_its_smoothing_unless_another_is_typed(loss: str
     key = "loss" if loss == "dice_bce" else "loss.terms.dice"
     cfg = config(tmp_path, cache, f"loss={loss}")
     stored = config(tmp_path, cache, f"loss={loss}", f"~{key}.smoothing", f"+{key}.smooth=2.0")
-    OmegaConf.save(stored, tmp_path / "config.yaml")
+    OmegaConf.save(stored, tmp_path / "config.yaml", resolve=True)  # as training writes it
     keep_smoothing(cfg, tmp_path / "config.yaml")
     assert cfg.loss == stored.loss
     others = [config(tmp_path, cache, f"loss={loss}", f"{key}.smoothing=0.03"), config(tmp_path, cache, "loss=bce")]

@@ -64,7 +64,7 @@ def chosen_images(first: "Model", cfg: DictConfig) -> "LabelledImages":
             "lies in no run directory (config.yaml, split.csv), so it is not known which images it was not trained on",
             "give input=FOLDER of images/ and masks/, or data= and data.root=",
         )
-    return LabelledImages(data_of_run(first.run), cfg.part or "val")
+    return LabelledImages(data_of_run(first.run, cfg.cache_dir), cfg.part or "val")
 
 
 def images_of_data(first: "Model", data: DictConfig, part: str) -> "LabelledImages":

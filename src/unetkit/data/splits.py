@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import logging
 import random
 from collections.abc import Callable, Sequence
@@ -14,12 +15,14 @@ from numpy.typing import NDArray
 from unetkit.data.folds import grouped_folds, stratified_folds, systematic_sample
 from unetkit.data.sources import Pair
 from unetkit.errors import UserError, check
+from unetkit.run_files import read_text
 
 log = logging.getLogger(__name__)
 
 FOLDS = ("kfold", "contiguous", "mosaic")  # the methods that use `folds` and `fold`
 SIDES = ("train", "val", "test", "unused")
 RECREATION_SEED, RECREATION_SIZE = 47, 3200
+MAX_BYTES = 2**26  # of a CSV that says the sides: a million images
 
 
 @dataclass(frozen=True)
@@ -183,14 +186,20 @@ def read_split(path: Path) -> dict[str, str]:
     """Read the side of each id, as `Split.write` or a spreadsheet wrote it.
 
     Raises:
-        OSError, KeyError, ValueError, csv.Error: If it is no such file, or an id comes twice.
+        UserError: If it is no such file, or an id comes twice.
     """
     sides: dict[str, str] = {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        for row in csv.DictReader(file):
+    text = read_text(path, "give a CSV with the columns id,split", MAX_BYTES).removeprefix("\ufeff")
+    try:
+        rows = csv.DictReader(io.StringIO(text, newline=""))
+        if not {"id", "split"} <= set(rows.fieldnames or ()):
+            raise ValueError("they are missing")
+        for row in rows:
             if row["id"] in sides:
                 raise ValueError(f"{row['id']} comes twice")
             sides[row["id"]] = row["split"] or ""
+    except (ValueError, csv.Error) as error:
+        raise UserError(str(path), f"can't be read as a CSV with the columns id,split ({error})") from error
     return sides
 
 
@@ -210,9 +219,8 @@ def _read_sides(path: Path, ids: Sequence[str]) -> list[str]:
     """Read the side of each pair from a CSV; `unused`, with a warning, for a pair that it does not name."""
     try:
         rows = read_split(path.expanduser())
-    except (OSError, KeyError, ValueError, csv.Error) as error:
-        problem = f"can't be read as a CSV with the columns id,split ({error})"
-        raise UserError(f"data.split={path}", problem) from error
+    except UserError as error:
+        raise error.about(f"data.split={path}") from error
     unknown = sorted(rows.keys() - set(ids))
     wrong = sorted(set(rows.values()) - set(SIDES))
     if unknown:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from unetkit.checkpoints.checkpoint import Checkpoint
 from unetkit.checkpoints.files import find_checkpoints
@@ -16,6 +15,7 @@ from unetkit.errors import UserError
 from unetkit.evaluation.primary import Primary, primary_of_config
 from unetkit.paths import check_each_once, names_of
 from unetkit.prediction.predictor import Predictor
+from unetkit.run_files import read_config
 
 MASK_KEYS = ("mask_values", "mask_colours", "ignore_index", "num_classes")
 
@@ -96,13 +96,7 @@ class Model:
         """Return the configuration of its run; an empty one if it lies in none."""
         if self.run is None:
             return {}
-        file = self.run / "config.yaml"
-        try:
-            cfg = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise UserError(str(file), f"can't be read ({reason})", "restore it, or move it away") from error
-        return cfg if isinstance(cfg, dict) else {}
+        return read_config(self.run / "config.yaml")
 
 
 def open_models(

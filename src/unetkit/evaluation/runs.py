@@ -1,7 +1,8 @@
 """Read the scores that evaluations and cross-validations left, as runs to compare."""
 
 import csv
-import json
+import io
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,9 +12,11 @@ from typing import Any
 from unetkit.errors import UserError
 from unetkit.evaluation.primary import DEFAULT, Primary, read_primary
 from unetkit.paths import check_each_once, command_line, matching, names_of, path_of
+from unetkit.run_files import read_json, read_text
 
 COMPARED = ("iou", "dice", "kaggle")  # names of the scores of images that are compared, behind the leading one
 FACTS = ("parameters", "epochs", "seed")  # keys of `summary.json` for the table
+MAX_BYTES = 2**28  # of a scores.csv: a million images
 
 Rows = dict[str, dict[str, float]]
 """By image: the numbers in its columns of `scores.csv`, by name."""
@@ -99,19 +102,22 @@ def _as_one(name: str, runs: Sequence[ScoredRun]) -> ScoredRun:
 def _read(file: Path) -> list[ScoredRun]:
     """Read a run for each model in the file."""
     models: dict[str, Rows] = {}
+    fix = "write it anew with `unetkit evaluate`"
+    text = read_text(file, fix, MAX_BYTES)
     try:
-        with file.open(encoding="utf-8", newline="") as stream:
-            for row in csv.DictReader(stream):
-                columns = {name: float(row[name]) for name in (*COMPARED, "true_share")}
-                models.setdefault(row["model"], {})[row["id"]] = _numbers(row) | columns
-    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
-        raise UserError(f"runs={file}", f"can't be read as the scores.csv of an evaluation ({error})") from error
+        for row in csv.DictReader(io.StringIO(text, newline="")):
+            columns = {name: float(row[name]) for name in (*COMPARED, "true_share")}
+            if not all(map(math.isfinite, columns.values())):
+                raise ValueError(f"a score of {row['id']} is not finite")
+            models.setdefault(row["model"], {})[row["id"]] = _numbers(row) | columns
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
+        raise UserError(f"runs={file}", f"can't be read as the scores.csv of an evaluation ({error})", fix) from error
     if not models:
         raise UserError(f"runs={file}", "holds no image")
     folder = file.absolute().parent
     folder = folder.parent if folder.name == "evaluation" else folder
     summary = _summary(file.parent, folder)
-    facts = {key: summary[key] for key in FACTS if key in summary}
+    facts = {key: summary[key] for key in FACTS if type(summary.get(key)) is int}
     primary = _primary(summary)
     names = list(models) if len(models) > 1 else [folder.name]
     return [ScoredRun(name, [rows], facts, primary) for name, rows in zip(names, models.values(), strict=True)]
@@ -138,10 +144,10 @@ def _summary(beside: Path, folder: Path) -> dict[str, Any]:
     known: dict[str, Any] = {}
     for file in (beside / "summary.json", folder / "summary.json", *sorted(folder.glob("fold-*/summary.json"))):
         try:
-            summary = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # the table shows a dash then
+            summary = read_json(file)
+        except UserError:  # the table shows a dash then
             continue
-        known = summary | known if isinstance(summary, dict) else known
+        known = summary | known
         if "epochs" in known:
             break
     return known

@@ -1,6 +1,7 @@
 """Draw the learning curves of a run from its metrics.csv."""
 
 import csv
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from unetkit.errors import UserError
+from unetkit.run_files import FIX, read_text
+
+MAX_BYTES = 2**28  # of a metrics.csv; one of a million epochs is smaller
 LOSSES = {"train/loss_epoch": "training", "val/loss": "validation"}
 SCORES = {"val/iou_per_image": "IoU, per image", "val/iou": "IoU, pooled"}
 
@@ -35,11 +40,25 @@ def draw_curves(metrics: Sequence[Path], picture: Path, leading: Mapping[str, st
 
 
 def read_rows(metrics: Sequence[Path]) -> list[dict[str, str]]:
-    """Return the rows of all files that have an epoch, without those that a later file repeats."""
-    texts = [file.read_text(encoding="utf-8") if file.exists() else "" for file in metrics]
-    parts = [[row for row in csv.DictReader(text.splitlines()) if row["epoch"]] for text in texts]
+    """Return the rows of all files that have an epoch, without those that a later file repeats.
+
+    Raises:
+        UserError: If one can't be read.
+    """
+    parts = [_rows_of(file) for file in metrics if file.exists()]
     ends = [min((epoch_of(row) for row in part), default=math.inf) for part in parts[1:]]
     return [row for part, end in zip(parts, [*ends, math.inf], strict=True) for row in part if epoch_of(row) < end]
+
+
+def _rows_of(file: Path) -> list[dict[str, str]]:
+    text = read_text(file, limit=MAX_BYTES)
+    try:
+        rows = [row for row in csv.DictReader(io.StringIO(text, newline="")) if row["epoch"]]
+        for row in rows:
+            _ = epoch_of(row), [float(row[name] or 0) for name in row if name.startswith(("train/loss", "val/"))]
+    except (KeyError, ValueError, TypeError, OverflowError, AttributeError, csv.Error) as error:
+        raise UserError(str(file), f"can't be read as the metrics of a run ({error})", FIX) from error
+    return rows
 
 
 def _draw(axes: Axes, title: str, names: Mapping[str, str], rows: list[dict[str, str]]) -> None:

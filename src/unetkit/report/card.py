@@ -3,17 +3,19 @@
 After Mitchell et al., *Model Cards for Model Reporting*, 2019.
 """
 
-import json
+import re
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import yaml
 
 from unetkit.checkpoints.checkpoint import Checkpoint
 from unetkit.errors import UserError
 from unetkit.evaluation.primary import read_primary, shown_first
+from unetkit.report.comparison import one_cell
+from unetkit.run_files import read_json, read_yaml
 
+FOLD = re.compile(r"fold-\d+")  # folders of a cross-validation
 # Keys of a command line that say where it ran and not what was trained; the card leaves them out.
 PLACES = ("hydra.", "run_dir=", "data.cache_dir=", "trainer.enable_progress_bar=", "cross_validation.folds=", "logger")
 NETWORK = ("experiment=", "model=", "model.")  # keys that say which network it is
@@ -31,23 +33,36 @@ def model_card(file: Path, cross_validation: Path | None) -> str:
     """
     checkpoint = Checkpoint.read(file)
     network, weights = checkpoint.build_network(), checkpoint.state_dict.values()
-    loader = jinja2.PackageLoader("unetkit.report", "")
-    environment = jinja2.Environment(
-        loader=loader,
+    try:
+        return (
+            _environment()
+            .get_template("model_card.md.jinja")
+            .render(
+                name=file.stem,
+                file=file,
+                megabytes=file.stat().st_size / 1e6,
+                metadata=checkpoint.metadata,
+                epochs=None if checkpoint.epoch is None else checkpoint.epoch + 1,
+                parameters=sum(p.numel() for p in network.parameters()),
+                precision=sorted({str(x.dtype).removeprefix("torch.") for x in weights if x.is_floating_point()}),
+                validation=None if cross_validation is None else read_validation(cross_validation),
+            )
+        )
+    except UserError:
+        raise
+    except (jinja2.UndefinedError, TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+        subject = f"checkpoint={file}" if cross_validation is None else f"scores={cross_validation}"
+        raise UserError(subject, f"lacks what a card needs, or has it of another kind ({error})") from error
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("unetkit.report", ""),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-    )  # no autoescape, as the card is Markdown and not HTML
-    return environment.get_template("model_card.md.jinja").render(
-        name=file.stem,
-        file=file,
-        megabytes=file.stat().st_size / 1e6,
-        metadata=checkpoint.metadata,
-        epochs=None if checkpoint.epoch is None else checkpoint.epoch + 1,
-        parameters=sum(p.numel() for p in network.parameters()),
-        precision=sorted({str(x.dtype).removeprefix("torch.") for x in weights if x.is_floating_point()}),
-        validation=None if cross_validation is None else read_validation(cross_validation),
+        finalize=lambda value: one_cell(str(value)),  # no autoescape, as the card is Markdown and not HTML
     )
 
 
@@ -61,18 +76,15 @@ def read_validation(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: If there is no summary of a cross-validation.
     """
-    try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-        folds = [json.loads((folder / name / "summary.json").read_text(encoding="utf-8")) for name in summary["folds"]]
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"scores={folder}",
-            "is no directory of a finished cross-validation",
-            "give one that `unetkit cross-validate` made",
-        ) from error
+    fix = "give one that `unetkit cross-validate` made"
+    summary = read_json(folder / "summary.json", fix)
+    names = summary.get("folds")
+    if not isinstance(names, dict) or not names or not all(map(FOLD.fullmatch, names)):
+        raise UserError(f"scores={folder}", "is no directory of a finished cross-validation", fix)
+    folds = [read_json(folder / name / "summary.json", fix) for name in names]
     primary = read_primary(summary.get("primary", "kaggle"))  # which led before it was written down
     typed = folder / ".hydra" / "overrides.yaml"
-    overrides = yaml.safe_load(typed.read_text(encoding="utf-8")) if typed.is_file() else None
+    overrides = [str(item) for item in read_yaml(typed)] if typed.is_file() else None
     return {
         "summary": summary,
         "primary": primary,

@@ -43,7 +43,12 @@ def markdown(comparison: Comparison) -> str:
         for name in comparison.scores:
             cells += [f"{comparison.means[run.name][name].value:.4f}", *_against_first(comparison, run.name, name)]
         lines.append(cells)
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    return "".join(f"| {' | '.join(map(one_cell, cells))} |\n" for cells in lines)
+
+
+def one_cell(text: str) -> str:
+    """Return a text from a file as it stands in one cell of a Markdown table: no line break, HTML or other cell."""
+    return " ".join(text.splitlines()).replace("<", "&lt;").replace("|", "&#124;").replace("`", "&#96;")
 
 
 def _against_first(comparison: Comparison, run: str, score: str) -> tuple[str, str]:

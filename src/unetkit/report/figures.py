@@ -29,6 +29,7 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.fontsize": 8,
     "figure.constrained_layout.use": True,
+    "text.parse_math": False,  # names of classes and runs may hold dollars
     "svg.fonttype": "path",  # letters look the same wherever the file is opened
     "svg.hashsalt": "unetkit",  # same numbers, same file
 }

@@ -1,6 +1,5 @@
 """k-fold cross-validation: each image is scored by the network of the fold that did not train on it."""
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,6 +21,7 @@ from unetkit.evaluation import (
 )
 from unetkit.evaluation.primary import found_in, read_primary
 from unetkit.paths import command_line, short_path, whole_file, write_json
+from unetkit.run_files import read_json
 from unetkit.training.folds import check_images, check_keys, check_same_recipe, chosen_folds
 from unetkit.training.monitor import set_modes
 from unetkit.training.post_processing import PostProcessing, choose, fold_scores, together
@@ -91,7 +91,7 @@ def measure_fold(run: Path, cfg: DictConfig) -> Measured:
     """Measure the network of a fold on its validation images."""
     device = "cpu" if cfg.trainer.accelerator == "cpu" else "auto"
     (model,) = open_models([str(run)], [run.name], device, cfg.cross_validation.tta)
-    images = LabelledImages(data_of_run(run), "val")
+    images = LabelledImages(data_of_run(run, cfg.data.cache_dir), "val")
     shown = tqdm(images, run.name, unit="image", disable=not cfg.trainer.enable_progress_bar)
     return measure(run.name, model.predictor, shown, images.classes, images.has_background)
 
@@ -102,7 +102,7 @@ def summarise_folds(
     """Return the content of `summary.json`, and the post-processing of binary masks."""
     whole, primary = together(measured), read_primary(cfg.metrics.primary)
     summary = summarise([whole], resamples(len(whole.ids), cfg.cross_validation.bootstrap, cfg.seed))
-    records = [json.loads((run / "summary.json").read_text(encoding="utf-8")) for run in runs]
+    records = [read_json(run / "summary.json") for run in runs]
     summary["folds"] = {
         run.name: fold_scores(fold, primary) | {"seconds": record["seconds"]}
         for run, fold, record in zip(runs, measured, records, strict=True)

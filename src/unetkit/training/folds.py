@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig
 
 from unetkit.data.splits import FOLDS, read_split
 from unetkit.errors import UserError, check
 from unetkit.evaluation import check_resampling
 from unetkit.paths import short_path
 from unetkit.prediction.predictor import TTA
+from unetkit.run_files import read_config
 from unetkit.training.records import plain
 from unetkit.training.renamed import keep_smoothing, with_new_names
 
@@ -72,7 +73,7 @@ def check_same_recipe(cfg: DictConfig, base: Path) -> None:
     """
     for file in sorted(base.glob("fold-*/config.yaml")):
         keep_smoothing(cfg, file)
-        then = flat(with_new_names(OmegaConf.to_container(OmegaConf.load(file))))
+        then = flat(with_new_names(read_config(file)))
         then.setdefault("data.shuffle_seed", then.get("data.seed"))  # the order of the images, before it had a key
         for key in ("channels", "num_classes"):
             if cfg.data[key] == "auto":

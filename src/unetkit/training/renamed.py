@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from unetkit.paths import config_dir
+from unetkit.run_files import read_config
 
 log = logging.getLogger(__name__)
 
@@ -87,9 +88,8 @@ def keep_smoothing(cfg: DictConfig, file: Path) -> None:
     """
     if not file.is_file():
         return
-    stored: Any = OmegaConf.to_container(OmegaConf.load(file))
     loss = OmegaConf.to_container(cfg.loss)
-    kept = _with_smoothing_of(stored.get("loss"), loss)
+    kept = _with_smoothing_of(read_config(file).get("loss"), loss)
     if kept != loss:
         log.info("the run continues with the smoothing that it was trained with, which is in pixels: loss.smooth")
         with open_dict(cfg):

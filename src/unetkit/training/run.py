@@ -180,7 +180,10 @@ def draw(
         log.warning("pictures/predictions.png is not drawn: %s", error)
     earlier = kept_metrics(run_dir) if resume is not None and resume.is_in_place else []
     leading = {f"val/{module.primary.name}": module.primary.label}
-    draw_curves([*earlier, run_dir / "metrics.csv"], run_dir / "pictures" / "learning_curves.png", leading)
+    try:
+        draw_curves([*earlier, run_dir / "metrics.csv"], run_dir / "pictures" / "learning_curves.png", leading)
+    except UserError as error:  # an earlier part that somebody edited
+        log.warning("pictures/learning_curves.png is not drawn: %s", error)
 
 
 def _quieten_lightning() -> None:

@@ -11,28 +11,39 @@ from omegaconf import DictConfig, OmegaConf
 from unetkit import data as sources
 from unetkit.data import SegmentationDataModule
 from unetkit.errors import UserError
+from unetkit.run_files import read_config
 from unetkit.training.renamed import with_new_names
 
 OTHER_DATA = "give data= and data.root="  # what to do about a run whose data can't be used
 
 
-def data_of_run(run: Path) -> SegmentationDataModule:
+def data_of_run(run: Path, cache_dir: str | Path) -> SegmentationDataModule:
     """Build the data of a run directory, split into the same parts as in that run.
+
+    Args:
+        run: The directory.
+        cache_dir: Folder for decoded files; that of the run may be anywhere.
 
     Raises:
         UserError: If its `config.yaml` names anything but unetkit's own data, so that it can't run a stranger's code.
     """
     file = run / "config.yaml"
-    cfg = _read_config(file).get("data")
+    cfg = with_new_names(read_config(file, OTHER_DATA)).get("data")
     allowed = {f"{sources.__name__}.{name}" for name in sources.__all__}
     for target in _targets(cfg):
         if target not in allowed:
             raise UserError(str(file), f"asks for {target}", f"if you trust it, {OTHER_DATA}")
-    if "${" in str(cfg):  # it was escaped; if it were resolved again, it could name any target
-        raise UserError(str(file), "holds '${', which train.py never writes", OTHER_DATA)
     if not isinstance(cfg, dict) or cfg.get("_target_") != f"{sources.__name__}.{SegmentationDataModule.__name__}":
         raise UserError(str(file), "does not say which data it was trained on", OTHER_DATA)
-    return data_of_config(OmegaConf.create(cfg | {"split": str(run / "split.csv")}))
+    return data_of_config(OmegaConf.create(_with_own_places(cfg, str(cache_dir)) | {"split": str(run / "split.csv")}))
+
+
+def _with_own_places(cfg: dict[str, Any], cache_dir: str) -> dict[str, Any]:
+    """Return the configuration of data whose files are written to `cache_dir`, wherever the run wrote them."""
+    pairs = cfg.get("pairs")
+    if isinstance(pairs, dict) and "synthetic" in str(pairs.get("_target_")):  # makes its images in `root`
+        cfg = cfg | {"pairs": pairs | {"root": cache_dir}}
+    return cfg | {"cache_dir": cache_dir}
 
 
 def data_of_config(cfg: DictConfig) -> SegmentationDataModule:
@@ -48,23 +59,6 @@ def data_of_config(cfg: DictConfig) -> SegmentationDataModule:
             raise error.__cause__ from None
         raise
     return data
-
-
-def _read_config(file: Path) -> dict[str, Any]:
-    """Read a run's configuration, earlier names replaced and all references resolved: what is checked is what is used.
-
-    Raises:
-        UserError: If it is not as train.py writes it.
-    """
-    try:
-        cfg = OmegaConf.to_container(OmegaConf.load(file), resolve=True)
-    except Exception as error:  # OmegaConf raises many kinds for a file that is not YAML, or for a broken reference
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UserError(str(file), f"can't be read ({reason})", OTHER_DATA) from error
-    if not isinstance(cfg, dict):
-        raise UserError(str(file), "is no configuration of train.py", OTHER_DATA)
-    renamed: dict[str, Any] = with_new_names({str(key): value for key, value in cfg.items()})
-    return renamed
 
 
 def _targets(node: Any) -> Iterator[str]:

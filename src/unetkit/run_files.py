@@ -1,0 +1,98 @@
+"""Read the small text files of a run directory, which may be a stranger's, as plain data.
+
+Nothing in them is followed: no alias and no tag of YAML, no `${...}` of OmegaConf, which could name an environment
+variable, another file or a function. Files that are large or deeply nested are refused before they are parsed.
+"""
+
+import json
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from unetkit.errors import UserError
+
+MAX_BYTES = 2**20  # of a file; those of training have some thousand
+MAX_DEPTH = 50  # of containers in containers
+FIX = "restore it, or move it away"
+
+
+def read_config(file: Path, fix: str = FIX) -> dict[str, Any]:
+    """Read the `config.yaml` of a run.
+
+    Raises:
+        UserError: If it is not as training writes it: one mapping, with all references resolved.
+    """
+    content = read_yaml(file, fix)
+    if not isinstance(content, dict):
+        raise UserError(str(file), "is no configuration of train.py", fix)
+    if "${" in str(content):
+        raise UserError(str(file), "holds '${', which train.py never writes", fix)
+    return {str(key): value for key, value in content.items()}
+
+
+def read_yaml(file: Path, fix: str = FIX) -> Any:
+    """Read a YAML file without aliases.
+
+    Raises:
+        UserError: If it can't be read, is too large or too deep, or has an alias.
+    """
+    import yaml  # here, as predicting needs no YAML
+
+    text = read_text(file, fix)
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    with _in_one_line(file, fix):
+        depth = 0
+        for event in yaml.parse(text, loader):  # unlike loading, parsing keeps nothing in memory
+            if isinstance(event, yaml.AliasEvent):
+                raise UserError(str(file), "holds a YAML alias, which train.py never writes", fix)
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                raise UserError(str(file), f"nests more than {MAX_DEPTH} containers", fix)
+        return yaml.load(text, loader)
+
+
+def read_json(file: Path, fix: str = FIX) -> dict[str, Any]:
+    """Read the object of a JSON file; numbers that are not finite are read as None, as `write_json` writes them.
+
+    Raises:
+        UserError: If it can't be read, is too large or too deep, or is no object.
+    """
+    text = read_text(file, fix)
+    with _in_one_line(file, fix):
+        content = json.loads(text, parse_constant=lambda _: None)
+    if not isinstance(content, dict):
+        raise UserError(str(file), "is no record of a run", fix)
+    return content
+
+
+def read_text(file: Path, fix: str = FIX, limit: int = MAX_BYTES) -> str:
+    """Read a regular file of UTF-8.
+
+    Args:
+        file: The file.
+        fix: What to do about a file that can't be read.
+        limit: Largest size, in bytes.
+
+    Raises:
+        UserError: If it is none, or is too large.
+    """
+    with _in_one_line(file, fix):
+        facts = file.stat()
+        if not stat.S_ISREG(facts.st_mode):  # reading a pipe or a device may never end
+            raise UserError(str(file), "is not a regular file", fix)
+        if facts.st_size > limit:
+            raise UserError(str(file), f"has {facts.st_size:,} bytes, more than {limit:,}", fix)
+        return file.read_text(encoding="utf-8")
+
+
+@contextmanager
+def _in_one_line(file: Path, fix: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # damaged text makes parsers raise many kinds
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UserError(str(file), f"can't be read ({reason[:200]})", fix) from error
