@@ -1,8 +1,12 @@
 """Errors that the user can correct, each shown in one line."""
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+# Torch, NumPy, OpenCV and C++ say it in words of their own.
+OUT_OF_MEMORY = re.compile(r"out of memory|allocate|insufficient memory|bad.alloc", re.IGNORECASE)
 
 
 class UserError(ValueError):
@@ -33,6 +37,12 @@ def check(key: str, value: object, holds: bool, wanted: str) -> None:
     """Raise a `UserError` that names the key, its value and what is wanted, unless `holds`."""
     if not holds:
         raise UserError(f"{key}={value}", f"must be {wanted}")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error that a library raised says that memory ran out, on a CPU or a GPU."""
+    is_plain = isinstance(error, OSError | ValueError)  # these name files, which may be called anything
+    return isinstance(error, MemoryError) or (not is_plain and bool(OUT_OF_MEMORY.search(str(error))))
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from typing import Any
 
 from unetkit.errors import UserError
 
+LONGEST = 230  # bytes of a name that `.part` and a number can follow: file systems take 255
 PART = re.compile(r"\..+\.part\d+")  # names that `whole_file` writes to
 
 
@@ -48,6 +49,11 @@ def path_of(key: str, value: object) -> Path:
     if isinstance(value, bool) or not isinstance(value, str | int | Path) or value == "":
         raise UserError(f"{key}={'null' if value is None else value}", "must be one path")
     return Path(str(value)).expanduser()
+
+
+def printable(name: str) -> str:
+    r"""Return the name of a file as text that can be written: a byte that is no UTF-8 becomes `\xNN`."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def quoted_for_hydra(value: str) -> str:
@@ -92,7 +98,8 @@ def whole_file(path: Path, *, sync: bool = False) -> Iterator[Path]:
         sync: Wait until the disk holds the content and the name, so that the file survives a loss of power too.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part{os.getpid()}")  # folds side by side may write the same file
+    name = os.fsdecode(os.fsencode(path.name)[:LONGEST])
+    part = path.with_name(f".{name}.part{os.getpid()}")  # folds side by side may write the same file
     try:
         part.touch()  # or torch would say in words of its own that it can't be written
         yield part
@@ -123,6 +130,12 @@ def _sync_folder(folder: Path) -> None:
         pass
     finally:
         os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text in UTF-8 as a whole file."""
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -149,7 +149,7 @@ def test_a_jpeg_that_is_cut_is_named(tmp_path: Path) -> None:
         np.testing.assert_array_equal(whole, more)
         for kept in (len(content) // 2, len(content) - 2):
             (tmp_path / "cut.jpg").write_bytes(content[:kept])
-            with pytest.raises(UserError, match=r"cut\.jpg can't be read as an image \(the JPEG is cut"):
+            with pytest.raises(UserError, match=r"cut\.jpg can't be read as an image"):
                 read_image(FileRef(tmp_path / "cut.jpg"))
 
 

@@ -1,6 +1,8 @@
 """Splits depend on seed and names alone, cover every pair once, and spread coverage evenly."""
 
+import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -110,19 +112,27 @@ def test_a_written_split_reads_back(tmp_path: Path, caplog: pytest.LogCaptureFix
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("name,side\n00000,train\n", r"can't be read as a CSV with the columns id,split"),
+        ("name,side\n00000,train\n", r"must have the columns id,split, not name,side"),
         ("id,split\n00000,train\nzzz,val\n", r"names 1 ids that the data does not have, such as zzz"),
         ("id,split\n00000,train\n00001,dev\n", r"holds the split 'dev'; train, val, test and unused are known"),
         ("id,split\n00000,train\n00001\n00002,dev\n", r"holds the split"),
-        ("id,split\n00000,train\n00001,val\n00000,val\n", r"can't be read as .*00000 comes twice"),
+        ("id,split\n00000,train\n00001,val\n00000,val\n", r"names 00000 again in line 4; remove one of the lines"),
         ("id,split\n00000,train\n", r"leaves no pair for val"),
-        ("", r"can't be read as a CSV with the columns id,split"),
-        (b"\xff\xfe\x00", r"can't be read .*; give a CSV with the columns id,split"),
+        ("", r"must have the columns id,split, not"),
+        ("id,split\n00000,train\n".encode("utf-16"), r"is not UTF-8 text; save it as CSV in UTF-8"),
+        ("id,split\nä,train\n".encode("latin-1"), r"is not UTF-8 text"),
+        ("id,split\n" + 200_000 * "a" + ",train\n", r"can't be read \(field larger than field limit"),
+        ("id,split\n0000\0,train\n", r"names 1 ids that the data does not have"),
+        (Path.mkdir, r"is a folder"),
+        (os.mkfifo, r"is a pipe or device"),
     ],
 )
-def test_a_wrong_csv_is_named(content: str | bytes, message: str, tmp_path: Path) -> None:
+def test_a_wrong_csv_is_named(content: str | bytes | Callable[[Path], object], message: str, tmp_path: Path) -> None:
     path = tmp_path / "split.csv"
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    if callable(content):
+        content(path)
+    else:
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(UserError, match=rf"data\.split=.*split\.csv {message}"):
         split_of(str(path), np.zeros(3))
 
@@ -135,7 +145,7 @@ def test_a_wrong_csv_is_named(content: str | bytes, message: str, tmp_path: Path
             {},
             r"data\.split=random must be fraction, kfold, contiguous, mosaic, recreation or the",
         ),
-        ("missing.csv", {}, r"data\.split=missing\.csv can't be read"),
+        ("missing.csv", {}, r"data\.split=missing\.csv can't be read \(No such file"),
         ("fraction", {"val_fraction": 0.0}, r"data\.val_fraction=0\.0 must be between 0 and 1"),
         ("fraction", {"val_fraction": 1.0}, r"data\.val_fraction=1\.0 must be between 0 and 1"),
         ("kfold", {"fold": 5}, r"data\.fold=5 of data\.folds=5 does not fit 10 pairs; folds count from 0"),

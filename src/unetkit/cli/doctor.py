@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from unetkit.cli.start import start
 from unetkit.errors import mistakes_in_one_line, writable
-from unetkit.paths import command_line, config_dir, path_of
+from unetkit.paths import command_line, config_dir, path_of, printable, write_text
 
 
 @hydra.main(config_path=str(config_dir()), config_name="doctor", version_base="1.3")
@@ -20,16 +20,19 @@ def main(cfg: DictConfig) -> None:
 
 def examine(cfg: DictConfig) -> int:
     """Write the output folder and return the number of faults."""
+    from unetkit.data.limits import decoding_at_most
     from unetkit.doctor import contact_sheet, diagnose, report, write_experiment
     from unetkit.plots.images import write_png
 
     output = path_of("output", cfg.output)
-    diagnosis = diagnose(cfg.data.root, cfg.data.mask_suffix)
+    with decoding_at_most(cfg.data.max_pixels, "data.max_pixels"):
+        diagnosis = diagnose(cfg.data.root, cfg.data.mask_suffix)
+        sheet = contact_sheet(diagnosis)
     text = report(diagnosis)
     name = None
     with writable("output", cfg.output):
-        write_png(output / "contact_sheet.png", contact_sheet(diagnosis))
-        (output / "report.txt").write_text(text + "\n", encoding="utf-8")
+        write_png(output / "contact_sheet.png", sheet)
+        write_text(output / "report.txt", printable(text) + "\n")
         if diagnosis.experiment is not None:
             name = write_experiment(diagnosis.experiment, output)
     print(text)

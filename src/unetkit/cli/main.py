@@ -2,6 +2,7 @@
 
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 
 from unetkit.cli.completion import command_to_ask, is_completion
 
@@ -23,6 +24,9 @@ COMMANDS = {
 
 def main() -> None:
     """Run the command that was typed."""
+    for stream in (sys.stdout, sys.stderr):  # names of files may hold what a terminal can't show
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     typed = sys.argv[1:]
     if is_completion(typed):
         typed = command_to_ask(typed, list(COMMANDS))

@@ -36,17 +36,15 @@ def predict_all(cfg: DictConfig) -> list[str]:
         if not cfg[key]:
             raise UserError(f"{key}=", "is missing", "give checkpoint=FILE.ckpt and input=FILE_OR_FOLDER")
 
-    import torch
-
     from unetkit.data.files import find_images
+    from unetkit.data.limits import decoding_at_most
     from unetkit.prediction.files import FilePredictor
 
     options = read_output_options(cfg)
     predictor = FilePredictor(load(cfg), options)
     try:
-        predictor.run(find_images(path_of("input", cfg.input)))
-    except torch.OutOfMemoryError as error:
-        raise UserError(f"device={cfg.device}", "is out of memory", f"give a smaller tile= than {cfg.tile}") from error
+        with decoding_at_most(cfg.max_pixels, "max_pixels"):
+            predictor.run(find_images(path_of("input", cfg.input)))
     except OSError as error:
         places = f"output={cfg.output}" + (f" or submission={cfg.submission}" if cfg.submission else "")
         raise UserError(places, f"can't be written ({error})", "give another") from error

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from unetkit.data.dataset import EpochSampler, PairDataset, collate
 from unetkit.data.device_augment import DeviceAugmentation
 from unetkit.data.device_cache import DeviceCache, IndexBatch, IndexDataset, unchanged
 from unetkit.data.found import FoundData, find_data
+from unetkit.data.limits import decoding_at_most
 from unetkit.data.mask_encoding import MaskEncoding, class_names_of
 from unetkit.data.prepared import PreparedData, prepare_data
 from unetkit.data.serving import ServingOptions
@@ -60,6 +62,9 @@ class SegmentationDataModule(L.LightningDataModule):
         value_range: Lowest and highest value of 16-bit or float images, which become 0 and 255; None for those found
             in the training images.
 
+        max_pixels: Number of pixels above which an image is refused before it is decoded; None for the limit that
+            holds already, see `unetkit.data.limits.decoding_at_most`.
+
         border_weight: `w0` and `sigma` (pixels) of the U-Net paper's weight map, for a loss that wants it.
 
         batch_size: Number of images in a batch; this and the next four are those of `ServingOptions`.
@@ -99,6 +104,7 @@ class SegmentationDataModule(L.LightningDataModule):
         background: int | None = 0,
         channels: int | Literal["auto"] = "auto",
         value_range: Sequence[float] | None = None,
+        max_pixels: int | None = None,
         border_weight: Mapping[str, float] | None = None,
         batch_size: int = 32,
         num_workers: int | Literal["auto"] = "auto",
@@ -124,6 +130,7 @@ class SegmentationDataModule(L.LightningDataModule):
         self._find_pairs = pairs
         self._wanted_channels = channels
         self.value_range = _rising(value_range)
+        self.max_pixels = max_pixels
         self._prepared: PreparedData | None = None
         self._device_cache: DeviceCache | None = None
 
@@ -135,9 +142,11 @@ class SegmentationDataModule(L.LightningDataModule):
             UserError: If files are missing, unreadable or contradict the configuration.
         """
         channels = None if self._wanted_channels == "auto" else self._wanted_channels
-        return find_data(
-            str(self.name), self._find_pairs, self.mask_encoding, self.cache_dir, channels, self.value_range
-        )
+        limit = nullcontext() if self.max_pixels is None else decoding_at_most(self.max_pixels, "data.max_pixels")
+        with limit:
+            return find_data(
+                str(self.name), self._find_pairs, self.mask_encoding, self.cache_dir, channels, self.value_range
+            )
 
     @cached_property
     def split(self) -> Split:

@@ -1,27 +1,23 @@
 """Decoding of image files: PNG, JPEG, TIFF, BMP and NPY to arrays, as viewers show them."""
 
 import io
-import re
-import zipfile
-import zlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from unetkit.data.files import FileRef
+from unetkit.data.headers import JPEG, PNG, open_with_pillow
 from unetkit.data.layers import Array, Layers, upright
-from unetkit.data.limits import check_announced, check_npy_file
+from unetkit.data.limits import FIX, check_announced, check_npy_file
+from unetkit.data.opencv import decode_pages
 from unetkit.data.tiff import decode_tiff
-from unetkit.errors import UserError
+from unetkit.errors import UserError, is_out_of_memory
 
-# What a broken file, or a broken or encrypted member of a zip, raises.
-UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error, cv2.error)
 ORIENTATION = 0x0112  # tag of EXIF 2.3
 NOTED_IN = (b"eXIf", b"Raw profile type exif", b"tiff:Orientation")  # how a PNG tells its orientation
-NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)  # that ends a part of a JPEG's pixels
 
 
 def read_image(ref: FileRef, channels: int | None = None) -> Array:
@@ -52,12 +48,8 @@ def read_content(ref: FileRef) -> bytes:
     Raises:
         UserError: If they can't be read.
     """
-    try:
+    with _one_line(ref):
         content = ref.read()
-    except UserError:
-        raise
-    except UNREADABLE as error:
-        raise _unreadable(ref, error) from error
     check_announced(content, str(ref))
     return content
 
@@ -68,16 +60,10 @@ def decode_layers(content: bytes, ref: FileRef) -> Layers:
     Raises:
         UserError: If they can't be decoded, or are not one image of numbers.
     """
-    if not content:
-        raise UserError(str(ref), "is empty (0 bytes)", "replace or remove it")
-    try:
+    with _one_line(ref):
         layers = _decode_npy(content) if ref.name.suffix.lower() == ".npy" else _decode(content, ref)
-    except UserError:
-        raise
-    except UNREADABLE as error:
-        raise _unreadable(ref, error) from error
     if layers is None:
-        raise UserError(str(ref), "can't be read as an image", "replace or remove it")
+        raise UserError(str(ref), "can't be read as an image", FIX)
     image = layers.pixels
     _check_numbers(image, str(ref))
     _check_finite(image, str(ref), layers.nodata)
@@ -95,17 +81,11 @@ def decode_palette_indices(content: bytes, ref: FileRef) -> Array | None:
     Raises:
         UserError: If the bytes can't be decoded.
     """
-    if not content.startswith(b"\x89PNG") or content[25:26] != b"\x03":  # colour type 3: indexed
+    if not content.startswith(PNG) or content[25:26] != b"\x03":  # colour type 3: indexed
         return None
-    from PIL import Image  # here, because Pillow takes long to import and most files don't need it
-
-    try:
-        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
-            colours = np.reshape(image.getpalette() or [], (-1, 3))
-            return None if (colours == colours[:, :1]).all() else _upright(np.array(image), content)
-    # Pillow raises SyntaxError for a broken chunk.
-    except (*UNREADABLE, SyntaxError, Image.DecompressionBombError) as error:
-        raise _unreadable(ref, error) from error
+    with _one_line(ref), open_with_pillow(content, "PNG") as image:
+        colours = np.reshape(image.getpalette() or [], (-1, 3))
+        return None if (colours == colours[:, :1]).all() else _upright(np.array(image), content)
 
 
 class NpyImage:
@@ -121,19 +101,16 @@ class NpyImage:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
+        with _one_line(FileRef(path)):
             check_npy_file(path)
             array = self._open()
-        except UserError:
-            raise
-        except UNREADABLE as error:
-            raise _unreadable(FileRef(path), error) from error
         _check_numbers(array, str(path))
         self.shape: tuple[int, ...] = array.shape
         self.dtype = np.dtype(np.uint8) if array.dtype == np.bool_ else array.dtype
 
     def __getitem__(self, window: tuple[slice, slice]) -> Array:
-        part = np.array(self._open()[window], self.dtype)  # opened anew, as pages of an open map stay in memory
+        with _one_line(FileRef(self.path)):
+            part = np.array(self._open()[window], self.dtype)  # opened anew, as pages of an open map stay in memory
         _check_finite(part, str(self.path))
         return part
 
@@ -153,9 +130,7 @@ def _decode_npy(content: bytes) -> Layers:
 def _decode(content: bytes, ref: FileRef) -> Layers | None:
     if (layers := decode_tiff(content, str(ref))) is not None:
         return layers
-    _check_whole_jpeg(content, ref)
-    # Two pages are asked for, so that a stack is noticed instead of read as its first page.
-    _, pages = cv2.imdecodemulti(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED, range=(0, 2))
+    pages = decode_pages(content, 2)  # two, so that a stack is noticed instead of read as its first page
     if len(pages) > 1:
         raise UserError(str(ref), "is a stack of several images", "save each as a file of its own")
     if not pages:
@@ -169,45 +144,32 @@ def _decode(content: bytes, ref: FileRef) -> Layers | None:
 
 
 def _is_grey_png(content: bytes) -> bool:
-    return content.startswith(b"\x89PNG") and content[25:26] in (b"\0", b"\x04")  # colour types: grey, with alpha
+    return content.startswith(PNG) and content[25:26] in (b"\0", b"\x04")  # colour types: grey, with alpha
 
 
 def _upright(image: Array, content: bytes) -> Array:
     """Turn a JPEG or PNG as its camera noted; OpenCV doesn't do so where depth and channels are to be kept."""
-    is_jpeg = content.startswith(b"\xff\xd8")
-    if not is_jpeg and not (content.startswith(b"\x89PNG") and any(note in content for note in NOTED_IN)):
+    is_jpeg = content.startswith(JPEG)
+    if not is_jpeg and not (content.startswith(PNG) and any(note in content for note in NOTED_IN)):
         return image
-    from PIL import Image
-
     orientation = 1
-    with suppress(Exception), Image.open(io.BytesIO(content), formats=["JPEG", "PNG"]) as file:
+    with suppress(Exception), open_with_pillow(content, "JPEG", "PNG") as file:
         orientation = file.getexif().get(ORIENTATION, 1)  # a broken note is none
     return upright(image, orientation)
 
 
-def _check_whole_jpeg(content: bytes, ref: FileRef) -> None:
-    """Refuse a JPEG that is cut: libjpeg fills the rest with grey, and warns without naming the file."""
-    place = 2
-    while content.startswith(b"\xff\xd8"):
-        marker = content[place + 1 : place + 2]
-        if content[place : place + 1] != b"\xff" or marker == b"\xd9":
-            return  # the end of the image, or a broken file, which decoding reports
-        if marker in (b"\xff", b"\x01"):  # a filling byte, or a marker without content
-            place += 1 if marker == b"\xff" else 2
-            continue
-        place += 2 + int.from_bytes(content[place + 2 : place + 4])
-        if marker == b"\xda":  # pixels follow
-            found = NEXT_MARKER.search(content, place)
-            place = found.start() if found else len(content)
-        if place >= len(content):
-            problem = "can't be read as an image (the JPEG is cut: its last part is missing)"
-            raise UserError(str(ref), problem, "replace or remove it")
-
-
-def _unreadable(ref: FileRef, error: BaseException) -> UserError:
-    return UserError(
-        str(ref), f"can't be read as an image ({str(error) or type(error).__name__})", "replace or remove it"
-    )
+@contextmanager
+def _one_line(ref: FileRef) -> Iterator[None]:
+    """Turn what reading or decoding a file raises into a `UserError` that names the file."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # a hostile file makes decoders raise almost anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if is_out_of_memory(error):
+            raise UserError(str(ref), f"needs more memory than is free ({reason})", "cut it into tiles") from error
+        raise UserError(str(ref), f"can't be read as an image ({reason})", FIX) from error
 
 
 def _check_numbers(image: Array, name: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from unetkit.data.limits import check_bytes, check_regular
 from unetkit.errors import UserError, readable
-from unetkit.paths import matching
+from unetkit.paths import matching, printable
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".npy")
 SEGY_SUFFIXES = (".sgy", ".segy")
@@ -29,7 +29,7 @@ class FileRef:
     member: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.path}/{self.member}" if self.member else str(self.path)
+        return printable(f"{self.path}/{self.member}" if self.member else str(self.path))
 
     @property
     def name(self) -> PurePosixPath:
@@ -38,8 +38,8 @@ class FileRef:
 
     @property
     def stem(self) -> str:
-        """The name without suffix, in Unicode's composed form: macOS stores accents as separate characters."""
-        return unicodedata.normalize("NFC", self.name.stem)
+        """The name without suffix as text, in Unicode's composed form: macOS stores accents as separate characters."""
+        return printable(unicodedata.normalize("NFC", self.name.stem))
 
     def read(self) -> bytes:
         """Read the content.

@@ -3,81 +3,143 @@
 import io
 import math
 import stat
-import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 
-from unetkit.errors import UserError
+from unetkit.data.headers import NPY, PNG, TIFF, least_size, picture_size, png_damage
+from unetkit.errors import UserError, check
 
-MAX_BYTES = 8 * 2**30  # largest size of a file that is read as a whole
-MAX_PIXELS = 2**29  # of a decoded image; about 23,000 x 23,000. Only .npy and SEG-Y files may be larger: windows
+MAX_PIXELS = 2**29  # about 23,000 x 23,000
+MOST_PIXELS = 2**30  # that OpenCV decodes
+BYTES_PER_PIXEL = 16  # four bands of float32; so many bytes for each allowed pixel are read or decoded at most
 FIX = "replace or remove it"
-NPY = b"\x93NUMPY"
+
+
+class Limit(NamedTuple):
+    """The largest image that is decoded as a whole, and the key that says so.
+
+    Attributes:
+        pixels: Number of pixels.
+        key: Name of the key as the user types it.
+    """
+
+    pixels: int = MAX_PIXELS
+    key: str = "data.max_pixels"
+
+    @property
+    def bytes(self) -> int:
+        """The largest size of a file that is read as a whole, and of what it is decoded to."""
+        return BYTES_PER_PIXEL * self.pixels
+
+    @property
+    def fix(self) -> str:
+        """What to do about a larger image."""
+        return f"cut it into tiles, raise {self.key}={self.pixels}, or save it as .npy, which predict reads by windows"
+
+
+DEFAULT = Limit()
+# Not an argument, because each function between a command and the decoder would have to hand it on.
+_limit = ContextVar("limit", default=DEFAULT)
+
+
+@contextmanager
+def decoding_at_most(pixels: int, key: str) -> Iterator[None]:
+    """Refuse larger images in all that is read within; files of .npy that are read by windows have no such limit.
+
+    Args:
+        pixels: Number of pixels.
+        key: Name of the key, for errors.
+
+    Raises:
+        UserError: If the number is out of range.
+    """
+    is_count = isinstance(pixels, int) and 0 < pixels <= MOST_PIXELS
+    check(key, pixels, is_count, f"a whole number from 1 to {MOST_PIXELS}, which OpenCV can decode")
+    token = _limit.set(Limit(pixels, key))
+    try:
+        yield
+    finally:
+        _limit.reset(token)
 
 
 def check_regular(path: Path) -> None:
-    """Check that a path is a regular file, since reading a pipe or a device may never end.
+    """Check that a path is a regular file that may be read as a whole; reading a pipe or a device may never end.
 
     Raises:
         UserError: If it is no regular file, or is too large to be read as a whole.
         OSError: If there is no such file.
     """
+    check_bytes(check_kind(path), str(path))
+
+
+def check_kind(path: Path) -> int:
+    """Check that a path is a regular file, and return its size in bytes.
+
+    Raises:
+        UserError: If it is no regular file.
+        OSError: If there is no such file.
+    """
     facts = path.stat()
     if not stat.S_ISREG(facts.st_mode):
         raise UserError(str(path), "is a folder" if stat.S_ISDIR(facts.st_mode) else "is a pipe or device", FIX)
-    check_bytes(facts.st_size, str(path))
+    return facts.st_size
 
 
 def check_bytes(size: int, name: str) -> None:
-    """Check the size of a file, or of a member of a zip when it is unpacked.
+    """Check the size of a file, of a member of a zip when it is unpacked, or of an image when it is decoded.
 
     Raises:
         UserError: If it is too large to be read as a whole.
     """
-    if size > MAX_BYTES:
-        raise UserError(name, f"holds {size / 2**30:.1f} GiB, more than {MAX_BYTES / 2**30:g}", "cut it into parts")
+    limit = _limit.get()
+    if size > limit.bytes:
+        problem = f"holds {size:,} bytes, more than {BYTES_PER_PIXEL} for each pixel of {limit.key}={limit.pixels}"
+        raise UserError(name, problem, f"cut it into parts, or raise {limit.key}")
+
+
+def check_size(width: int, height: int, pixel_bytes: int, name: str) -> None:
+    """Check the size of an image before it is decoded.
+
+    Raises:
+        UserError: If it has too many pixels, or too many bytes.
+    """
+    limit = _limit.get()
+    if width * height > limit.pixels:
+        problem = f"has {width:,} x {height:,} pixels, more than {limit.pixels:,} in all"
+        raise UserError(name, problem, limit.fix)
+    check_bytes(width * height * pixel_bytes, name)
 
 
 def check_announced(content: bytes, name: str) -> None:
-    """Check what the header of a picture (PNG, JPEG, BMP) or a .npy file announces, before memory is taken for it.
+    """Check what the header of an image file announces, before memory is taken for it; TIFF is left to its decoder.
 
     Raises:
-        UserError: If a picture has too many pixels, or an array is larger than its file.
+        UserError: If an image is too large, an array is larger than its file, or the file is no image.
     """
+    if not content:
+        raise UserError(name, "is empty (0 bytes)", FIX)
     if content.startswith(NPY):
-        check_npy(io.BytesIO(content), len(content), name)
-        return
-    if content.startswith(b"\x89PNG\r\n\x1a\n") and len(content) >= 24:
-        width, height = struct.unpack(">II", content[16:24])
-    elif content.startswith(b"BM") and len(content) >= 26 and content[14:18] != b"\x0c\0\0\0":
-        width, height = map(abs, struct.unpack("<ii", content[18:26]))
-    elif content.startswith(b"\xff\xd8"):
-        width, height = _jpeg_size(content)
-    else:
-        return
-    if width * height > MAX_PIXELS:
-        problem = f"has {width} x {height} pixels, more than {MAX_PIXELS:,} in all"
-        raise UserError(name, problem, "cut it into tiles, or save it as .npy to predict it window by window")
+        height, width, *_ = (*check_npy(io.BytesIO(content), len(content), name), 1, 1)
+        check_size(width, height, 1, name)  # its bytes are in memory already
+    elif not content.startswith(TIFF):
+        size = picture_size(content)
+        if size is None:  # a format whose size is not known is not decoded
+            raise UserError(name, "can't be read as an image", FIX)
+        check_size(*size, 1, name)
+        if least_size(content, *size) > len(content):
+            reason = f"its header announces {size[0]:,} x {size[1]:,} pixels, more than {len(content):,} bytes can hold"
+            raise UserError(name, f"can't be read as an image ({reason})", FIX)
+        if content.startswith(PNG) and (reason := png_damage(content)):
+            raise UserError(name, f"can't be read as an image (it is damaged: {reason})", FIX)
 
 
-def _jpeg_size(content: bytes) -> tuple[int, int]:
-    """Return width and height as the frame header of a JPEG says (ITU-T T.81, section B.2.2); 0, 0 without one."""
-    place = 2
-    while content[place : place + 1] == b"\xff" and place + 9 <= len(content):
-        marker, length, _, height, width = struct.unpack(">BHBHH", content[place + 1 : place + 9])
-        if marker == 0xFF:  # a byte that fills up
-            place += 1
-        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # these hold tables
-            return width, height
-        else:
-            place += 2 + length
-    return 0, 0
-
-
-def check_npy(stream: IO[bytes], size: int, name: str) -> None:
-    """Check the header of a .npy file of `size` bytes.
+def check_npy(stream: IO[bytes], size: int, name: str) -> tuple[int, ...]:
+    """Check the header of a .npy file of `size` bytes, and return the shape of the array.
 
     Raises:
         UserError: If it can't be read, announces more than the file holds, or its dtype is not supported.
@@ -95,6 +157,7 @@ def check_npy(stream: IO[bytes], size: int, name: str) -> None:
         raise UserError(name, f"can't be read as an image ({reason})", FIX)
     if dtype.kind == "f" and dtype.itemsize > 8:
         raise UserError(name, f"holds {dtype}", "save it as float32 or float64")
+    return tuple(shape)
 
 
 def check_npy_file(path: Path) -> None:
@@ -104,8 +167,6 @@ def check_npy_file(path: Path) -> None:
         UserError: As `check_npy`; or if it is no regular file.
         OSError: If there is no such file.
     """
-    facts = path.stat()
-    if not stat.S_ISREG(facts.st_mode):
-        check_regular(path)
+    size = check_kind(path)
     with path.open("rb") as stream:
-        check_npy(stream, facts.st_size, str(path))
+        check_npy(stream, size, str(path))

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unetkit.errors import UserError
+from unetkit.data.limits import check_kind, check_size
+from unetkit.errors import UserError, readable
 
 Array = NDArray[Any]
 FLOAT_FORMATS = (1, 5, 6)  # sample formats that hold fractions: IBM, IEEE with 4 and 8 bytes
@@ -42,6 +43,8 @@ class SegyFile:
 
     def __init__(self, path: Path, inline: int = 189, crossline: int = 193, *, writable: bool = False) -> None:
         self.path = path
+        with readable(path):
+            check_kind(path)
         segyio = require_segyio()
         try:
             self._file = segyio.open(str(path), "r+" if writable else "r", ignore_geometry=True)
@@ -57,8 +60,10 @@ class SegyFile:
         """Read the amplitudes (samples, traces) of a section, in the file's dtype; a slice with a step skips traces.
 
         Raises:
-            UserError: If they can't be read, or are not finite.
+            UserError: If they can't be read, are too many, or are not finite.
         """
+        traces = len(range(*section.indices(self.traces)))
+        check_size(traces, self.samples, self._file.dtype.itemsize, str(self.path))
         try:
             image = np.asarray(self._file.trace.raw[section]).T
         except UNREADABLE as error:

@@ -1,13 +1,12 @@
 """Where pairs of image and mask come from: each function finds the pairs of one kind of data set."""
 
-import csv
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from unetkit.data import synthetic, synthetic_multiclass
 from unetkit.data.files import FileRef, find_folder
-from unetkit.data.limits import check_regular
+from unetkit.data.tables import read_rows
 from unetkit.errors import UserError, check, readable, writable
 from unetkit.paths import command_line, path_of
 
@@ -193,25 +192,11 @@ def _read_codes(path: Path) -> dict[str, str]:
     Raises:
         UserError: If it can't be read, a line is cut short, or an id comes twice with different run lengths.
     """
-    if not path.exists():
-        return {}
     codes: dict[str, str] = {}
-    try:
-        check_regular(path)
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            if not {"id", "rle_mask"} <= set(reader.fieldnames or []):
-                problem = f"must have the columns id,rle_mask, not {','.join(reader.fieldnames or [])[:100]}"
-                raise UserError(str(path), problem)
-            for row in reader:
-                id, code = row["id"], row["rle_mask"]
-                place = f"{path}, line {reader.line_num}"
-                if code is None:
-                    raise UserError(place, f"is cut short: {id} has no rle_mask", "an empty mask is written as `id,`")
-                if codes.setdefault(id, code) != code:
-                    raise UserError(place, f"gives {id} another mask than an earlier line", "remove one of them")
-    except UnicodeDecodeError as error:
-        raise UserError(str(path), "is not UTF-8 text", "save it as CSV in UTF-8") from error
-    except (OSError, csv.Error) as error:
-        raise UserError(str(path), f"can't be read ({error})", "download it again") from error
+    for line, row in read_rows(path, ("id", "rle_mask")) if path.exists() else ():
+        id, code, place = row["id"] or "", row["rle_mask"], f"{path}, line {line}"
+        if code is None:
+            raise UserError(place, f"is cut short: {id} has no rle_mask", "an empty mask is written as `id,`")
+        if codes.setdefault(id, code) != code:
+            raise UserError(place, f"gives {id} another mask than an earlier line", "remove one of them")
     return codes

@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import io
 import logging
 import random
 from collections.abc import Callable, Sequence
@@ -14,8 +13,9 @@ from numpy.typing import NDArray
 
 from unetkit.data.folds import grouped_folds, stratified_folds, systematic_sample
 from unetkit.data.sources import Pair
+from unetkit.data.tables import read_rows
 from unetkit.errors import UserError, check
-from unetkit.run_files import read_text
+from unetkit.paths import whole_file
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class Split:
 
     def write(self, path: Path) -> None:
         """Write a CSV (id,split), which `data.split=PATH` reads back."""
-        with path.open("w", encoding="utf-8", newline="") as file:
+        with whole_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["id", "split"])
             writer.writerows(zip(self.ids, self.sides, strict=True))
@@ -189,17 +189,11 @@ def read_split(path: Path) -> dict[str, str]:
         UserError: If it is no such file, or an id comes twice.
     """
     sides: dict[str, str] = {}
-    text = read_text(path, "give a CSV with the columns id,split", MAX_BYTES).removeprefix("\ufeff")
-    try:
-        rows = csv.DictReader(io.StringIO(text, newline=""))
-        if not {"id", "split"} <= set(rows.fieldnames or ()):
-            raise ValueError("they are missing")
-        for row in rows:
-            if row["id"] in sides:
-                raise ValueError(f"{row['id']} comes twice")
-            sides[row["id"]] = row["split"] or ""
-    except (ValueError, csv.Error) as error:
-        raise UserError(str(path), f"can't be read as a CSV with the columns id,split ({error})") from error
+    for line, row in read_rows(path, ("id", "split"), MAX_BYTES):
+        id = row["id"] or ""
+        if id in sides:
+            raise UserError(str(path), f"names {id} again in line {line}", "remove one of the lines")
+        sides[id] = row["split"] or ""
     return sides
 
 

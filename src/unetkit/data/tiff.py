@@ -5,16 +5,18 @@ import math
 import struct
 import warnings
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from unetkit.data.headers import TIFF, open_with_pillow
 from unetkit.data.layers import Layers, upright
+from unetkit.data.limits import check_size
+from unetkit.data.opencv import decode_pages
 from unetkit.errors import UserError
 
-MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two: BigTIFF
 # Tags of TIFF 6.0, and GDAL's.
 KIND, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 254, 256, 257, 258, 259, 262, 266
 OFFSETS, ORIENTATION, SAMPLES, STRIP_ROWS, SIZES, PLANAR, PREDICTOR = 273, 274, 277, 278, 279, 284, 317
@@ -35,14 +37,15 @@ def decode_tiff(content: bytes, name: str) -> Layers | None:
     Raises:
         UserError: If it holds several images, or OpenCV would read it wrongly.
     """
-    if content[:4] not in MAGIC:
+    if not content.startswith(TIFF):
         return None
-    pages = [tags for tags in _pages(content) if not int(tags.get(KIND, 0)) & OVERVIEW_OR_MASK]
+    pages = list(islice((tags for tags in _pages(content) if not int(tags.get(KIND, 0)) & OVERVIEW_OR_MASK), 2))
     if len(pages) > 1:
         raise UserError(name, "is a stack of several images", "save each as a file of its own")
     if not pages:
         return None  # a broken file, which decoding reports
     tags = pages[0]
+    _check_size(tags, name)
     dtype = _dtype(tags, ">" if content[:1] == b"M" else "<")
     if dtype is None:
         _check_readable(tags, name)
@@ -69,7 +72,8 @@ def _pages(content: bytes) -> Iterator[Tags]:
             stream.seek(page.next)
             with warnings.catch_warnings(action="ignore"):
                 page.load(stream)
-            yield dict(page)
+                tags = dict(page)
+            yield tags
     except (OSError, ValueError, EOFError, RuntimeError, SyntaxError, struct.error):
         return
 
@@ -103,7 +107,8 @@ def _bands(content: bytes, tags: Tags, dtype: np.dtype[Any], samples: int) -> ND
     planes, mixed = (samples, 1) if is_planar else (1, samples)
     strip_rows = tile_height if is_tiled else min(int(tags.get(STRIP_ROWS, height)), height)
     count = columns * math.ceil(rows * tile_height / max(strip_rows, 1))
-    if not len(offsets) == len(sizes) == planes * count:
+    is_cut = any(offset + size > len(content) for offset, size in zip(offsets, sizes, strict=False))
+    if is_cut or not len(offsets) == len(sizes) == planes * count:
         return None
     found = []
     for plane in range(planes):
@@ -131,11 +136,9 @@ def _bands(content: bytes, tags: Tags, dtype: np.dtype[Any], samples: int) -> ND
 def _unpack(content: bytes, compression: int) -> NDArray[np.uint8] | None:
     """Return the pixels (H, W) of a grey TIFF, or None if it is broken."""
     if compression not in NOT_IN_OPENCV:
-        unpacked = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-        return None if unpacked is None else np.asarray(unpacked, np.uint8)
-    from PIL import Image
-
-    with Image.open(io.BytesIO(content), formats=["TIFF"]) as image:
+        pages = decode_pages(content, 1)
+        return np.asarray(pages[0], np.uint8) if pages else None
+    with open_with_pillow(content, "TIFF") as image:
         return np.array(image, np.uint8)
 
 
@@ -180,6 +183,14 @@ def _with_page(content: bytes, entries: dict[int, list[int]]) -> bytes:
     head = 8 if is_big else 4
     body[head : head + inline] = struct.pack(order + word, start)
     return bytes(body)
+
+
+def _check_size(tags: Tags, name: str) -> None:
+    """Check the size of a page, and of its tiles, which are decoded as a whole, before memory is taken for them."""
+    width, height = (int(tags.get(tag, 0)) for tag in (WIDTH, HEIGHT))
+    tile, tile_height = (max(int(tags.get(tag, 1)), 1) for tag in (TILE_WIDTH, TILE_HEIGHT))
+    pixel_bits = int(tags.get(SAMPLES, 1)) * int(np.max(tags.get(BITS, 1)))
+    check_size(math.ceil(width / tile) * tile, math.ceil(height / tile_height) * tile_height, pixel_bits // 8, name)
 
 
 def _check_readable(tags: Tags, name: str) -> None:

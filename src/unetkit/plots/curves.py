@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from unetkit.errors import UserError
+from unetkit.paths import whole_file
 from unetkit.run_files import FIX, read_text
 
 MAX_BYTES = 2**28  # of a metrics.csv; one of a million epochs is smaller
@@ -25,7 +26,7 @@ def draw_curves(metrics: Sequence[Path], picture: Path, leading: Mapping[str, st
     Args:
         metrics: Files of Lightning's CSVLogger, in order; a resumed run has one for each start, and rows of epochs
             that a later file repeats are left out.
-        picture: The PNG, in a folder that exists.
+        picture: The PNG.
         leading: Labels of more scores by column, which are drawn first.
     """
     rows = read_rows(metrics)
@@ -36,7 +37,8 @@ def draw_curves(metrics: Sequence[Path], picture: Path, leading: Mapping[str, st
         _draw(scores, "validation score", {**(leading or {}), **SCORES}, rows)
         scores.set_ylim(0, max(1, scores.get_ylim()[1]) if scores.lines else 1)
         if losses.lines or scores.lines:
-            figure.savefig(picture, dpi=110)
+            with whole_file(picture) as part:
+                figure.savefig(part, format="png", dpi=110)
 
 
 def read_rows(metrics: Sequence[Path]) -> list[dict[str, str]]:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from unetkit.paths import printable, whole_file
 from unetkit.plots.shrink import shrink
 
 Image = NDArray[np.uint8]
@@ -111,9 +112,9 @@ def legend(colours: Mapping[str, tuple[int, int, int]], width: int) -> Image:
 
 
 def write_png(path: Path, picture: NDArray[Any]) -> None:
-    """Write a picture (H, W) or RGB (H, W, 3), and create its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encode_png(picture))
+    """Write a picture (H, W) or RGB (H, W, 3) as a whole file, and create its folder."""
+    with whole_file(path) as part:
+        part.write_bytes(encode_png(picture))
 
 
 def encode_png(picture: NDArray[Any]) -> bytes:
@@ -152,4 +153,5 @@ def _fit(picture: Image) -> Image:
 
 
 def _write(canvas: Image, text: str, left: int, baseline: int) -> None:
-    cv2.putText(canvas, text, (left, baseline), *FONT, (0, 0, 0), 1, cv2.LINE_AA)
+    # OpenCV ends the program where text can't be written as UTF-8.
+    cv2.putText(canvas, printable(text), (left, baseline), *FONT, (0, 0, 0), 1, cv2.LINE_AA)

@@ -1,7 +1,7 @@
 """Predict files: small images in batches, large ones in tiles, seismic files section by section."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from unetkit.data.decode import open_image
 from unetkit.data.files import FileRef, result_names
-from unetkit.errors import UserError
+from unetkit.errors import UserError, is_out_of_memory
+from unetkit.paths import printable
 from unetkit.prediction.ensemble import Ensemble
 from unetkit.prediction.options import OutputOptions, is_segy
 from unetkit.prediction.seismic import predict_segy
@@ -24,8 +25,15 @@ from unetkit.prediction.writers import Mask, open_writers, write_rows
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """A small image that waits for others of its size; `pixels` is what `Ensemble.prepare` gives."""
+    """A small image that waits for others of its size.
 
+    Attributes:
+        ref: The file.
+        name: Name of its outputs, without suffix.
+        pixels: What `Ensemble.prepare` gives.
+    """
+
+    ref: FileRef
     name: PurePosixPath
     pixels: list[Array]
 
@@ -62,15 +70,12 @@ class FilePredictor:
         self.options.check(refs, self.ensemble.classes)
         waiting: list[PreparedImage] = []
         for ref, name in zip(tqdm(refs, unit="file", disable=len(refs) < 2), result_names(refs), strict=True):
-            try:
+            with self._noted([ref]):
                 if is_segy(ref):
                     predict_segy(ref, name, self.ensemble, self.options)
                     self.done += 1
                 else:
                     waiting = self._predict_image(ref, name, waiting)
-            except UserError as error:
-                is_named = error.subject == str(ref)  # else it is about a part, such as its zip or its pixels
-                self.failed.append(str(error if is_named else error.about(f"{ref}: {error.subject}")))
         self._predict_batch(waiting)
         if self.options.submission is not None:
             write_submission(self.options.submission, self.codes)
@@ -83,7 +88,7 @@ class FilePredictor:
             rows = with_progress(ensemble.rows(image), str(name), image.shape[0])
             self._write(name, image, ensemble.to_pixels, rows)
             return waiting
-        prepared = PreparedImage(name, ensemble.prepare(image[slice(None), slice(None)]))
+        prepared = PreparedImage(ref, name, ensemble.prepare(image[slice(None), slice(None)]))
         if waiting and (prepared.size != waiting[0].size or len(waiting) == self._batch_size(prepared)):
             self._predict_batch(waiting)
             waiting = []
@@ -96,13 +101,25 @@ class FilePredictor:
     def _predict_batch(self, images: list[PreparedImage]) -> None:
         if not images:
             return
-        try:
+        with self._noted([image.ref for image in images]):
             probabilities = self.ensemble.probabilities([image.pixels for image in images])
-        except UserError as error:  # the batch may hold other images than the one at hand
-            self.failed += [str(error.about(f"{image.name}: {error.subject}")) for image in images]
-            return
-        for image, probability in zip(images, probabilities, strict=True):
-            self._write(image.name, image.pixels[0], lambda pixels: pixels, [probability])
+            for image, probability in zip(images, probabilities, strict=True):
+                self._write(image.name, image.pixels[0], lambda pixels: pixels, [probability])
+
+    @contextmanager
+    def _noted(self, refs: Sequence[FileRef]) -> Iterator[None]:
+        """Note an error about some files in `failed`, so that the others are predicted."""
+        try:
+            yield
+        except Exception as error:
+            if is_out_of_memory(error):
+                fix = f"give a smaller tile= than {self.ensemble.tile} or batch_size= than {self.options.batch_size}"
+                error = UserError("the prediction", "needs more memory than is free", fix)
+            if not isinstance(error, UserError):
+                raise
+            for ref in refs:
+                is_named = error.subject == str(ref)  # else it is about a part, such as its zip or its pixels
+                self.failed.append(str(error if is_named else error.about(f"{ref}: {error.subject}")))
 
     def _write(
         self, name: PurePosixPath, image: Raster, to_uint8: Callable[[Any], Mask], rows: Iterable[Tensor]
@@ -113,7 +130,7 @@ class FilePredictor:
                 self.options, files, str(name), image, to_uint8, self.ensemble.classes, self.ensemble.has_background
             )
             if self.options.submission is not None:
-                writers.append(RunLengths(self.codes, str(name), *image.shape[:2]))
+                writers.append(RunLengths(self.codes, printable(str(name)), *image.shape[:2]))
             write_rows(writers, rows, self.ensemble.threshold, self.ensemble.min_area)
         self.done += 1
 

@@ -8,7 +8,7 @@ import matplotlib as mpl
 
 from unetkit.evaluation import Comparison
 from unetkit.evaluation.runs import FACTS
-from unetkit.paths import write_json
+from unetkit.paths import whole_file, write_json, write_text
 from unetkit.report import differences, figures
 from unetkit.report.html import PAPER_DPI
 
@@ -19,14 +19,14 @@ def write_comparison(folder: Path, comparison: Comparison) -> None:
     facts = {"images": len(comparison.ids), "resamples": comparison.resamples, "baseline": comparison.runs[0].name}
     facts["primary"] = comparison.primary.name
     write_json(folder / "comparison.json", {**facts, "runs": rows})
-    with (folder / "comparison.csv").open("w", encoding="utf-8", newline="") as file:
+    with whole_file(folder / "comparison.csv") as part, part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[-1]), restval="")
         writer.writeheader()
         writer.writerows(rows)
-    (folder / "comparison.md").write_text(markdown(comparison), encoding="utf-8")
-    with mpl.rc_context(figures.STYLE):
+    write_text(folder / "comparison.md", markdown(comparison))
+    with mpl.rc_context(figures.STYLE), whole_file(folder / "differences.png") as part:
         picture = differences.of_runs(comparison, comparison.scores[0])
-        picture.savefig(folder / "differences.png", dpi=PAPER_DPI)
+        picture.savefig(part, format="png", dpi=PAPER_DPI)
 
 
 def markdown(comparison: Comparison) -> str:

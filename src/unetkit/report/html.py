@@ -15,6 +15,7 @@ from torch import Tensor
 
 from unetkit.evaluation import MAIN, LabelledImages, Measured, Model, Summary, all_keys, kind_of, score_of
 from unetkit.evaluation.primary import Primary, shown_first
+from unetkit.paths import whole_file, write_text
 from unetkit.plots.images import Image, colour_of, encode_png
 from unetkit.report import cases, differences, figures
 
@@ -67,16 +68,17 @@ def write_report(
         tiles={model.name: shown_first(summary["models"][model.name], primary) for model in models},
         date=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
     )  # fmt: skip
-    (folder / "report.html").write_text(page, encoding="utf-8")
+    write_text(folder / "report.html", page)
 
 
 def save(figure: Figure, path: Path) -> str:
     """Write a figure as SVG and PNG, and return the SVG as a data URI."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
-    path.with_suffix(".svg").write_bytes(buffer.getvalue())
-    figure.savefig(path.with_suffix(".png"), dpi=PAPER_DPI)
+    with whole_file(path.with_suffix(".svg")) as part:
+        part.write_bytes(buffer.getvalue())
+    with whole_file(path.with_suffix(".png")) as part:
+        figure.savefig(part, format="png", dpi=PAPER_DPI)
     return _data_uri("image/svg+xml", buffer.getvalue())
 
 

@@ -18,7 +18,7 @@ from unetkit.data import SegmentationDataModule
 from unetkit.data.jpeg import is_jpeg
 from unetkit.evaluation import git_commit
 from unetkit.models import layer_table
-from unetkit.paths import command_line, short_path
+from unetkit.paths import command_line, short_path, write_text
 from unetkit.training.module import SegmentationModule
 from unetkit.training.run_stats import RunStats
 
@@ -43,7 +43,7 @@ def keep_old_metrics(run_dir: Path) -> None:
 def write_records(cfg: DictConfig, run_dir: Path, data: SegmentationDataModule, trainer: L.Trainer) -> None:
     """Write the resolved configuration, also to the loggers, and the split."""
     run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
+    write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     data.split.write(run_dir / "split.csv")
     for logger in trainer.loggers[1:]:  # the first is the CSV log, beside which config.yaml lies
         logger.log_hyperparams(plain(cfg))

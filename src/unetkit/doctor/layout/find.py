@@ -1,6 +1,5 @@
 """Finds a user's images and masks in a folder or zip, however it is laid out, and pairs them."""
 
-import csv
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from unetkit.data.files import FileRef, find_folder
 from unetkit.data.sources import Pair, existing_root, suffix_of
+from unetkit.data.tables import read_rows
 from unetkit.doctor.findings import Finding, Severity, first_names
 from unetkit.doctor.layout.folders import IMAGE_FOLDERS, entries, find_usual_folder
 from unetkit.doctor.layout.naming import find_mask_suffix, match
@@ -47,8 +47,9 @@ def find_layout(root: str | Path | None, mask_suffix: str | int = "") -> Layout:
         UserError: If it holds no image.
     """
     path = existing_root(root, "give the folder that holds images/ and masks/").resolve()
-    rle_by_id = _read_kaggle_table(path / "train.csv")
+    rle_by_id, unread = _read_kaggle_table(path / "train.csv")
     parts, findings = _kaggle_parts(path) if rle_by_id else find_parts(path)
+    findings += unread
     if not any(part.images for part in parts):
         raise _nothing_found(path, findings)
     suffix = suffix_of(mask_suffix)
@@ -64,15 +65,15 @@ def find_layout(root: str | Path | None, mask_suffix: str | int = "") -> Layout:
     return Layout(path, "tgs_salt" if rle_by_id else "folder", suffix, tuple(pairs), tuple(findings))
 
 
-def _read_kaggle_table(path: Path) -> dict[str, str]:
-    """Read TGS Salt's run-length codes by id; empty if there is no such table."""
-    if not path.is_file():
-        return {}
-    with path.open(encoding="utf-8-sig", newline="", errors="replace") as file:
-        reader = csv.DictReader(file)
-        if not {"id", "rle_mask"} <= set(reader.fieldnames or []):
-            return {}
-        return {row["id"]: row["rle_mask"] or "" for row in reader}
+def _read_kaggle_table(path: Path) -> tuple[dict[str, str], list[Finding]]:
+    """Read TGS Salt's run-length codes by id, if there is such a table, with a finding if it can't be read."""
+    if not path.exists():
+        return {}, []
+    try:
+        return {row["id"] or "": row["rle_mask"] or "" for _, row in read_rows(path, ("id", "rle_mask"))}, []
+    except UserError as error:
+        what = f"{path.name} {error.problem}, so it is not read"
+        return {}, [Finding(Severity.WARNING, what, error.fix or "leave it, unless it is Kaggle's table of TGS Salt")]
 
 
 def _kaggle_parts(root: Path) -> tuple[list[Part], list[Finding]]:

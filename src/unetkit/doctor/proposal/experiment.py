@@ -17,6 +17,7 @@ from unetkit.doctor.masks.plan import MaskPlan
 from unetkit.doctor.proposal.machine import Machine
 from unetkit.doctor.proposal.sizing import BatchSize, choose_batch, choose_channels, choose_side
 from unetkit.doctor.survey.pairs import PairStats
+from unetkit.paths import write_text
 
 NAME = "my_data"  # of the experiment
 MIN_BATCH_FOR_BATCH_NORM = 4
@@ -85,9 +86,7 @@ def propose(layout: Layout, stats: Sequence[PairStats], plan: MaskPlan, pixels: 
 
 def write_experiment(text: str, output: Path) -> str:
     """Write an experiment where `--config-dir OUTPUT experiment=NAME` finds it, and return its name."""
-    path = output / "experiment" / f"{NAME}.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    write_text(output / "experiment" / f"{NAME}.yaml", text)
     return NAME
 
 
