@@ -1,6 +1,6 @@
 """Losses made of other losses: weighted sums."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,9 @@ class DiceBCELoss(PerImageLoss):
         smooth: The earlier form of `smoothing`, in pixels and for all masks, above 0.
         smoothing: Smoothing of the Dice loss on masks without the class, as a share of the image's valid pixels, in
             (0, 1].
+        class_weights: Weights of the classes in the cross-entropy; this and the next two are its arguments.
+        pos_weight: Weight of the foreground of binary masks.
+        label_smoothing: Share of the truth that is spread over all classes, in [0, 1).
 
     Raises:
         UserError: If an argument is out of its range.
@@ -48,6 +51,9 @@ class DiceBCELoss(PerImageLoss):
         smooth: float | None = None,
         *,
         smoothing: float = SMOOTHING,
+        class_weights: Sequence[float] | None = None,
+        pos_weight: float | None = None,
+        label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
         check("loss.dice_weight", dice_weight, is_weight(dice_weight), "a number of at least 0")
@@ -55,7 +61,7 @@ class DiceBCELoss(PerImageLoss):
         self.dice_weight = dice_weight
         self.bce_weight = bce_weight
         self.dice = DiceLoss(smooth, smoothing=smoothing)
-        self.bce = CrossEntropyLoss()
+        self.bce = CrossEntropyLoss(class_weights, pos_weight, label_smoothing)
 
     def per_image(self, logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         """Compute the loss (B,)."""

@@ -1,5 +1,8 @@
 """Losses of single pixels: cross-entropy and its weighted forms."""
 
+import math
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,11 +19,73 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 
 class CrossEntropyLoss(PerImageLoss):
-    """Binary (C = 1) or categorical (C >= 2) cross-entropy, mean over the pixels of each image."""
+    """Binary (C = 1) or categorical (C >= 2) cross-entropy, mean over the pixels of each image.
+
+    Weights and label smoothing are torch's; the weighted loss is divided by the number of pixels, so that an image's
+    share of the loss depends on its classes.
+
+    Args:
+        class_weights: A weight, at least 0, for each class from 0 on; None for equal ones. Training replaces `auto`.
+        pos_weight: A weight, above 0, of the foreground of binary masks, which is class 1; None for 1. Training
+            replaces `auto`.
+        label_smoothing: Share, in [0, 1), of the truth that is spread evenly over all classes: Szegedy et al. 2016,
+            arXiv 1512.00567, section 7.
+
+    Raises:
+        UserError: If an argument is out of its range, or both kinds of weights are given.
+    """
+
+    weights: Tensor | None
+
+    def __init__(
+        self,
+        class_weights: Sequence[float] | None = None,
+        pos_weight: float | None = None,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if class_weights is not None and pos_weight is not None:
+            problem = "both weigh the foreground"
+            raise UserError("loss.class_weights and loss.pos_weight", problem, "set one of them to null")
+        if class_weights is not None:
+            are_weights = isinstance(class_weights, Sequence) and all(map(_is_weight, class_weights))
+            wanted = "a list of a weight of at least 0 for each class, not all 0"
+            check("loss.class_weights", class_weights, are_weights and any(class_weights), wanted)
+        is_positive = pos_weight is None or (_is_weight(pos_weight) and pos_weight > 0)
+        check("loss.pos_weight", pos_weight, is_positive, "null, auto, or a number above 0")
+        is_share = _is_weight(label_smoothing) and label_smoothing < 1
+        check("loss.label_smoothing", label_smoothing, is_share, "at least 0 and below 1")
+        given = [1.0, pos_weight] if pos_weight is not None else class_weights
+        # No part of a checkpoint: the weights are in the configuration.
+        self.register_buffer("weights", None if given is None else torch.tensor(given).float(), persistent=False)
+        self.label_smoothing = label_smoothing
 
     def per_image(self, logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        """Compute the loss (B,)."""
-        return mean_of_pixels(cross_entropy(logits, target), valid)
+        """Compute the loss (B,).
+
+        Raises:
+            UserError: If there is not one weight for each class.
+        """
+        classes, smoothing = max(logits.shape[1], 2), self.label_smoothing
+        if self.weights is not None and len(self.weights) != classes:
+            problem = f"holds {len(self.weights)} weights for {classes} classes"
+            raise UserError("loss.class_weights", problem, "give one for each; loss.pos_weight is for binary masks")
+        if logits.shape[1] == 1:
+            truth = (target == 1).float() * (1 - smoothing) + smoothing / 2
+            if self.weights is None:
+                losses = F.binary_cross_entropy_with_logits(logits[:, 0], truth, reduction="none")
+            else:  # torch's pos_weight weighs only one of the two
+                background, foreground = self.weights.unbind()
+                of_each = foreground * F.softplus(-logits[:, 0]), background * F.softplus(logits[:, 0])
+                losses = truth * of_each[0] + (1 - truth) * of_each[1]
+        else:
+            truth = target.clamp(max=classes - 1).long()
+            losses = F.cross_entropy(logits, truth, self.weights, reduction="none", label_smoothing=smoothing)
+        return mean_of_pixels(losses, valid)
+
+
+def _is_weight(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 class FocalLoss(PerImageLoss):

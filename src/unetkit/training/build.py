@@ -22,6 +22,7 @@ from unetkit.losses import wants_weight
 from unetkit.models import check_threshold
 from unetkit.training.callbacks import CollapseWarning, EpochSeed
 from unetkit.training.checkpoint_io import WholeCheckpointIO
+from unetkit.training.class_weights import settle_class_weights
 from unetkit.training.configuration import choose_precision
 from unetkit.training.image_logger import ImageLogger
 from unetkit.training.module import SegmentationModule
@@ -38,7 +39,7 @@ DEFAULT_THRESHOLD = 0.5
 
 
 def prepare_data(cfg: DictConfig) -> SegmentationDataModule:
-    """Build the data, prepared for the network; `cfg.data.channels` and `num_classes` are set to what was found.
+    """Build the data, prepared for the network; what was found replaces `auto` in `cfg`.
 
     Raises:
         UserError: If the data have a mistake, or nothing to learn.
@@ -47,6 +48,7 @@ def prepare_data(cfg: DictConfig) -> SegmentationDataModule:
     data: SegmentationDataModule = instantiate(cfg.data, augmentation=augmentation, _convert_="all")
     check_something_to_learn(data, cfg.data.ignore_index)
     cfg.data.channels, cfg.data.num_classes = data.channels, data.num_classes
+    settle_class_weights(cfg, data)
     needs_border_weights = wants_weight(instantiate(cfg.loss, _convert_="all"))
     data.prepare(cfg.model.in_channels, with_border_weights=needs_border_weights)
     if cfg.model.in_channels < data.channels:

@@ -25,6 +25,8 @@ PLACES = re.compile(
     r"|data\.(fold|primary_metric|(pairs\.)?root|cache_dir|num_workers|cache_on_device)"
     r"|trainer\.(accelerator|devices|enable_progress_bar|log_every_n_steps|profiler|compile))(\..*)?"
 )
+# What folds that are older than these keys were trained with, by the last part of a key.
+NEWER = {"background": 0, "label_smoothing": 0.0}
 
 
 def check_keys(cfg: DictConfig) -> None:
@@ -79,6 +81,8 @@ def check_same_recipe(cfg: DictConfig, base: Path) -> None:
             if cfg.data[key] == "auto":
                 cfg.data[key] = then[f"data.{key}"]
         now = flat(plain(cfg))
+        then |= {k: NEWER[name] for k in now.keys() - then.keys() if (name := k.rpartition(".")[2]) in NEWER}
+        then |= {k: "auto" for k, value in now.items() if value == "auto" and k.startswith("loss.") and then.get(k)}
         keys = [k for k in sorted(now.keys() | then.keys()) if now.get(k) != then.get(k) and not PLACES.fullmatch(k)]
         if keys:
             shown = ", ".join(f"{key}={then.get(key)} (now {now.get(key)})" for key in keys[:3])

@@ -189,7 +189,8 @@ def _loss(pixels: NDArray[np.int64], plan: MaskPlan) -> tuple[str, str]:
         share, what = float(shares.min()), "the rarest class"
     if share >= RARE:
         return "dice_bce", f"{what} has {share:.0%} of the pixels: Dice and cross-entropy are enough"
-    return "dice_focal", f"{what} has only {share:.2%} of the pixels: the focal loss down-weights easy pixels"
+    other = "loss=dice_bce loss.class_weights=auto is another way"
+    return "dice_focal", f"{what} has only {share:.2%} of the pixels: the focal loss down-weights easy pixels; {other}"
 
 
 def _epochs(count: int) -> Line:

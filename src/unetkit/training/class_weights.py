@@ -1,0 +1,82 @@
+"""Weights of classes that are computed from the training masks: `loss.class_weights=auto`, `loss.pos_weight=auto`."""
+
+import logging
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from omegaconf import DictConfig, ListConfig
+
+from unetkit.data import SegmentationDataModule
+from unetkit.errors import UserError
+
+log = logging.getLogger(__name__)
+
+AUTO = "auto"
+
+
+def settle_class_weights(cfg: DictConfig, data: SegmentationDataModule) -> None:
+    """Replace `auto` in the weights of the loss, in place, and check that the weights fit the classes.
+
+    Raises:
+        UserError: If they do not, or the foreground that `auto` weighs is in no training mask.
+    """
+    pixels = data.found.pixels[data.split.indices("train")]
+    for key, node in _losses("loss", cfg.loss):
+        if node.get("class_weights") == AUTO:
+            node.class_weights = median_frequency_weights(pixels)
+            named = zip(data.class_names, node.class_weights, strict=True)
+            log.info("%s.class_weights=auto: %s", key, ", ".join(f"{name} {weight:g}" for name, weight in named))
+        if node.get("pos_weight") == AUTO:
+            node.pos_weight = foreground_weight(f"{key}.pos_weight", pixels)
+            log.info("%s.pos_weight=auto: %g", key, node.pos_weight)
+        _check_fit(key, node, data.class_names)
+
+
+def median_frequency_weights(pixels: NDArray[np.int64]) -> list[float]:
+    """Compute weights by median frequency balancing.
+
+    Eigen & Fergus 2015, *Predicting Depth, Surface Normals and Semantic Labels*, section 6.3.2: the frequency of a
+    class is its share of the pixels of the images that have it; its weight is the median frequency / its own.
+
+    Args:
+        pixels: Pixels (N, C) of N images by class.
+
+    Returns:
+        A weight for each class; 1 for a class in no image.
+    """
+    beside = ((pixels > 0) * pixels.sum(1, keepdims=True)).sum(0)
+    frequency = np.divide(pixels.sum(0), beside, out=np.full(pixels.shape[1], np.nan), where=beside > 0)
+    weights = np.nan_to_num(np.nanmedian(frequency) / frequency, nan=1.0)
+    return [round(float(weight), 4) for weight in weights]
+
+
+def foreground_weight(key: str, pixels: NDArray[np.int64]) -> float:
+    """Compute background / foreground pixels, as the documentation of torch's BCEWithLogitsLoss advises.
+
+    Raises:
+        UserError: If no pixel is foreground.
+    """
+    background, foreground = pixels[:, 0].sum(), pixels[:, 1:].sum()
+    if not foreground:
+        raise UserError(f"{key}=auto", "has no foreground pixel in the training masks to count", "give a number")
+    return round(max(float(background / foreground), 1e-4), 4)
+
+
+def _losses(key: str, node: object) -> Iterator[tuple[str, DictConfig]]:
+    """Yield each loss of nested ones that may have weights, with its key."""
+    if isinstance(node, DictConfig):
+        if "class_weights" in node:
+            yield key, node
+        for name, member in node.items():
+            yield from _losses(f"{key}.{name!s}", member)
+
+
+def _check_fit(key: str, node: DictConfig, names: list[str]) -> None:
+    weights = node.class_weights
+    if isinstance(weights, ListConfig) and len(weights) != len(names):
+        problem = f"must be {len(names)} weights, one each for {', '.join(names)}"
+        raise UserError(f"{key}.class_weights={list(weights)}", problem)
+    if node.get("pos_weight") is not None and len(names) > 2:
+        problem = f"is for binary masks, and these have {len(names)} classes"
+        raise UserError(f"{key}.pos_weight={node.pos_weight}", problem, f"use {key}.class_weights")
