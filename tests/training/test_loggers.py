@@ -1,9 +1,13 @@
 """W&B and TensorBoard, read back from what a real run wrote."""
 
 import json
+import socket
 import struct
+import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import cv2
 import pytest
@@ -88,6 +92,103 @@ def test_tensorboard_holds_scores_and_pictures(tmp_path: Path, cache: Path) -> N
     assert len(events.Tags()["images"]) == 4
     at = [event.step for event in events.Scalars("val/iou")]
     assert all([event.step for event in events.Images(name)] == at for name in events.Tags()["images"])
+
+
+@pytest.fixture
+def wandb_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A key of W&B, and a process whose W&B has no settings yet."""
+    wandb.teardown()
+    monkeypatch.setenv("WANDB_API_KEY", 40 * "a")
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    for name in ("HOME", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR"):
+        monkeypatch.setenv(name, str(tmp_path))
+    yield
+    wandb.teardown()
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """A server that accepts no key."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"] or 0))
+        content = b'{"errors": [{"message": "user is not logged in"}]}'
+        self.send_response(401)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def do_GET(self) -> None:
+        self.send_response(404)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Be silent."""
+
+
+@pytest.fixture
+def refusing_server() -> Iterator[str]:
+    """The address of a server that accepts no key."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    """The address of a server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("wandb_key")
+def test_a_run_is_logged_offline_where_wandb_is_not_reached(
+    silent_server: str, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for url in (silent_server, "http://127.0.0.1:9", "http://no-such-host.invalid"):
+        wandb.teardown()
+        monkeypatch.setenv("WANDB_BASE_URL", url)
+        start = time.monotonic()
+        wandb_logger(save_dir=str(tmp_path / "run"), project="p")
+        assert time.monotonic() - start < 10
+        assert f"{url} did not answer within 5 s, so this run is logged offline" in caplog.text
+    run(tmp_path / "run", cache, "logger=wandb")
+    assert list((tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb"))
+
+
+@pytest.mark.usefixtures("wandb_key")
+def test_a_server_that_does_not_answer_is_not_waited_for(
+    silent_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("unetkit.training.loggers.PATIENCE", 0.5)
+    monkeypatch.setenv("WANDB_BASE_URL", silent_server)
+    logger = wandb_logger(save_dir=str(tmp_path / "run"), project="p")
+    assert "so this run is logged offline" in caplog.text
+    assert logger.experiment.offline
+    logger.experiment.finish()
+
+
+@pytest.mark.usefixtures("wandb_key")
+def test_a_key_that_wandb_refuses_is_one_line(
+    refusing_server: str, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", refusing_server)
+    said = rf"logger=wandb is refused by {refusing_server} \(.*user is not logged in.*\); check the key .*mode=offline"
+    with pytest.raises(UserError, match=said):
+        run(tmp_path / "run", cache, "logger=wandb")
+    monkeypatch.setenv("WANDB_API_KEY", "short")
+    wandb.teardown()
+    with pytest.raises(UserError, match=r"logger=wandb is refused .*API key must have 40\+ characters"):
+        run(tmp_path / "run", cache, "logger=wandb")
+
+
+@pytest.mark.usefixtures("wandb_key")
+def test_wandb_can_be_switched_off(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    run(tmp_path / "run", cache, "logger=wandb")
+    assert not (tmp_path / "run" / "wandb").exists()
 
 
 def test_an_unknown_mode_is_named() -> None:

@@ -1,14 +1,24 @@
 """Loggers beside the CSV file of every run: Weights & Biases, and TensorBoard."""
 
+import logging
 import netrc
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+import ssl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
+from threading import Thread
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 from unetkit.errors import UserError, check
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 5.0  # seconds to wait for W&B's server before a run
 
 
 def wandb_logger(
@@ -20,7 +30,7 @@ def wandb_logger(
     tags: Sequence[str] = (),
     job_type: str | None = None,
 ) -> WandbLogger:
-    """Start a W&B run.
+    """Start a W&B run; an offline one, with a warning, if the server does not answer.
 
     Args:
         save_dir: The folder in which `wandb/` is made.
@@ -39,6 +49,9 @@ def wandb_logger(
         mode = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
     if mode == "online" and not _has_key():
         raise UserError("logger.wandb.mode=online", "needs a key", "run `wandb login`, or use offline")
+    if mode == "online" and not _answers(url := _server()):
+        log.warning("W&B: %s did not answer within %.0f s, so this run is logged offline", url, PATIENCE)
+        mode = "offline"
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     os.environ.setdefault("WANDB_SILENT", "true")  # log_results says in one line where the run is
     return WandbLogger(
@@ -47,9 +60,50 @@ def wandb_logger(
         entity=entity,
         name=name,
         offline=mode == "offline",
+        mode=mode,
         tags=[str(tag) for tag in tags],
         job_type=job_type,
     )
+
+
+@contextmanager
+def wandb_refusals() -> Iterator[None]:
+    """Raise a `UserError` where W&B refuses to start a run."""
+    import wandb  # here, as W&B is not needed by other runs
+
+    try:
+        yield
+    except wandb.Error as error:
+        reason = " ".join(str(error).split())
+        fix = "check the key (`wandb login --relogin`), the entity and the project, or use logger.wandb.mode=offline"
+        raise UserError("logger=wandb", f"is refused by {_server()} ({reason})", fix) from error
+
+
+def _server() -> str:
+    """Return the address of W&B's server, which the environment or W&B's own settings may change."""
+    import wandb
+
+    return str(wandb.setup().settings.base_url)
+
+
+def _answers(url: str) -> bool:
+    """Return whether a server answers at all; W&B itself tries for two minutes."""
+    found = []
+
+    def ask() -> None:
+        try:
+            urlopen(url, timeout=PATIENCE).close()
+            found.append(True)
+        except HTTPError as error:
+            found.append(error.code < 500)
+        except (OSError, ValueError, HTTPException) as error:
+            # W&B may be told to accept such a certificate.
+            found.append(isinstance(getattr(error, "reason", None), ssl.SSLError))
+
+    thread = Thread(target=ask, daemon=True)  # as looking up the name of a server has no limit of time
+    thread.start()
+    thread.join(PATIENCE)
+    return any(found)
 
 
 def _has_key() -> bool:

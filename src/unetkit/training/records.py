@@ -2,6 +2,7 @@
 
 import logging
 import platform
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from unetkit.data.jpeg import is_jpeg
 from unetkit.evaluation import git_commit
 from unetkit.models import layer_table
 from unetkit.paths import command_line, short_path, write_text
+from unetkit.training.loggers import wandb_refusals
 from unetkit.training.module import SegmentationModule
 from unetkit.training.run_stats import RunStats
 
@@ -46,7 +48,8 @@ def write_records(cfg: DictConfig, run_dir: Path, data: SegmentationDataModule, 
     write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     data.split.write(run_dir / "split.csv")
     for logger in trainer.loggers[1:]:  # the first is the CSV log, beside which config.yaml lies
-        logger.log_hyperparams(plain(cfg))
+        with wandb_refusals() if isinstance(logger, WandbLogger) else nullcontext():
+            logger.log_hyperparams(plain(cfg))
 
 
 @rank_zero_only
