@@ -31,16 +31,17 @@ def decode_pages(content: bytes, most: int) -> Sequence[Array]:
     with _standard_error() as written:
         _, pages = cv2.imdecodemulti(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED, range=(0, most))
         written.seek(0)
-        text = written.read().decode(errors="replace")
-        written.truncate(0)
-    if found := DAMAGE.search(text):
+        text = written.read()
+    if found := DAMAGE.search(text.decode(errors="replace")):
         raise ValueError(f"it is damaged: {found[0].strip()}")
+    if text:  # of another thread, or a warning
+        os.write(2, text)
     return pages
 
 
 @contextmanager
 def _standard_error() -> Iterator[IO[bytes]]:
-    """Give a file that gets what this process writes to standard error; what is still in it at the end is passed on."""
+    """Give a file that gets what this process writes to standard error meanwhile."""
     with _one_at_a_time, tempfile.TemporaryFile() as file:
         try:
             kept = os.dup(2)
