@@ -19,6 +19,7 @@ from benchmarks.measuring import statistics_of
 from benchmarks.processes import accelerator, run_process, run_train
 from unetkit.data import folder_pairs, tgs_salt_pairs
 from unetkit.data.decode import read_image
+from unetkit.data.masks import mask_values
 from unetkit.data.synthetic import write as write_synthetic
 from unetkit.errors import UserError
 
@@ -86,7 +87,10 @@ def write_pairs(root: Path, data: Path | None, count: int) -> Path:
         image = read_image(pair.image)
         image = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
         cv2.imwrite(str(root / "images" / f"{number:05}.png"), image)
-        cv2.imwrite(str(root / "masks" / f"{number:05}.png"), (read_image(pair.mask) > 0).astype(np.uint8) * 255)
+        cv2.imwrite(
+            str(root / "masks" / f"{number:05}.png"),
+            (mask_values(pair.mask, False, image.shape[:2])[0] > 0).astype(np.uint8) * 255,
+        )
     return root
 
 

@@ -10,7 +10,8 @@ from conftest import Array, WriteImage
 from PIL import Image, ImageOps
 
 from unetkit.data.decode import open_image, read_image
-from unetkit.data.files import FileRef, find_folder, find_images
+from unetkit.data.files import FileRef, find_folder
+from unetkit.data.layout.inputs import find_images
 from unetkit.errors import UserError
 
 RNG = np.random.default_rng(0)

@@ -13,7 +13,8 @@ from conftest import Unetkit, WriteImage, WritePairs
 
 from unetkit.data import limits, sources
 from unetkit.data.decode import open_image, read_image
-from unetkit.data.files import FileRef, find_images
+from unetkit.data.files import FileRef
+from unetkit.data.layout.inputs import find_images
 from unetkit.errors import UserError
 
 GREY = np.full((20, 20), 100, np.uint8)

@@ -15,7 +15,7 @@ from unetkit.data import VOID
 from unetkit.data.files import FileRef
 from unetkit.data.mask_encoding import MaskEncoding
 from unetkit.data.masks import read_mask
-from unetkit.data.sources import Pair
+from unetkit.data.pair import Pair
 from unetkit.errors import UserError
 
 RNG = np.random.default_rng(0)

@@ -70,9 +70,8 @@ def test_training_reads_the_files_as_proposed(tmp_path: Path) -> None:
 
 def test_the_command_writes_files_and_says_how_to_train(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root, output = save_pairs(tmp_path / "data", *make_pairs(24)), tmp_path / "out"
-    faults = examine(
-        OmegaConf.create({"data": {"root": str(root), "mask_suffix": "", "max_pixels": 10**6}, "output": str(output)})
-    )
+    keys = {"root": str(root), "mask_suffix": "", "images": None, "masks": None, "max_pixels": 10**6}
+    faults = examine(OmegaConf.create({"data": keys, "output": str(output)}))
     assert faults == 0
     printed = capsys.readouterr().out
     assert (output / "report.txt").read_text() in printed

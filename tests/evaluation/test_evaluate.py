@@ -248,7 +248,7 @@ def test_a_run_that_scored_only_the_centre_is_named(trained: tuple[Path, RunSumm
         ),
         (["checkpoint={run}", "input=/nowhere"], "input=/nowhere does not exist"),
         (["checkpoint={run}", "input={single}"], "single holds fewer than two labelled images"),
-        (["checkpoint={run}", "input={taken}"], "taken must hold images/ and masks/, or train/"),
+        (["checkpoint={run}", "input={taken}"], "taken holds no image"),
         (
             ["checkpoint={run}", "input=x", "data=folder", "data.root=y"],
             "input=x and data=folder both say which images to score",

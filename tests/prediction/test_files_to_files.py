@@ -15,7 +15,8 @@ from conftest import Array, WriteImage
 from torch import Tensor, nn
 
 from unetkit.data import Preprocessing
-from unetkit.data.files import FileRef, find_images, result_names
+from unetkit.data.files import FileRef, result_names
+from unetkit.data.layout.inputs import find_images
 from unetkit.data.rle import decode_rle
 from unetkit.errors import UserError
 from unetkit.models import UNet

@@ -48,7 +48,7 @@ def test_a_run_of_several_classes_leaves_void_out(tmp_path: Path, cache: Path) -
     """Loss and scores are those computed by hand from the pixels that count, which the void ones are no part of."""
     names, root = ["rock", "salt", "water", "sand"], tmp_path / "data"
     for pair in synthetic_multiclass_pairs(cache, 12, 36, 0):
-        assert pair.mask is not None
+        assert isinstance(pair.mask, FileRef)
         mask = read_image(pair.mask)
         mask[:, : int(pair.id) + 5] = 255  # more void in each
         for part, pixels in (("images", read_image(pair.image)), ("masks", mask)):

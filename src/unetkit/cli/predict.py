@@ -36,7 +36,7 @@ def predict_all(cfg: DictConfig) -> list[str]:
         if not cfg[key]:
             raise UserError(f"{key}=", "is missing", "give checkpoint=FILE.ckpt and input=FILE_OR_FOLDER")
 
-    from unetkit.data.files import find_images
+    from unetkit.data.layout.inputs import find_images
     from unetkit.data.limits import decoding_at_most
     from unetkit.prediction.files import FilePredictor
 

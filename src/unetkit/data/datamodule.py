@@ -22,14 +22,16 @@ from unetkit.data.device_cache import DeviceCache, IndexBatch, IndexDataset, unc
 from unetkit.data.found import FoundData, find_data
 from unetkit.data.limits import decoding_at_most
 from unetkit.data.mask_encoding import MaskEncoding, class_names_of
+from unetkit.data.pair import Pair
 from unetkit.data.prepared import PreparedData, prepare_data
 from unetkit.data.serving import ServingOptions
-from unetkit.data.sources import Pair
 from unetkit.data.splits import Split, SplitOptions, split_pairs
 from unetkit.data.store import cached_json
 from unetkit.data.types import Batch
 from unetkit.errors import UserError, check
-from unetkit.paths import path_of
+from unetkit.paths import command_line, path_of
+
+FILE_KEYS = ("root", "mask_suffix", "images", "masks")  # of the group `data`, which `unetkit doctor` takes too
 
 
 class SegmentationDataModule(L.LightningDataModule):
@@ -72,7 +74,7 @@ class SegmentationDataModule(L.LightningDataModule):
         crop_size: Side of the squares to train on, in pixels; None for whole images.
         cache_on_device: Whether all pairs are kept in the device's memory, or `auto`.
         shuffle_seed: Seed of the order of training pairs, and of their crops.
-        **_: Keys of the configuration that only `pairs` reads; they are ignored here.
+        **keys: Keys of the configuration that only `pairs` reads; here, errors name those that say where files are.
 
     Attributes:
         num_classes: Number of classes of the masks.
@@ -111,7 +113,7 @@ class SegmentationDataModule(L.LightningDataModule):
         crop_size: int | None = None,
         cache_on_device: bool | Literal["auto"] = "auto",
         shuffle_seed: int = 0,
-        **_: Any,
+        **keys: Any,
     ) -> None:
         super().__init__()
         self.name = name
@@ -128,6 +130,7 @@ class SegmentationDataModule(L.LightningDataModule):
         self.border_weight = border_weight
         self.first_epoch = 0
         self._find_pairs = pairs
+        self._files = [f"data.{key}={keys[key]}" for key in FILE_KEYS if keys.get(key)]
         self._wanted_channels = channels
         self.value_range = _rising(value_range)
         self.max_pixels = max_pixels
@@ -143,10 +146,20 @@ class SegmentationDataModule(L.LightningDataModule):
         """
         channels = None if self._wanted_channels == "auto" else self._wanted_channels
         limit = nullcontext() if self.max_pixels is None else decoding_at_most(self.max_pixels, "data.max_pixels")
-        with limit:
-            return find_data(
-                str(self.name), self._find_pairs, self.mask_encoding, self.cache_dir, channels, self.value_range
-            )
+        try:
+            with limit:
+                return find_data(
+                    str(self.name), self._find_pairs, self.mask_encoding, self.cache_dir, channels, self.value_range
+                )
+        except UserError as error:
+            raise self._with_hint(error) from error
+
+    def _with_hint(self, error: UserError) -> UserError:
+        """Return an error about the files with the command that checks all of them."""
+        if not self._files or error.problem == "does not exist":
+            return error
+        hint = f"`{command_line('doctor', *self._files)}` checks all files"
+        return type(error)(error.subject, error.problem, f"{error.fix}; {hint}" if error.fix else hint)
 
     @cached_property
     def split(self) -> Split:

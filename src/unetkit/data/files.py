@@ -1,6 +1,5 @@
 """Image files on disk, loose or in a zip: naming and finding them."""
 
-import glob
 import posixpath
 import unicodedata
 import zipfile
@@ -10,9 +9,9 @@ from pathlib import Path, PurePosixPath
 
 from unetkit.data.limits import check_bytes, check_regular
 from unetkit.errors import UserError, readable
-from unetkit.paths import matching, printable
+from unetkit.paths import printable
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".npy")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".npy", ".gif", ".webp")
 SEGY_SUFFIXES = (".sgy", ".segy")
 
 
@@ -87,7 +86,7 @@ def _find_folder(container: Path, folder: str, suffixes: tuple[str, ...]) -> lis
         place = container / folder
         refs = [FileRef(path) for path in place.iterdir()] if place.is_dir() else None
     elif container.is_file():
-        found = [member for member in _members(container) if member.name.parent.name == folder]
+        found = [member for member in zip_members(container) if member.name.parent.name == folder]
         folders = sorted({str(ref.name.parent) for ref in found})
         if len(folders) > 1:
             raise UserError(str(container), f"holds {' and '.join(folders)}", "unpack it, or make a zip of each")
@@ -95,37 +94,6 @@ def _find_folder(container: Path, folder: str, suffixes: tuple[str, ...]) -> lis
     else:
         refs = None
     return None if refs is None else _known(refs, suffixes)
-
-
-def find_images(place: Path) -> list[FileRef]:
-    """Return the files to predict, by name: one file, those that a pattern matches, or those of a folder or zip.
-
-    If a folder or zip has a folder `images`, only the files in `images` are taken; otherwise all files of the zip, or
-    those directly in the folder.
-
-    Raises:
-        UserError: If there is no file of a known kind, it can't be read, or results would get the same name.
-    """
-    with readable(f"input={place}"):
-        return _find_images(place)
-
-
-def _find_images(place: Path) -> list[FileRef]:
-    kinds = SUFFIXES + SEGY_SUFFIXES
-    if not place.exists() and glob.has_magic(str(place)):
-        refs = _known([FileRef(path) for path in matching(str(place))], kinds)
-    elif not place.exists():
-        raise UserError(f"input={place}", "does not exist", "give an image, or a folder, pattern or zip of images")
-    elif place.is_dir():
-        refs = find_folder(place, "images", kinds) or _known([FileRef(path) for path in place.iterdir()], kinds)
-    elif place.is_file() and (zipfile.is_zipfile(place) or place.suffix.lower() == ".zip"):  # a pipe would hang
-        refs = find_folder(place, "images", kinds) or _known(_members(place), kinds)
-    else:
-        return [FileRef(place)]
-    if not refs:
-        raise UserError(f"input={place}", f"holds no image ({', '.join(kinds)})")
-    _check_different_results(refs)
-    return refs
 
 
 def result_names(refs: list[FileRef]) -> list[PurePosixPath]:
@@ -136,20 +104,12 @@ def result_names(refs: list[FileRef]) -> list[PurePosixPath]:
     return [path.relative_to(folder).with_suffix("") for path in paths]
 
 
-def _check_different_results(refs: list[FileRef]) -> None:
-    named: dict[PurePosixPath, FileRef] = {}
-    for ref, name in zip(refs, result_names(refs), strict=True):
-        if name in named:
-            raise UserError(f"{ref} and {named[name].name.name}", "would give masks of the same name", "rename one")
-        named[name] = ref
-
-
 def _known(refs: list[FileRef], suffixes: tuple[str, ...]) -> list[FileRef]:
     known = [ref for ref in refs if ref.name.suffix.lower() in suffixes and not ref.name.name.startswith(".")]
     return sorted(known, key=lambda ref: ref.name)
 
 
-def _members(path: Path) -> list[FileRef]:
+def zip_members(path: Path) -> list[FileRef]:
     """Return the members of a zip, without the copies of metadata that macOS adds."""
     return [FileRef(path, name) for name in _open_zip(path).namelist() if "__MACOSX" not in name]
 

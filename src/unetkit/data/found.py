@@ -14,8 +14,8 @@ from unetkit.data.decode import read_layers
 from unetkit.data.mask_encoding import MaskEncoding
 from unetkit.data.masks import read_mask
 from unetkit.data.nodata import nodata_values, void_pixels
+from unetkit.data.pair import Pair
 from unetkit.data.preprocessing import drop_equal_channels, value_quantiles
-from unetkit.data.sources import Pair
 from unetkit.data.store import ArrayStore, cached_arrays, cached_json
 from unetkit.data.types import VOID
 from unetkit.errors import UserError

@@ -15,9 +15,9 @@ FAR = 24  # largest distance in grey levels from a known value that JPEG compres
 FEWEST = 9  # flat pixels of an unknown value; fewer come from blur
 
 
-def is_jpeg(ref: FileRef) -> bool:
-    """Return whether a file's name says that it is a JPEG."""
-    return ref.name.suffix.lower() in (".jpg", ".jpeg")
+def is_jpeg(file: object) -> bool:
+    """Return whether something is a file whose name says that it is a JPEG."""
+    return isinstance(file, FileRef) and file.name.suffix.lower() in (".jpg", ".jpeg")
 
 
 def flat_counts(mask: NDArray[Any]) -> NDArray[np.int64]:

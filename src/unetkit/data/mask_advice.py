@@ -8,18 +8,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unetkit.data.drawn import DrawnMask
 from unetkit.data.files import FileRef
 from unetkit.data.mask_encoding import MaskEncoding, rgb
 from unetkit.errors import UserError
 
 MOST_CLASSES = 40  # more values than this, unless they are 0, 1, 2, ..., come from smooth resizing or blur
+MANY_CLASSES = 21  # those of PASCAL VOC; more values than these may be the numbers of objects
+MOST_OBJECTS = 200  # numbered objects in a mask; a photograph has up to 256 values
+ARE_OBJECTS = "are these classes, or numbers of objects?"
+AS_ONE_VALUE = "if objects are numbered, give all of them one value; in Python:"
+ONE_VALUE = 'cv2.imwrite("mask.png", np.uint8(mask > 0) * 255)'
 VALUES_SHOWN = 12
 FEW_PIXELS = 1 / 100  # a value is a stray value if it has a smaller share of a mask's pixels, and
 FEW_MASKS = 1 / 50  # if a smaller share of the other masks holds it
 
 
 def advice_on_values(
-    ref: FileRef, mask: NDArray[Any], is_colour: bool, encoding: MaskEncoding, others: Sequence[set[int]]
+    ref: FileRef | DrawnMask, mask: NDArray[Any], is_colour: bool, encoding: MaskEncoding, others: Sequence[set[int]]
 ) -> UserError:
     """Return the error about a mask whose values don't fit.
 
@@ -43,7 +49,12 @@ def advice_on_values(
         return UserError(str(ref), problem, f"correct it (if it is a class, list it in data.{key})")
     found = sorted({*values.tolist(), *(value for held in others for value in held)})
     what = "colours" if is_colour else "values"
-    if len(found) > MOST_CLASSES and found != list(range(len(found))):
+    are_many = not is_colour and MaskEncoding.guess(found).num_classes > MANY_CLASSES
+    if are_many and not are_too_many(found):
+        problem = f"holds {len(values)} values, and with other masks {len(found)}: {ARE_OBJECTS}"
+        classes = f"if they are classes, set {_keys_for(list(map(int, found)), is_colour, encoding)}"
+        return UserError(str(ref), problem, f"{AS_ONE_VALUE} {ONE_VALUE}; {classes}")
+    if len(found) > MOST_CLASSES:
         problem = f"holds {len(values)} {what}, and with other masks {len(found)}; a mask has one for each class"
         return UserError(str(ref), problem, "was it resized smoothly, or saved as JPEG?")
     problem = f"holds the {what} {_listed(values, is_colour)}, but {_rule(encoding)}"
@@ -51,6 +62,12 @@ def advice_on_values(
         return UserError(str(ref), problem.partition(", but")[0] + ", but classes are whole numbers", _whole(found))
     found = list(map(int, found))  # a float as 1.0 can't be typed as a class
     return UserError(str(ref), problem, f"for these, set {_keys_for(found, is_colour, encoding)}")
+
+
+def are_too_many(values: Sequence[float]) -> bool:
+    """Return whether sorted values are too many for classes, and not the numbers of objects either."""
+    are_numbers = len(values) < MOST_OBJECTS and len(values) > values[-1] / 2 if values else False
+    return len(values) > MOST_CLASSES and not are_numbers
 
 
 def advice_on_jpeg(ref: FileRef, unknown: Sequence[int], encoding: MaskEncoding, found: Sequence[int]) -> UserError:

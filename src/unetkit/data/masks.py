@@ -8,14 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unetkit.data.decode import decode_layers, decode_palette_indices, read_content
+from unetkit.data.drawn import DrawnMask, OutlinedMask
 from unetkit.data.files import FileRef
 from unetkit.data.jpeg import FLAT, flat_counts, flat_levels, is_jpeg
 from unetkit.data.layers import Layers
 from unetkit.data.mask_advice import advice_on_jpeg, advice_on_values
 from unetkit.data.mask_encoding import MaskEncoding, pack
+from unetkit.data.pair import Pair
 from unetkit.data.rle import decode_rle
-from unetkit.data.sources import Pair
 from unetkit.errors import UserError
+from unetkit.paths import quoted_for_hydra
 
 SAMPLED = 200  # about the largest number of masks that are read for the text of an error
 
@@ -39,7 +41,10 @@ def read_mask(
     """
     if pair.mask is None:
         return _decode_rle_of(pair, shape)
-    values, is_colour = file_values(pair.mask, encoding.is_colour)
+    if isinstance(pair.mask, OutlinedMask):
+        _check_classes(pair.mask, encoding)
+        return pair.mask.draw(*shape)
+    values, is_colour = mask_values(pair.mask, encoding.is_colour, shape)
     if values.shape != shape:
         fix = "was a camera's orientation applied to one of the two?" if values.shape == shape[::-1] else ""
         problem = f"is {values.shape[0]}x{values.shape[1]}, its image {shape[0]}x{shape[1]}"
@@ -54,6 +59,27 @@ def read_mask(
         problem = f"and the run-length code of {pair.id} in train.csv differ"
         raise UserError(str(pair.mask), problem, "remove the wrong one")
     return indices
+
+
+def mask_values(mask: FileRef | DrawnMask, as_colour: bool, shape: tuple[int, int]) -> tuple[NDArray[Any], bool]:
+    """Return the values (H, W) of a mask as `file_values` does; one that is drawn is drawn at this shape.
+
+    Raises:
+        UserError: If it can't be read or drawn.
+    """
+    return (mask.draw(*shape), False) if isinstance(mask, DrawnMask) else file_values(mask, as_colour)
+
+
+def _check_classes(mask: OutlinedMask, encoding: MaskEncoding) -> None:
+    """Raise a `UserError` that gives the keys to type unless the classes of an annotation file fit the encoding."""
+    names = mask.class_names
+    if encoding.is_colour or max(encoding.num_classes, 2) != len(names):
+        shown = ",".join(names[1:])
+        keys = f"data.num_classes={len(names)} data.class_names=[{','.join(map(quoted_for_hydra, names))}]"
+        problem = (
+            f"has outlines of {len(names) - 1} classes ({shown}), but {max(encoding.num_classes, 2) - 1} are stated"
+        )
+        raise UserError(str(mask.ref), problem, f"set {keys}")
 
 
 def file_values(ref: FileRef, as_colour: bool) -> tuple[NDArray[Any], bool]:
@@ -106,7 +132,7 @@ def _check_jpeg(
     pair: Pair, values: NDArray[Any], is_colour: bool, encoding: MaskEncoding, others: Sequence[Pair]
 ) -> None:
     """Raise a `UserError` unless blur alone explains the values of a JPEG mask."""
-    assert pair.mask is not None  # narrows the type for mypy
+    assert isinstance(pair.mask, FileRef)  # narrows the type for mypy
     name, known = str(pair.mask), sorted(set(encoding.known_values))
     if is_colour:
         raise UserError(name, "is a JPEG, which blurs colours", "save masks as PNG")
@@ -125,7 +151,7 @@ def _values_of(pair: Pair, others: Sequence[Pair], is_colour: bool, encoding: Ma
     found: list[set[int]] = []
     for other in _sampled(others):
         with suppress(UserError):
-            if other.mask is None or other.mask == pair.mask:
+            if not isinstance(other.mask, FileRef) or other.mask == pair.mask:
                 continue
             values, kind = file_values(other.mask, encoding.is_colour)
             if is_jpeg(other.mask) and not kind:
@@ -139,7 +165,7 @@ def _flat_values_of(pairs: Sequence[Pair], encoding: MaskEncoding) -> list[int]:
     counts = np.zeros(256, np.int64)
     for pair in _sampled(pairs):
         with suppress(UserError):
-            values, is_colour = file_values(pair.mask, False) if pair.mask else (np.zeros(0), True)
+            values, is_colour = file_values(pair.mask, False) if isinstance(pair.mask, FileRef) else (np.zeros(0), True)
             counts += flat_counts(values) if not is_colour and values.dtype == np.uint8 else 0
     return list(flat_levels(counts, [0, 255] if encoding.void is None else [0, 255, encoding.void]))
 

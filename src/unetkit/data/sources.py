@@ -1,38 +1,21 @@
 """Where pairs of image and mask come from: each function finds the pairs of one kind of data set."""
 
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from unetkit.data import synthetic, synthetic_multiclass
 from unetkit.data.files import FileRef, find_folder
+from unetkit.data.findings import Severity, first_names
+from unetkit.data.layout.find import Layout, find_layout
+from unetkit.data.pair import Pair
 from unetkit.data.tables import read_rows
 from unetkit.errors import UserError, check, readable, writable
 from unetkit.paths import command_line, path_of
 
-# Names of the folders of each part: ours first, then those of other tools.
-SPLIT_FOLDERS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
-OTHER_NAMES = {other: split for split, (_, *others) in SPLIT_FOLDERS.items() for other in others}
+log = logging.getLogger(__name__)
+
 MIN_SIZE = 16  # smallest side of the sections that are made, in pixels
-
-
-@dataclass(frozen=True)
-class Pair:
-    """An image and its mask.
-
-    Attributes:
-        id: The name of the pair.
-        image: The file of the image.
-        mask: The file of the mask; None where only the run-length code holds it.
-        rle: Kaggle's run-length code of the mask; None where there is none.
-        split: `train`, `val` or `test` where the folders say it; else None.
-    """
-
-    id: str
-    image: FileRef
-    mask: FileRef | None
-    rle: str | None = None
-    split: str | None = None
 
 
 def tgs_salt_pairs(root: str | Path | None) -> list[Pair]:
@@ -64,35 +47,55 @@ def tgs_salt_pairs(root: str | Path | None) -> list[Pair]:
     return [Pair(id, image, masks.get(id), codes.get(id)) for id, image in images.items()]
 
 
-def folder_pairs(root: str | Path | None, mask_suffix: str | int = "") -> list[Pair]:
-    """Find your own images: `images/` and `masks/` with equal names, or these two in `train/`, `val/` and `test/`.
-
-    Files are PNG, JPEG, TIFF, BMP or NPY, loose or zipped: `root` or each of the three may be a zip.
+def folder_pairs(
+    root: str | Path | None,
+    mask_suffix: str | int = "",
+    images: str | int | None = None,
+    masks: str | int | None = None,
+) -> list[Pair]:
+    """Find your own images and masks in any usual layout, and log in one line what was recognised.
 
     Args:
-        root: The folder or zip.
-        mask_suffix: The end that masks' names have after the images', e.g. `_mask` for cat.jpg and cat_mask.png.
+        root: The folder or zip; None where `images` and `masks` say it all.
+        mask_suffix: The end that masks' names have after the images', e.g. `_mask` for cat.jpg and cat_mask.png; found
+            by itself if empty.
+        images: Folder or pattern of the images, where they can't be found by themselves.
+        masks: Folder or pattern of the masks.
 
     Raises:
-        UserError: If there are no such folders, or an image has no mask, or a mask no image.
+        UserError: If there are no images, an image has no mask, a mask has no image, or several may belong to one.
     """
-    mask_suffix = suffix_of(mask_suffix)
-    root = existing_root(root, "give the folder that holds images/ and masks/")
-    parts = _given_parts(root)
-    if not parts and (find_folder(root, "images") is None or find_folder(root, "masks") is None):
-        raise UserError(
-            f"data.root={root}", "must hold images/ and masks/, or train/ (and val/, test/) that hold these two"
-        )
-    has_validation = "val" in parts
-    pairs = []
-    for split, container in (parts or {"train": root}).items():
-        images = _by_id(find_folder(container, "images"))
-        masks = _by_id(find_folder(container, "masks"), mask_suffix)
-        _check_no_orphans(container, images, masks, mask_suffix)
-        given = split if has_validation or split == "test" else None
-        prefix = f"{split}/" if len(parts) > 1 else ""
-        pairs += [Pair(prefix + id, image, masks[id], split=given) for id, image in images.items()]
-    return pairs
+    layout = layout_of(root, mask_suffix, images, masks)
+    place = f"data.root={root}" if root is not None else f"data.images={images}"
+    for finding in sorted(layout.findings, key=lambda finding: finding.severity):
+        if finding.severity == Severity.FAULT:
+            names = f" ({first_names(finding.names)})" if finding.names else ""
+            raise UserError(place, f"can't be used: {finding.what}{names}", finding.fix)
+        level = logging.WARNING if finding.severity == Severity.WARNING else logging.INFO
+        log.log(level, "%s: %s; %s", place, finding.what, finding.fix)
+    log.info("%s: %d pairs: %s", place, len(layout.pairs), layout.description)
+    return list(layout.pairs)
+
+
+def layout_of(
+    root: str | Path | None,
+    mask_suffix: str | int = "",
+    images: str | int | None = None,
+    masks: str | int | None = None,
+) -> Layout:
+    """Find images and masks as `folder_pairs` does, with all findings instead of an error.
+
+    Raises:
+        UserError: If there is no image.
+    """
+    suffix = suffix_of(mask_suffix)
+    given = [
+        None if value is None else str(path_of(key, value))
+        for key, value in (("data.images", images), ("data.masks", masks))
+    ]
+    is_needed = root is not None or None in given
+    path = existing_root(root, "give the folder that holds images and masks") if is_needed else None
+    return find_layout(path, suffix, given[0], given[1])
 
 
 def suffix_of(given: object) -> str:
@@ -115,7 +118,7 @@ def synthetic_pairs(root: str | Path, count: int, size: int, seed: int) -> list[
 def synthetic_multiclass_pairs(root: str | Path, count: int, size: int, seed: int) -> list[Pair]:
     """Find the pairs of synthetic sections of four classes, made in the same way by `synthetic_multiclass`."""
     name = f"synthetic-multiclass-v{synthetic_multiclass.VERSION}"
-    return folder_pairs(_embedded(root, name, synthetic_multiclass.write, count, size, seed))
+    return list(layout_of(_embedded(root, name, synthetic_multiclass.write, count, size, seed)).pairs)
 
 
 def _embedded(root: str | Path, name: str, write: Callable[..., Path], count: int, size: int, seed: int) -> Path:
@@ -146,44 +149,13 @@ def existing_root(root: str | Path | None, advice: str) -> Path:
     return path
 
 
-def _given_parts(root: Path) -> dict[str, Path]:
-    parts: dict[str, Path] = {}
-    for path in sorted(root.iterdir()) if root.is_dir() else []:
-        right = OTHER_NAMES.get(path.stem.lower())
-        if right and (path.is_dir() or path.suffix == ".zip") and find_folder(path, "masks") is not None:
-            raise UserError(str(path), f"holds masks, but must be called {right}{path.suffix}", "rename it")
-    for split in SPLIT_FOLDERS:
-        found = [c for c in (root / split, root / f"{split}.zip") if find_folder(c, "masks") is not None]
-        if len(found) > 1:
-            raise UserError(f"{found[0]} and {found[1]}", "both hold masks", "keep one")
-        if found:
-            parts[split] = found[0]
-    if parts and "train" not in parts:
-        raise UserError(f"data.root={root}", f"has {' and '.join(parts)}, but no train/ that holds images/ and masks/")
-    return parts
-
-
-def _by_id(refs: list[FileRef] | None, suffix: str = "") -> dict[str, FileRef]:
+def _by_id(refs: list[FileRef] | None) -> dict[str, FileRef]:
     files: dict[str, FileRef] = {}
     for ref in refs or []:
-        id = ref.stem.removesuffix(suffix)
-        if id in files:
-            raise UserError(f"{files[id]} and {ref}", "have the same name", "keep one")
-        files[id] = ref
+        if ref.stem in files:
+            raise UserError(f"{files[ref.stem]} and {ref}", "have the same name", "keep one")
+        files[ref.stem] = ref
     return files
-
-
-def _check_no_orphans(container: Path, images: dict[str, FileRef], masks: dict[str, FileRef], mask_suffix: str) -> None:
-    for kind, other, lonely in (
-        ("image", "mask", sorted(images.keys() - masks.keys())),
-        ("mask", "image", sorted(masks.keys() - images.keys())),
-    ):
-        if lonely:
-            problem = f"have no {other} of the same name, such as {(images | masks)[lonely[0]].name.name}"
-            fix = f"add or remove them (data.mask_suffix={mask_suffix!r} is what a mask's name has after the image's)"
-            raise UserError(f"{len(lonely)} {kind}s in {container}", problem, fix)
-    if not images:
-        raise UserError(f"{container}/images", "holds no image (PNG, JPEG, TIFF, BMP or NPY)")
 
 
 def _read_codes(path: Path) -> dict[str, str]:

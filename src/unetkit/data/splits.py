@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unetkit.data.folds import grouped_folds, stratified_folds, systematic_sample
-from unetkit.data.sources import Pair
+from unetkit.data.pair import Pair
 from unetkit.data.tables import read_rows
 from unetkit.errors import UserError, check
 from unetkit.paths import whole_file

@@ -1,8 +1,8 @@
 """Tells before training what is wrong with a user's files, and proposes a configuration that fits them."""
 
+from unetkit.data.findings import Finding, Severity
 from unetkit.doctor.contact_sheet import contact_sheet
 from unetkit.doctor.diagnosis import Diagnosis, diagnose
-from unetkit.doctor.findings import Finding, Severity
 from unetkit.doctor.proposal.experiment import write_experiment
 from unetkit.doctor.proposal.machine import Machine
 from unetkit.doctor.report import report

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unetkit.data.decode import read_image, read_layers
+from unetkit.data.files import FileRef
 from unetkit.data.mask_encoding import MaskEncoding, class_names_of, rgb
-from unetkit.data.masks import file_values
+from unetkit.data.masks import mask_values
 from unetkit.data.nodata import is_nodata, nodata_values
 from unetkit.data.preprocessing import QUANTILES
 from unetkit.data.rle import decode_rle
@@ -84,7 +85,7 @@ def _draw_pair(pair: PairStats, diagnosis: Diagnosis) -> tuple[Picture, Picture]
         return image, NOTHING
     classes = _read_classes(pair, diagnosis)
     if classes is None:
-        assert pair.pair.mask is not None  # a run-length code gives classes
+        assert isinstance(pair.pair.mask, FileRef)  # others are drawn as classes
         return image, shrink(_to_uint8(read_image(pair.pair.mask)), CELL)
     classes = shrink(classes, CELL, cv2.INTER_NEAREST)  # before outlines are drawn, which shrinking would hide
     fits = pair.image is not None and pair.image.shape == pair.mask.shape
@@ -97,9 +98,9 @@ def _read_classes(pair: PairStats, diagnosis: Diagnosis) -> NDArray[np.uint8] | 
     assert pair.mask is not None  # narrows the type for mypy
     if pair.pair.mask is None:
         return decode_rle(pair.pair.rle or "", *pair.mask.shape)
-    if pair.mask.is_soft:
+    if pair.mask.is_soft and isinstance(pair.pair.mask, FileRef):
         return None
-    values, _ = file_values(pair.pair.mask, as_colour=False)
+    values, _ = mask_values(pair.pair.mask, False, pair.mask.shape)
     return diagnosis.plan.classes(values, pair.mask)
 
 

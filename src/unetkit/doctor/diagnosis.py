@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from unetkit.data.findings import Finding, Severity, most_serious_first
 from unetkit.doctor.checks.duplicates import find_duplicates
 from unetkit.doctor.checks.pairs import check_amounts, check_files, check_images
 from unetkit.doctor.checks.sequence import check_sequence
-from unetkit.doctor.findings import Finding, Severity, most_serious_first
-from unetkit.doctor.layout.find import Layout, find_layout
+from unetkit.doctor.layout import FoundFiles, find_files
 from unetkit.doctor.masks.plan import MaskPlan, plan_masks
 from unetkit.doctor.proposal.experiment import propose
 from unetkit.doctor.proposal.machine import Machine
@@ -36,7 +36,7 @@ class Diagnosis:
         experiment: Text of the proposed experiment, or None if there is no usable pair.
     """
 
-    layout: Layout
+    layout: FoundFiles
     stats: tuple[PairStats, ...]
     plan: MaskPlan
     pixels: dict[str, NDArray[np.int64]]
@@ -50,19 +50,27 @@ class Diagnosis:
         return sum(finding.severity == Severity.FAULT for finding in self.findings)
 
 
-def diagnose(root: str | Path | None, mask_suffix: str | int = "", machine: Machine | None = None) -> Diagnosis:
+def diagnose(
+    root: str | Path | None,
+    mask_suffix: str | int = "",
+    machine: Machine | None = None,
+    images: str | None = None,
+    masks: str | None = None,
+) -> Diagnosis:
     """Read all images and masks once, check them, and propose an experiment.
 
     Args:
         root: The folder or zip that `data.root` will be.
         mask_suffix: Value of `data.mask_suffix`; inferred if empty.
         machine: The machine that will train; this one by default.
+        images: Value of `data.images`.
+        masks: Value of `data.masks`.
 
     Raises:
         UserError: If there is no image.
     """
     machine = machine or Machine.here()
-    layout = find_layout(root, mask_suffix)
+    layout = find_files(root, mask_suffix, images, masks)
     progress = tqdm(layout.pairs, unit="pair", disable=len(layout.pairs) < PAIRS_WITH_PROGRESS)
     stats = tuple(survey(progress))
     plan = plan_masks(stats)

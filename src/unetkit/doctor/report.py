@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from unetkit.data.findings import Finding, Severity, first_names
 from unetkit.data.mask_encoding import rgb
 from unetkit.doctor.checks.pairs import dtype_name, size_name
 from unetkit.doctor.diagnosis import Diagnosis
-from unetkit.doctor.findings import Finding, Severity, first_names
 from unetkit.doctor.survey.images import ImageStats
 from unetkit.doctor.survey.pairs import PairStats
 
@@ -24,7 +24,8 @@ HEADINGS = {Severity.FAULT: "STOPS TRAINING", Severity.WARNING: "WORTH A LOOK", 
 def report(diagnosis: Diagnosis) -> str:
     """Return the text: what the files hold, what is wrong with them, and whether training can run."""
     lines = [
-        f"{diagnosis.layout.root} (data={diagnosis.layout.source})",
+        f"{diagnosis.layout.place} (data={diagnosis.layout.source})",
+        f"  {'layout':<10}{diagnosis.layout.description}",
         *_facts(diagnosis),
         *_coverage_histogram(diagnosis),
         *_class_table(diagnosis),

@@ -61,7 +61,7 @@ class LabelledImages:
 
 
 def images_of_folder(folder: str | Path, cache_dir: str | Path, model: Model, part: str = "all") -> LabelledImages:
-    """Open a folder or zip of `images/` and `masks/`, for which the user typed `input=`.
+    """Open a folder or zip of images and masks, for which the user typed `input=`.
 
     Args:
         folder: The folder or zip.
@@ -77,6 +77,7 @@ def images_of_folder(folder: str | Path, cache_dir: str | Path, model: Model, pa
         return SegmentationDataModule(
             name=str(folder),
             pairs=partial(folder_pairs, folder),
+            root=str(folder),
             augmentation=None,  # nothing is trained
             cache_dir=cache_dir,
             class_names=model.class_names,

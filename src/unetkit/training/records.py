@@ -86,7 +86,7 @@ def log_data(data: SegmentationDataModule) -> None:
             "data, set data.channels=%d",
             *(len(hidden), hidden[0], data.channels + 1),
         )
-    jpegs = sum(pair.mask is not None and is_jpeg(pair.mask) for pair in pairs)
+    jpegs = sum(is_jpeg(pair.mask) for pair in pairs)
     if jpegs:
         log.info("%d masks are JPEG, which blurs outlines: each pixel gets the nearest value; PNG is exact", jpegs)
     if data.num_classes > 2:

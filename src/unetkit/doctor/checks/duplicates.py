@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from unetkit.data.findings import Finding, Severity, finding_on
 from unetkit.data.mosaic import connected_groups
-from unetkit.doctor.findings import Finding, Severity, finding_on
 from unetkit.doctor.survey.images import THUMBNAIL
 from unetkit.doctor.survey.pairs import PairStats
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 
 import numpy as np
 
-from unetkit.doctor.findings import Finding, Severity, finding_on
+from unetkit.data.findings import Finding, Severity, finding_on
 from unetkit.doctor.survey.pairs import PairStats
 
 FEW_PAIRS = 20

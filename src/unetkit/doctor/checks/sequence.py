@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from unetkit.data.findings import Finding, Severity
 from unetkit.doctor.checks.duplicates import thumbnails
-from unetkit.doctor.findings import Finding, Severity
 from unetkit.doctor.survey.pairs import PairStats
 
 MAX_RATIO = 0.75  # difference of neighbours by that of images far apart, below which the images are a sequence

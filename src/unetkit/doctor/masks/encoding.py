@@ -3,14 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from unetkit.data.mask_advice import MOST_CLASSES
+from unetkit.data.findings import Finding, Severity
+from unetkit.data.mask_advice import ARE_OBJECTS, AS_ONE_VALUE, MANY_CLASSES, MOST_CLASSES, ONE_VALUE, are_too_many
 from unetkit.data.mask_encoding import BINARY_VALUES, MaskEncoding
-from unetkit.doctor.findings import Finding, Severity
-from unetkit.doctor.masks.unusable import are_too_many
 from unetkit.doctor.masks.values import shown_values
-
-MANY_CLASSES = 20  # more values than these may be the numbers of objects
-
 
 def check_encoding(encoding: MaskEncoding, found: Sequence[int]) -> list[Finding]:
     """Report on the sorted values found in all masks, and on what they are taken for."""
@@ -61,7 +57,6 @@ def _check_classes(encoding: MaskEncoding) -> list[Finding]:
         what = f"the masks hold {len(values)} values in all, too many for classes"
         return [Finding(Severity.FAULT, what, "save one value for each class; were masks resized smoothly?")]
     if len(values) > MANY_CLASSES:
-        what = f"the masks hold {len(values)} values: are these classes, or numbers of objects?"
-        fix = "if objects are numbered, give all of them one value; in Python:"
-        return [Finding(Severity.WARNING, what, fix, command='cv2.imwrite("mask.png", np.uint8(mask > 0) * 255)')]
+        what = f"the masks hold {len(values)} values: {ARE_OBJECTS}"
+        return [Finding(Severity.WARNING, what, AS_ONE_VALUE, command=ONE_VALUE)]
     return []

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unetkit.data.drawn import OutlinedMask
+from unetkit.data.findings import Finding
 from unetkit.data.mask_encoding import BINARY_VALUES, VOID_COLOUR, MaskEncoding, pack, rgb
 from unetkit.data.types import VOID
-from unetkit.doctor.findings import Finding
 from unetkit.doctor.masks.encoding import check_encoding
 from unetkit.doctor.masks.stray import check_rare_classes, check_stray_values, find_stray_values
 from unetkit.doctor.masks.unusable import find_unusable, is_dim_jpeg
@@ -29,11 +30,13 @@ class MaskPlan:
         encoding: The meaning of the values.
         description: The same in words.
         findings: Masks and values that don't fit.
+        class_names: Names of class 0, 1, ... where the files tell them.
     """
 
     encoding: MaskEncoding
     description: str
     findings: tuple[Finding, ...]
+    class_names: tuple[str, ...] | None = None
 
     @property
     def num_classes(self) -> int:
@@ -62,6 +65,9 @@ class MaskPlan:
 
 def plan_masks(stats: Sequence[PairStats]) -> MaskPlan:
     """Decide under which encoding the masks make most sense, and report those that don't fit."""
+    class_names = next((p.pair.mask.class_names for p in stats if isinstance(p.pair.mask, OutlinedMask)), None)
+    if class_names is not None:
+        return _plan_outlines(class_names)
     masks = {pair: pair.mask for pair in stats if pair.mask is not None}
     is_colour = sum(mask.is_colour for mask in masks.values()) > len(masks) / 2
     unusable, unusable_findings = find_unusable(masks, is_colour)
@@ -79,6 +85,13 @@ def plan_masks(stats: Sequence[PairStats]) -> MaskPlan:
         *check_rare_classes(encoding, counts),
     ]
     return MaskPlan(encoding, _describe(encoding, found), tuple(findings))
+
+
+def _plan_outlines(class_names: tuple[str, ...]) -> MaskPlan:
+    """Return how masks are read that are drawn from outlines, as class indices."""
+    count = len(class_names)
+    encoding = MaskEncoding(tuple(range(count)) if count > 2 else None, VOID)
+    return MaskPlan(encoding, f"outlines of {', '.join(class_names[1:])}", (), class_names)
 
 
 def _guess_encoding(counts: ValueCounts, is_colour: bool) -> MaskEncoding:

@@ -2,9 +2,9 @@
 
 from collections import Counter
 
+from unetkit.data.findings import Finding, Severity, finding_on
 from unetkit.data.mask_advice import MOST_CLASSES
 from unetkit.data.mask_encoding import BINARY_VALUES, MaskEncoding, rgb
-from unetkit.doctor.findings import Finding, Severity, finding_on
 from unetkit.doctor.masks.values import ValueCounts, names_and_ids
 
 FEW_MASKS = 1 / 50  # share of all masks

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unetkit.data.findings import Finding, Severity, finding_on
 from unetkit.data.jpeg import flat_levels
-from unetkit.data.mask_advice import MOST_CLASSES
-from unetkit.doctor.findings import Finding, Severity, finding_on
+from unetkit.data.mask_advice import are_too_many
 from unetkit.doctor.masks.values import Masks, names_and_ids
 from unetkit.doctor.survey.masks import MaskStats
 from unetkit.doctor.survey.pairs import PairStats
 
-MOST_OBJECTS = 200  # numbered objects in a mask; a photograph has up to 256 values
 DIM = 128  # values below this are nearer to 0 than to 255
 
 
@@ -42,12 +41,6 @@ def find_unusable(masks: Masks, is_colour: bool) -> tuple[set[PairStats], list[F
             Severity.FAULT, problem.what, problem.fix, *names_and_ids(having), command=problem.command
         )
     return unusable, findings
-
-
-def are_too_many(values: list[int]) -> bool:
-    """Return whether sorted values are too many for classes, and not the numbers of objects either."""
-    are_numbers = len(values) < MOST_OBJECTS and len(values) > values[-1] / 2 if values else False
-    return len(values) > MOST_CLASSES and not are_numbers
 
 
 def is_dim_jpeg(mask: MaskStats) -> bool:

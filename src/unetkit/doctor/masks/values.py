@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from unetkit.data.findings import Finding, Severity, finding_on
 from unetkit.data.jpeg import flat_levels
 from unetkit.data.mask_encoding import pack
-from unetkit.doctor.findings import Finding, Severity, finding_on
 from unetkit.doctor.survey.masks import MaskStats
 from unetkit.doctor.survey.pairs import PairStats
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from unetkit.data.mask_encoding import MaskEncoding
 from unetkit.doctor.checks.sequence import is_sequence, is_sorted_by_number
-from unetkit.doctor.layout.find import Layout
+from unetkit.doctor.layout import FoundFiles
 from unetkit.doctor.masks.plan import MaskPlan
 from unetkit.doctor.proposal.machine import Machine
 from unetkit.doctor.proposal.sizing import BatchSize, choose_batch, choose_channels, choose_side
@@ -41,7 +41,7 @@ class Line:
         return f"{self.key}: {json.dumps(self.value)}  # {self.reason}"
 
 
-def propose(layout: Layout, stats: Sequence[PairStats], plan: MaskPlan, pixels: Pixels, machine: Machine) -> str:
+def propose(layout: FoundFiles, stats: Sequence[PairStats], plan: MaskPlan, pixels: Pixels, machine: Machine) -> str:
     """Return the text of an experiment.
 
     Args:
@@ -60,7 +60,7 @@ def propose(layout: Layout, stats: Sequence[PairStats], plan: MaskPlan, pixels: 
     return "\n".join(
         [
             "# @package _global_",
-            f"# Proposed by `unetkit doctor` for {layout.root} ({len(usable):,} pairs), on {machine.name}.",
+            f"# Proposed by `unetkit doctor` for {layout.place} ({len(usable):,} pairs), on {machine.name}.",
             "# Change what you know better; `unetkit train --cfg job` shows all keys that can be set here.",
             "defaults:",
             f"  - override /data: {layout.source}",
@@ -90,19 +90,19 @@ def write_experiment(text: str, output: Path) -> str:
     return NAME
 
 
-def _data_lines(layout: Layout, stats: Sequence[PairStats], plan: MaskPlan, channels: int, side: int) -> list[Line]:
+def _data_lines(layout: FoundFiles, stats: Sequence[PairStats], plan: MaskPlan, channels: int, side: int) -> list[Line]:
     lines = [
-        Line("name", layout.root.stem, "shown in the records of the run"),
-        Line("root", str(layout.root), "absolute, so that training can start in any folder"),
+        Line("name", layout.name, "shown in the records of the run"),
+        Line("root", layout.root and str(layout.root), layout.description),
+        *(Line(key, value, "as it was typed") for key, value in layout.keys.items()),
     ]
-    if layout.mask_suffix:
-        lines.append(Line("mask_suffix", layout.mask_suffix, "what names of masks have after names of images"))
     classes = "binary: one output with a sigmoid" if plan.num_classes == 1 else plan.description
     return [
         *lines,
         Line("channels", channels, _channels_reason(stats, channels)),
         Line("num_classes", plan.num_classes, classes),
         *_encoding_lines(plan.encoding),
+        *([Line("class_names", list(plan.class_names), "as the files call them")] if plan.class_names else []),
         _crop_line(stats, side),
         *_split_lines(stats),
     ]

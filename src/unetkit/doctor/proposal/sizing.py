@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from unetkit.doctor.findings import Finding, Severity, finding_on
+from unetkit.data.findings import Finding, Severity, finding_on
 from unetkit.doctor.proposal.machine import Machine
 from unetkit.doctor.survey.pairs import PairStats
 from unetkit.models import UNet, activation_bytes

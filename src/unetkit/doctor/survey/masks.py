@@ -7,10 +7,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from unetkit.data.drawn import DrawnMask
 from unetkit.data.jpeg import flat_counts, is_jpeg
-from unetkit.data.masks import file_values
+from unetkit.data.masks import mask_values
+from unetkit.data.pair import Pair
 from unetkit.data.rle import decode_rle
-from unetkit.data.sources import Pair
 from unetkit.doctor.survey.images import digest
 from unetkit.errors import UserError
 
@@ -49,11 +50,11 @@ class MaskStats:
 
 
 def measure_mask(pair: Pair, image_shape: tuple[int, int] | None) -> MaskStats | None:
-    """Read and measure a pair's mask, from its file or its run-length code; None if it has neither.
+    """Read and measure a pair's mask, from its file or its run-length code; None if it has neither, or can't be drawn.
 
     Args:
         pair: The pair.
-        image_shape: (H, W) of its image, which a run-length code needs; None if that can't be read.
+        image_shape: (H, W) of its image, which a run-length code or an outline needs; None if that can't be read.
 
     Raises:
         UserError: If the mask can't be read.
@@ -61,7 +62,9 @@ def measure_mask(pair: Pair, image_shape: tuple[int, int] | None) -> MaskStats |
     decoded = None if pair.rle is None or image_shape is None else _decode(pair, *image_shape)
     if pair.mask is None:
         return None if decoded is None else _stats(decoded)
-    values, is_colour = file_values(pair.mask, as_colour=False)
+    if isinstance(pair.mask, DrawnMask) and image_shape is None:
+        return None
+    values, is_colour = mask_values(pair.mask, False, image_shape or (0, 0))
     differs = decoded is not None and not np.array_equal(values > 0, decoded > 0)
     return _stats(values, is_colour, is_jpeg(pair.mask), differs)
 

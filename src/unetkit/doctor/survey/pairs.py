@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from unetkit.data.drawn import DrawnMask
 from unetkit.data.files import FileRef
-from unetkit.data.sources import Pair
+from unetkit.data.pair import Pair
 from unetkit.doctor.survey.images import ImageStats, measure_image
 from unetkit.doctor.survey.masks import MaskStats, measure_mask
 from unetkit.errors import UserError
@@ -45,7 +46,7 @@ def survey(pairs: Iterable[Pair]) -> Iterator[PairStats]:
         yield PairStats(pair, image, mask, tuple(errors))
 
 
-def _file_error(ref: FileRef, error: UserError) -> FileError:
+def _file_error(ref: FileRef | DrawnMask, error: UserError) -> FileError:
     # The words of the library that reads the file differ from file to file; without them, such files are one finding.
     problem = "can't be read as an image" if _comes_from_a_library(error) else error.problem
     return FileError(f"{ref.name.parent.name}/{ref.name.name}", problem, error.fix or "correct it, or remove it")

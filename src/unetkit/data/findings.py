@@ -1,4 +1,4 @@
-"""What the doctor reports: one finding for each kind of problem, however many files have it."""
+"""What is found in the files of a data set: one finding for each kind of problem, however many files have it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,0 +1,315 @@
+"""Finds the images and masks of a data set, however it is laid out, pairs them, and says what it recognised."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from unetkit.data.drawn import MergedMask, OutlinedMask
+from unetkit.data.files import FileRef
+from unetkit.data.findings import Finding, Severity, finding_on
+from unetkit.data.layout.annotations import find_outlines
+from unetkit.data.layout.given import items_of, named_files
+from unetkit.data.layout.naming import Item, Matched, common_start, match_splits
+from unetkit.data.layout.roles import Roles, placed, sort_roles
+from unetkit.data.layout.tree import Entry, list_entries
+from unetkit.data.layout.words import SPLIT_WORDS, Meaning, meaning_of
+from unetkit.data.pair import Pair
+from unetkit.errors import UserError
+
+KINDS = "PNG, JPEG, TIFF, BMP, GIF, WebP or NPY"
+NO_MEANING = Meaning(None, None, "")
+KINDS_SHOWN = 6  # suffixes
+ENTRIES_SHOWN = 6
+LISTS = re.compile(r"(.*/)?ImageSets/Segmentation/(train|val|test|trainval)\.txt")  # PASCAL VOC
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The pairs of a data set.
+
+    Attributes:
+        pairs: All images that need a mask, also those without one.
+        description: What was recognised, in one line.
+        findings: What stops training or is not read.
+        unlabelled: Images of a split without masks.
+    """
+
+    pairs: tuple[Pair, ...]
+    description: str
+    findings: tuple[Finding, ...]
+    unlabelled: tuple[FileRef, ...] = ()
+
+
+@dataclass
+class Search:
+    """What is known of a data set while it is searched.
+
+    Attributes:
+        entries: All files below the root.
+        roles: The images and masks.
+        matched: Which belong together; None for outlines.
+        drawn: Masks by the file of their image that are drawn from outlines.
+        kind: The kind of outlines.
+        findings: What stops training or is not read.
+    """
+
+    entries: list[Entry]
+    roles: Roles
+    matched: Matched | None = None
+    drawn: dict[FileRef, tuple[Item, OutlinedMask]] = field(default_factory=dict)
+    kind: str = ""
+    findings: list[Finding] = field(default_factory=list)
+
+
+def find_layout(
+    root: Path | None,
+    mask_suffix: str = "",
+    images: str | None = None,
+    masks: str | None = None,
+    codes: Mapping[str, str] = MappingProxyType({}),
+) -> Layout:
+    """Find images and masks and pair them.
+
+    Args:
+        root: The folder or zip; None if `images` and `masks` say where the files are.
+        mask_suffix: Text in the name of a mask after the name of its image; found by itself if empty.
+        images: Folder or pattern of the images; found by itself if None.
+        masks: Folder or pattern of the masks; found by itself if None.
+        codes: Run-length codes that stand for masks, by the id of the image; masks without an image are then ignored.
+
+    Raises:
+        UserError: If nothing can be found there, or an annotation file can't be used.
+    """
+    entries = list_entries(root) if root is not None else []
+    pictures = [entry for entry in entries if entry.is_image]
+    search = Search(entries, _roles(root, pictures, images, masks))
+    search.findings += search.roles.findings
+    outlines = None if search.roles.masks else find_outlines(entries)
+    if outlines is not None:
+        search.kind, search.drawn, found = outlines
+        search.findings += found
+        pairs = _pairs_of_outlines(search)
+    else:
+        pairs = _pairs_of_masks(search, mask_suffix, codes)
+    pairs, lists = _by_lists(pairs, entries, search.findings)
+    pairs = _with_final_splits(pairs, search.findings)
+    search.findings += [*_without_masks(search.roles.unlabelled), *_empty_splits(root, entries)]
+    search.findings = [*_unread(search), *search.findings]
+    if not pairs and not any(finding.severity == Severity.FAULT for finding in search.findings):
+        raise _no_image_found(root, search.findings)
+    unlabelled = tuple(item.ref for item in search.roles.unlabelled)
+    return Layout(tuple(pairs), _describe(search, pairs, lists), tuple(search.findings), unlabelled)
+
+
+def _roles(root: Path | None, entries: Sequence[Entry], images: str | None, masks: str | None) -> Roles:
+    """Sort files into images and masks, as the user says where he does."""
+    named_images = None if images is None else named_files("data.images", images, root, entries)
+    named_masks = None if masks is None else named_files("data.masks", masks, root, entries)
+    image_items, mask_items = items_of(named_images, named_masks)
+    mask_refs = {item.ref for item in mask_items}
+    image_items = [item for item in image_items if item.ref not in mask_refs]
+    if named_images is not None and named_masks is not None:
+        return Roles(image_items, mask_items)
+    if named_masks is not None:
+        others = sort_roles(entry for entry in entries if entry.ref not in mask_refs)
+        return Roles(others.images, mask_items, others.unlabelled)
+    if named_images is not None:
+        image_refs = {item.ref for item in image_items}
+        return Roles(image_items, sort_roles(entry for entry in entries if entry.ref not in image_refs).masks)
+    return sort_roles(entries)
+
+
+def _pairs_of_masks(search: Search, suffix: str, codes: Mapping[str, str]) -> list[Pair]:
+    images, masks = search.roles.images, search.roles.masks
+    matched = match_splits(images, masks, suffix)
+    search.matched = matched
+    lists = any(LISTS.fullmatch(entry.path) for entry in search.entries)
+    search.findings += _faults(matched, suffix, codes, are_listed=lists)
+    names = _ids([image for image, _ in matched.masks_of])
+    masks_of = [(image, _one_mask([mask.ref for mask in found])) for image, found in matched.masks_of]
+    return [Pair(names[image.ref], image.ref, mask, codes.get(image.name), image.split) for image, mask in masks_of]
+
+
+def _one_mask(refs: list[FileRef]) -> FileRef | MergedMask | None:
+    return None if not refs else refs[0] if len(refs) == 1 else MergedMask(tuple(refs))
+
+
+def _pairs_of_outlines(search: Search) -> list[Pair]:
+    drawn = search.drawn
+    folders = {item.place for item, _ in drawn.values()}
+    left = [item for item in search.roles.images if item.ref not in drawn and item.place in folders]
+    what = "{n} image{s} {has} no outlines, and {is} not read"
+    fix = "annotate them, if only with an empty file, or remove them"
+    search.findings += finding_on(Severity.WARNING, what, fix, (item.shown for item in left))
+    names = _ids([item for item, _ in drawn.values()])
+    return [Pair(names[ref], ref, mask, split=item.split) for ref, (item, mask) in drawn.items()]
+
+
+def _ids(images: Sequence[Item]) -> dict[FileRef, str]:
+    """Return the name of each pair: folders such as a patient's, and the image's name where the folders don't tell."""
+    shared = 0
+    while images and len({item.group[: shared + 1] for item in images}) == 1 and len(images[0].group) > shared:
+        shared += 1
+    per_folder = Counter((item.split, item.group) for item in images)
+    names = {item.name for item in images}
+    says_nothing = len(names) == 1 or all(item.name in item.group for item in images)  # as 3f2a/images/3f2a.png
+    are_alone = len(per_folder) > 1 and max(per_folder.values()) == 1 and says_nothing
+    return {
+        item.ref: "/".join(
+            item.group[shared:] if are_alone and len(item.group) > shared else (*item.group[shared:], item.name)
+        )
+        for item in images
+    }
+
+
+def _with_final_splits(pairs: Sequence[Pair], findings: list[Finding]) -> list[Pair]:
+    """Name pairs by their splits where there are several; without `val`, only `test` is a given part."""
+    splits = {pair.split for pair in pairs if pair.split and (pair.mask or pair.rle)}
+    if splits and "train" not in splits:
+        fix = "add train/ with its own images and masks, or give the folder that holds this part as data.root"
+        findings.append(
+            Finding(Severity.FAULT, f"there are masks for {' and '.join(sorted(splits))}, but no train/", fix)
+        )
+    prefixes = {split: f"{split}/" if len(splits) > 1 and split else "" for split in (*SPLIT_WORDS, None)}
+    is_given = {split: split if "val" in splits or split == "test" else None for split in (*SPLIT_WORDS, None)}
+    order = list(prefixes)
+    renamed = [
+        Pair(prefixes[pair.split] + pair.id, pair.image, pair.mask, pair.rle, is_given[pair.split])
+        for pair in sorted(pairs, key=lambda pair: (order.index(pair.split), pair.id))
+    ]
+    return renamed
+
+
+def _by_lists(pairs: list[Pair], entries: Sequence[Entry], findings: list[Finding]) -> tuple[list[Pair], str]:
+    """Take the pairs and splits that PASCAL VOC's lists name; all pairs if there are no lists."""
+    listed: dict[str, list[str]] = defaultdict(list)
+    for entry in entries:
+        found = LISTS.fullmatch(entry.path)
+        if found:
+            listed[found[2]] += entry.ref.read().decode(errors="replace").split()
+    if not listed:
+        return pairs, ""
+    if {"train", "val"} <= listed.keys():
+        listed.pop("trainval", None)
+    split_of = {id: None if split == "trainval" else split for split in listed for id in listed[split]}
+    by_name = {pair.image.stem: pair for pair in pairs if pair.mask}
+    chosen = [
+        Pair(id, by_name[id].image, by_name[id].mask, None, split) for id, split in split_of.items() if id in by_name
+    ]
+    without = [id for id, split in split_of.items() if id not in by_name and split != "test"]
+    fix = "add its image and mask, or take it off the list"
+    findings += finding_on(Severity.FAULT, "{n} listed name{s} {has} no image and mask", fix, without)
+    left = len(by_name.keys() - split_of.keys())
+    if left:
+        what, fix = f"{left:,} pairs are on no list in ImageSets/Segmentation, and not read", "list them to use them"
+        findings.append(Finding(Severity.NOTE, what, fix))
+    return chosen, ", split by " + ", ".join(f"{split}.txt" for split in listed)
+
+
+def _faults(matched: Matched, suffix: str, codes: Mapping[str, str], *, are_listed: bool) -> list[Finding]:
+    """Report images without a mask, masks without an image, and files that can't be told apart."""
+    without = [image for image, masks in matched.masks_of if not (masks or are_listed or image.name in codes)]
+    if matched.count or matched.orphans or codes:
+        what = "{n} image{s} {has} no mask"
+        fix = "add masks of the same name (all black if there is nothing to find), or remove the images"
+    else:
+        what = "{n} image{s} {has} no mask: there are no masks at all"
+        fix = "put a mask with the same name for each image into masks/, or say where they are: data.masks=FOLDER"
+    ending = f" (a mask is called like its image, with {suffix} at the end)" if suffix else ""
+    severity = Severity.WARNING if codes else Severity.FAULT
+    orphans = [mask.shown for mask in matched.orphans]
+    return [
+        *_told_apart_by_nothing(matched),
+        *finding_on(Severity.FAULT, what, fix, (image.shown for image in without)),
+        *finding_on(severity, "{n} mask{s} {has} no image", "add the images, or remove the masks" + ending, orphans),
+    ]
+
+
+def _told_apart_by_nothing(matched: Matched) -> list[Finding]:
+    """Report files of one name, and images with several masks."""
+    several = [] if matched.merges else [(image, masks) for image, masks in matched.masks_of if len(masks) > 1]
+    twins = [masks for _, masks in several if len({(mask.place, mask.name) for mask in masks}) == 1]
+    others = [(image, masks) for image, masks in several if masks not in twins]
+    same = [item for held in (*matched.clashes, *twins) for item in held[1:]]
+    choice = "say which are the masks, as in " + " or ".join(_choices(others[0][1])) if others else ""
+    names = (f"{image.shown} ({', '.join(mask.shown for mask in masks)})" for image, masks in others)
+    what = "{n} file{s} {has} the same name as another, apart from the file type"
+    return [
+        *finding_on(Severity.FAULT, what, "keep one of each", (item.shown for item in same)),
+        *finding_on(Severity.FAULT, "{n} image{s} {has} several masks", choice, names),
+    ]
+
+
+def _choices(masks: Sequence[Item]) -> list[str]:
+    """Return the keys that choose each of several masks of an image, as a folder or by the ends of names."""
+    if len({mask.place for mask in masks}) == len(masks):
+        return [f"data.masks={mask.place or '.'}" for mask in masks]
+    start = len(common_start([mask.name for mask in masks]))
+    return [f'data.masks="**/*{mask.name[start:]}{mask.ref.name.suffix}"' for mask in masks]
+
+
+def _without_masks(unlabelled: Sequence[Item]) -> list[Finding]:
+    by_split = Counter(item.split for item in unlabelled)
+    fix = "they are not used for training or scores; `unetkit predict` can predict them"
+    return [
+        Finding(
+            Severity.NOTE if split == "test" else Severity.WARNING, f"{split} has {count:,} images, but no masks", fix
+        )
+        for split, count in by_split.items()
+    ]
+
+
+def _empty_splits(root: Path | None, entries: Sequence[Entry]) -> list[Finding]:
+    """Report folders that are called like a split, but hold no file."""
+    folders = [path for path in sorted(root.iterdir()) if path.is_dir()] if root and root.is_dir() else []
+    used = {entry.folders[0] for entry in entries if entry.folders}
+    empty = [path.name for path in folders if path.name not in used and (meaning_of(path.name) or NO_MEANING).split]
+    return finding_on(Severity.FAULT, "{n} folder{s} {is} empty", "put images and masks there, or remove it", empty)
+
+
+def _unread(search: Search) -> list[Finding]:
+    """Report files of kinds that are not read, beside images and masks; a fault where these are all the masks."""
+    items = [*search.roles.images, *search.roles.masks]
+    folders = {item.place for item in items if item.place}
+    annotations = {".json", ".txt", ".xml", ".yaml", ".yml"} if search.drawn else set()
+    others = [
+        entry
+        for entry in search.entries
+        if not entry.is_image
+        and entry.ref.name.suffix.lower() not in annotations
+        and ("/".join(entry.folders) in folders or placed(entry)[1])
+    ]
+    kinds = ", ".join(sorted({entry.ref.name.suffix.lower() or "no suffix" for entry in others})[:KINDS_SHOWN])
+    what = f"{{n}} file{{s}} {{is}} of a kind that is not read ({kinds})"
+    is_fault = not search.roles.masks and not search.drawn
+    severity = Severity.FAULT if is_fault else Severity.WARNING
+    return finding_on(severity, what, f"convert to {KINDS}, or move elsewhere", (entry.path for entry in others))
+
+
+def _describe(search: Search, pairs: Sequence[Pair], lists: str) -> str:
+    """Return what was recognised, in one line."""
+    images = _places(search.roles.images if search.matched else [item for item, _ in search.drawn.values()])
+    splits = Counter(pair.split for pair in pairs if pair.split)
+    parts = f"; {', '.join(f'{split} {count:,}' for split, count in splits.items())}" if splits else ""
+    if search.matched is None:
+        return f"images in {images}, {search.kind}{lists}{parts}"
+    beside = "beside their images" if search.roles.is_mixed else f"in {_places(search.roles.masks)}"
+    rule = f" ({search.matched.rule})" if search.matched.rule else " (equal names)"
+    return f"images in {images}, masks {beside}{rule}{lists}{parts}"
+
+
+def _places(items: Iterable[Item]) -> str:
+    """Return the folders of items in short: with `*` where there are many."""
+    homes = sorted({f"{item.home}/" if item.home else "the folder itself" for item in items})
+    return " and ".join(homes) if len(homes) <= 3 else f"{homes[0]} and {len(homes) - 1:,} more folders"
+
+
+def _no_image_found(root: Path | None, findings: Sequence[Finding]) -> UserError:
+    """Say in one line what is there instead of images."""
+    names = sorted(path.name + "/" * path.is_dir() for path in root.iterdir()) if root and root.is_dir() else []
+    found = f"only {', '.join(names[:ENTRIES_SHOWN])}" if names else "nothing"
+    problem = f"holds no image ({KINDS}): {found} is there"
+    return UserError(f"data.root={root}", problem, "give the folder that holds the images and masks")

@@ -1,0 +1,67 @@
+"""Which files to predict: the images of a folder or zip in any layout, a file, or what a pattern matches."""
+
+import glob
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from unetkit.data.files import SEGY_SUFFIXES, SUFFIXES, FileRef, result_names
+from unetkit.data.layout.naming import Item
+from unetkit.data.layout.roles import below_others, masks_by_name, placed
+from unetkit.data.layout.tree import Entry, list_entries
+from unetkit.errors import UserError, readable
+from unetkit.paths import matching
+
+KINDS = SUFFIXES + SEGY_SUFFIXES
+
+
+def find_images(place: Path) -> list[FileRef]:
+    """Return the files to predict, by name: one file, those that a pattern matches, or those of a folder or zip.
+
+    Of a folder or zip, these are the files in folders that are called `images` or the like (see `words.py`); without
+    such folders those directly in it, or else all files below it. Masks are left out.
+
+    Raises:
+        UserError: If there is no file of a known kind, it can't be read, or results would get the same name.
+    """
+    with readable(f"input={place}"):
+        return _find_images(place)
+
+
+def _find_images(place: Path) -> list[FileRef]:
+    if not place.exists() and glob.has_magic(str(place)):
+        named = [FileRef(path) for path in matching(str(place)) if not path.name.startswith(".")]
+        refs = [ref for ref in named if ref.name.suffix.lower() in KINDS]
+    elif not place.exists():
+        raise UserError(f"input={place}", "does not exist", "give an image, or a folder, pattern or zip of images")
+    elif place.is_dir() or (place.is_file() and (zipfile.is_zipfile(place) or place.suffix.lower() == ".zip")):
+        refs = images_among([entry for entry in list_entries(place) if entry.ref.name.suffix.lower() in KINDS])
+    else:
+        return [FileRef(place)]  # also a pipe, which is refused when it is read
+    if not refs:
+        raise UserError(f"input={place}", f"holds no image ({', '.join(KINDS)})")
+    refs = sorted(refs, key=lambda ref: ref.name)
+    _check_different_results(refs)
+    return refs
+
+
+def images_among(entries: Sequence[Entry]) -> list[FileRef]:
+    """Return the images among files, by the names of their folders, or else by their own."""
+    by_role: dict[str | None, list[Item]] = {"image": [], "mask": [], None: []}
+    for entry in entries:
+        item, role = placed(entry)
+        by_role[role].append(item)
+    if by_role["image"]:
+        outers = {item.outer for item in by_role["image"]}
+        return [item.ref for item in by_role["image"] if not below_others(item, outers)]
+    direct = [item for item in by_role[None] if not item.place] or by_role[None]
+    masks = masks_by_name(direct)
+    return [item.ref for item in direct if item not in masks]
+
+
+def _check_different_results(refs: list[FileRef]) -> None:
+    named: dict[object, FileRef] = {}
+    for ref, name in zip(refs, result_names(refs), strict=True):
+        if name in named:
+            raise UserError(f"{ref} and {named[name].name.name}", "would give masks of the same name", "rename one")
+        named[name] = ref

@@ -1,0 +1,233 @@
+"""Which mask belongs to which image, by their folders and names."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from unetkit.data.files import FileRef
+from unetkit.data.layout.words import role_of_name
+
+MIN_SHARE = 0.5  # of the masks, which names by a rule must pair if they are not equal
+
+Key = tuple[object, ...]
+KeyOf = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file of images or masks, and what its path says.
+
+    Attributes:
+        ref: The file.
+        name: Its name without suffix, or what stands for it in a pattern.
+        group: Names of the folders that neither say `images` or `masks` nor a split, such as a patient's.
+        split: `train`, `val`, `test` or None.
+        place: The path of its folder below the root, for messages.
+        word: The word in that path that says that these are images, or masks; empty if there is none.
+        home: The path below the root of the folder with this word; that of the file's folder if there is none.
+        outer: The part of `group` that comes before this word.
+    """
+
+    ref: FileRef
+    name: str
+    group: tuple[str, ...] = ()
+    split: str | None = None
+    place: str = ""
+    word: str = ""
+    home: str = ""
+    outer: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """The path below the root."""
+        return f"{self.place}/{self.ref.name.name}" if self.place else self.ref.name.name
+
+
+@dataclass
+class Matched:
+    """Which masks belong to which image.
+
+    Attributes:
+        masks_of: The masks of each image, in the order of images; usually one, or none.
+        rule: How names of masks differ from those of their images; empty if they are equal.
+        orphans: Masks without an image.
+        clashes: Groups of images that would have the same name.
+        merges: Whether several masks of an image show one object each.
+    """
+
+    masks_of: list[tuple[Item, list[Item]]]
+    rule: str
+    orphans: list[Item]
+    clashes: list[list[Item]] = field(default_factory=list)
+    merges: bool = False
+
+    @property
+    def score(self) -> tuple[int, int, int]:
+        """How well a rule fits: first by the images with a mask, then by masks that are left over or too many."""
+        several = sum(len(masks) > 1 for _, masks in self.masks_of) * (not self.merges)
+        return self.count - len(self.clashes), -len(self.orphans), -several
+
+    @property
+    def count(self) -> int:
+        """The number of images with a mask."""
+        return sum(bool(masks) for _, masks in self.masks_of)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Names are equal after these functions; `text` says so in words; `merges` is that of `Matched`."""
+
+    text: str
+    image_key: KeyOf
+    mask_key: KeyOf
+    merges: bool = False
+
+
+def match_splits(images: Sequence[Item], masks: Sequence[Item], suffix: str = "") -> Matched:
+    """Pair the images and masks of each split, whose names may differ in another way each.
+
+    Args:
+        images: Files of images.
+        masks: Files of masks.
+        suffix: Text in the name of a mask after the name of its image; if it is given, no other rule is tried.
+    """
+    parts = []
+    for split in dict.fromkeys(item.split for item in (*images, *masks)):
+        held_images, held_masks = ([item for item in items if item.split == split] for items in (images, masks))
+        matched = match(held_images, held_masks, suffix)
+        fits = 2 * matched.count >= len(held_images)
+        parts.append(matched if fits else match_objects(held_images, held_masks) or matched)
+    return Matched(
+        [pair for part in parts for pair in part.masks_of],
+        "; ".join(dict.fromkeys(part.rule for part in parts if part.rule)),
+        [mask for part in parts for mask in part.orphans],
+        [clash for part in parts for clash in part.clashes],
+        all(part.merges or all(len(masks) < 2 for _, masks in part.masks_of) for part in parts),
+    )
+
+
+def match(images: Sequence[Item], masks: Sequence[Item], suffix: str = "") -> Matched:
+    """Pair images and masks of one split by the rule that pairs most of them, the simplest first.
+
+    Folders must be equal, too, unless names alone pair more.
+
+    Args:
+        images: Files of images.
+        masks: Files of masks.
+        suffix: Text in the name of a mask after the name of its image; if it is given, no other rule is tried.
+    """
+    rules = [_with_suffix(suffix)] if suffix else list(_rules(images, masks))
+    by_group = [_apply(rule, images, masks, lambda item: item.group) for rule in rules]
+    if len({item.group for item in (*images, *masks)}) > 1:
+        by_group += [_apply(rule, images, masks, lambda item: ()) for rule in rules]
+    best = max(by_group, key=lambda matched: matched.score)
+    return best if best.rule == by_group[0].rule or len(best.orphans) < MIN_SHARE * len(masks) else by_group[0]
+
+
+def match_objects(images: Sequence[Item], masks: Sequence[Item]) -> Matched | None:
+    """Pair each image with all masks of one folder, where each mask shows one object; None for another layout.
+
+    The folder is that of the image, which holds no other image (DSB2018), or is called like the image.
+    """
+    by_folder = {(image.split, image.group): image for image in images}
+    by_name = {(image.split, (*image.group, image.name)): image for image in images}
+    for image_of in (by_folder, by_name):
+        masks_of: dict[Key, list[Item]] = defaultdict(list)
+        for mask in masks:
+            masks_of[mask.split, mask.group].append(mask)
+        paired = [masks_of.get(key, []) for key in image_of]
+        if len(image_of) == len(images) and any(paired) and () not in {key[1] for key in masks_of}:
+            orphans = [mask for key, found in masks_of.items() if key not in image_of for mask in found]
+            text = "all masks in the folder of an image are merged"
+            return Matched(list(zip(image_of.values(), paired, strict=True)), text, orphans, merges=True)
+    return None
+
+
+def _apply(rule: Rule, images: Sequence[Item], masks: Sequence[Item], group: Callable[[Item], object]) -> Matched:
+    masks_of: dict[Key, list[Item]] = defaultdict(list)
+    images_of: dict[Key, list[Item]] = defaultdict(list)
+    for mask in masks:
+        masks_of[mask.split, group(mask), rule.mask_key(mask.name)].append(mask)
+    for image in images:
+        images_of[image.split, group(image), rule.image_key(image.name)].append(image)
+    found = {found[0].ref: masks_of.get(key, []) for key, found in images_of.items()}
+    orphans = [mask for key, held in masks_of.items() if key not in images_of for mask in held]
+    pairs = [(image, found[image.ref]) for image in images if image.ref in found]
+    return Matched(pairs, rule.text, orphans, [held for held in images_of.values() if len(held) > 1], rule.merges)
+
+
+def _rules(images: Sequence[Item], masks: Sequence[Item]) -> Iterator[Rule]:
+    """Yield the ways in which names may correspond, the simplest first."""
+    image_names, mask_names = {item.name for item in images}, {item.name for item in masks}
+    yield Rule("", str, str)
+    yield Rule("upper and lower case differ", str.lower, str.lower)
+    if suffix := common_suffix(image_names, mask_names - image_names)[0]:
+        yield _with_suffix(suffix)
+        yield Rule(f"names of masks end in {suffix} and perhaps a number", str, _before(suffix), merges=True)
+    if prefix := common_prefix(image_names, mask_names - image_names):
+        yield Rule(f"names of masks begin with {prefix}", str, lambda name: name.removeprefix(prefix))
+    yield Rule("words such as image and mask differ", _without_role, _without_role)
+    image_affix, mask_affix = _affix(image_names), _affix(mask_names)
+    if image_affix != mask_affix:
+        text = f"{image_affix[0]}*{image_affix[1]} has the mask {mask_affix[0]}*{mask_affix[1]}"
+        yield Rule(text, _between(*image_affix), _between(*mask_affix))
+        yield Rule(
+            f"{text}, apart from zeros before numbers", _number(_between(*image_affix)), _number(_between(*mask_affix))
+        )
+
+
+def common_suffix(images: Iterable[str], names: Iterable[str]) -> tuple[str, int]:
+    """Return what most names have after the name of an image, and how many have it; numbers don't count."""
+    images = set(images)
+    found = Counter(
+        name[end:] for name in names for end in range(1, len(name)) if name[:end] in images and not name[end:].isdigit()
+    )
+    return found.most_common(1)[0] if found else ("", 0)
+
+
+def common_prefix(images: Iterable[str], names: Iterable[str]) -> str:
+    """Return what most names have before the name of an image; empty if none does."""
+    images = set(images)
+    found = Counter(
+        name[:end] for name in names for end in range(1, len(name)) if name[end:] in images and not name[:end].isdigit()
+    )
+    return found.most_common(1)[0][0] if found else ""
+
+
+def common_start(names: Iterable[str]) -> str:
+    """Return the longest text that all names begin with."""
+    first, last = min(names, default=""), max(names, default="")  # in the order of letters, the most different ones
+    end = next((i for i, letters in enumerate(zip(first, last, strict=False)) if len(set(letters)) > 1), len(first))
+    return first[:end]
+
+
+def _with_suffix(suffix: str) -> Rule:
+    return Rule(f"names of masks end in {suffix}", str, lambda name: name.removesuffix(suffix))
+
+
+def _before(suffix: str) -> KeyOf:
+    pattern = re.compile(re.escape(re.sub(r"[\W_]?\d+$", "", suffix) or suffix) + r"([\W_]?\d+)?$")
+    return lambda name: pattern.sub("", name)
+
+
+def _without_role(name: str) -> str:
+    found = role_of_name(name)
+    return found[1] if found else name
+
+
+def _affix(names: set[str]) -> tuple[str, str]:
+    """Return the prefix and the suffix that all names have, up to the first and after the last digit that varies."""
+    prefix = common_start(names)
+    suffix = common_start([name[len(prefix) :][::-1] for name in names])[::-1]
+    if len(names) < 2:
+        return prefix, suffix
+    return re.sub(r"\d+$", "", prefix), re.sub(r"^\d+", "", suffix)
+
+
+def _between(prefix: str, suffix: str) -> KeyOf:
+    return lambda name: name.removeprefix(prefix).removesuffix(suffix).lower()
+
+
+def _number(key: KeyOf) -> KeyOf:
+    return lambda name: re.sub(r"\d+", lambda found: str(int(found[0])), key(name))

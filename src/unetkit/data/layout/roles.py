@@ -1,0 +1,214 @@
+"""Which files of a data set are images and which are masks, by the names of folders, of files, or as the user says."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from unetkit.data.findings import Finding, Severity, finding_on
+from unetkit.data.layout.naming import MIN_SHARE, Item, common_suffix
+from unetkit.data.layout.tree import Entry
+from unetkit.data.layout.words import FIRST_OBSERVER, SECOND_OBSERVER, meaning_of, role_of_name
+
+FIELD_OF_VIEW = ("mask", "masks")  # beside the masks of observers (DRIVE, HRF)
+SEVERAL_FILES = ("_labelTrainIds", "_labelIds")  # of an image in Cityscapes; the first that is there is read
+
+
+@dataclass
+class Roles:
+    """The images and masks of a data set.
+
+    Attributes:
+        images: The images that need a mask.
+        masks: The masks.
+        unlabelled: Images of a split that has no masks.
+        findings: What is not read, and why.
+        is_mixed: Whether images and masks lie in the same folders.
+    """
+
+    images: list[Item]
+    masks: list[Item]
+    unlabelled: list[Item] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    is_mixed: bool = False
+
+
+def placed(entry: Entry) -> tuple[Item, str | None]:
+    """Return a file with what its folders say, and its role: `image`, `mask` or None."""
+    split = role = None
+    word = ""
+    place = home = "/".join(entry.folders)
+    outer: list[str] = []
+    inner: list[str] = []
+    for depth, name in enumerate(entry.folders, 1):
+        meaning = meaning_of(name)
+        if meaning is None:
+            (inner if role else outer).append(name)
+            continue
+        split = meaning.split or split
+        if meaning.role:
+            outer, inner = [*outer, *inner, *([meaning.rest] if meaning.rest else [])], []
+            role, word, home = meaning.role, meaning.word, "/".join(entry.folders[:depth])
+    group = (*outer, *inner)
+    return Item(entry.ref, entry.ref.stem, group, split, place, word, home, tuple(outer) if role else ()), role
+
+
+def sort_roles(entries: Iterable[Entry]) -> Roles:
+    """Sort files into images and masks by the names of their folders, or else by their own names."""
+    by_role: dict[str | None, list[Item]] = defaultdict(list)
+    for entry in entries:
+        item, role = placed(entry)
+        by_role[role].append(item)
+    images, masks, loose = by_role["image"], by_role["mask"], by_role[None]
+    if not masks:
+        return _sort_by_name([*images, *loose])
+    with_images = {item.split for item in images}
+    # A split that has masks, but no folder of images, has its images in the split's folder itself (CamVid).
+    beside = [item for item in loose if item.split not in with_images]
+    folders = {(mask.split, mask.group) for mask in masks}
+    near = [item for item in beside if (item.split, item.group) in folders] or beside
+    what = "{n} image{s} {is} not read: there are no masks for this folder"
+    others = _not_read(what, [item for item in beside if item not in near and item.split in {m.split for m in masks}])
+    roles = Roles([*images, *near], masks, findings=others)
+    for narrow in (_in_given_splits, _in_upper_folders, _with_one_word, _one_file_of_several):
+        roles = narrow(roles)
+    return roles
+
+
+def _in_given_splits(roles: Roles) -> Roles:
+    """Leave out images of splits without masks, and files outside the splits where there are some."""
+    splits = {mask.split for mask in roles.masks}
+    if splits != {None}:
+        outside = [item for item in (*roles.images, *roles.masks) if item.split is None]
+        splits -= {None}
+        what = f"{{n}} file{{s}} {{is}} not read: the masks lie in {'/, '.join(sorted(map(str, splits)))}/"
+        roles.findings += _not_read(what, outside)
+    roles.unlabelled += [item for item in roles.images if item.split is not None and item.split not in splits]
+    return replace(
+        roles,
+        images=[item for item in roles.images if item.split in splits],
+        masks=[item for item in roles.masks if item.split in splits],
+    )
+
+
+def _in_upper_folders(roles: Roles) -> Roles:
+    """Leave out folders below one that has images and masks itself, such as copies and predictions."""
+    image_outers, mask_outers = {item.outer for item in roles.images}, {item.outer for item in roles.masks}
+    complete = {outer for outer in mask_outers if outer in image_outers}
+
+    below = [item for item in (*roles.images, *roles.masks) if below_others(item, complete)]
+    what = "{n} file{s} {is} not read: a folder above has images and masks of its own"
+    roles.findings += _not_read(what, below)
+    return replace(
+        roles,
+        images=[item for item in roles.images if not below_others(item, complete)],
+        masks=[item for item in roles.masks if not below_others(item, complete)],
+    )
+
+
+def below_others(item: Item, outers: Collection[tuple[str, ...]]) -> bool:
+    """Return whether a file lies below one of the folders `outers`, and not in it."""
+    return any(item.outer[: len(outer)] == outer and item.outer != outer for outer in outers)
+
+
+def _with_one_word(roles: Roles) -> Roles:
+    """Where a folder has several folders of masks, or of images, take the right one, or say that none can be chosen."""
+    return replace(
+        roles,
+        images=_choose_word(roles.images, "images", roles.findings),
+        masks=_choose_word(roles.masks, "masks", roles.findings),
+    )
+
+
+def _choose_word(items: Sequence[Item], kind: str, findings: list[Finding]) -> list[Item]:
+    by_place: dict[tuple[object, ...], dict[str, list[Item]]] = defaultdict(lambda: defaultdict(list))
+    for item in items:
+        by_place[item.split, item.outer][item.word].append(item)
+    kept: list[Item] = []
+    for by_word in by_place.values():
+        chosen = _right_word(list(by_word), kind) if len(by_word) > 1 else next(iter(by_word))
+        if chosen is None:
+            homes = sorted({found[0].home or "." for found in by_word.values()})
+            fix = "say which: " + " or ".join(f"data.{kind}={home}" for home in homes)
+            findings.append(Finding(Severity.FAULT, f"{' and '.join(homes)} may both hold the {kind}", fix))
+            continue
+        kept += by_word.pop(chosen)
+        for word, others in by_word.items():
+            why = "the field of view, not objects" if chosen in FIRST_OBSERVER and word in FIELD_OF_VIEW else ""
+            read, other = kept[-1].home or ".", others[0].home or "."
+            what = f"{other} is not read" + (f": it holds {why}" if why else "")
+            fix = f"{read} holds the {kind}; to read the other, set data.{kind}={other}"
+            findings.append(Finding(Severity.NOTE, what, fix))
+    return kept
+
+
+def _right_word(words: Sequence[str], kind: str) -> str | None:
+    """Return the word of the folder to read; None if it can't be told."""
+    first = [word for word in words if word in FIRST_OBSERVER]
+    if len(first) == 1 and all(word in (*FIELD_OF_VIEW, *SECOND_OBSERVER) for word in words if word not in first):
+        return first[0]
+    usual = [word for word in words if word == kind] or [word for word in words if word == kind.removesuffix("s")]
+    if usual and not (first or set(words) & set(SECOND_OBSERVER)):
+        return usual[0]
+    named = [word for word in words if word]  # a folder that is called so, rather than files beside it
+    return named[0] if len(named) == 1 else None
+
+
+def _one_file_of_several(roles: Roles) -> Roles:
+    """Of the several files for each image in Cityscapes, take that with the classes."""
+    for ending in SEVERAL_FILES:
+        chosen = [mask for mask in roles.masks if mask.name.endswith(ending)]
+        if chosen:
+            return replace(roles, masks=chosen)
+    return roles
+
+
+def _sort_by_name(items: Sequence[Item]) -> Roles:
+    """Sort files that lie together into images and masks by their names."""
+    masks = masks_by_name(items)
+    if not masks:
+        return Roles(list(items), [])
+    folders = {(mask.split, mask.group) for mask in masks}
+    refs = {mask.ref for mask in masks}
+    images = [item for item in items if item.ref not in refs]
+    others = [item for item in images if (item.split, item.group) not in folders]
+    found = _not_read("{n} image{s} {is} not read: there is no mask in the same folder", others)
+    images = [item for item in images if (item.split, item.group) in folders]
+    return Roles(images, masks, findings=found, is_mixed=True)
+
+
+def masks_by_name(items: Sequence[Item]) -> list[Item]:
+    """Return those of some files whose names say that they are masks of others; none if no name does."""
+    for is_mask in (_says_mask, _suffix_test(items), _twin_test(items)):
+        masks = [item for item in items if is_mask(item)]
+        if 0 < len(masks) < len(items):
+            return masks
+    return []
+
+
+def _says_mask(item: Item) -> bool:
+    found = role_of_name(item.name)
+    return found is not None and found[0] == "mask"
+
+
+def _suffix_test(items: Sequence[Item]) -> Callable[[Item], bool]:
+    """Return whether an item is a mask by the end of its name that names have after those of others."""
+    names = {item.name for item in items}
+    suffix, count = common_suffix(names, names)
+    if not suffix or 2 * count < MIN_SHARE * len(names):
+        return lambda item: False
+    return lambda item: item.name.endswith(suffix)
+
+
+def _twin_test(items: Sequence[Item]) -> Callable[[Item], bool]:
+    """Return whether an item is the PNG beside a JPEG of the same name."""
+    kinds: dict[tuple[object, ...], Counter[str]] = defaultdict(Counter)
+    for item in items:
+        kinds[item.split, item.group, item.name][item.ref.name.suffix.lower().replace("jpeg", "jpg")] += 1
+    if not all(held == {".jpg": 1, ".png": 1} for held in kinds.values()):
+        return lambda item: False
+    return lambda item: item.ref.name.suffix.lower() == ".png"
+
+
+def _not_read(what: str, items: Iterable[Item]) -> list[Finding]:
+    fix = 'to read them, say which files are the images and masks, as in data.images="**/images" data.masks="**/masks"'
+    return finding_on(Severity.WARNING, what, fix, (item.shown for item in items))

@@ -1,0 +1,81 @@
+"""Finds the images and masks of a user's folder or zip as training does, and which choice of `data` reads it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from unetkit.data.files import find_folder
+from unetkit.data.findings import Finding, Severity
+from unetkit.data.layout.find import find_layout
+from unetkit.data.pair import Pair
+from unetkit.data.sources import layout_of
+from unetkit.data.tables import read_rows
+from unetkit.errors import UserError
+
+
+@dataclass(frozen=True)
+class FoundFiles:
+    """What a user's folder or zip holds.
+
+    Attributes:
+        root: Its absolute path; None if only `keys` say where the files are.
+        source: The choice of the configuration's group `data` that reads it: `folder` or `tgs_salt`.
+        keys: The keys under `data` that were typed, with their values.
+        description: What was recognised, in one line.
+        pairs: All images, also those without a mask.
+        findings: Findings about folders and names.
+    """
+
+    root: Path | None
+    source: str
+    keys: dict[str, str]
+    description: str
+    pairs: tuple[Pair, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def place(self) -> str:
+        """Where the files are, for people."""
+        return str(self.root) if self.root else f"{self.keys['images']} and {self.keys['masks']}"
+
+    @property
+    def name(self) -> str:
+        """A name for the data set: that of its folder."""
+        return self.root.stem if self.root else "my_data"
+
+
+def find_files(
+    root: str | Path | None, mask_suffix: str | int = "", images: str | None = None, masks: str | None = None
+) -> FoundFiles:
+    """Find images and masks under a folder or zip; the arguments are the keys under `data` of these names.
+
+    Raises:
+        UserError: If there is no image.
+    """
+    path = None if root is None else Path(root).expanduser().resolve()
+    given = {"mask_suffix": str(mask_suffix), "images": images, "masks": masks}
+    keys = {key: value for key, value in given.items() if value}
+    codes, unread = ({}, ()) if keys or path is None else _read_kaggle_table(path / "train.csv")
+    if path is not None and codes:
+        return _with_codes(path, codes)
+    layout = layout_of(root, mask_suffix, images, masks)
+    return FoundFiles(path, "folder", keys, layout.description, layout.pairs, (*unread, *layout.findings))
+
+
+def _with_codes(root: Path, codes: dict[str, str]) -> FoundFiles:
+    """Find TGS Salt's images and masks in train.zip, train/ or the folder itself; run-length codes stand for masks."""
+    container = next((c for c in (root / "train.zip", root / "train", root) if find_folder(c, "images")), root)
+    layout = find_layout(container, codes=codes)
+    description = f"{layout.description}, and TGS Salt's run-length codes in train.csv"
+    return FoundFiles(root, "tgs_salt", {}, description, layout.pairs, layout.findings)
+
+
+def _read_kaggle_table(path: Path) -> tuple[dict[str, str], tuple[Finding, ...]]:
+    """Read TGS Salt's run-length codes by id, if there is such a table, with a finding if it can't be read."""
+    if not path.exists():
+        return {}, ()
+    try:
+        return {row["id"] or "": row["rle_mask"] or "" for _, row in read_rows(path, ("id", "rle_mask"))}, ()
+    except UserError as error:
+        what = f"{path.name} {error.problem}, so it is not read"
+        fix = error.fix or "leave it, unless it is Kaggle's table of TGS Salt"
+        return {}, (Finding(Severity.WARNING, what, fix),)
