@@ -1,10 +1,12 @@
 """Files of every kind, loose and zipped, decode to what was written; broken ones are named."""
 
+import sys
 import zipfile
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pillow_heif
 import pytest
 from conftest import Array, WriteImage
 from PIL import Image, ImageOps
@@ -12,6 +14,7 @@ from PIL import Image, ImageOps
 from unetkit.data.decode import open_image, read_image
 from unetkit.data.files import FileRef, find_folder
 from unetkit.data.layout.inputs import find_images
+from unetkit.data.masks import file_values
 from unetkit.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -292,3 +295,41 @@ def test_a_tiff_whose_zero_is_white_is_never_read_inverted(tmp_path: Path) -> No
 def test_a_tiff_of_grey_and_alpha_is_grey(tmp_path: Path) -> None:
     Image.fromarray(np.dstack([GREY, GREY]), "LA").save(tmp_path / "a.tif")
     np.testing.assert_array_equal(read_image(FileRef(tmp_path / "a.tif")), GREY)
+
+
+class TestFilesThatPillowReads:
+    @pytest.mark.parametrize("suffix", [".gif", ".webp", ".avif", ".heic"])
+    def test_they_read_nearly_as_written(self, suffix: str, tmp_path: Path) -> None:
+        pillow_heif.register_heif_opener()
+        rows, columns = np.mgrid[:48, :64]
+        image = np.stack([rows * 4, columns * 3, 200 - rows - columns], -1).astype(np.uint8)
+        Image.fromarray(image).save(tmp_path / f"a{suffix}", quality=95)
+        read = read_image(FileRef(tmp_path / f"a{suffix}"))
+        assert read.shape == image.shape
+        assert np.abs(read.astype(int) - image).mean() < 8
+
+    def test_a_gif_mask_is_read_as_its_indices_unless_they_are_grey(self, tmp_path: Path) -> None:
+        indices = RNG.integers(0, 3, (6, 5), np.uint8)
+        for name, palette in (("grey", [0, 0, 0, 9, 9, 9, 255, 255, 255]), ("colour", [0, 0, 0, 255, 0, 0, 0, 255, 0])):
+            file = Image.fromarray(indices, mode="P")
+            file.putpalette(palette)
+            file.save(tmp_path / f"{name}.gif", optimize=False)
+        np.testing.assert_array_equal(file_values(FileRef(tmp_path / "colour.gif"), False)[0], indices)
+        grey = np.array([0, 9, 255])[indices]
+        np.testing.assert_array_equal(file_values(FileRef(tmp_path / "grey.gif"), False)[0], grey)
+
+    def test_broken_animated_and_unreadable_ones_are_named(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        frames = [Image.fromarray(GREY), Image.fromarray(255 - GREY)]
+        frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:])
+        with pytest.raises(UserError, match=r"film\.gif is a stack of several images"):
+            read_image(FileRef(tmp_path / "film.gif"))
+        whole = (tmp_path / "film.gif").read_bytes()
+        (tmp_path / "cut.gif").write_bytes(whole[: len(whole) // 3])
+        with pytest.raises(UserError, match=r"cut\.gif can't be read as an image"):
+            read_image(FileRef(tmp_path / "cut.gif"))
+        (tmp_path / "a.heic").write_bytes(b"\0\0\0\x1cftypheic" + bytes(50))
+        monkeypatch.setitem(sys.modules, "pillow_heif", None)
+        with pytest.raises(UserError, match=r"a\.heic is a HEIC file; pip install 'unetkit\[heic\]' to read it"):
+            read_image(FileRef(tmp_path / "a.heic"))

@@ -1,4 +1,4 @@
-"""Decoding of image files: PNG, JPEG, TIFF, BMP and NPY to arrays, as viewers show them."""
+"""Decoding of image files to arrays, as viewers show them."""
 
 import io
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ from unetkit.data.headers import JPEG, PNG, open_with_pillow
 from unetkit.data.layers import Array, Layers, upright
 from unetkit.data.limits import FIX, check_announced, check_npy_file
 from unetkit.data.opencv import decode_pages
+from unetkit.data.pillow import decode_with_pillow, pillow_format
 from unetkit.data.tiff import decode_tiff
 from unetkit.errors import UserError, is_out_of_memory
 
@@ -73,19 +74,20 @@ def decode_layers(content: bytes, ref: FileRef) -> Layers:
 
 
 def decode_palette_indices(content: bytes, ref: FileRef) -> Array | None:
-    """Decode the indices (H, W) uint8 of a palette PNG, whose colours `decode_layers` gives; None for any other file.
+    """Decode the indices (H, W) uint8 of a palette PNG or a GIF, whose colours `decode_layers` gives; None for others.
 
-    It is None, too, if the whole palette is grey: some programs save every grey image as such a PNG, and its indices
-    mean nothing.
+    It is None, too, if the whole palette is grey: some programs save every grey image so, and its indices mean nothing.
 
     Raises:
         UserError: If the bytes can't be decoded.
     """
-    if not content.startswith(PNG) or content[25:26] != b"\x03":  # colour type 3: indexed
+    is_indexed_png = content.startswith(PNG) and content[25:26] == b"\x03"  # colour type 3
+    if not is_indexed_png and pillow_format(content) != "GIF":
         return None
-    with _one_line(ref), open_with_pillow(content, "PNG") as image:
+    with _one_line(ref), open_with_pillow(content, "PNG", "GIF") as image:
         colours = np.reshape(image.getpalette() or [], (-1, 3))
-        return None if (colours == colours[:, :1]).all() else _upright(np.array(image), content)
+        has_colours = image.mode == "P" and (colours != colours[:, :1]).any()
+        return _upright(np.array(image), content) if has_colours else None
 
 
 class NpyImage:
@@ -130,6 +132,8 @@ def _decode_npy(content: bytes) -> Layers:
 def _decode(content: bytes, ref: FileRef) -> Layers | None:
     if (layers := decode_tiff(content, str(ref))) is not None:
         return layers
+    if (kind := pillow_format(content)) is not None:
+        return decode_with_pillow(content, kind, str(ref))
     pages = decode_pages(content, 2)  # two, so that a stack is noticed instead of read as its first page
     if len(pages) > 1:
         raise UserError(str(ref), "is a stack of several images", "save each as a file of its own")

@@ -11,7 +11,7 @@ from unetkit.data.limits import check_bytes, check_regular
 from unetkit.errors import UserError, readable
 from unetkit.paths import printable
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".npy", ".gif", ".webp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".npy", ".gif", ".webp", ".avif", ".heic", ".heif")
 SEGY_SUFFIXES = (".sgy", ".segy")
 
 

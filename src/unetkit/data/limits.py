@@ -12,6 +12,7 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from unetkit.data.headers import NPY, PNG, TIFF, least_size, picture_size, png_damage
+from unetkit.data.pillow import register_plugin
 from unetkit.errors import UserError, check
 
 MAX_PIXELS = 2**29  # about 23,000 x 23,000
@@ -127,6 +128,7 @@ def check_announced(content: bytes, name: str) -> None:
         height, width, *_ = (*check_npy(io.BytesIO(content), len(content), name), 1, 1)
         check_size(width, height, 1, name)  # its bytes are in memory already
     elif not content.startswith(TIFF):
+        register_plugin(content, name)
         size = picture_size(content)
         if size is None:  # a format whose size is not known is not decoded
             raise UserError(name, "can't be read as an image", FIX)

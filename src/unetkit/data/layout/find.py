@@ -19,7 +19,7 @@ from unetkit.data.layout.words import SPLIT_WORDS, Meaning, meaning_of
 from unetkit.data.pair import Pair
 from unetkit.errors import UserError
 
-KINDS = "PNG, JPEG, TIFF, BMP, GIF, WebP or NPY"
+KINDS = "PNG, JPEG, TIFF, BMP, GIF, WebP, AVIF, HEIC or NPY"
 NO_MEANING = Meaning(None, None, "")
 KINDS_SHOWN = 6  # suffixes
 ENTRIES_SHOWN = 6

@@ -8,6 +8,7 @@ from unetkit.data.mask_advice import ARE_OBJECTS, AS_ONE_VALUE, MANY_CLASSES, MO
 from unetkit.data.mask_encoding import BINARY_VALUES, MaskEncoding
 from unetkit.doctor.masks.values import shown_values
 
+
 def check_encoding(encoding: MaskEncoding, found: Sequence[int]) -> list[Finding]:
     """Report on the sorted values found in all masks, and on what they are taken for."""
     if encoding.is_colour:
