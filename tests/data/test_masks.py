@@ -349,4 +349,4 @@ def test_the_advice_on_masks_of_two_fractions_makes_a_mask_that_is_read(tmp_path
 
 def test_many_values_are_not_all_listed(tmp_path: Path) -> None:
     mask = np.arange(160, dtype=np.uint8).reshape(10, 16)
-    assert advice_on([mask, mask], tmp_path) .endswith("; if they are classes, set data.num_classes=160")
+    assert advice_on([mask, mask], tmp_path).endswith("; if they are classes, set data.num_classes=160")
