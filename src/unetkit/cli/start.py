@@ -9,6 +9,7 @@ from pathlib import Path
 from traceback import walk_tb
 
 from hydra.errors import HydraException, InstantiationException
+from omegaconf.errors import InterpolationResolutionError
 
 from unetkit.cli.old_names import with_new_names
 from unetkit.cli.quoting import quoted_paths
@@ -45,6 +46,9 @@ def hydra_errors_in_one_line(main: Callable[[], object]) -> Iterator[None]:
         raise
     except HydraException as error:
         sys.exit(f"error: {explain(error)}")
+    except InterpolationResolutionError as error:
+        place = error.full_key or "the configuration"  # OmegaConf does not always know the key
+        sys.exit(f"error: {place} can't be resolved ({str(error).splitlines()[0]}); give a value")
     except BrokenPipeError:  # as in `unetkit train --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
         sys.exit(1)

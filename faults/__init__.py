@@ -1,0 +1,1 @@
+"""Faults that are tried on unetkit, to see that nothing is lost, silently wrong or hanging: `scripts/torture.py`."""
