@@ -12,7 +12,7 @@ from training_runs import config, rows, run, weights
 from unetkit.checkpoints.checkpoint import Checkpoint
 from unetkit.errors import UserError
 from unetkit.training.build import build_module, build_trainer, prepare_data
-from unetkit.training.resume import find_resume, kept_metrics, log_resume, next_epoch
+from unetkit.training.resume import find_resume, kept_metrics, log_resume, next_position
 from unetkit.training.run_stats import RunStats
 
 
@@ -124,26 +124,37 @@ def test_a_plateau_is_told_each_score_once(tmp_path: Path, cache: Path) -> None:
     assert seen == [1, 1]  # the second score is told after the checkpoint is saved
 
 
-def test_a_checkpoint_from_within_an_epoch_is_resumed_with_a_warning(
+def test_a_run_that_ended_within_an_epoch_goes_on_there(tmp_path: Path, cache: Path) -> None:
+    options = ["model.dropout=0.3", "scheduler=none", "trainer.max_epochs=2"]
+    run(tmp_path / "whole", cache, *options)
+    assert run(tmp_path / "part", cache, *options, "trainer.max_steps=2")["steps"] == 2  # of three batches
+    stopped = tmp_path / "part" / "checkpoints" / "last.ckpt"
+    assert next_position(Checkpoint.read(stopped)) == (0, 2)
+    with pytest.raises(UserError, match=r"was saved within an epoch with data\.batch_size=8, and this run has 4"):
+        run(tmp_path / "resumed", cache, *options, f"checkpoint={stopped}", "data.batch_size=4")
+    run(tmp_path / "resumed", cache, *options, f"checkpoint={stopped}")
+    whole, resumed = (weights(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("whole", "resumed"))
+    for key, value in whole.items():
+        assert torch.equal(value, resumed[key]), key
+    assert rows(tmp_path / "whole")[-1] == rows(tmp_path / "resumed")[-1]
+
+
+def test_a_checkpoint_of_an_earlier_version_from_within_an_epoch_is_resumed_with_a_warning(
     tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    best = (
-        "{_target_: lightning.pytorch.callbacks.ModelCheckpoint, monitor: val/iou, save_top_k: -1, filename: '{step}'}"
-    )
-    run(tmp_path / "whole", cache, f"+callbacks.every={best}", "trainer.val_check_interval=0.7", "trainer.max_epochs=2")
-    within = tmp_path / "whole" / "checkpoints" / "step=5.ckpt"  # of epochs of three batches
-    run(tmp_path / "stopped", cache, "trainer.max_epochs=2", "trainer.max_steps=2")
-    stopped = tmp_path / "stopped" / "checkpoints" / "last.ckpt"
-    for path, epoch, last in ((within, 1, 6), (stopped, 0, 5)):
-        assert next_epoch(Checkpoint.read(path)) == 1
-        summary = run(tmp_path / f"from{epoch}", cache, "trainer.max_epochs=2", f"checkpoint='{path}'")
+    run(tmp_path / "part", cache, "trainer.max_epochs=2", "trainer.max_steps=2")
+    content = torch.load(tmp_path / "part" / "checkpoints" / "last.ckpt", weights_only=True)
+    del content["within_epoch"]
+    torch.save(content, within := tmp_path / "within.ckpt")
+    for part in content["loops"]["fit_loop"]["epoch_progress"].values():
+        part["processed"] += 1  # at max_steps, such a version ended the epoch
+    torch.save(content, ended := tmp_path / "ended.ckpt")
+    for path, position, last in ((within, (0, 2), 6), (ended, (1, 0), 5)):
+        assert next_position(Checkpoint.read(path)) == position
+        summary = run(tmp_path / f"from_{path.stem}", cache, "trainer.max_epochs=2", f"checkpoint='{path}'")
         assert summary["steps"] == last
-        assert f"was saved within epoch {epoch}, after 2 of its batches" in caplog.text
-    (tmp_path / "whole" / "summary.json").unlink()
-    in_place = config(tmp_path / "whole", cache, "trainer.max_epochs=2", f"checkpoint='{within}'")
-    resume = find_resume(in_place, tmp_path / "whole")
-    assert resume is not None
-    assert not resume.lacks_only_records
+    assert caplog.text.count("was saved within epoch 0 by an earlier version") == 2
+    assert caplog.text.count("some images of that epoch will not be seen in it") == 1
 
 
 def test_the_best_epoch_so_far_is_named_if_a_run_is_resumed_in_another_directory(
@@ -153,7 +164,7 @@ def test_the_best_epoch_so_far_is_named_if_a_run_is_resumed_in_another_directory
     caplog.set_level("INFO")
     resumed = [f"checkpoint={finished}", "trainer.max_epochs=3"]
     run(tmp_path / "second", cache, *resumed)
-    assert f"until here it is {best['checkpoint']}, with val/iou {best['score']:.4f}" in caplog.text
+    assert f"until here it is {best['checkpoint']}, with {best['monitor']} {best['score']:.4f}" in caplog.text
     caplog.clear()
     (tmp_path / "link").symlink_to(finished)
     resume = find_resume(cfg := config(tmp_path / "link", cache, *resumed), tmp_path / "link")

@@ -5,9 +5,10 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
+from unetkit.cli.completed import completed
 from unetkit.cli.memory import keep_freed_memory
 from unetkit.cli.start import start
-from unetkit.errors import UserError
+from unetkit.errors import UserError, mistakes_in_one_line
 from unetkit.paths import config_dir
 
 mistakes: list[UserError] = []
@@ -36,6 +37,8 @@ def main(cfg: DictConfig) -> float | None:
 def run() -> None:
     """Run the command on what was typed."""
     mistakes.clear()
+    with mistakes_in_one_line():
+        sys.argv = completed(sys.argv)
     start(main)
     sys.exit(1 if mistakes else 0)
 

@@ -81,6 +81,7 @@ class SegmentationDataModule(L.LightningDataModule):
         class_names: Names of class 0, 1, ...
         has_background: Whether class 0 is left out of scores.
         first_epoch: The epoch with which training begins; above 0 in a resumed run.
+        first_batch: The batch of that epoch with which it begins; above 0 if the run was interrupted within the epoch.
 
     Raises:
         UserError: If an argument is out of range, or contradicts another.
@@ -129,6 +130,7 @@ class SegmentationDataModule(L.LightningDataModule):
         check("data.background", background, background in (0, None) and background is not False, wanted)
         self.border_weight = border_weight
         self.first_epoch = 0
+        self.first_batch = 0
         self._find_pairs = pairs
         self._files = [f"data.{key}={keys[key]}" for key in FILE_KEYS if keys.get(key)]
         self._wanted_channels = channels
@@ -321,7 +323,10 @@ class SegmentationDataModule(L.LightningDataModule):
     def _sampler(self, size: int, *, shuffle: bool) -> EpochSampler:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         seed, epoch = self.serving.shuffle_seed, self.first_epoch
-        return EpochSampler(size, shuffle=shuffle, seed=seed, rank=rank, world_size=world_size, epoch=epoch)
+        start = self.first_batch * self.serving.batch_size if shuffle else 0
+        return EpochSampler(
+            size, shuffle=shuffle, seed=seed, rank=rank, world_size=world_size, epoch=epoch, start=start
+        )
 
     def _is_cropped(self, dataset: PairDataset) -> bool:
         """Whether training takes crops of these images; if so, they validate one by one, as whole images."""

@@ -82,10 +82,11 @@ class EpochSampler(Sampler[SampleKey]):
         rank: Number of this process, from 0.
         world_size: Number of processes.
         epoch: The first epoch; workers read ahead before the Trainer sets it.
+        start: Items of this process that are left out in the first epoch, as they were trained on before.
     """
 
     def __init__(
-        self, size: int, *, shuffle: bool, seed: int, rank: int = 0, world_size: int = 1, epoch: int = 0
+        self, size: int, *, shuffle: bool, seed: int, rank: int = 0, world_size: int = 1, epoch: int = 0, start: int = 0
     ) -> None:
         self.size = size
         self.shuffle = shuffle
@@ -93,6 +94,8 @@ class EpochSampler(Sampler[SampleKey]):
         self.rank = rank
         self.world_size = world_size
         self.epoch = epoch
+        self.first_epoch = epoch
+        self.start = start
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch; the Trainer calls this when one begins."""
@@ -104,7 +107,8 @@ class EpochSampler(Sampler[SampleKey]):
     def __iter__(self) -> Iterator[SampleKey]:
         rng = np.random.default_rng([self.seed, self.epoch])
         order = rng.permutation(self.size) if self.shuffle else np.arange(self.size)
-        for position in range(self.rank, len(self) * self.world_size, self.world_size):
+        start = self.start if self.epoch == self.first_epoch else 0
+        for position in range(self.rank + start * self.world_size, len(self) * self.world_size, self.world_size):
             yield SampleKey(self.epoch, int(order[position % self.size]), is_padding=position >= self.size)
 
 

@@ -15,6 +15,7 @@ from unetkit.errors import UserError
 from unetkit.paths import whole_file
 from unetkit.run_files import FIX, read_text
 
+END = (math.inf, math.inf)  # after all rows
 MAX_BYTES = 2**28  # of a metrics.csv; one of a million epochs is smaller
 LOSSES = {"train/loss_epoch": "training", "val/loss": "validation"}
 SCORES = {"val/iou_per_image": "IoU, per image", "val/iou": "IoU, pooled"}
@@ -48,8 +49,8 @@ def read_rows(metrics: Sequence[Path]) -> list[dict[str, str]]:
         UserError: If one can't be read.
     """
     parts = [_rows_of(file) for file in metrics if file.exists()]
-    ends = [min((epoch_of(row) for row in part), default=math.inf) for part in parts[1:]]
-    return [row for part, end in zip(parts, [*ends, math.inf], strict=True) for row in part if epoch_of(row) < end]
+    ends = [min((place_of(row) for row in part), default=END) for part in parts[1:]]
+    return [row for part, end in zip(parts, [*ends, END], strict=True) for row in part if place_of(row) < end]
 
 
 def _rows_of(file: Path) -> list[dict[str, str]]:
@@ -74,6 +75,11 @@ def _draw(axes: Axes, title: str, names: Mapping[str, str], rows: list[dict[str,
     axes.grid(alpha=0.3)
     if axes.lines:
         axes.legend()
+
+
+def place_of(row: dict[str, str]) -> tuple[float, float]:
+    """Return epoch and step of a row; a run may be interrupted within an epoch, and go on from there."""
+    return epoch_of(row), int(row.get("step") or 0)
 
 
 def epoch_of(row: dict[str, str]) -> int:

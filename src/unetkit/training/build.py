@@ -8,6 +8,8 @@ from typing import Any
 import lightning as L
 import torch
 from hydra.utils import instantiate
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.loggers import CSVLogger
 from omegaconf import DictConfig
 from torch import Tensor, nn
@@ -26,16 +28,19 @@ from unetkit.training.class_weights import settle_class_weights
 from unetkit.training.configuration import choose_precision
 from unetkit.training.image_logger import ImageLogger
 from unetkit.training.module import SegmentationModule
-from unetkit.training.monitor import check_logged
+from unetkit.training.monitor import check_logged, set_modes
 from unetkit.training.records import plain
 from unetkit.training.resume import Resume
 from unetkit.training.resumed_values import GivenValues
 from unetkit.training.run_stats import RunStats
+from unetkit.training.save_within_epoch import SaveWithinEpoch
 from unetkit.training.stop_on_nan import StopOnNaN
+from unetkit.training.stopping import Stop
 
 log = logging.getLogger(__name__)
 
 DEFAULT_THRESHOLD = 0.5
+NOT_OF_LIGHTNING = ("compile", "max_time")  # Lightning ends an epoch at max_time; see stopping.Stop
 
 
 def prepare_data(cfg: DictConfig) -> SegmentationDataModule:
@@ -88,6 +93,7 @@ def build_module(
             that leads or is monitored is not computed.
     """
     check_classes(cfg, data.num_classes)
+    set_modes(cfg)
     loss = instantiate(cfg.loss, _convert_="all")
     schedule = instantiate(cfg.scheduler, _convert_="all")
     primary = read_primary(cfg.metrics.primary)
@@ -181,8 +187,10 @@ def example_input(data: SegmentationDataModule, module: SegmentationModule) -> T
     return module.preprocessing.normalise(torch.from_numpy(image.transpose(2, 0, 1).copy())[None])
 
 
-def build_trainer(cfg: DictConfig, run_dir: Path, stats: RunStats) -> L.Trainer:
+def build_trainer(cfg: DictConfig, run_dir: Path, stats: RunStats, stop: Stop | None = None) -> L.Trainer:
     """Build Lightning's Trainer with the loggers and callbacks of every run, and those that were chosen."""
+    stop = stop or Stop()
+    set_modes(cfg)
     callbacks = [
         EpochSeed(cfg.seed),
         *([StopOnNaN(run_dir)] if cfg.get("stop_on_nan", True) else []),
@@ -191,21 +199,28 @@ def build_trainer(cfg: DictConfig, run_dir: Path, stats: RunStats) -> L.Trainer:
         *_members(cfg.callbacks),
         GivenValues(),
         stats,  # the last one: see RunStats
+        SaveWithinEpoch(run_dir / "checkpoints" / "last.ckpt", cfg.get("checkpoint_every"), stop),
     ]
     precision = choose_precision(cfg.trainer.precision, cfg.trainer.accelerator)
     if precision == "bf16-mixed" and "bf16" not in str(cfg.trainer.precision):
         log.info("trainer.precision=%s on a CPU: bf16-mixed is used", cfg.trainer.precision)
     trainer: L.Trainer = instantiate(
-        {key: value for key, value in plain(cfg.trainer).items() if key != "compile"},
+        {key: value for key, value in plain(cfg.trainer).items() if key not in NOT_OF_LIGHTNING},
         logger=[CSVLogger(run_dir, name="", version=""), *_members(cfg.logger)],
         callbacks=callbacks,
-        plugins=WholeCheckpointIO(),
+        plugins=plugins(),
         precision=precision,
-        default_root_dir=str(run_dir),
+        default_root_dir=str(run_dir / "lightning"),  # not there, so Lightning finds no hpc_ckpt_*.ckpt to resume from
         enable_model_summary=False,
         _convert_="all",
     )
     return trainer
+
+
+def plugins() -> list[Any]:
+    """Return how checkpoints are written; under SLURM, also that Lightning neither saves nor requeues on SIGUSR1."""
+    is_slurm = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()  # in the order of Lightning
+    return [WholeCheckpointIO(), *([SLURMEnvironment(auto_requeue=False)] if is_slurm else [])]
 
 
 def _members(group: DictConfig | None) -> list[Any]:

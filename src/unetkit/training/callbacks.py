@@ -56,6 +56,11 @@ class EarlyStopping(lightning_callbacks.EarlyStopping):
 
     wants_to_stop = False  # at the last validation
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop if the run was interrupted when it was about to, unless it now has more patience."""
+        self.wants_to_stop = self.wait_count >= max(self.patience, 1)
+        self._stop_if_allowed(trainer)
+
     def _run_early_stopping_check(self, trainer: L.Trainer) -> None:
         others, trainer.should_stop = trainer.should_stop, False
         super()._run_early_stopping_check(trainer)

@@ -15,6 +15,7 @@ from unetkit.evaluation.primary import read_primary
 from unetkit.models import check_threshold
 from unetkit.training.explain import choices_with
 from unetkit.training.monitor import check_monitor
+from unetkit.training.save_within_epoch import is_interval
 
 COMPILE = (False, True, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 CUDA_GRAPHS = ("reduce-overhead", "max-autotune")
@@ -45,11 +46,11 @@ RULES: list[tuple[str, Callable[[Any], bool], str]] = [
     ("channels_last", is_switch, SWITCH),
     ("mirror_border", is_switch, SWITCH),
     ("stop_on_nan", is_switch, SWITCH),
+    ("checkpoint_every", is_interval, "minutes, as 30min, a number of steps, as 500, or null"),
     ("data.channels", is_count(1, "auto"), "auto, or a whole number of at least 1"),
     ("model.in_channels", is_count(1, "auto"), "a whole number of at least 1"),
     ("callbacks.early_stopping.patience", is_count(0, None), "a whole number of validations"),
     ("trainer.max_epochs", is_count(-1, None), "a whole number; -1 is without end"),
-    ("trainer.max_time", lambda value: not is_number(value), "DAYS:HOURS:MINUTES:SECONDS, as 00:01:30:00"),
     ("trainer.accumulate_grad_batches", is_count(1), "at least 1, a whole number"),
     ("trainer.gradient_clip_val", lambda value: value is None or (is_number(value) and value >= 0), "at least 0"),
     ("trainer.check_val_every_n_epoch", is_count(1, None), "a whole number of at least 1"),

@@ -1,8 +1,6 @@
 """Check, before the first fold is trained, what all folds of a cross-validation must have in common."""
 
-import re
 from pathlib import Path
-from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig
@@ -12,21 +10,9 @@ from unetkit.errors import UserError, check
 from unetkit.evaluation import check_resampling
 from unetkit.paths import short_path
 from unetkit.prediction.predictor import TTA
-from unetkit.run_files import read_config
-from unetkit.training.records import plain
-from unetkit.training.renamed import keep_smoothing, with_new_names
+from unetkit.training.recipes import adopt_found, differences
 
 OTHER_PLACE = "give another hydra.run.dir"
-# Keys that say where and how a fold ran, and not what was trained.
-PLACES = re.compile(
-    r"(run_dir|checkpoint|logger|cross_validation|metrics|monitor|stop_on_nan|task_name|tags|channels_last"
-    r"|model\.gradient_checkpointing"
-    r"|callbacks\.(best|last|lr_monitor)"
-    r"|data\.(fold|primary_metric|(pairs\.)?root|cache_dir|num_workers|cache_on_device)"
-    r"|trainer\.(accelerator|devices|enable_progress_bar|log_every_n_steps|profiler|compile))(\..*)?"
-)
-# What folds that are older than these keys were trained with, by the last part of a key.
-NEWER = {"background": 0, "label_smoothing": 0.0}
 
 
 def check_keys(cfg: DictConfig) -> None:
@@ -74,31 +60,10 @@ def check_same_recipe(cfg: DictConfig, base: Path) -> None:
         UserError: If one is not.
     """
     for file in sorted(base.glob("fold-*/config.yaml")):
-        keep_smoothing(cfg, file)
-        then = flat(with_new_names(read_config(file)))
-        then.setdefault("data.shuffle_seed", then.get("data.seed"))  # the order of the images, before it had a key
-        for key in ("channels", "num_classes"):
-            if cfg.data[key] == "auto":
-                cfg.data[key] = then[f"data.{key}"]
-        now = flat(plain(cfg))
-        then |= {k: NEWER[name] for k in now.keys() - then.keys() if (name := k.rpartition(".")[2]) in NEWER}
-        then |= {k: "auto" for k, value in now.items() if value == "auto" and k.startswith("loss.") and then.get(k)}
-        keys = [k for k in sorted(now.keys() | then.keys()) if now.get(k) != then.get(k) and not PLACES.fullmatch(k)]
-        if keys:
-            shown = ", ".join(f"{key}={then.get(key)} (now {now.get(key)})" for key in keys[:3])
-            more = f" and {len(keys) - 3} more keys" if len(keys) > 3 else ""
-            problem = f"was trained with {shown}{more}"
+        adopt_found(cfg, file)
+        if different := differences(cfg, file, ignored="data.fold"):
+            problem = f"was trained with {different}"
             raise UserError(short_path(file.parent), problem, f"type the same, or {OTHER_PLACE}")
-
-
-def flat(node: Any, prefix: str = "") -> dict[str, Any]:
-    """Return the leaves of nested containers by dotted key."""
-    if not isinstance(node, dict):
-        return {prefix: node}
-    leaves: dict[str, Any] = {}
-    for key, value in node.items():
-        leaves |= flat(value, f"{prefix}.{key}" if prefix else str(key))
-    return leaves
 
 
 def check_images(cfg: DictConfig, base: Path) -> None:

@@ -12,9 +12,10 @@ from threading import Thread
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from unetkit.errors import UserError, check
+from unetkit.training.wandb_run import LastingWandbLogger
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +30,8 @@ def wandb_logger(
     mode: str = "auto",
     tags: Sequence[str] = (),
     job_type: str | None = None,
-) -> WandbLogger:
-    """Start a W&B run; an offline one, with a warning, if the server does not answer.
+) -> LastingWandbLogger:
+    """Start a W&B run, or go on with an interrupted one; offline, with a warning, if the server does not answer.
 
     Args:
         save_dir: The folder in which `wandb/` is made.
@@ -54,7 +55,7 @@ def wandb_logger(
         mode = "offline"
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     os.environ.setdefault("WANDB_SILENT", "true")  # log_results says in one line where the run is
-    return WandbLogger(
+    return LastingWandbLogger(
         save_dir=save_dir,
         project=project,
         entity=entity,

@@ -2,10 +2,8 @@
 
 import errno
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -51,9 +49,6 @@ def training_mistakes(cfg: DictConfig) -> Iterator[None]:
     """Raise a `UserError` where training fails because of the configuration or the machine, not because of a bug."""
     try:
         yield
-    except SystemExit:  # how Lightning ends on Ctrl-C, silently
-        last = Path(cfg.run_dir) / "checkpoints" / "last.ckpt"
-        sys.exit(f"stopped; {f'resume with checkpoint={last}' if last.exists() else 'no epoch was done'}")
     except OSError as error:
         if error.errno not in FULL:
             raise

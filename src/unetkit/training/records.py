@@ -31,7 +31,11 @@ Summary = dict[str, Any]
 
 @rank_zero_only
 def keep_old_metrics(run_dir: Path) -> None:
-    """Rename the metrics.csv of an earlier run in the same directory, which Lightning's logger would delete."""
+    """Rename the metrics.csv of an earlier run in the same directory, which Lightning's logger would delete.
+
+    Its summary.json is removed: only a run that is done has one.
+    """
+    (run_dir / "summary.json").unlink(missing_ok=True)
     old = run_dir / "metrics.csv"
     if old.exists():
         number = 1

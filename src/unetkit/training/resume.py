@@ -1,5 +1,6 @@
 """Resume a run from a checkpoint: read it, and check that it is of the same network, recipe and data."""
 
+import copy
 import inspect
 import logging
 import os
@@ -14,7 +15,11 @@ from torch import nn
 from unetkit.checkpoints.checkpoint import Checkpoint
 from unetkit.checkpoints.metadata import Metadata
 from unetkit.errors import UserError
+from unetkit.training.recipes import adopt_found, differences
 from unetkit.training.renamed import with_new_targets
+from unetkit.training.requeue import restart_sign
+from unetkit.training.run_state import AUTO, is_finished, is_interrupted, last_checkpoint
+from unetkit.training.within_epoch import KEY
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +34,14 @@ class Resume:
     Attributes:
         checkpoint: Its checkpoint.
         next_epoch: The epoch to go on with, from 0.
+        next_batch: The batch of that epoch to go on with, from 0.
         is_in_place: Whether its own run directory is written to.
         lacks_only_records: Whether it was interrupted after its last epoch and before `summary.json` was written.
     """
 
     checkpoint: Checkpoint
     next_epoch: int
+    next_batch: int
     is_in_place: bool
     lacks_only_records: bool
 
@@ -46,9 +53,8 @@ def find_resume(cfg: DictConfig, run_dir: Path) -> Resume | None:
         UserError: If it can't be read, can't be resumed, or has done as many epochs as are asked for; or if a new run
             would replace one that was interrupted.
     """
-    is_done = (run_dir / "summary.json").exists()
     if cfg.checkpoint is None:
-        if (run_dir / "checkpoints" / "last.ckpt").exists() and not is_done:
+        if is_interrupted(run_dir):
             fix = f"resume it with checkpoint={run_dir}, or give another place with hydra.run.dir="
             raise UserError(str(run_dir), "holds a run that was interrupted", fix)
         return None
@@ -60,34 +66,71 @@ def find_resume(cfg: DictConfig, run_dir: Path) -> Resume | None:
     if not checkpoint.is_resumable:
         problem = "holds weights, but no run that can be resumed"
         raise UserError(checkpoint.subject, problem, f"start with weights={cfg.checkpoint}")
-    epoch, epochs = next_epoch(checkpoint), cfg.trainer.max_epochs
-    lacks_only_records = is_in_place and epochs == epoch and not is_done
+    (epoch, batch), epochs = next_position(checkpoint), cfg.trainer.max_epochs
+    lacks_only_records = is_in_place and epochs == epoch and not is_finished(run_dir)
     if epochs is not None and 0 <= epochs <= epoch and not lacks_only_records:
         problem = f"has done {epoch} epochs already"
         raise UserError(checkpoint.subject, problem, "ask for more with trainer.max_epochs")
-    return Resume(checkpoint, epoch, is_in_place, lacks_only_records)
+    return Resume(checkpoint, epoch, batch, is_in_place, lacks_only_records)
 
 
-def next_epoch(checkpoint: Checkpoint) -> int:
-    """Return the epoch, from 0, that a run goes on with: the one in which it was saved, or the next.
+def resolve_auto(cfg: DictConfig, run_dir: Path) -> bool:
+    """Replace `checkpoint=auto` by the checkpoint of this very run, or by null if there is none yet.
 
-    Lightning ends the epoch in which `max_steps` or `max_time` stop a run, and goes on with the next.
+    `auto` is the default in a job that a scheduler has started again.
+
+    Returns:
+        Whether it was `auto`, and such a checkpoint was found.
+
+    Raises:
+        UserError: If the run directory holds a run of another recipe.
     """
-    epoch = int(checkpoint.content["epoch"])
+    sign = restart_sign()
+    if cfg.checkpoint is None and sign is not None:
+        log.info("%s, so this job was started again: checkpoint=auto", sign)
+        cfg.checkpoint = AUTO
+    if cfg.checkpoint != AUTO:
+        return False
+    cfg.checkpoint = _find_own(cfg, run_dir)
+    return cfg.checkpoint is not None
+
+
+def _find_own(cfg: DictConfig, run_dir: Path) -> str | None:
+    last = last_checkpoint(run_dir)
+    if not last.exists():
+        log.info("checkpoint=auto: %s has no checkpoint yet, so the run starts", run_dir)
+        return None
+    if (file := run_dir / "config.yaml").exists():
+        own = copy.deepcopy(cfg)
+        adopt_found(own, file)
+        if different := differences(own, file):
+            fix = f"type the same, resume it as it is with checkpoint={run_dir}, or give another hydra.run.dir"
+            raise UserError(str(run_dir), f"holds another run, with {different}", fix)
+    return str(last)
+
+
+def next_position(checkpoint: Checkpoint) -> tuple[int, int]:
+    """Return the epoch and its batch, both from 0, that a run goes on with.
+
+    Earlier versions ended the epoch in which `max_steps` or `max_time` stopped a run; such a run goes on with the next.
+    """
+    epoch, batches = int(checkpoint.content["epoch"]), checkpoint.metadata.batches_of_epoch
     is_ended = checkpoint.content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"] > epoch
-    return epoch if checkpoint.metadata.batches_of_epoch is not None and not is_ended else epoch + 1
+    return (epoch + 1, 0) if batches is None or is_ended else (epoch, batches)
 
 
 def log_resume(resume: Resume, monitor: str, run_dir: Path) -> None:
     """Log where the run goes on, what it can't reproduce exactly, and where its best epoch so far is kept."""
     checkpoint = resume.checkpoint
-    log.info("resuming with epoch %d, from %s", resume.next_epoch, checkpoint.path)
-    if checkpoint.metadata.batches_of_epoch is not None:
+    within = f", after {resume.next_batch} of its batches" if resume.next_batch else ""
+    log.info("resuming with epoch %d%s, from %s", resume.next_epoch, within, checkpoint.path)
+    if checkpoint.metadata.batches_of_epoch is not None and KEY not in checkpoint.content:
         log.warning(
-            "%s was saved within epoch %d, after %d of its batches: some images of that epoch will not be seen in it",
+            "%s was saved within epoch %d by an earlier version: dropout and the mean of that epoch's train/loss will "
+            "not be those of a run without an interruption%s",
             checkpoint.path,
             checkpoint.epoch,
-            checkpoint.metadata.batches_of_epoch,
+            "" if resume.next_batch else ", and some images of that epoch will not be seen in it",
         )
     folder = os.path.realpath(run_dir / "checkpoints")  # as Lightning stores it
     for state in checkpoint.content["callbacks"].values():  # Lightning forgets the best epoch in another folder
@@ -124,6 +167,22 @@ def check_same_training(resume: Resume, ours: Metadata, network: nn.Module) -> N
         problem = f"was trained with {key}: {then.get(key)}, and this run has {now.get(key)}"
         fix = "resume with the same model, optimizer, scheduler, callbacks, data and seed"
         raise UserError(subject, problem, fix)
+
+
+def check_same_batches(resume: Resume, batch_size: int, processes: int) -> None:
+    """Check that a run that was saved within an epoch divides the images of that epoch in the same way.
+
+    Raises:
+        UserError: If it does not.
+    """
+    if KEY not in resume.checkpoint.content:
+        return
+    state = resume.checkpoint.content[KEY]
+    then = {"data.batch_size": state["batch_size"], "trainer.devices": len(state["processes"])}
+    for (key, value), now in zip(then.items(), (batch_size, processes), strict=True):
+        if value != now:
+            problem = f"was saved within an epoch with {key}={value}, and this run has {now}"
+            raise UserError(resume.checkpoint.subject, problem, f"resume with {key}={value}")
 
 
 def kept_metrics(run_dir: Path) -> list[Path]:

@@ -11,9 +11,10 @@ from omegaconf import DictConfig
 from unetkit.checkpoints.checkpoint import Checkpoint
 from unetkit.data import SegmentationDataModule
 from unetkit.errors import UserError, writable
-from unetkit.paths import path_of, write_json
+from unetkit.paths import command_line, path_of, short_path, write_json
 from unetkit.plots.curves import draw_curves
 from unetkit.plots.images import write_png
+from unetkit.run_files import read_json
 from unetkit.training.build import build_module, build_trainer, example_input, prepare_data
 from unetkit.training.configuration import check_values
 from unetkit.training.image_logger import draw_best_median_worst
@@ -32,9 +33,20 @@ from unetkit.training.records import (
     write_records,
 )
 from unetkit.training.renamed import keep_smoothing, use_new_names
-from unetkit.training.resume import Resume, check_same_training, find_resume, kept_metrics, log_resume
+from unetkit.training.resume import (
+    Resume,
+    check_same_batches,
+    check_same_training,
+    find_resume,
+    kept_metrics,
+    log_resume,
+    resolve_auto,
+)
 from unetkit.training.run_lock import only_run_in
+from unetkit.training.run_state import STOPPED_BY, is_finished, last_checkpoint
 from unetkit.training.run_stats import RunStats
+from unetkit.training.stopping import Stop
+from unetkit.training.wandb_run import forget_run
 
 log = logging.getLogger(__name__)
 
@@ -50,12 +62,16 @@ def train(cfg: DictConfig) -> Summary:
     """
     stats = RunStats()
     run_dir = resolve(cfg)
-    with only_run_in(run_dir):
-        return _train(cfg, run_dir, stats)
+    stop = Stop(cfg.trainer.max_time)
+    with stop.on_signals(), only_run_in(run_dir):
+        return _train(cfg, run_dir, stats, stop)
 
 
-def _train(cfg: DictConfig, run_dir: Path, stats: RunStats) -> Summary:
+def _train(cfg: DictConfig, run_dir: Path, stats: RunStats, stop: Stop) -> Summary:
     """Do what `train` does, in a run directory that no other run writes to."""
+    if resolve_auto(cfg, run_dir) and is_finished(run_dir):
+        log.info("checkpoint=auto: the run in %s is finished, so nothing is done", short_path(run_dir))
+        return read_json(run_dir / "summary.json")
     resume = find_resume(cfg, run_dir)
     if resume is not None:
         keep_smoothing(cfg, resume.checkpoint.path.parent.parent / "config.yaml")
@@ -66,20 +82,31 @@ def _train(cfg: DictConfig, run_dir: Path, stats: RunStats) -> Summary:
         module = build_module(cfg, data, resume, weights)
         example = example_input(data, module)
         avoid_wrong_gradients(cfg, module.network, example)
-        trainer = build_trainer(cfg, run_dir, stats)
-    continue_from(cfg, run_dir, data, module, resume, weights)
+        if resume is None or not resume.is_in_place:
+            forget_run(run_dir)
+        trainer = build_trainer(cfg, run_dir, stats, stop)
+    continue_from(cfg, run_dir, data, module, trainer, resume, weights)
     with writable("run_dir", run_dir):
         keep_old_metrics(run_dir)
         write_records(cfg, run_dir, data, trainer)
     log_setup(data, module, example)
-    fit(cfg, trainer, module, data, resume)
+    with stop.in_order(last := last_checkpoint(run_dir)):
+        fit(cfg, trainer, module, data, resume)
+    is_early = stop.was_early and last.exists()
+    if is_early:
+        Checkpoint.read(last).load_weights_into(module.network, plain(cfg.model))  # averaged ones, with callbacks=ema
     scores = score(cfg, trainer, module, data, resume)
     summary = summarise(cfg, trainer, data, module, stats, scores)
+    if is_early:
+        summary |= {STOPPED_BY: "trainer.max_time", "last_checkpoint": str(last)}
     if trainer.is_global_zero:
         with writable("run_dir", run_dir):
             draw(trainer, module, data, run_dir, resume)
             write_json(run_dir / "summary.json", summary)
         log_results(summary, run_dir, trainer)
+        if is_early:
+            again = command_line("train", f"checkpoint={short_path(run_dir)}")
+            log.info("trainer.max_time is over, before the run is at its end: go on with %s", again)
     return summary
 
 
@@ -101,6 +128,7 @@ def continue_from(
     run_dir: Path,
     data: SegmentationDataModule,
     module: SegmentationModule,
+    trainer: L.Trainer,
     resume: Resume | None,
     weights: Checkpoint | None,
 ) -> None:
@@ -112,8 +140,9 @@ def continue_from(
     if resume is not None:
         assert module.metadata is not None  # narrows the type for mypy
         check_same_training(resume, module.metadata, module.network)
+        check_same_batches(resume, data.serving.batch_size, trainer.world_size)
         log_resume(resume, cfg.monitor, run_dir)
-        data.first_epoch = resume.next_epoch
+        data.first_epoch, data.first_batch = resume.next_epoch, resume.next_batch
     elif weights is not None:
         split = weights.metadata.recipe.get("data.split")
         if weights.metadata.data_name == data.name and split not in (None, data.split.digest):
@@ -196,3 +225,4 @@ def _quieten_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
     warnings.filterwarnings("ignore", message=".*The dirpath has changed.*")
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")  # data.first_batch makes it so

@@ -1,0 +1,141 @@
+"""Save a run within its epochs, so that what is lost by an interruption is less than an epoch, or nothing."""
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.trainer.states import TrainerFn
+
+from unetkit.training.stopping import Stop
+from unetkit.training.within_epoch import KEY, State, restore_means, restore_random_state, save_position
+
+MINUTES = re.compile(r"(\d+(?:\.\d+)?)min")
+
+
+class SaveWithinEpoch(Checkpoint):
+    """Save `last.ckpt` every so often, and where the run is asked to stop; restore what counts within an epoch.
+
+    It saves after a step of the optimiser and, if one is due then, the validation. Batches that are still being added
+    up to one step, and a validation, are finished first. As a `Checkpoint`, Lightning calls it after other callbacks.
+
+    Args:
+        file: The checkpoint to write.
+        every: Number of steps, or a time as `30min`, between two checkpoints; None for none within an epoch.
+        stop: What asks the run to stop.
+    """
+
+    def __init__(self, file: Path, every: int | str | None, stop: Stop) -> None:
+        self.file = file
+        self.steps, self.seconds = interval_of(every)
+        self.stop = stop
+        self.is_over = False  # whether the time of the run is over
+        self._must_stop = False
+        self._saved_at, self._saved_step = time.monotonic(), 0
+        self._to_restore: State | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take signals from here on: Lightning would end the run without a checkpoint."""
+        self.stop.handle_signals()
+        self._mark_saved(trainer)
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Restore the random numbers before the first batch."""
+        if self._to_restore is not None:
+            restore_random_state(trainer, self._to_restore)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Restore running means after the first batch; save and stop, unless a validation or the epoch's end comes."""
+        if self._to_restore is not None:
+            restore_means(trainer, self._to_restore)
+            self._to_restore = None
+        loop = trainer.fit_loop
+        if loop._should_accumulate():
+            return
+        is_due = self._decide(trainer)
+        if not loop.epoch_loop._is_training_done and not loop.epoch_loop._should_check_val_fx(loop._data_fetcher):  # type: ignore[arg-type]
+            self._act(trainer, is_due)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save and stop after a validation within an epoch."""
+        is_within = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+        if is_within and not trainer.fit_loop.epoch_loop._is_training_done:
+            self._act(trainer, self._decide(trainer))
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop after the epoch; its checkpoint may be one that `callbacks.last` leaves out."""
+        self._decide(trainer)
+        if self._must_stop and not _is_last_epoch(trainer):
+            self._act(trainer, is_due=True)
+        self._mark_saved(trainer)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add what counts within an epoch, to this and all other checkpoints."""
+        save_position(trainer, checkpoint)
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep it until the first batch."""
+        self._to_restore = checkpoint.get(KEY)
+
+    def _decide(self, trainer: L.Trainer) -> bool:
+        """Return whether a checkpoint is due, and note whether the run must stop; the same in all processes."""
+        is_due = self.seconds is not None and time.monotonic() - self._saved_at >= self.seconds
+        number, is_over = int(self.stop.signal or 0), self.stop.is_time_over
+        if trainer.world_size > 1:
+            ours = torch.tensor([is_due, is_over, number], device=trainer.strategy.root_device)
+            torch.distributed.all_reduce(ours, torch.distributed.ReduceOp.MAX)
+            is_due, is_over, number = ours.tolist()
+            self.stop.note(number)
+        self.is_over = self.is_over or bool(is_over)
+        self._must_stop = self.is_over or number > 0
+        return bool(is_due) or (self.steps is not None and trainer.global_step - self._saved_step >= self.steps)
+
+    def _act(self, trainer: L.Trainer, is_due: bool) -> None:
+        # Lightning reads the images of overfit_batches in an order of its own, from the first one.
+        can_save = not trainer.fast_dev_run and not trainer.overfit_batches  # type: ignore[attr-defined]
+        if can_save and (is_due or self._must_stop):
+            trainer.save_checkpoint(self.file)
+            self._mark_saved(trainer)
+        if self._must_stop:
+            trainer._signal_connector.received_sigterm = True  # Lightning logs this batch, and then stops
+
+    def _mark_saved(self, trainer: L.Trainer) -> None:
+        self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
+
+
+def _is_last_epoch(trainer: L.Trainer) -> bool:
+    epochs: int = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]  # set by the loop
+    limits = ((epochs, trainer.max_epochs), (trainer.global_step, trainer.max_steps))
+    return trainer.should_stop or any(limit not in (None, -1) and done >= limit for done, limit in limits)
+
+
+def interval_of(every: object) -> tuple[int | None, float | None]:
+    """Return steps and seconds between two checkpoints, one of which is None; both are None where `every` is.
+
+    Raises:
+        ValueError: If it is neither a number of steps, nor a time as `30min`.
+    """
+    if every is None:
+        return None, None
+    if isinstance(every, int) and not isinstance(every, bool) and every > 0:
+        return every, None
+    found = MINUTES.fullmatch(str(every))
+    if found is None or not float(found[1]):
+        raise ValueError(f"{every} is no interval")
+    return None, 60 * float(found[1])
+
+
+def is_interval(every: object) -> bool:
+    """Return whether a value is one that `interval_of` accepts."""
+    try:
+        interval_of(every)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,135 @@
+"""Stop a run in order: on a signal, and at the end of `trainer.max_time`."""
+
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from lightning.pytorch.utilities import rank_zero_only
+
+from unetkit.errors import UserError
+
+SIGNALS = ("SIGTERM", "SIGUSR1", "SIGINT")  # Windows lacks the second
+TIME = re.compile(r"(\d+):(\d\d):(\d\d):(\d\d)")
+
+
+class Stop:
+    """What asks a run to stop: a signal, or the end of its time.
+
+    While the network is trained, a signal is only noted; `SaveWithinEpoch` saves and stops. At other times, and at the
+    second Ctrl+C, the program ends immediately; the last checkpoint is whole then, too.
+
+    Args:
+        max_time: Longest time of this process, from now, as DAYS:HOURS:MINUTES:SECONDS; None for no limit.
+
+    Attributes:
+        signal: The signal that came, or None.
+        was_early: Whether training was stopped before its end.
+
+    Raises:
+        UserError: If the time is not written so.
+    """
+
+    def __init__(self, max_time: str | None = None) -> None:
+        self.ends_at = None if max_time is None else time.monotonic() + seconds_of(max_time)
+        self.signal: signal.Signals | None = None
+        self.was_early = False
+        self._is_training = False
+        self._process = os.getpid()
+
+    @property
+    def is_time_over(self) -> bool:
+        """Whether the run has had its time."""
+        return self.ends_at is not None and time.monotonic() >= self.ends_at
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Handle the signals in this block, as far as Python can: in the program's main thread."""
+        before = {number: signal.getsignal(number) for number in self._numbers()}
+        self.handle_signals()
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_signals(self) -> None:
+        """Replace the handlers of the signals, as those that Lightning sets when training starts."""
+        for number in self._numbers():
+            signal.signal(number, self._note)
+
+    @contextmanager
+    def in_order(self, last: Path) -> Iterator[None]:
+        """Only note signals in this block, which trains; end the program after it if there was one.
+
+        Args:
+            last: The checkpoint to resume from; it need not exist.
+        """
+        self._is_training = True
+        try:
+            yield
+        except SystemExit:  # with which Lightning ends a training in order, and after Ctrl+C
+            self.was_early = True
+            if self.signal is None and not self.is_time_over:
+                self.signal = signal.SIGINT
+        except RuntimeError as error:
+            if self.signal is None or "DataLoader worker" not in str(error):  # the signal ended them too
+                raise
+        finally:
+            self._is_training = False
+        if self.signal is not None:
+            say(f"stopped; {f'resume with checkpoint={last}' if last.exists() else 'nothing is saved yet'}")
+            sys.exit(self._status())
+
+    def note(self, number: int) -> None:
+        """Note the signal that another process of the run has got; 0 is none."""
+        if number and self.signal is None:
+            self.signal = signal.Signals(number)
+
+    def _status(self) -> int:
+        if self.signal == signal.SIGINT:
+            return 1
+        # Processes that Lightning started must not seem to have failed while the first one still writes.
+        return 128 + self.signal if self.signal and rank_zero_only.rank == 0 else 0  # type: ignore[attr-defined]
+
+    def _numbers(self) -> list[signal.Signals]:
+        if threading.current_thread() is not threading.main_thread():
+            return []
+        return [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:  # a process that loads images: that of the run decides
+            return
+        is_first, self.signal = self.signal is None, signal.Signals(number)
+        if number == signal.SIGINT and not (self._is_training and is_first):
+            raise KeyboardInterrupt
+        if not self._is_training:
+            sys.exit(self._status())
+        if is_first:
+            again = "; Ctrl+C again stops immediately" if number == signal.SIGINT else ""
+            os.write(2, f"\n{self.signal.name}: stops after this batch{again}\n".encode())  # print can't be interrupted
+
+
+@rank_zero_only
+def say(line: str) -> None:
+    """Print a line to stderr, once for all processes."""
+    sys.stderr.write(f"{line}\n")
+
+
+def seconds_of(max_time: str) -> int:
+    """Return the seconds of DAYS:HOURS:MINUTES:SECONDS.
+
+    Raises:
+        UserError: If it is not written so.
+    """
+    found = TIME.fullmatch(str(max_time).strip())
+    if found is None:
+        raise UserError(f"trainer.max_time={max_time}", "must be DAYS:HOURS:MINUTES:SECONDS, as 00:01:30:00")
+    days, hours, minutes, seconds = map(int, found.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds

@@ -1,0 +1,92 @@
+"""The part of a run's state that counts within an epoch: position, random numbers, running means."""
+
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultMetric
+from torch import Tensor
+
+KEY = "within_epoch"  # in checkpoints
+
+State = dict[str, Any]
+
+
+def batches_done(trainer: L.Trainer) -> int | None:
+    """Return how many batches of the epoch are done; None before the first one and after the last one."""
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    done = progress.current.processed  # type: ignore[attr-defined]
+    return None if progress.is_last_batch or done >= trainer.num_training_batches else done or None
+
+
+def save_position(trainer: L.Trainer, checkpoint: dict[str, Any]) -> None:
+    """Add the state to a checkpoint that is saved within an epoch; every process must call this.
+
+    An epoch that Lightning has ended early, as at `max_steps`, is stored as one that is still to be ended.
+    """
+    if batches_done(trainer) is None:
+        return
+    loop = trainer.fit_loop.epoch_loop
+    progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]
+    is_ended = progress["current"]["processed"] > progress["current"]["completed"]
+    if is_ended:
+        for part in progress.values():
+            part["processed"] -= 1
+    ours = {"random": random_state(trainer.strategy.root_device), "means": running_means(trainer)}
+    data = trainer.datamodule  # type: ignore[attr-defined]  # set by Trainer.fit
+    checkpoint[KEY] = {
+        "batch_size": data.serving.batch_size,
+        # Lightning counts the batch's step after it has called the hooks in which checkpoints are saved.
+        "logged_steps": loop._batches_that_stepped + (not is_ended),
+        "processes": _of_all_processes(trainer, ours),
+    }
+
+
+def restore_random_state(trainer: L.Trainer, state: State) -> None:
+    """Set the random numbers, and the step at which loggers log; called before the next batch is trained on."""
+    trainer.fit_loop.epoch_loop._batches_that_stepped = state["logged_steps"]
+    random = state["processes"][trainer.global_rank]["random"]
+    torch.set_rng_state(random["cpu"])
+    device = trainer.strategy.root_device
+    if device.type in random and device.type != "cpu":
+        getattr(torch, device.type).set_rng_state(random[device.type])
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """Return the state of torch's random numbers on the CPU and on the device that trains, by the device's type."""
+    state = {"cpu": torch.get_rng_state()}
+    if device.type in ("cuda", "mps"):
+        state[device.type] = getattr(torch, device.type).get_rng_state()
+    return state
+
+
+def running_means(trainer: L.Trainer) -> dict[str, list[Tensor]]:
+    """Return sum and weight of each value that is logged as its mean over the epoch's training batches, by name."""
+    return {
+        name: [metric.value.detach().cpu(), metric.cumulated_batch_size.detach().cpu()]
+        for name, metric in trainer.fit_loop.epoch_loop._results.items()
+        if _is_running_mean(metric)
+    }
+
+
+def restore_means(trainer: L.Trainer, state: State) -> None:
+    """Add the sums from before the interruption; called after the first batch, whose values are there by then."""
+    results = trainer.fit_loop.epoch_loop._results
+    for name, (value, weight) in state["processes"][trainer.global_rank]["means"].items():
+        if name in results:
+            metric = results[name]
+            metric.value = value.to(metric.value.device) + metric.value
+            metric.cumulated_batch_size = weight.to(metric.cumulated_batch_size.device) + metric.cumulated_batch_size
+
+
+def _is_running_mean(metric: _ResultMetric) -> bool:
+    is_mean = metric.is_tensor and metric.meta.on_epoch and metric.meta.is_mean_reduction
+    return is_mean and not metric.has_reset
+
+
+def _of_all_processes(trainer: L.Trainer, ours: State) -> list[State]:
+    if trainer.world_size == 1:
+        return [ours]
+    everyone: list[Any] = [None] * trainer.world_size
+    torch.distributed.all_gather_object(everyone, ours)
+    return everyone

@@ -1,0 +1,123 @@
+"""A run that is stopped, by a signal or after its time, is saved within its epoch and goes on exactly from there."""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from interrupted import same_state
+from training_runs import run
+
+from unetkit.errors import UserError
+from unetkit.training.build import build_trainer
+from unetkit.training.run_state import is_finished
+
+OPTIONS = ["model.dropout=0.3", "trainer.max_epochs=2"]  # two epochs of three batches
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[str, Any]:
+    """The last checkpoint of a run without an interruption."""
+    run(folder := tmp_path_factory.mktemp("whole"), cache, *OPTIONS)
+    content: dict[str, Any] = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    return content
+
+
+class Signal(L.Callback):
+    """Send this process a signal while a batch is trained."""
+
+    def __init__(self, number: signal.Signals, batch: int) -> None:
+        self.number, self.batch = number, batch
+
+    def on_before_backward(self, trainer: L.Trainer, *_: Any) -> None:
+        if trainer.global_step == self.batch:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), pytest.param("SIGUSR1", 138, marks=pytest.mark.slow)])
+def test_a_signal_saves_within_the_epoch_and_the_same_command_goes_on(
+    name: str, status: int, tmp_path: Path, cache: Path, whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def build_and_add(*arguments: Any) -> L.Trainer:
+        trainer = build_trainer(*arguments)
+        trainer.callbacks.insert(0, Signal(signal.Signals[name], batch=3))  # type: ignore[attr-defined]
+        return trainer
+
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    with monkeypatch.context() as patch:
+        patch.setattr("unetkit.training.run.build_trainer", build_and_add)
+        with pytest.raises(SystemExit) as end:
+            run(tmp_path, cache, *OPTIONS)
+    assert end.value.code == status
+    assert capsys.readouterr().err.splitlines()[-1] == f"stopped; resume with checkpoint={last}"
+    assert torch.load(last, weights_only=True)["global_step"] == 4
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert run(tmp_path, cache, *OPTIONS, "checkpoint=auto")["steps"] == 6
+    same_state(whole, torch.load(last, weights_only=True))
+
+
+def test_a_run_without_time_makes_one_step_at_each_start(
+    tmp_path: Path, cache: Path, whole: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    command = [*OPTIONS, "trainer.max_time='00:00:00:00'", "checkpoint=auto"]
+    steps = [run(tmp_path, cache, *command)["steps"] for _ in range(2)]
+    assert steps == [1, 2]
+    assert "go on with" in caplog.text
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["stopped_by"] == "trainer.max_time"
+    assert Path(summary["last_checkpoint"]).exists()
+    assert not is_finished(tmp_path)
+    with pytest.raises(UserError, match="holds a run that was interrupted"):
+        run(tmp_path, cache, *OPTIONS)
+    assert run(tmp_path, cache, *OPTIONS, "checkpoint=auto")["steps"] == 6
+    assert is_finished(tmp_path)
+    same_state(whole, torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True))
+
+
+def test_auto_starts_and_leaves_a_finished_run_alone_and_refuses_another(
+    tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    first = run(tmp_path, cache, "checkpoint=auto")
+    assert "has no checkpoint yet, so the run starts" in caplog.text
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    assert run(tmp_path, cache, "checkpoint=auto", "data.num_workers=1")["val/iou"] == first["val/iou"]
+    assert "is finished, so nothing is done" in caplog.text
+    for change in ("optimizer.lr=0.1", "seed=3", "trainer.max_epochs=3"):
+        with pytest.raises(UserError, match=r"holds another run, with .*\(now .*; type the same, resume it"):
+            run(tmp_path, cache, "checkpoint=auto", change)
+    assert before == {file: file.read_bytes() for file in before}
+
+
+def test_a_restarted_job_goes_on_and_no_checkpoint_of_lightning_is_taken_up(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    other = run(tmp_path / "other", cache, "seed=3", "trainer.max_epochs=1")["last_checkpoint"]
+    job = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "train", "SLURM_NTASKS": "1", "SLURM_PROCID": "0"}
+    for name, value in (job | {"SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_NODELIST": "here"}).items():
+        monkeypatch.setenv(name, value)
+    for folder in (tmp_path / "run", tmp_path / "run" / "checkpoints"):
+        folder.mkdir()
+        (folder / "hpc_ckpt_1.ckpt").write_bytes(Path(other).read_bytes())
+    plain = run(tmp_path / "plain", cache, "trainer.max_epochs=1")
+    assert run(tmp_path / "run", cache, "trainer.max_epochs=1")["val/loss"] == plain["val/loss"]
+    (tmp_path / "run" / "summary.json").unlink()
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert run(tmp_path / "run", cache, "trainer.max_epochs=1")["val/loss"] == pytest.approx(plain["val/loss"])
+    assert "SLURM_RESTART_COUNT=1, so this job was started again: checkpoint=auto" in caplog.text
+
+
+@pytest.mark.parametrize("every", ["0", "30", "soon", "0min", "true"])
+def test_an_interval_that_is_none_is_named(every: str, tmp_path: Path, cache: Path) -> None:
+    if every == "30":  # steps
+        return
+    with pytest.raises(UserError, match=rf"checkpoint_every={every}".replace("true", "True")):
+        run(tmp_path, cache, f"checkpoint_every={every}")
