@@ -1,12 +1,16 @@
 """Errors that the user can correct, each shown in one line."""
 
+import errno
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room: on the disk, for this user, in this file
 # Torch, NumPy, OpenCV and C++ say it in words of their own.
-OUT_OF_MEMORY = re.compile(r"out of memory|allocate|insufficient memory|bad.alloc", re.IGNORECASE)
+OUT_OF_MEMORY = re.compile(
+    r"out of memory|allocate|insufficient (shared )?memory|bad.alloc|killed by signal: (Killed|Bus)", re.IGNORECASE
+)
 
 
 class UserError(ValueError):
@@ -46,12 +50,25 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
+def enough_memory(subject: str, fix: str) -> Iterator[None]:
+    """Turn an error that says that memory ran out into a `UserError` about what took it."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = " ".join(str(error).split())[:150] or type(error).__name__
+        raise UserError(subject, f"needs more memory than is free ({reason})", fix) from error
+
+
+@contextmanager
 def writable(key: str, place: object) -> Iterator[None]:
     """Turn an `OSError` into a `UserError` that names the key and the place that can't be written."""
     try:
         yield
     except OSError as error:
-        raise UserError(f"{key}={place}", f"can't be written ({error.strerror or error})", "give another") from error
+        fix = "make room, or give another" if error.errno in FULL else "give another"
+        raise UserError(f"{key}={place}", f"can't be written ({error.strerror or error})", fix) from error
 
 
 @contextmanager
@@ -66,9 +83,10 @@ def readable(place: object) -> Iterator[None]:
 
 @contextmanager
 def mistakes_in_one_line(stopped: str = "stopped") -> Iterator[None]:
-    """End the program with one line instead of a stack trace, on a `UserError` (status 1) and on Ctrl-C."""
+    """End the program with one line, not a stack trace, on a `UserError`, without memory (status 1) and on Ctrl-C."""
     try:
-        yield
+        with enough_memory("this", "close other programs, or take smaller images or fewer at a time"):
+            yield
     except UserError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

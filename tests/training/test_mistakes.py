@@ -127,7 +127,7 @@ def test_a_wrong_value_is_named(tmp_path: Path, cache: Path, options: list[str],
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (torch.OutOfMemoryError("CUDA out of memory"), "data.batch_size=8 needs more than the GPU's memory"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "data.batch_size=8 needs more memory than is free .*; lower it"),
         (torch._dynamo.exc.TorchDynamoException("no compiler"), r"fails here \(no compiler\); use false"),
         (RuntimeError("nll_loss does not have a deterministic implementation, but"), "use trainer.deterministic=warn"),
         (RuntimeError("a defect of ours"), "a defect of ours"),

@@ -7,7 +7,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from unetkit.cli.start import start
-from unetkit.errors import UserError, mistakes_in_one_line
+from unetkit.errors import UserError, enough_memory, mistakes_in_one_line
 from unetkit.paths import config_dir, path_of
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 @hydra.main(config_path=str(config_dir()), config_name="evaluate", version_base="1.3")
 def main(cfg: DictConfig) -> None:
     """Write `scores.csv`, `summary.json`, `report.html` and `figures/`, and print the main scores."""
-    with mistakes_in_one_line():
+    less = "use device=cpu, tta=none, or smaller images"
+    with mistakes_in_one_line(), enough_memory("the evaluation", less):
         summary = evaluate(cfg)
     for line in described(summary):
         print(line)

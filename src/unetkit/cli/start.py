@@ -1,5 +1,6 @@
 """Start a command that Hydra configures: show its help, quote what was typed, report mistakes in one line."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ def start(main: Callable[[], object], about: str | None = None, config: str | No
     with mistakes_in_one_line():
         sys.argv = quoted_paths(with_new_names(sys.argv))
     sys.path.append(str(Path.cwd()))  # a network or loss of the user's own, found where they work
+    logging.raiseExceptions = False  # or each line of a log on a full disk would show a stack trace
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints its errors itself, and ends
     with hydra_errors_in_one_line(main):
         main()

@@ -1,6 +1,5 @@
 """Turn what libraries raise about a wrong value of the configuration into one line that names the key."""
 
-import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +10,9 @@ from hydra.errors import InstantiationException
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
-from unetkit.errors import UserError
+from unetkit.errors import FULL, UserError
 
 REFUSALS = (ValueError, TypeError, ImportError, MisconfigurationException)  # what constructors raise for wrong values
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room: on the disk, for this user, in this file
 
 
 @contextmanager
@@ -59,12 +56,6 @@ def training_mistakes(cfg: DictConfig) -> Iterator[None]:
     except torch._dynamo.exc.TorchDynamoException as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"trainer.compile={cfg.trainer.compile}", f"fails here ({reason})", "use false") from error
-    except torch.OutOfMemoryError as error:
-        fix = (
-            "lower it, or set model.gradient_checkpointing=all, trainer.precision=16, data.crop_size or "
-            "data.cache_on_device=false"
-        )
-        raise UserError(f"data.batch_size={cfg.data.batch_size}", "needs more than the GPU's memory", fix) from error
     except (ValueError, RuntimeError) as error:  # the superclasses of most of the above
         reason = _one_line(error)
         if "does not have a deterministic implementation" in reason:

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from unetkit.checkpoints.checkpoint import Checkpoint
 from unetkit.data import SegmentationDataModule
-from unetkit.errors import UserError, writable
+from unetkit.errors import UserError, enough_memory, writable
 from unetkit.paths import command_line, path_of, short_path, write_json
 from unetkit.plots.curves import draw_curves
 from unetkit.plots.images import write_png
@@ -50,6 +50,11 @@ from unetkit.training.wandb_run import forget_run
 
 log = logging.getLogger(__name__)
 
+LESS_MEMORY = (
+    "lower it, or set model.gradient_checkpointing=all, trainer.precision=16, data.crop_size or "
+    "data.cache_on_device=false"
+)
+
 
 def train(cfg: DictConfig) -> Summary:
     """Train, score, draw and record one run; all of it is written to `cfg.run_dir`.
@@ -63,7 +68,8 @@ def train(cfg: DictConfig) -> Summary:
     stats = RunStats()
     run_dir = resolve(cfg)
     stop = Stop(cfg.trainer.max_time)
-    with stop.on_signals(), only_run_in(run_dir):
+    memory = enough_memory(f"data.batch_size={cfg.data.batch_size}", LESS_MEMORY)
+    with stop.on_signals(), only_run_in(run_dir), memory:
         return _train(cfg, run_dir, stats, stop)
 
 
