@@ -1,6 +1,7 @@
 """What only a GPU can show: `pytest -m gpu`."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -70,3 +71,69 @@ def test_pairs_cached_on_the_gpu_and_cuda_graphs_train(tmp_path: Path) -> None:
         summary = train(compose("train", [*options, f"run_dir={tmp_path}", f"data.cache_dir={tmp_path}"]))
     assert 0 < summary["train/loss_epoch"] < 10
     unetkit.load(tmp_path / "checkpoints" / "last.ckpt")
+
+
+def trained(run_dir: Path, step: str, *options: str) -> dict[str, Any]:
+    """Return the last checkpoint of a small training by captured steps (`graph`) or in Lightning's way (`eager`)."""
+    tiny = ["model=plain_small", "model.channels=[4,8]", "data.count=72", "data.batch_size=8", "trainer.max_epochs=2"]
+    gpu = ["trainer.accelerator=gpu", "trainer.devices=1", "trainer.enable_progress_bar=false", f"trainer.step={step}"]
+    folders = [f"run_dir={run_dir}", f"data.cache_dir={run_dir.parent}"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        train(compose("train", [*tiny, *gpu, *folders, *options]))
+    content: dict[str, Any] = torch.load(run_dir / "checkpoints" / "last.ckpt", map_location="cpu", weights_only=True)
+    return content
+
+
+def assert_close(one: dict[str, Any], other: dict[str, Any], tolerance: float) -> None:
+    assert one["global_step"] == other["global_step"]
+    for name, value in one["state_dict"].items():
+        torch.testing.assert_close(value, other["state_dict"][name], rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["callbacks=ema"],
+        ["optimizer=sgd", "scheduler=onecycle", "trainer.gradient_clip_algorithm=value"],
+        ["optimizer=rmsprop", "data.batch_size=10"],
+        ["loss=bce_lovasz", "data.cache_on_device=false", "augment=flip"],
+    ],
+    ids=" ".join,
+)
+def test_captured_steps_train_as_lightning_does(tmp_path: Path, options: list[str]) -> None:
+    """To within what float32 sums in another order, and sums of the backward pass in any order, give."""
+    eager, graph = (trained(tmp_path / step, step, *options) for step in ("eager", "graph"))
+    assert_close(graph, eager, 2e-3)
+
+
+def test_captured_steps_draw_other_dropout_at_each_step_and_the_same_in_each_run(tmp_path: Path) -> None:
+    options = ["model.dropout=0.5", "optimizer=sgd"]
+    first, again = (trained(tmp_path / name, "graph", *options) for name in ("first", "again"))
+    assert_close(first, again, 1e-3)
+    without = trained(tmp_path / "without", "graph", "optimizer=sgd")
+    differences = [(first["state_dict"][k] - v).abs().max() for k, v in without["state_dict"].items() if "head" in k]
+    assert max(differences) > 1e-3
+
+
+def test_float16_scales_the_loss_within_the_graph(tmp_path: Path) -> None:
+    """The first scale of 65,536 overflows, so that steps are left out until it is small enough."""
+    graph = trained(tmp_path / "graph", "graph", "trainer.precision=16", "loss.bce_weight=1000")
+    scaler = graph["MixedPrecision"]
+    assert 0 < scaler["scale"] <= 65536
+    assert all(value.isfinite().all() for value in graph["state_dict"].values())
+    steps = [float(state["step"]) for state in graph["optimizer_states"][0]["state"].values()]
+    assert 0 < steps[0] <= graph["global_step"]
+
+
+def test_a_captured_run_is_resumed_on_the_gpu_and_on_the_cpu(tmp_path: Path) -> None:
+    whole = trained(tmp_path / "whole", "graph", "scheduler=none")
+    first = trained(tmp_path / "first", "graph", "scheduler=none", "trainer.max_epochs=1")
+    assert first["global_step"] < whole["global_step"]
+    resumed = [f"checkpoint={tmp_path / 'first'}", "scheduler=none"]
+    assert_close(trained(tmp_path / "on_gpu", "graph", *resumed), whole, 2e-3)
+    on_cpu = trained(tmp_path / "on_cpu", "auto", *resumed, "trainer.accelerator=cpu")
+    assert_close(on_cpu, whole, 2e-3)
+    back = trained(
+        tmp_path / "back", "graph", f"checkpoint={tmp_path / 'on_cpu'}", "trainer.max_epochs=3", "scheduler=none"
+    )
+    assert back["global_step"] > whole["global_step"]

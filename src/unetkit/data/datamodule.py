@@ -82,6 +82,7 @@ class SegmentationDataModule(L.LightningDataModule):
         has_background: Whether class 0 is left out of scores.
         first_epoch: The epoch with which training begins; above 0 in a resumed run.
         first_batch: The batch of that epoch with which it begins; above 0 if the run was interrupted within the epoch.
+        leaves_batches_to_step: Whether the training step itself calls `on_device`, as one that is captured does.
 
     Raises:
         UserError: If an argument is out of range, or contradicts another.
@@ -131,6 +132,7 @@ class SegmentationDataModule(L.LightningDataModule):
         self.border_weight = border_weight
         self.first_epoch = 0
         self.first_batch = 0
+        self.leaves_batches_to_step = False
         self._find_pairs = pairs
         self._files = [f"data.{key}={keys[key]}" for key in FILE_KEYS if keys.get(key)]
         self._wanted_channels = channels
@@ -245,9 +247,10 @@ class SegmentationDataModule(L.LightningDataModule):
         return self._loader(self.dataset("test"), shuffle=False)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Make a batch on its device; see `on_device`."""
-        is_training = self.trainer is not None and bool(self.trainer.training)
-        return self.on_device(batch, self.trainer.current_epoch if self.trainer and is_training else None)
+        """Make a batch on its device, unless the training step does it; see `on_device`."""
+        if self.trainer is None or not self.trainer.training:
+            return self.on_device(batch, None)
+        return batch if self.leaves_batches_to_step else self.on_device(batch, self.trainer.current_epoch)
 
     def on_device(self, batch: IndexBatch | Batch, epoch: int | Tensor | None) -> Batch:
         """Fetch the pairs of a batch that is on the device, if they are cached there, and augment them.

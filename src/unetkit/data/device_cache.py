@@ -26,6 +26,11 @@ class IndexBatch(NamedTuple):
     is_padding: Tensor
 
 
+def indices_of(batch: IndexBatch | Batch) -> Tensor:
+    """Return the indices (B,) of the pairs of a batch among all pairs."""
+    return batch.indices if isinstance(batch, IndexBatch) else batch["index"]
+
+
 class IndexDataset(Dataset[IndexBatch]):
     """Say which pairs a batch holds, where all pairs lie in the device's memory already.
 

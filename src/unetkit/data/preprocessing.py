@@ -63,8 +63,8 @@ class Preprocessing:
     def normalise(self, images: Tensor) -> Tensor:
         """Convert (B, channels, H, W) uint8 to float32 so that training images have mean 0 and standard deviation 1."""
         x = images.float()
-        mean = x.new_tensor(self.mean).mul_(255).view(1, -1, 1, 1)
-        std = x.new_tensor(self.std).mul_(255).view(1, -1, 1, 1)
+        mean = filled(x, self.mean).mul_(255).view(1, -1, 1, 1)
+        std = filled(x, self.std).mul_(255).view(1, -1, 1, 1)
         return (x - mean) / std
 
     def to_dict(self) -> dict[str, Any]:
@@ -76,6 +76,14 @@ class Preprocessing:
         """Return the preprocessing that `to_dict` describes."""
         plain: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
         return cls(**plain)
+
+
+def filled(like: Tensor, values: Sequence[float]) -> Tensor:
+    """Return a tensor of these values, with the dtype and device of another; no memory of the host is read."""
+    tensor = like.new_empty(len(values))
+    for place, value in zip(tensor.unbind(), values, strict=True):
+        place.fill_(value)
+    return tensor
 
 
 def drop_equal_channels(image: NDArray[Any]) -> NDArray[Any]:

@@ -47,7 +47,7 @@ class Score(Metric):
         """Add predicted and true class indices (B, H, W), where `valid` (B, H, W)."""
         counts = valid.flatten(1).any(1)
         score = self.score(confusion(prediction, target, valid, self.num_classes, self.classes)).mean(1)
-        self.total += score[counts].sum()
+        self.total += torch.where(counts, score, 0).sum()  # an index of booleans would wait for the device
         self.images += counts.sum()
 
     def compute(self) -> Tensor:
@@ -178,11 +178,13 @@ class ClassIoU(Metric):
 
     def update(self, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
         """Add predicted and true class indices (B, H, W), where `valid` (B, H, W)."""
-        predicted, true = prediction[valid].long(), target[valid].long()
-        both = true[predicted == true]
-        overlap, *each = (labels.bincount(minlength=self.num_classes) for labels in (both, predicted, true))
+        size = self.num_classes
+        pairs = torch.where(valid, target.long() * size + prediction, size * size).flatten()
+        counts = pairs.new_zeros(size * size + 1).scatter_add_(0, pairs, torch.ones_like(pairs))
+        matrix = counts[:-1].view(size, size)  # truth in rows
+        overlap = matrix.diagonal()
         self.overlap += overlap
-        self.union += sum(each) - overlap
+        self.union += matrix.sum(0) + matrix.sum(1) - overlap
 
     def compute(self) -> Tensor:
         """Compute the score of each class (num_classes,), in [0, 1]; 1 if no pixel is true or predicted."""

@@ -40,7 +40,7 @@ from unetkit.training.stopping import Stop
 log = logging.getLogger(__name__)
 
 DEFAULT_THRESHOLD = 0.5
-NOT_OF_LIGHTNING = ("compile", "max_time")  # Lightning ends an epoch at max_time; see stopping.Stop
+NOT_OF_LIGHTNING = ("compile", "max_time", "step")  # Lightning ends an epoch at max_time; see stopping.Stop
 
 
 def prepare_data(cfg: DictConfig) -> SegmentationDataModule:

@@ -1,11 +1,15 @@
 """Callbacks of every run (one seed per epoch, warnings of a collapse), early stopping, the average of the weights."""
 
+import itertools
 import logging
+from collections.abc import Iterator
+from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch import callbacks as lightning_callbacks
 from lightning.pytorch.callbacks import EMAWeightAveraging
+from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from unetkit.data.types import derived_seed
@@ -95,3 +99,40 @@ class EMA(EMAWeightAveraging):
         """Create the average on the training device."""
         self._device = trainer.strategy.root_device
         super().setup(trainer, pl_module, stage)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Pair the tensors of the average with those of the network, in groups of one type."""
+        assert self._average_model is not None
+        average = self._average_model.module
+        pairs = list(zip(_tensors(average), _tensors(pl_module), strict=True))
+        dtypes = dict.fromkeys(tensor.dtype for tensor, _ in pairs)
+        self._groups = [[pair for pair in pairs if pair[0].dtype == dtype] for dtype in dtypes]
+        self._has_begun = bool(self._average_model.n_averaged > 0)
+
+    def update(self) -> None:
+        """Move the average towards the network, or copy the network at first; nothing waits for the device."""
+        assert self._average_model is not None
+        for group in self._groups:
+            averages, current = [pair[0].detach() for pair in group], [pair[1].detach() for pair in group]
+            if self._has_begun:
+                self._kwargs["multi_avg_fn"](averages, current, None)
+            else:
+                torch._foreach_copy_(averages, current)
+        self._average_model.n_averaged.add_(1)
+        self._has_begun = True
+
+    def count(self, step: int) -> None:
+        """Note that the average has seen so many steps."""
+        self._latest_update_step = step
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Update the average after a step of the optimiser, unless the step itself has done so."""
+        if trainer.global_step > self._latest_update_step:
+            self.update()
+            self.count(trainer.global_step)
+
+
+def _tensors(module: nn.Module) -> Iterator[Tensor]:
+    return itertools.chain(module.parameters(), module.buffers())

@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from torchmetrics import ClasswiseWrapper, MeanMetric, MetricCollection
 
 from unetkit.checkpoints.metadata import Metadata
 from unetkit.data import VOID, Batch, Preprocessing
+from unetkit.data.device_cache import IndexBatch, indices_of
 from unetkit.errors import UserError
 from unetkit.evaluation.primary import DEFAULT, Primary, primary_metric, read_primary
 from unetkit.losses import apply_loss
@@ -24,14 +26,20 @@ from unetkit.models import centre_crop, classify, predict_full_frame, probabilit
 from unetkit.models.deep_supervision import SideHeads
 from unetkit.prediction.predictor import Predictor
 from unetkit.training.accumulation import Accumulation
+from unetkit.training.callbacks import EMA
 from unetkit.training.optimisation import (
     MakeOptimizer,
     Schedule,
     build_optimisation,
+    clip_gradients,
+    for_capture,
+    keep_settings,
     parameter_groups,
+    settings_of,
     steps_at_validations,
 )
 from unetkit.training.resumed_values import arguments_in_state, obey_arguments
+from unetkit.training.step import StepParts, TrainingStep
 
 PRIMARY = "primary"  # within torchmetrics, as names of classes may hold a dot, which its keys may not
 
@@ -90,6 +98,13 @@ class SegmentationModule(L.LightningModule):
         self.side_heads = SideHeads(network, num_classes) if deep_supervision else None
         self.metadata = metadata
         self.accumulation = Accumulation()
+        self.num_classes = num_classes
+        self.takes_whole_steps = False  # whether `step` takes the steps, and not Lightning
+        self.requires_capture = False  # whether a step that can't be captured ends the training
+        self.step: TrainingStep | None = None
+        self.average: EMA | None = None  # updated within the whole steps
+        self.taken: list[tuple[Tensor, int]] = []  # losses and numbers of images of steps that are not logged yet
+        self.settings: list[dict[str, Any]] = []  # of the optimiser, on this device
         self.given: dict[str, Any] = {}  # values that the schedule was given in this run
         self.monitored: float | None = None
         self.scored_at: int | None = None  # step of the last validation
@@ -105,7 +120,7 @@ class SegmentationModule(L.LightningModule):
             metrics.add_metrics({PRIMARY: primary_metric(self.primary, num_classes, names, classes)})
             self.logs.append(self.primary.name)
         self.scores = nn.ModuleDict({phase: metrics.clone(prefix=f"{phase}/") for phase in ("val", "test")})
-        self.losses = nn.ModuleDict({phase: MeanMetric() for phase in ("val", "test")})
+        self.losses = nn.ModuleDict({phase: MeanMetric(nan_strategy="disable") for phase in ("val", "test")})
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (B, num_classes, H, W) of images (B, C, H, W) uint8; smaller without `mirror_border`."""
@@ -123,19 +138,65 @@ class SegmentationModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch; `train/loss` is that of the network alone, to compare with `val/loss`."""
+        if self.step is not None:
+            loss = self.take_step(batch)
+            self._log_taken_steps()
+            return loss
+        loss, total, valid = self.losses_of(batch)
+        self._log_loss(loss, len(batch["image"]))
+        batches = 1 if self._trainer is None else self._trainer.accumulate_grad_batches
+        return total if batches == 1 else self.accumulation.weigh(total, valid, batches)
+
+    def losses_of(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute the losses of a batch.
+
+        Returns:
+            Loss of the network alone, and that with the heads of `deep_supervision`, which are scalars; and the valid
+            pixels (B, h, w) of the size of the logits.
+        """
         watched: AbstractContextManager[list[Tensor]] = nullcontext([])
         if self.side_heads is not None:
             watched = self.side_heads.watch(self.network)
         with watched as features:
             logits, target, valid = self._logits_and_truth(batch)
         loss = self._loss(batch, logits, target, valid)
-        size = len(batch["image"])
-        self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=True, sync_dist=True, batch_size=size)
-        if self.side_heads is not None:
-            sides = [self._loss(batch, side, target, valid) for side in self.side_heads(features, logits)]
-            loss = loss + self.deep_supervision * torch.stack(sides).mean()
-        batches = 1 if self._trainer is None else self._trainer.accumulate_grad_batches
-        return loss if batches == 1 else self.accumulation.weigh(loss, valid, batches)
+        if self.side_heads is None:
+            return loss, loss, valid
+        sides = [self._loss(batch, side, target, valid) for side in self.side_heads(features, logits)]
+        return loss, loss + self.deep_supervision * torch.stack(sides).mean(), valid
+
+    def take_step(self, batch: IndexBatch | Batch) -> Tensor:
+        """Take a whole step of the training by `step`; returns the loss."""
+        assert self.step is not None  # narrows the type for mypy
+        loss = self.step.take(batch, self.current_epoch)
+        if self.average is not None:
+            self.average.count(self.global_step + 1)
+        self.taken.append((loss, len(indices_of(batch))))
+        return loss
+
+    def _whole_step(self, optimizer: Optimizer) -> TrainingStep:
+        """Put together what Lightning would do in a step."""
+        trainer: Any = self.trainer
+        parts = StepParts(trainer.datamodule.on_device, self.losses_of, optimizer)
+        parts.clip_value, parts.clip_algorithm = trainer.gradient_clip_val, trainer.gradient_clip_algorithm
+        if isinstance(precision := trainer.precision_plugin, MixedPrecision):
+            parts.autocast, parts.scaler = precision.autocast_context_manager, precision.scaler
+        if self.average is not None:
+            parts.average = self.average.update
+        return TrainingStep(parts, captures=self.device.type == "cuda", is_required=self.requires_capture)
+
+    def _log_taken_steps(self) -> None:
+        """Log the loss of the last step, and add those of the steps since the last call to the mean of the epoch."""
+        *earlier, (last, size) = self.taken
+        self.taken = []
+        if earlier:
+            sizes = [images for _, images in earlier]
+            total = torch.stack([loss * images for loss, images in earlier]).sum()
+            self._log_loss(total / sum(sizes), sum(sizes))
+        self._log_loss(last, size)
+
+    def _log_loss(self, loss: Tensor, images: int) -> None:
+        self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=True, sync_dist=True, batch_size=images)
 
     def on_train_epoch_start(self) -> None:
         """Start a group of batches whose gradients are added."""
@@ -182,11 +243,26 @@ class SegmentationModule(L.LightningModule):
             UserError: If torch refuses one of their values.
         """
         groups = parameter_groups(self.network, self.side_heads)
-        built = build_optimisation(self.make_optimizer, self.schedule, groups, self.trainer)
+        make = self.make_optimizer
+        if self.takes_whole_steps and self.trainer.strategy.root_device.type == "cuda":
+            make = for_capture(make) or make
+        built = build_optimisation(make, self.schedule, groups, self.trainer)
         made = built.get("lr_scheduler") if isinstance(built, dict) else None
         if isinstance(made, dict):
             self.given = arguments_in_state(made["scheduler"])
+        optimizer = built["optimizer"] if isinstance(built, dict) else built
+        assert isinstance(optimizer, Optimizer)  # narrows the type for mypy
+        self.settings = settings_of(optimizer)
         return built
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the gradients, with fewer operations than Lightning's own way."""
+        clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_train_start(self) -> None:
         """Make a resumed schedule one of this run's arguments, and give a plateau the score that it has not seen.
@@ -194,6 +270,8 @@ class SegmentationModule(L.LightningModule):
         Raises:
             UserError: If the schedule of the checkpoint had other arguments that can't be changed.
         """
+        (optimizer,) = self.trainer.optimizers
+        keep_settings(optimizer, self.settings)
         scheduler = self.lr_schedulers()
         steps = self.trainer.estimated_stepping_batches
         if isinstance(scheduler, OneCycleLR) and scheduler.total_steps != steps:
@@ -207,6 +285,14 @@ class SegmentationModule(L.LightningModule):
         if isinstance(scheduler, ReduceLROnPlateau) and self.monitored is not None:
             scheduler.step(self.monitored)
         self.monitored = None
+        if self.takes_whole_steps:
+            callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
+            self.average = next((callback for callback in callbacks if isinstance(callback, EMA)), None)
+            self.step = self._whole_step(optimizer)
+
+    def on_train_end(self) -> None:
+        """Free the memory of the captured step."""
+        self.step = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the metadata."""

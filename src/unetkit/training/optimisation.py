@@ -3,9 +3,11 @@
 import inspect
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypedDict
 
 import lightning as L
+import torch
 from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
 from torch import nn
 from torch.optim import Optimizer
@@ -29,6 +31,51 @@ class Schedule(TypedDict):
     scheduler: Callable[..., LRScheduler]
     interval: str
     monitor: str | None
+
+
+def clip_gradients(optimizer: Optimizer, value: float | None, algorithm: str | None) -> None:
+    """Clip the gradients of an optimiser's parameters by `norm` or by `value`, without waiting for the device.
+
+    Args:
+        optimizer: The optimiser.
+        value: Largest norm of all gradients together, or largest size of each number; None or 0 for no clipping.
+        algorithm: `norm` or `value`; None for `norm`.
+    """
+    if not value:
+        return
+    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    if algorithm == "value":
+        torch.nn.utils.clip_grad_value_(parameters, value, foreach=True)
+    else:
+        torch.nn.utils.clip_grad_norm_(parameters, value, foreach=True)
+
+
+SETTINGS = ("fused", "capturable", "foreach")  # how torch computes the step, which depends on the device
+
+
+def for_capture(make_optimizer: MakeOptimizer) -> MakeOptimizer | None:
+    """Return the maker of an optimiser whose step a CUDA graph can hold; None if torch has no such form of it."""
+    function = getattr(make_optimizer, "func", make_optimizer)
+    given = getattr(make_optimizer, "keywords", {})
+    known = inspect.signature(function).parameters
+    settings = {name: True for name in ("fused", "capturable") if name in known and name not in given}
+    return partial(make_optimizer, **settings) if settings and not given.get("foreach") else None
+
+
+def settings_of(optimizer: Optimizer) -> list[dict[str, Any]]:
+    """Return how torch computes the step of each group of parameters."""
+    return [{name: group[name] for name in SETTINGS if name in group} for group in optimizer.param_groups]
+
+
+def keep_settings(optimizer: Optimizer, settings: list[dict[str, Any]]) -> None:
+    """Undo the settings that a checkpoint, perhaps of another device, has brought into an optimiser."""
+    for group, own in zip(optimizer.param_groups, settings, strict=True):
+        group.update(own)
+        is_on_device = bool(group.get("fused") or group.get("capturable"))
+        for parameter in group["params"]:
+            step = optimizer.state[parameter].get("step") if parameter in optimizer.state else None
+            if isinstance(step, torch.Tensor):
+                optimizer.state[parameter]["step"] = step.to(parameter.device if is_on_device else "cpu")
 
 
 def build_optimisation(

@@ -45,6 +45,7 @@ from unetkit.training.resume import (
 from unetkit.training.run_lock import only_run_in
 from unetkit.training.run_state import STOPPED_BY, is_finished, last_checkpoint
 from unetkit.training.run_stats import RunStats
+from unetkit.training.step_choice import choose_step, compile_parts
 from unetkit.training.stopping import Stop
 from unetkit.training.wandb_run import forget_run
 
@@ -171,16 +172,18 @@ def fit(
     Raises:
         UserError: If Lightning refuses the configuration, or the machine can't run it.
     """
+    choose_step(cfg, trainer, module, data)
     if cfg.trainer.compile:
         torch.compiler.reset()  # of earlier folds, or runs of a sweep
-        # In place, so that the keys of checkpoints stay.
-        module.network.compile(mode=None if cfg.trainer.compile is True else cfg.trainer.compile)
+        compile_parts(module, cfg.trainer.compile)
     path = None if resume is None else resume.checkpoint.path
     try:
         with training_mistakes(cfg):
             trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
     finally:
-        module.network._compiled_call_impl = None  # pictures have other shapes, each of which would be compiled
+        module.step = None  # its graph holds memory
+        for part in (module.network, module.loss):
+            part._compiled_call_impl = None  # pictures have other shapes, each of which would be compiled
 
 
 def score(

@@ -6,6 +6,9 @@ from typing import Any
 
 import lightning as L
 import torch
+from torch import Tensor
+
+from unetkit.data.device_cache import indices_of
 
 
 class RunStats(L.Callback):
@@ -55,8 +58,17 @@ class RunStats(L.Callback):
         """Add a step."""
         now = time.perf_counter()
         if self._last is not None:
-            self.images += len(batch["image"]) * trainer.world_size
+            self.images += len(indices_of(batch)) * trainer.world_size
             self.seconds += now - self._last
+        self._last = now
+
+    def on_quiet_step(self, trainer: L.Trainer, loss: Tensor, batch: Any, batch_idx: int, waited: float) -> None:
+        """Add a step that Lightning does not see, `waited` seconds of which went into loading and transfer."""
+        now = time.perf_counter()
+        if self._last is not None:
+            self.images += len(indices_of(batch))
+            self.seconds += now - self._last
+            self.waited += waited
         self._last = now
 
     def state_dict(self) -> dict[str, Any]:

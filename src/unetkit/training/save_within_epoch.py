@@ -95,7 +95,11 @@ class SaveWithinEpoch(Checkpoint):
             self.stop.note(number)
         self.is_over = self.is_over or bool(is_over)
         self._must_stop = self.is_over or number > 0
-        return bool(is_due) or (self.steps is not None and trainer.global_step - self._saved_step >= self.steps)
+        return bool(is_due) or self.is_due_at(trainer.global_step)
+
+    def is_due_at(self, step: int) -> bool:
+        """Return whether a checkpoint is due after this step because of the steps since the last one."""
+        return self.steps is not None and step - self._saved_step >= self.steps
 
     def _act(self, trainer: L.Trainer, is_due: bool) -> None:
         # Lightning reads the images of overfit_batches in an order of its own, from the first one.

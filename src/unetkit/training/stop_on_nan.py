@@ -11,6 +11,7 @@ from torch import Tensor
 
 from unetkit.checkpoints.checkpoint import is_finite
 from unetkit.data import SegmentationDataModule
+from unetkit.data.device_cache import indices_of
 from unetkit.errors import UserError
 from unetkit.paths import short_path
 
@@ -48,9 +49,15 @@ class StopOnNaN(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Check the loss of a training batch."""
-        self._recent.append((trainer.global_step, "train/loss", batch_idx, outputs["loss"], batch["index"]))
+        self._recent.append((trainer.global_step, "train/loss", batch_idx, outputs["loss"], indices_of(batch)))
         every = trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning waits for the device then anyway
         if _is_alone_on_cpu(trainer) or (every and trainer.global_step % every == 0):
+            self._check(trainer)
+
+    def on_quiet_step(self, trainer: L.Trainer, loss: Tensor, batch: Any, batch_idx: int, waited: float) -> None:
+        """Keep the loss of a training batch that Lightning does not see, to check it with others."""
+        self._recent.append((trainer.global_step, "train/loss", batch_idx, loss, indices_of(batch)))
+        if _is_alone_on_cpu(trainer):
             self._check(trainer)
 
     def on_validation_batch_end(
