@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from unetkit.data import VOID, Augmentation, Batch, SegmentationDataModule, folder_pairs, tgs_salt_pairs
 from unetkit.data.dataset import EpochSampler
+from unetkit.data.serving import ServingOptions
 from unetkit.data.types import Item
 from unetkit.errors import UserError
 
@@ -219,6 +220,33 @@ class TestKinds:
         assert batch["image"].shape == (4, 1, height, width)
         assert (batch["image"] == 9).all()
         assert (batch["mask"] != VOID).sum((1, 2)).tolist() == [h * w for h, w in chosen]
+
+    def test_batches_that_would_be_padding_are_refused_and_the_advice_works(
+        self, make: Make, write_image: WriteImage, tmp_path: Path
+    ) -> None:
+        shapes = [(3, 5000), (5000, 3)] * 4
+        images = [np.full(shape, 10 * i, np.uint8) for i, shape in enumerate(shapes)]
+        root = write_set(write_image, tmp_path, images)
+        said = r"data\.batch_size=8 pads batches to \d x 5,000 x 5,000 pixels, \d,\d\d\d times those of the images; set"
+        with pytest.raises(UserError, match=said + r" data\.crop_size=256, to train on squares, or data\.batch_size=1"):
+            make(root, val_fraction=0.4, batch_size=8)
+        cropped = make(root, val_fraction=0.4, batch_size=8, crop_size=256)
+        assert max(batch["image"].shape[2:].numel() for batch in cropped.train_dataloader()) <= 256**2
+        single = make(root, val_fraction=0.4, batch_size=1)
+        for module in (cropped, single):
+            assert {tuple(batch["image"].shape[2:]) for batch in module.val_dataloader()} <= {*shapes}
+
+    def test_images_of_usual_sizes_share_batches(self) -> None:
+        usual = ServingOptions(batch_size=32)
+        for sizes in (
+            [(500, 375), (375, 500)] * 40,
+            [(101, 101)] * 100,
+            [(256, 256)] * 334 + [(1040, 1388)] * 16,  # the cells of DSB2018
+            [(60, 80)] * 40 + [(480, 640)],
+        ):
+            assert usual.needless_padding(sizes) == ""
+        assert usual.needless_padding([(64, 64)] * 40 + [(4000, 4000)]) != ""  # a large one among small ones
+        assert ServingOptions(batch_size=1).needless_padding([(3, 20_000), (20_000, 3)]) == ""
 
     def test_training_crops_and_whole_validation(self, make: Make, write_image: WriteImage, tmp_path: Path) -> None:
         sizes = [(20, 24), (12, 30), (8, 8), (16, 19), (30, 25)]

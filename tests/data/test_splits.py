@@ -170,3 +170,12 @@ def test_a_fraction_of_few_pairs_leaves_one_on_either_side(size: int, fraction: 
 def test_a_single_pair_can_not_be_split() -> None:
     with pytest.raises(UserError, match=r"data\.split=fraction leaves no pair for val; the data has 1 in all"):
         split_of("fraction", np.zeros(1), val_fraction=0.01)
+
+
+def test_values_that_the_split_does_not_use_are_found() -> None:
+    assert SplitOptions("kfold", 0.5, folds=3).unused(False) == {"val_fraction": 0.5}
+    assert SplitOptions("fraction", 0.5, folds=3).unused(False) == {"folds": 3}
+    assert SplitOptions("split.csv", 0.5, folds=3, fold=2).unused(False) == {"val_fraction": 0.5, "folds": 3, "fold": 2}
+    assert SplitOptions("fraction", 0.5).unused(True) == {"val_fraction": 0.5}
+    for method in ("fraction", "kfold", "contiguous", "mosaic", "recreation", "split.csv"):
+        assert SplitOptions(method).unused(False) == {}

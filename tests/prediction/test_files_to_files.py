@@ -352,3 +352,14 @@ def test_nothing_is_written_where_a_network_predicts_nan(tmp_path: Path, write_i
     assert predictor.done == 0
     assert len(predictor.failed) == 4
     assert all("the network predicts values that are not numbers (NaN); its training" in f for f in predictor.failed)
+
+
+def test_the_size_and_the_time_of_a_large_image_are_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "wide.npy", np.full((700, 900), 200, np.uint8))
+    predictor = predict(tmp_path / "wide.npy", OutputOptions(tmp_path / "out", ["masks"]))
+    assert predictor.done == 1
+    out, err = capfd.readouterr()
+    tiles = bright().tiles(700, 900)
+    assert tiles > 100
+    assert f"wide.npy: 900 x 700 pixels, {tiles} tiles" in out + err
+    assert f"0/{tiles} [00:00<?, ?tile/s]" in err  # the bar, which estimates the time

@@ -215,10 +215,12 @@ class SegmentationDataModule(L.LightningDataModule):
             with_border_weights: Whether batches carry `weight`, the map that `border_weight` describes.
 
         Raises:
-            UserError: If an image can't be turned into so many channels, or `border_weight` is needed and wrong.
+            UserError: If an image can't be turned into so many channels, `border_weight` is needed and wrong, or images
+                differ so much in size that batches would be padding.
         """
         borders = border_options(self.border_weight) if with_border_weights else None
         train = self.split.indices("train")
+        self.serving.check_padding(self._sizes(train))
         self._prepared = prepare_data(self.found, train, channels, borders, self.cache_dir, self.value_range)
         self._device_cache = None
         return self._prepared
@@ -314,7 +316,7 @@ class SegmentationDataModule(L.LightningDataModule):
         workers = serving.workers(device)
         return DataLoader(
             dataset,
-            batch_size=serving.batch_size if shuffle or not self._is_cropped(dataset) else 1,
+            batch_size=serving.batch_size if shuffle or not self._is_served_singly(dataset) else 1,
             sampler=sampler,
             num_workers=workers,
             persistent_workers=workers > 0,
@@ -331,10 +333,15 @@ class SegmentationDataModule(L.LightningDataModule):
             size, shuffle=shuffle, seed=seed, rank=rank, world_size=world_size, epoch=epoch, start=start
         )
 
-    def _is_cropped(self, dataset: PairDataset) -> bool:
-        """Whether training takes crops of these images; if so, they validate one by one, as whole images."""
-        sizes = (max(dataset.masks.shapes[i]) for i in dataset.indices)
-        return self.serving.crop_size is not None and any(size > self.serving.crop_size for size in sizes)
+    def _is_served_singly(self, dataset: PairDataset) -> bool:
+        """Whether whole images validate one by one: if training takes crops of them, or batches would be padding."""
+        sizes, crop_size = self._sizes(dataset.indices), self.serving.crop_size
+        is_cropped = crop_size is not None and any(max(size) > crop_size for size in sizes)
+        return is_cropped or bool(self.serving.needless_padding(sizes))
+
+    def _sizes(self, indices: Sequence[int]) -> list[tuple[int, int]]:
+        """Return height and width of some pairs."""
+        return [self.found.masks.shapes[i][:2] for i in indices]  # type: ignore[misc]
 
     def _is_cached_on(self, device: torch.device) -> bool:
         """Whether all pairs are moved to the device's memory once, instead of batch by batch."""

@@ -1,5 +1,6 @@
 """How pairs are served: in which batches, by how many processes, from which memory."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,6 +9,8 @@ import torch
 from unetkit.errors import UserError, check
 
 CACHE_SHARE = 1 / 8  # largest share of a GPU's free memory that the pairs take with cache_on_device=auto
+MOST_PADDING = 16  # times the pixels of its images that a batch may have
+LITTLE = 2**24  # pixels of a batch up to which padding does not matter
 MAX_WORKERS = 8  # processes that load for a GPU, unless more are asked for
 
 
@@ -45,6 +48,34 @@ class ServingOptions:
         is_known = self.cache_on_device in ("auto", True, False)
         check("data.cache_on_device", self.cache_on_device, is_known, "auto, true or false")
         check("data.shuffle_seed", self.shuffle_seed, is_whole(self.shuffle_seed, 0), "a whole number of at least 0")
+
+    def needless_padding(self, sizes: Sequence[tuple[int, int]]) -> str:
+        """Return how much a batch of images of these sizes (H, W) may be padded; nothing if that is bearable.
+
+        Of all batches that a random order can bring together, the one with most padding is looked at: the tallest
+        image, the widest one, and the smallest ones.
+        """
+        height, width = (max(sides) for sides in zip(*sizes, strict=True))
+        areas = {index: sides[0] * sides[1] for index, sides in enumerate(sizes)}
+        extreme = {max(areas, key=lambda index: sizes[index][axis]) for axis in (0, 1)}
+        count = min(self.batch_size, len(sizes))
+        small = sorted(area for index, area in areas.items() if index not in extreme)[: max(count - len(extreme), 0)]
+        pixels, own = count * height * width, sum(areas[index] for index in extreme) + sum(small)
+        if count == 1 or pixels <= max(LITTLE, MOST_PADDING * own):
+            return ""
+        return f"pads batches to {count} x {height:,} x {width:,} pixels, {pixels / own:,.0f} times those of the images"
+
+    def check_padding(self, sizes: Sequence[tuple[int, int]]) -> None:
+        """Check that training batches of images of these sizes (H, W) are not mainly padding.
+
+        Raises:
+            UserError: If they may be.
+        """
+        if self.crop_size is not None:
+            sizes = [(min(height, self.crop_size), min(width, self.crop_size)) for height, width in sizes]
+        if problem := self.needless_padding(sizes):
+            fix = "set data.crop_size=256, to train on squares, or data.batch_size=1"
+            raise UserError(f"data.batch_size={self.batch_size}", problem, fix)
 
     def workers(self, device: torch.device) -> int:
         """Return the number of processes that load for a device."""

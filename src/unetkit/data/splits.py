@@ -5,7 +5,7 @@ import hashlib
 import logging
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +54,16 @@ class SplitOptions:
         is_count = isinstance(self.folds, int) and self.folds >= 1
         check("data.folds", self.folds, is_count, "a whole number of at least 1")
         check("data.seed", self.seed, isinstance(self.seed, int) and self.seed >= 0, "a whole number of at least 0")
+
+    def unused(self, is_given: bool) -> dict[str, object]:
+        """Return the values, other than the defaults, that have no effect; `is_given` if folders say all sides."""
+        used = ("val_fraction",) if self.method == "fraction" else ("folds", "fold") if self.method in FOLDS else ()
+        given = {field.name: (getattr(self, field.name), field.default) for field in fields(self)}
+        return {
+            name: given[name][0]
+            for name in ("val_fraction", "folds", "fold")
+            if given[name][0] != given[name][1] and (is_given or name not in used)
+        }
 
     @property
     def is_csv(self) -> bool:

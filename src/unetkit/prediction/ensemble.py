@@ -1,6 +1,7 @@
 """Several networks whose probabilities are averaged."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unetkit.prediction.predictor import Prediction, Predictor
-from unetkit.prediction.tiling import Array, Raster, blended_rows
+from unetkit.prediction.tiling import Array, Raster, blended_rows, cut
 
 
 @dataclass
@@ -44,6 +45,11 @@ class Ensemble:
         return self.members[0].tile
 
     @property
+    def stride(self) -> int:
+        """Largest stride of the members, see `Predictor.stride`."""
+        return max(member.stride for member in self.members)
+
+    @property
     def channels(self) -> int:
         """Number of channels that the first member takes, by which it is decided whether an alpha channel is read."""
         return self.members[0].preprocessing.channels
@@ -64,20 +70,30 @@ class Ensemble:
             members=[replace(m, preprocessing=replace(m.preprocessing, value_range=value_range)) for m in self.members],
         )
 
-    def rows(self, image: Raster) -> Iterator[Tensor]:
+    def rows(self, image: Raster, count_tile: Callable[[], object] = lambda: None) -> Iterator[Tensor]:
         """Yield probabilities (1 or C, rows, W) of an image of any size, from top to bottom, tile by tile.
+
+        Args:
+            image: The image.
+            count_tile: Called after each of the tiles, whose number `tiles` gives.
 
         Raises:
             UserError: If dtype or channels are not those of the training images.
         """
         first = self.members[0]
         margin = max(member.margin for member in self.members)
-        stride = max(member.stride for member in self.members)
 
         def predict(window: Array) -> Tensor:
-            return self.probabilities([self.prepare(window)], margin)[0]
+            probabilities = self.probabilities([self.prepare(window)], margin)[0]
+            count_tile()
+            return probabilities
 
-        return blended_rows(image, predict, first.tile, first.overlap, stride, margin)
+        return blended_rows(image, predict, first.tile, first.overlap, self.stride, margin)
+
+    def tiles(self, height: int, width: int) -> int:
+        """Return the number of tiles of an image."""
+        first = self.members[0]
+        return math.prod(len(cut(side, first.tile, first.overlap, self.stride).starts) for side in (height, width))
 
     def prepare(self, image: Array) -> list[NDArray[np.uint8]]:
         """Return an image (H, W, channels) uint8 as each of the members needs it.

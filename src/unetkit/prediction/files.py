@@ -22,6 +22,8 @@ from unetkit.prediction.tiling import Array, Raster
 from unetkit.prediction.value_range import scale_to
 from unetkit.prediction.writers import Mask, open_writers, write_rows
 
+MANY_TILES = 100  # above which an image takes so long that its size is told
+
 
 @dataclass(frozen=True)
 class PreparedImage:
@@ -85,8 +87,12 @@ class FilePredictor:
         image = open_image(ref, self.ensemble.channels)
         ensemble = scale_to(ref, image, self.options.value_range, self.ensemble)
         if max(image.shape[:2]) > ensemble.tile:
-            rows = with_progress(ensemble.rows(image), str(name), image.shape[0])
-            self._write(name, image, ensemble.to_pixels, rows)
+            height, width = image.shape[:2]
+            tiles = ensemble.tiles(height, width)
+            if tiles > MANY_TILES:
+                tqdm.write(f"{ref}: {width:,} x {height:,} pixels, {tiles:,} tiles")
+            with tqdm(total=tiles, unit="tile", desc=printable(str(name)), leave=False) as bar:
+                self._write(name, image, ensemble.to_pixels, ensemble.rows(image, bar.update))
             return waiting
         prepared = PreparedImage(ref, name, ensemble.prepare(image[slice(None), slice(None)]))
         if waiting and (prepared.size != waiting[0].size or len(waiting) == self._batch_size(prepared)):
@@ -133,11 +139,3 @@ class FilePredictor:
                 writers.append(RunLengths(self.codes, printable(str(name)), *image.shape[:2]))
             write_rows(writers, rows, self.ensemble.threshold, self.ensemble.min_area)
         self.done += 1
-
-
-def with_progress(rows: Iterable[Tensor], name: str, height: int) -> Iterator[Tensor]:
-    """Yield the same rows, with a bar that counts them."""
-    with tqdm(total=height, unit="row", desc=name, leave=False) as bar:
-        for part in rows:
-            yield part
-            bar.update(part.shape[1])

@@ -73,6 +73,9 @@ def log_data(data: SegmentationDataModule) -> None:
     )
     if data.split.is_given and data.split_options.method != "fraction":
         log.warning("data.split=%s has no effect: the folders say which pair trains", data.split_options.method)
+    why = "the folders say which pair trains" if data.split.is_given else f"data.split={data.split_options.method}"
+    for key, value in data.split_options.unused(data.split.is_given).items():
+        log.warning("data.%s=%s has no effect: %s", key, value, why)
     if data.split.mosaics is not None:
         sizes = np.bincount(data.split.mosaics)
         log.info("%d tiles have a neighbour, which is kept on the same side of the split", sizes[sizes > 1].sum())
