@@ -33,7 +33,7 @@ def item(height: int, width: int, channels: int = 1, index: int = 0) -> Item:
 
 
 class TestCollate:
-    @pytest.mark.parametrize("channels", [1, 3])
+    @pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
     def test_items_of_one_size_are_stacked(self, channels: int) -> None:
         items = [item(5, 7, channels, index) for index in (4, 2)]
         batch = collate(items)

@@ -1,6 +1,7 @@
 """The LightningDataModule: serves batches of the pairs that were found, split and prepared."""
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import cached_property
@@ -16,11 +17,12 @@ from torch.utils.data import DataLoader
 
 from unetkit.data.augment import Augmentation
 from unetkit.data.borders import border_options
-from unetkit.data.dataset import EpochSampler, PairDataset, collate
+from unetkit.data.dataset import EpochSampler, PairDataset
 from unetkit.data.device_augment import DeviceAugmentation
 from unetkit.data.device_cache import DeviceCache, IndexBatch, IndexDataset, unchanged
 from unetkit.data.found import FoundData, find_data
 from unetkit.data.limits import decoding_at_most
+from unetkit.data.loading_times import LoadingTimes
 from unetkit.data.mask_encoding import MaskEncoding, class_names_of
 from unetkit.data.pair import Pair
 from unetkit.data.prepared import PreparedData, prepare_data
@@ -83,6 +85,7 @@ class SegmentationDataModule(L.LightningDataModule):
         first_epoch: The epoch with which training begins; above 0 in a resumed run.
         first_batch: The batch of that epoch with which it begins; above 0 if the run was interrupted within the epoch.
         leaves_batches_to_step: Whether the training step itself calls `on_device`, as one that is captured does.
+        times: Where the time of loading training batches goes.
 
     Raises:
         UserError: If an argument is out of range, or contradicts another.
@@ -133,6 +136,8 @@ class SegmentationDataModule(L.LightningDataModule):
         self.first_epoch = 0
         self.first_batch = 0
         self.leaves_batches_to_step = False
+        self.times = LoadingTimes()
+        self._transfer_began = 0.0
         self._find_pairs = pairs
         self._files = [f"data.{key}={keys[key]}" for key in FILE_KEYS if keys.get(key)]
         self._wanted_channels = channels
@@ -236,6 +241,7 @@ class SegmentationDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Return shuffled batches; a `DeviceAugmentation` changes them after their transfer to the device."""
         dataset = self.dataset("train", augment=True)
+        dataset.times = self.times
         if isinstance(self.augmentation, DeviceAugmentation):
             dataset.augmentation = None
         return self._loader(dataset, shuffle=True)
@@ -248,11 +254,20 @@ class SegmentationDataModule(L.LightningDataModule):
         """Return whole images in the order of their names."""
         return self._loader(self.dataset("test"), shuffle=False)
 
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Note when the transfer of a batch begins."""
+        self._transfer_began = time.perf_counter()
+        return batch
+
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Make a batch on its device, unless the training step does it; see `on_device`."""
         if self.trainer is None or not self.trainer.training:
             return self.on_device(batch, None)
-        return batch if self.leaves_batches_to_step else self.on_device(batch, self.trainer.current_epoch)
+        self.times.add("transfer", time.perf_counter() - self._transfer_began)
+        if self.leaves_batches_to_step:
+            return batch
+        with self.times.measured("augment"):
+            return self.on_device(batch, self.trainer.current_epoch)
 
     def on_device(self, batch: IndexBatch | Batch, epoch: int | Tensor | None) -> Batch:
         """Fetch the pairs of a batch that is on the device, if they are cached there, and augment them.
@@ -309,7 +324,7 @@ class SegmentationDataModule(L.LightningDataModule):
         sampler = self._sampler(len(dataset), shuffle=shuffle)
         # Without a generator of its own, a loader takes a number from torch's, which would change dropout.
         generator = torch.Generator().manual_seed(serving.shuffle_seed)
-        if self._is_cached_on(device):
+        if self.is_cached_on(device):
             self._cached_pairs.move_to(device)
             pairs = IndexDataset(dataset.indices)
             return DataLoader(pairs, serving.batch_size, sampler=sampler, collate_fn=unchanged, generator=generator)
@@ -320,7 +335,7 @@ class SegmentationDataModule(L.LightningDataModule):
             sampler=sampler,
             num_workers=workers,
             persistent_workers=workers > 0,
-            collate_fn=collate,
+            collate_fn=dataset.collate,
             generator=generator,
             pin_memory=device.type == "cuda",
         )
@@ -343,16 +358,24 @@ class SegmentationDataModule(L.LightningDataModule):
         """Return height and width of some pairs."""
         return [self.found.masks.shapes[i][:2] for i in indices]  # type: ignore[misc]
 
-    def _is_cached_on(self, device: torch.device) -> bool:
-        """Whether all pairs are moved to the device's memory once, instead of batch by batch."""
-        changes_single_pairs = isinstance(self.augmentation, Augmentation) and self.augmentation.compose is not None
-        needs = {
+    @property
+    def changes_single_pairs(self) -> bool:
+        """Whether pairs are augmented one by one on the host."""
+        return isinstance(self.augmentation, Augmentation) and self.augmentation.compose is not None
+
+    @property
+    def cache_needs(self) -> dict[str, bool]:
+        """What `cache_on_device` needs, in the words of its error message, and whether each is fulfilled."""
+        return {
             "images of one size": len(set(self.prepared.masks.shapes)) == 1,
             "data.crop_size=null": self.serving.crop_size is None,
             "a loss without border weights": self.prepared.borders is None,
-            "augment=none, elastic_device, mild_device or strong_device": not changes_single_pairs,
+            "augment=none, elastic_device, mild_device or strong_device": not self.changes_single_pairs,
         }
-        return self.serving.caches_on(device, self.prepared.images.nbytes, needs)
+
+    def is_cached_on(self, device: torch.device) -> bool:
+        """Whether all pairs are moved to the device's memory once, instead of batch by batch."""
+        return self.serving.caches_on(device, self.prepared.images.nbytes, self.cache_needs)
 
 
 def _rising(value_range: Sequence[float] | None) -> tuple[float, float] | None:

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
+import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
 from unetkit.data.borders import BorderWeights
+from unetkit.data.loading_times import LoadingTimes
 from unetkit.data.store import ArrayStore
 from unetkit.data.types import VOID, Batch, Image, Item, SampleKey, derived_seed
 
@@ -24,6 +27,9 @@ class PairDataset(Dataset[Item]):
         crop_size: Side of the random square that is cut from larger images, in pixels; None for whole images.
         borders: Source of weight maps; None if the loss needs none.
         seed: Seed of the position of the squares.
+
+    Attributes:
+        times: Where the time of loading goes.
     """
 
     def __init__(
@@ -43,6 +49,7 @@ class PairDataset(Dataset[Item]):
         self.crop_size = crop_size
         self.borders = borders
         self.seed = seed
+        self.times = LoadingTimes()
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -51,14 +58,11 @@ class PairDataset(Dataset[Item]):
         """Return a pair, cropped and augmented as in the epoch of the key."""
         key = SampleKey.of(key)
         index = self.indices[key.item]
-        image, mask = self.images[index], self.masks[index]
-        if self.borders is not None:
-            mask = np.dstack([mask, self.borders.maps[index]])  # channels, to be cropped and augmented alike
-        if self.crop_size is not None:
-            seed = derived_seed(self.seed, key.epoch, index, self.crop_size)
-            image, mask = random_crop(image, mask, self.crop_size, seed)
+        with self.times.measured("decode"):
+            image, mask = self._cropped(index, key.epoch)
         if self.augmentation is not None:
-            image, mask = self.augmentation(image, mask, key.epoch, index)
+            with self.times.measured("augment"):
+                image, mask = self.augmentation(image, mask, key.epoch, index)
         if self.borders is not None:
             mask, border = np.ascontiguousarray(mask.transpose(2, 0, 1))
         if key.is_padding:
@@ -67,6 +71,23 @@ class PairDataset(Dataset[Item]):
         if self.borders is not None:
             item["weight"] = self.borders.weight(mask, border)
         return item
+
+    def collate(self, items: Sequence[Item]) -> Batch:
+        """Stack items, see `collate`."""
+        with self.times.measured("decode"):
+            return collate(items)
+
+    def _cropped(self, index: int, epoch: int) -> tuple[Image, Image]:
+        """Return the part of a pair that is used in an epoch; the mask has its map of borders as a second channel."""
+        image, mask = self.images[index], self.masks[index]
+        if self.borders is not None:
+            mask = np.dstack([mask, self.borders.maps[index]])  # channels, to be cropped and augmented alike
+        if self.crop_size is not None:
+            seed = derived_seed(self.seed, epoch, index, self.crop_size)
+            image, mask = random_crop(image, mask, self.crop_size, seed)
+        if self.augmentation is not None:
+            image, mask = np.array(image), np.array(mask)  # read here what a memory map has not read yet
+        return image, mask
 
 
 class EpochSampler(Sampler[SampleKey]):
@@ -134,7 +155,7 @@ def collate(items: Sequence[Item]) -> Batch:
         images.append(image)
         masks.append(mask)
     batch: Batch = {
-        "image": torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy()),
+        "image": torch.from_numpy(stacked_planes(images)),
         "mask": torch.from_numpy(np.stack(masks)),
         "index": torch.tensor([item["index"] for item in items]),
     }
@@ -144,3 +165,15 @@ def collate(items: Sequence[Item]) -> Batch:
             np.stack([np.pad(w, ((0, height - w.shape[0]), (0, width - w.shape[1]))) for w in weights])
         )
     return batch
+
+
+def stacked_planes(images: Sequence[Image]) -> NDArray[np.uint8]:
+    """Stack images (H, W, C) of one size as (B, C, H, W), in half the time that NumPy takes for RGB."""
+    height, width, channels = images[0].shape
+    stacked = np.empty((len(images), channels, height, width), np.uint8)
+    for image, planes in zip(images, stacked, strict=True):
+        if channels in (3, 4):
+            cv2.split(image, list(planes))  # writes into the planes
+        else:
+            planes[:] = image.transpose(2, 0, 1)
+    return stacked

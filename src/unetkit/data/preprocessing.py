@@ -89,7 +89,9 @@ def filled(like: Tensor, values: Sequence[float]) -> Tensor:
 def drop_equal_channels(image: NDArray[Any]) -> NDArray[Any]:
     """Return (H, W) or (H, W, C) as (H, W, C), with C = 1 where three channels are equal, as in grey RGB files."""
     image = image if image.ndim == 3 else image[..., None]
-    return image[..., :1] if image.shape[2] == 3 and bool((image == image[..., :1]).all()) else image
+    # Most colour images show it in their first row, which is sooner compared than all.
+    is_grey = image.shape[2] == 3 and all(bool((part == part[..., :1]).all()) for part in (image[:1], image))
+    return image[..., :1] if is_grey else image
 
 
 def value_quantiles(image: NDArray[Any], nodata: Sequence[float] = ()) -> tuple[float, float] | None:
@@ -138,11 +140,11 @@ def find_value_range(
 
 def mean_and_std(images: Iterable[NDArray[np.uint8]]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation of each channel of images (..., C), whose values are scaled to [0, 1]."""
-    count, total, squares = 0, 0.0, 0.0
+    counts = np.zeros((1, 256), np.int64)  # of each value, by channel
     for image in images:
-        pixels = image.reshape(-1, image.shape[-1]).astype(np.float64) / 255
-        count += len(pixels)
-        total, squares = total + pixels.sum(0), squares + np.square(pixels).sum(0)
-    mean = np.asarray(total) / max(count, 1)
-    std = np.sqrt(np.maximum(np.asarray(squares) / max(count, 1) - np.square(mean), 0))
+        planes = np.moveaxis(image, -1, 0)
+        counts = counts + np.stack([np.bincount(plane.ravel(), minlength=256) for plane in planes])
+    values, pixels = np.arange(256) / 255, np.maximum(counts.sum(1), 1)
+    mean = counts @ values / pixels
+    std = np.sqrt(np.maximum(counts @ np.square(values) / pixels - np.square(mean), 0))
     return tuple(mean.tolist()), tuple(np.maximum(std, 1e-3).tolist())

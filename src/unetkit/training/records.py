@@ -23,6 +23,7 @@ from unetkit.paths import command_line, short_path, write_text
 from unetkit.training.loggers import wandb_refusals
 from unetkit.training.module import SegmentationModule
 from unetkit.training.run_stats import RunStats
+from unetkit.training.waiting import waiting_line
 
 log = logging.getLogger(__name__)
 
@@ -133,6 +134,7 @@ def summarise(
         "parameters": sum(p.numel() for p in module.network.parameters()),
         "images_per_second": stats.images_per_second,
         "data_wait": stats.data_wait,
+        "data_wait_parts": stats.data_wait_parts,
         "peak_memory_mib": stats.peak_memory_mib,
         "seconds": round(stats.seconds_of_the_run, 1),
         "data": data.describe(),
@@ -163,6 +165,8 @@ def log_results(summary: Summary, run_dir: Path, trainer: L.Trainer) -> None:
     width = max([20, *map(len, shown)]) + 2
     lines = [f"  {name:<{width}}{value:.4f}" for name, value in shown.items()]
     log.info("scores after %d epochs, %.0f s:\n%s", summary["epochs"], summary["seconds"], "\n".join(lines))
+    if line := waiting_line(summary, trainer):
+        log.info(line)
     log.info("the run lies in %s: look at pictures/, metrics.csv and summary.json", short_path(run_dir))
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):

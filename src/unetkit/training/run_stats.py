@@ -10,6 +10,8 @@ from torch import Tensor
 
 from unetkit.data.device_cache import indices_of
 
+from unetkit.data.loading_times import LoadingTimes
+
 
 class RunStats(L.Callback):
     """Measure the speed, memory and wall time of training.
@@ -29,6 +31,7 @@ class RunStats(L.Callback):
         self.waited = 0.0
         self._last: float | None = None
         self._is_on_gpu = False
+        self._times = LoadingTimes()
 
     @property
     def state_key(self) -> str:
@@ -38,6 +41,7 @@ class RunStats(L.Callback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Reset the peak of memory, which may be of an earlier run of a sweep."""
         self._is_on_gpu = trainer.strategy.root_device.type == "cuda"
+        self._times = getattr(getattr(trainer, "datamodule", None), "times", self._times)
         if self._is_on_gpu:
             torch.cuda.reset_peak_memory_stats()
 
@@ -93,6 +97,12 @@ class RunStats(L.Callback):
     def data_wait(self) -> float | None:
         """Share of the time spent waiting for data, in [0, 1]; None before an epoch has made two steps."""
         return round(self.waited / self.seconds, 4) if self.seconds else None
+
+    @property
+    def data_wait_parts(self) -> dict[str, float]:
+        """The parts of `data_wait`: decode, augment and transfer; empty before an epoch has made two steps."""
+        shares = self._times.shares(self.waited) if self.seconds else {}
+        return {part: round(seconds / self.seconds, 4) for part, seconds in shares.items()}
 
     @property
     def peak_memory_mib(self) -> float | None:
