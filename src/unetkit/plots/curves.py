@@ -49,8 +49,8 @@ def read_rows(metrics: Sequence[Path]) -> list[dict[str, str]]:
         UserError: If one can't be read.
     """
     parts = [_rows_of(file) for file in metrics if file.exists()]
-    ends = [min((place_of(row) for row in part), default=END) for part in parts[1:]]
-    return [row for part, end in zip(parts, [*ends, END], strict=True) for row in part if place_of(row) < end]
+    ends = [min((place_of(row) for row in part), default=END) for part in [*parts, []][1:]]
+    return [row for part, end in zip(parts, ends, strict=True) for row in part if place_of(row) < end]
 
 
 def _rows_of(file: Path) -> list[dict[str, str]]:
