@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from unetkit.data.device_cache import indices_of
-
 from unetkit.data.loading_times import LoadingTimes
 
 
