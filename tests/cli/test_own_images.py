@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import rasterio
 from conftest import Array, Unetkit
 from PIL import Image
 
@@ -87,9 +88,25 @@ def write_nuclei(root: Path) -> None:
             save_image(root / "stage1_train" / name / "masks" / f"{name[::-1]}{value}.png", nucleus)
 
 
+def write_geotiffs(root: Path) -> None:
+    """Satellite tiles of four 16-bit bands (near infrared tells objects), with a coordinate system."""
+    for i, (image, mask) in enumerate(scenes(12, 2)):
+        place = {"crs": "EPSG:32633", "transform": rasterio.transform.from_origin(5e5 + 10 * SIDE * i, 5.2e6, 10, 10)}
+        shape = {"driver": "GTiff", "width": SIDE, "height": SIDE}
+        bands = np.concatenate([image[..., :3].min(2, keepdims=True).repeat(3, 2), image[..., :1]], 2) * np.uint16(40)
+        for kind, values in (("images", bands), ("labels", mask[..., None])):
+            path = root / kind / f"tile_{i}.tif"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with rasterio.open(path, "w", count=values.shape[2], dtype=values.dtype, **shape, **place) as file:
+                file.write(np.moveaxis(values, 2, 0))
+                if kind == "images":
+                    file.colorinterp = [*file.colorinterp[:3], rasterio.enums.ColorInterp.undefined]
+
+
 DATA_SETS: dict[str, tuple[Write, str]] = {
     "voc": (write_voc, "split by train.txt, val.txt"),
     "coco": (write_coco, "COCO's outlines"),
+    "geotiffs": (write_geotiffs, "images in images/, masks in labels/ (equal names)"),
     "nuclei": (write_nuclei, "all masks in the folder of an image are merged"),
 }
 
@@ -107,9 +124,15 @@ def test_from_files_to_a_report(name: str, unetkit: Unetkit, tmp_path: Path, mon
     trained = unetkit(*command[command.index("train") :], *SMALL, *QUICK, "hydra.run.dir=run")
     assert trained.status == 0, trained.stderr
     assert recognised in (tmp_path / "run" / "train.log").read_text()
-    predicted = unetkit("predict", "checkpoint=run", f"input={name}", "device=cpu")
+    predicted = unetkit("predict", "checkpoint=run", f"input={name}", "device=cpu", "mask_format=tif")
     assert predicted.status == 0, predicted.stderr
     assert re.search(r"wrote 12 masks", predicted.stdout)
+    if name == "geotiffs":
+        with (
+            rasterio.open(tmp_path / "predictions" / "masks" / "tile_7.tif") as mask,
+            rasterio.open(tmp_path / name / "images" / "tile_7.tif") as image,
+        ):
+            assert (mask.crs, mask.transform) == (image.crs, image.transform)
     for typed in ((), (f"input={name}",)):
         evaluated = unetkit("evaluate", "checkpoint=run", *typed, "bootstrap=100", "device=cpu", "cache_dir=cache")
         assert evaluated.status == 0, evaluated.stderr

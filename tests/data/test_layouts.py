@@ -117,6 +117,11 @@ LAYOUTS: dict[str, tuple[list[str], dict[str, str | None], str]] = {
         {"p1": None, "p2": None},
         "masks beside their images",
     ),
+    "an image and a mask for each patient": (
+        ["amy/image.png", "amy/mask.png", "bob/image.png", "bob/mask.png"],
+        {"amy": None, "bob": None},
+        "beside",
+    ),
     "words in the names of one folder (DeepGlobe)": (
         ["train/1_sat.jpg", "train/1_mask.png", "train/2_sat.jpg", "train/2_mask.png"],
         {"1_sat": None, "2_sat": None},
@@ -139,6 +144,12 @@ LAYOUTS: dict[str, tuple[list[str], dict[str, str | None], str]] = {
         + ["VOC2012/JPEGImages/2008_05.jpg"],
         {"train/2007_01": "train", "val/2007_02": "val"},
         "split by train.txt, val.txt",
+    ),
+    "PASCAL VOC without lists": (
+        ["JPEGImages/p1.jpg", "JPEGImages/p2.jpg", "JPEGImages/p3.jpg", "SegmentationClass/p1.png",
+         "SegmentationClass/p2.png"],
+        {"p1": None, "p2": None},
+        "SegmentationClass/",
     ),
     "Cityscapes": (
         [
@@ -263,6 +274,7 @@ def test_several_numbered_masks_of_an_image_are_merged(tmp_path: Path) -> None:
         ),
         (["val/images/p1.png", "val/masks/p1.png"], r"masks for val, but no train/"),
         (["images/p1.png"], r"no masks at all .*data.masks=FOLDER"),
+        (["Fotos/p1.png", "Masken/p1.png"], r"say which are the masks: data.masks=Fotos or data.masks=Masken"),
     ],
 )  # fmt: skip
 def test_what_can_not_be_told_apart_is_refused(paths: list[str], problem: str, tmp_path: Path) -> None:

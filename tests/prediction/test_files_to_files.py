@@ -9,17 +9,23 @@ from pathlib import Path, PurePosixPath
 import cv2
 import numpy as np
 import pytest
+import rasterio
 import segyio
 import torch
 from conftest import Array, WriteImage
 from torch import Tensor, nn
 
 from unetkit.data import Preprocessing
+from unetkit.data.decode import read_image
 from unetkit.data.files import FileRef, result_names
 from unetkit.data.layout.inputs import find_images
+from unetkit.data.mask_encoding import MaskEncoding
+from unetkit.data.masks import read_mask
+from unetkit.data.pair import Pair
 from unetkit.data.rle import decode_rle
 from unetkit.errors import UserError
 from unetkit.models import UNet
+from unetkit.plots.images import CLASS_COLOURS
 from unetkit.prediction.ensemble import Ensemble
 from unetkit.prediction.files import FilePredictor
 from unetkit.prediction.options import OutputOptions
@@ -98,6 +104,43 @@ def test_npy_masks_equal_png_masks(min_area: int, write_image: WriteImage, tmp_p
     mask = np.load(tmp_path / "npy/masks/a.npy")
     np.testing.assert_array_equal(mask, read_png(tmp_path / "png/masks/a.png"))
     assert mask.any() == (min_area == 0)
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_palette_masks_are_indices_that_viewers_show_in_colours(
+    classes: int, write_image: WriteImage, tmp_path: Path
+) -> None:
+    image = RNG.choice(np.array([0, 128, 255] if classes > 1 else [0, 255], np.uint8), (70, 50))
+    path = write_image(tmp_path / "a.png", image)
+    predict(path, OutputOptions(tmp_path, ["masks"], mask_format="palette"), bright(classes=classes))
+    written = tmp_path / "masks" / "a.png"
+    indices = image // 127 if classes > 1 else image // 255
+    pair = Pair("a", FileRef(path), FileRef(written))
+    np.testing.assert_array_equal(read_mask(pair, (70, 50), MaskEncoding.of_keys(classes)), indices)
+    colour = CLASS_COLOURS[max(classes - 1, 1) - 1][::-1]  # OpenCV's order
+    assert (read_png(written)[image == 255] == colour).all()
+
+
+@pytest.mark.parametrize("size", [40, 150])
+@pytest.mark.parametrize("big", ["no", "yes"])
+def test_the_mask_of_a_geotiff_lies_where_the_image_lies(size: int, big: str, tmp_path: Path) -> None:
+    place = {"crs": "EPSG:32633", "transform": rasterio.transform.from_origin(500_000.5, 5_200_000, 0.25, 0.5)}
+    image = image_of((size, size))
+    with rasterio.open(
+        tmp_path / "a.tif", "w", driver="GTiff", width=size, height=size, count=1, dtype="uint8", BIGTIFF=big, **place
+    ) as file:
+        file.write(image, 1)
+    predict(tmp_path / "a.tif", OutputOptions(tmp_path / "out", ["masks"], mask_format="tif"))
+    with rasterio.open(tmp_path / "out" / "masks" / "a.tif") as file:
+        assert file.crs == place["crs"]
+        assert file.transform == place["transform"]
+        np.testing.assert_array_equal(file.read(1), 255 * (image > 128))
+
+
+def test_a_tif_mask_of_another_file_has_no_place(write_image: WriteImage, tmp_path: Path) -> None:
+    image = image_of((20, 30))
+    predict(write_image(tmp_path / "a.png", image), OutputOptions(tmp_path, ["masks"], mask_format="tif"))
+    np.testing.assert_array_equal(read_image(FileRef(tmp_path / "masks" / "a.tif")), 255 * (image > 128))
 
 
 def test_masks_below_the_least_area_become_empty(write_image: WriteImage, tmp_path: Path) -> None:

@@ -5,12 +5,14 @@ import math
 import struct
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unetkit.data.gdal import COMPRESSIONS, decode_with_gdal
 from unetkit.data.headers import TIFF, open_with_pillow
 from unetkit.data.layers import Layers, upright
 from unetkit.data.limits import check_size
@@ -35,17 +37,20 @@ def decode_tiff(content: bytes, name: str) -> Layers | None:
     """Decode a TIFF of one image; None for another file, and for a TIFF that OpenCV reads well.
 
     Raises:
-        UserError: If it holds several images, or OpenCV would read it wrongly.
+        UserError: If it holds several images, OpenCV would read it wrongly, or it needs GDAL, which is not installed.
     """
     if not content.startswith(TIFF):
         return None
-    pages = list(islice((tags for tags in _pages(content) if not int(tags.get(KIND, 0)) & OVERVIEW_OR_MASK), 2))
+    pages = list(islice((tags for tags in read_pages(content) if not int(tags.get(KIND, 0)) & OVERVIEW_OR_MASK), 2))
     if len(pages) > 1:
         raise UserError(name, "is a stack of several images", "save each as a file of its own")
     if not pages:
         return None  # a broken file, which decoding reports
     tags = pages[0]
     _check_size(tags, name)
+    if tags.get(COMPRESSION) in COMPRESSIONS:
+        layers = decode_with_gdal(content, int(tags[COMPRESSION]), name)
+        return replace(layers, pixels=upright(layers.pixels, int(tags.get(ORIENTATION, 1))))
     dtype = _dtype(tags, ">" if content[:1] == b"M" else "<")
     if dtype is None:
         _check_readable(tags, name)
@@ -60,7 +65,7 @@ def decode_tiff(content: bytes, name: str) -> Layers | None:
     return Layers(pixels, None if alpha is None else bands[..., alpha], _nodata(tags))
 
 
-def _pages(content: bytes) -> Iterator[Tags]:
+def read_pages(content: bytes) -> Iterator[Tags]:
     """Yield the tags of each page, until one is broken."""
     from PIL import TiffImagePlugin  # here, because Pillow takes long to import and most files don't need it
 

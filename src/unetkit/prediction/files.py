@@ -92,7 +92,7 @@ class FilePredictor:
             if tiles > MANY_TILES:
                 tqdm.write(f"{ref}: {width:,} x {height:,} pixels, {tiles:,} tiles")
             with tqdm(total=tiles, unit="tile", desc=printable(str(name)), leave=False) as bar:
-                self._write(name, image, ensemble.to_pixels, ensemble.rows(image, bar.update))
+                self._write(ref, name, image, ensemble.to_pixels, ensemble.rows(image, bar.update))
             return waiting
         prepared = PreparedImage(ref, name, ensemble.prepare(image[slice(None), slice(None)]))
         if waiting and (prepared.size != waiting[0].size or len(waiting) == self._batch_size(prepared)):
@@ -110,7 +110,7 @@ class FilePredictor:
         with self._noted([image.ref for image in images]):
             probabilities = self.ensemble.probabilities([image.pixels for image in images])
             for image, probability in zip(images, probabilities, strict=True):
-                self._write(image.name, image.pixels[0], lambda pixels: pixels, [probability])
+                self._write(image.ref, image.name, image.pixels[0], lambda pixels: pixels, [probability])
 
     @contextmanager
     def _noted(self, refs: Sequence[FileRef]) -> Iterator[None]:
@@ -128,12 +128,24 @@ class FilePredictor:
                 self.failed.append(str(error if is_named else error.about(f"{ref}: {error.subject}")))
 
     def _write(
-        self, name: PurePosixPath, image: Raster, to_uint8: Callable[[Any], Mask], rows: Iterable[Tensor]
+        self,
+        ref: FileRef,
+        name: PurePosixPath,
+        image: Raster,
+        to_uint8: Callable[[Any], Mask],
+        rows: Iterable[Tensor],
     ) -> None:
         """Write all outputs of an image from its probabilities (1 or C, h, W), which come from top to bottom."""
         with ExitStack() as files:
             writers = open_writers(
-                self.options, files, str(name), image, to_uint8, self.ensemble.classes, self.ensemble.has_background
+                self.options,
+                files,
+                str(name),
+                image,
+                to_uint8,
+                self.ensemble.classes,
+                self.ensemble.has_background,
+                ref,
             )
             if self.options.submission is not None:
                 writers.append(RunLengths(self.codes, printable(str(name)), *image.shape[:2]))

@@ -11,7 +11,7 @@ from unetkit.errors import UserError
 from unetkit.paths import whole_file
 
 KINDS = ("masks", "probabilities", "overlays")
-MASK_FORMATS = ("png", "npy")
+MASK_FORMATS = ("png", "palette", "tif", "npy")
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class OutputOptions:
     Attributes:
         output: The folder that gets a folder for each of `write`.
         write: Some of `masks`, `probabilities`, `overlays`.
-        mask_format: `png`, or `npy`, which is written row by row and so needs little memory.
+        mask_format: `png`; `palette`, a PNG of class indices that viewers show in colours; `tif`, which lies where a
+            GeoTIFF lies; or `npy`, which is written row by row and so needs little memory.
         submission: Path of Kaggle's CSV with all masks, or None.
         batch_size: Largest number of small images of one size that are predicted at once.
         value_range: Values of 16-bit and float images that become 0 and 255; `auto` finds them for each file

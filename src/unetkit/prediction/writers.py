@@ -1,6 +1,6 @@
 """The output files of one image, each filled from top to bottom while the image is predicted."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unetkit.data.files import FileRef
+from unetkit.data.georeference import TYPES, read_georeference
 from unetkit.models import classify
-from unetkit.plots.images import overlay, write_png
+from unetkit.plots.images import CLASS_COLOURS, overlay, write_png
 from unetkit.prediction.options import OutputOptions
 from unetkit.prediction.tiling import Raster
 
@@ -63,6 +65,47 @@ class MaskPng(WholeMask):
     def finish(self) -> None:
         """Write the picture."""
         write_png(self.path, self.mask)
+
+
+class MaskPalette(WholeMask):
+    """Writes a PNG of class indices with a palette: viewers show colours, those of overlays."""
+
+    def __init__(self, path: Path, height: int, width: int) -> None:
+        super().__init__(height, width)
+        self.path = path
+
+    def finish(self) -> None:
+        """Write the picture."""
+        from PIL import Image  # here, because Pillow takes long to import
+
+        picture = Image.fromarray(self.mask).convert("P")
+        picture.putpalette([0, 0, 0, *CLASS_COLOURS.ravel().tolist()])
+        picture.save(self.path, "PNG")
+
+
+class MaskTif(MaskPng):
+    """Writes the values of `MaskPng` to a TIFF, with the georeference of the image.
+
+    Args:
+        path: The TIFF.
+        height: Its height.
+        width: Its width.
+        georeference: The tags of `read_georeference`.
+    """
+
+    def __init__(self, path: Path, height: int, width: int, georeference: Mapping[int, Any]) -> None:
+        super().__init__(path, height, width)
+        self.georeference = georeference
+
+    def finish(self) -> None:
+        """Write the file."""
+        from PIL import Image, TiffImagePlugin
+
+        tags = TiffImagePlugin.ImageFileDirectory_v2()
+        for tag, value in self.georeference.items():
+            tags.tagtype[tag] = TYPES[tag]
+            tags[tag] = value
+        Image.fromarray(self.mask).save(self.path, "TIFF", tiffinfo=tags, compression="tiff_adobe_deflate")
 
 
 class MaskNpy(Writer):
@@ -142,6 +185,7 @@ def open_writers(
     to_uint8: Callable[[Any], Mask],
     classes: int,
     has_background: bool = True,
+    ref: FileRef | None = None,
 ) -> list[Writer]:
     """Return the writers of an image's masks, probabilities and overlays, as the options ask for.
 
@@ -153,14 +197,14 @@ def open_writers(
         to_uint8: See `OverlayPng`.
         classes: Number of classes, background included.
         has_background: Whether class 0 is background.
+        ref: The file of the image, whose georeference a TIFF gets.
     """
     height, width = image.shape[:2]
     writers: list[Writer] = []
-    if "masks" in options.write and options.mask_format == "png":
-        writers.append(MaskPng(options.create_file(files, "masks", f"{name}.png"), height, width))
-    elif "masks" in options.write:
-        file = files.enter_context(options.create_file(files, "masks", f"{name}.npy").open("wb"))
-        writers.append(MaskNpy(file, height, width))
+    if "masks" in options.write:
+        suffix = {"palette": "png"}.get(options.mask_format, options.mask_format)
+        path = options.create_file(files, "masks", f"{name}.{suffix}")
+        writers.append(_mask_writer(options.mask_format, files, path, ref, (height, width)))
     if "probabilities" in options.write:
         file = files.enter_context(options.create_file(files, "probabilities", f"{name}.npy").open("wb"))
         writers.append(ProbabilityNpy(file, height, width, classes))
@@ -168,6 +212,14 @@ def open_writers(
         path = options.create_file(files, "overlays", f"{name}.png")
         writers.append(OverlayPng(path, image, to_uint8, has_background))
     return writers
+
+
+def _mask_writer(kind: str, files: ExitStack, path: Path, ref: FileRef | None, size: tuple[int, int]) -> Writer:
+    if kind == "npy":
+        return MaskNpy(files.enter_context(path.open("wb")), *size)
+    if kind == "tif":
+        return MaskTif(path, *size, read_georeference(ref) if ref else {})
+    return (MaskPalette if kind == "palette" else MaskPng)(path, *size)
 
 
 def write_rows(writers: Sequence[Writer], rows: Iterable[Tensor], threshold: float, min_area: int) -> None:

@@ -23,6 +23,7 @@ KINDS = "PNG, JPEG, TIFF, BMP, GIF, WebP, AVIF, HEIC or NPY"
 NO_MEANING = Meaning(None, None, "")
 KINDS_SHOWN = 6  # suffixes
 ENTRIES_SHOWN = 6
+FOLDERS_SHOWN = 3
 LISTS = re.compile(r"(.*/)?ImageSets/Segmentation/(train|val|test|trainval)\.txt")  # PASCAL VOC
 
 
@@ -126,8 +127,15 @@ def _pairs_of_masks(search: Search, suffix: str, codes: Mapping[str, str]) -> li
     images, masks = search.roles.images, search.roles.masks
     matched = match_splits(images, masks, suffix)
     search.matched = matched
-    lists = any(LISTS.fullmatch(entry.path) for entry in search.entries)
-    search.findings += _faults(matched, suffix, codes, are_listed=lists)
+    if any(mask.word.startswith("segmentationclass") for mask in masks):  # PASCAL VOC labels some of its images
+        without = [image.shown for image, found in matched.masks_of if not found]
+        what, fix = (
+            "{n} image{s} {has} no mask, and {is} not read",
+            "nothing to do: only some are labelled in PASCAL VOC",
+        )
+        search.findings += finding_on(Severity.NOTE, what, fix, without)
+        matched.masks_of = [(image, found) for image, found in matched.masks_of if found]
+    search.findings += _faults(matched, suffix, codes)
     names = _ids([image for image, _ in matched.masks_of])
     masks_of = [(image, _one_mask([mask.ref for mask in found])) for image, found in matched.masks_of]
     return [Pair(names[image.ref], image.ref, mask, codes.get(image.name), image.split) for image, mask in masks_of]
@@ -209,15 +217,15 @@ def _by_lists(pairs: list[Pair], entries: Sequence[Entry], findings: list[Findin
     return chosen, ", split by " + ", ".join(f"{split}.txt" for split in listed)
 
 
-def _faults(matched: Matched, suffix: str, codes: Mapping[str, str], *, are_listed: bool) -> list[Finding]:
+def _faults(matched: Matched, suffix: str, codes: Mapping[str, str]) -> list[Finding]:
     """Report images without a mask, masks without an image, and files that can't be told apart."""
-    without = [image for image, masks in matched.masks_of if not (masks or are_listed or image.name in codes)]
+    without = [image for image, masks in matched.masks_of if not (masks or image.name in codes)]
     if matched.count or matched.orphans or codes:
         what = "{n} image{s} {has} no mask"
         fix = "add masks of the same name (all black if there is nothing to find), or remove the images"
     else:
         what = "{n} image{s} {has} no mask: there are no masks at all"
-        fix = "put a mask with the same name for each image into masks/, or say where they are: data.masks=FOLDER"
+        fix = _where_masks_are([image for image, _ in matched.masks_of])
     ending = f" (a mask is called like its image, with {suffix} at the end)" if suffix else ""
     severity = Severity.WARNING if codes else Severity.FAULT
     orphans = [mask.shown for mask in matched.orphans]
@@ -226,6 +234,16 @@ def _faults(matched: Matched, suffix: str, codes: Mapping[str, str], *, are_list
         *finding_on(Severity.FAULT, what, fix, (image.shown for image in without)),
         *finding_on(severity, "{n} mask{s} {has} no image", "add the images, or remove the masks" + ending, orphans),
     ]
+
+
+def _where_masks_are(images: Sequence[Item]) -> str:
+    """Return how to say where the masks are: which of several folders with files of equal names holds them."""
+    names: dict[str, set[str]] = defaultdict(set)
+    for image in images:
+        names[image.home].add(image.name)
+    if 1 < len(names) <= FOLDERS_SHOWN and len(set(map(frozenset, names.values()))) == 1:
+        return "say which are the masks: " + " or ".join(f"data.masks={home or '.'}" for home in sorted(names))
+    return "put a mask with the same name for each image into masks/, or say where they are: data.masks=FOLDER"
 
 
 def _told_apart_by_nothing(matched: Matched) -> list[Finding]:
@@ -256,7 +274,9 @@ def _without_masks(unlabelled: Sequence[Item]) -> list[Finding]:
     fix = "they are not used for training or scores; `unetkit predict` can predict them"
     return [
         Finding(
-            Severity.NOTE if split == "test" else Severity.WARNING, f"{split} has {count:,} images, but no masks", fix
+            Severity.NOTE if split == "test" else Severity.WARNING,
+            f"{split} has {count:,} image{'s' * (count > 1)}, but no masks",
+            fix,
         )
         for split, count in by_split.items()
     ]
@@ -275,16 +295,16 @@ def _unread(search: Search) -> list[Finding]:
     items = [*search.roles.images, *search.roles.masks]
     folders = {item.place for item in items if item.place}
     annotations = {".json", ".txt", ".xml", ".yaml", ".yml"} if search.drawn else set()
+    is_fault = not search.roles.masks and not search.drawn
     others = [
         entry
         for entry in search.entries
         if not entry.is_image
         and entry.ref.name.suffix.lower() not in annotations
-        and ("/".join(entry.folders) in folders or placed(entry)[1])
+        and ("/".join(entry.folders) in folders or (is_fault and placed(entry)[1]))
     ]
     kinds = ", ".join(sorted({entry.ref.name.suffix.lower() or "no suffix" for entry in others})[:KINDS_SHOWN])
     what = f"{{n}} file{{s}} {{is}} of a kind that is not read ({kinds})"
-    is_fault = not search.roles.masks and not search.drawn
     severity = Severity.FAULT if is_fault else Severity.WARNING
     return finding_on(severity, what, f"convert to {KINDS}, or move elsewhere", (entry.path for entry in others))
 
@@ -296,6 +316,8 @@ def _describe(search: Search, pairs: Sequence[Pair], lists: str) -> str:
     parts = f"; {', '.join(f'{split} {count:,}' for split, count in splits.items())}" if splits else ""
     if search.matched is None:
         return f"images in {images}, {search.kind}{lists}{parts}"
+    if not search.matched.count:
+        return f"images in {images}, no masks of theirs"
     beside = "beside their images" if search.roles.is_mixed else f"in {_places(search.roles.masks)}"
     rule = f" ({search.matched.rule})" if search.matched.rule else " (equal names)"
     return f"images in {images}, masks {beside}{rule}{lists}{parts}"
@@ -304,7 +326,7 @@ def _describe(search: Search, pairs: Sequence[Pair], lists: str) -> str:
 def _places(items: Iterable[Item]) -> str:
     """Return the folders of items in short: with `*` where there are many."""
     homes = sorted({f"{item.home}/" if item.home else "the folder itself" for item in items})
-    return " and ".join(homes) if len(homes) <= 3 else f"{homes[0]} and {len(homes) - 1:,} more folders"
+    return " and ".join(homes) if len(homes) <= FOLDERS_SHOWN else f"{homes[0]} and {len(homes) - 1:,} more folders"
 
 
 def _no_image_found(root: Path | None, findings: Sequence[Finding]) -> UserError:

@@ -167,13 +167,26 @@ def _sort_by_name(items: Sequence[Item]) -> Roles:
     masks = masks_by_name(items)
     if not masks:
         return Roles(list(items), [])
+    items, masks = _with_named_split(items), _with_named_split(masks)
     folders = {(mask.split, mask.group) for mask in masks}
     refs = {mask.ref for mask in masks}
     images = [item for item in items if item.ref not in refs]
     others = [item for item in images if (item.split, item.group) not in folders]
-    found = _not_read("{n} image{s} {is} not read: there is no mask in the same folder", others)
+    unlabelled = [item for item in others if item.split is not None]
+    found = _not_read("{n} image{s} {is} not read: there is no mask in the same folder", set(others) - set(unlabelled))
     images = [item for item in images if (item.split, item.group) in folders]
-    return Roles(images, masks, findings=found, is_mixed=True)
+    return Roles(images, masks, unlabelled, found, is_mixed=True)
+
+
+def _with_named_split(items: Sequence[Item]) -> list[Item]:
+    """Return items with the split that is all of their name besides the role, as in ISBI's train-volume.tif."""
+
+    def split_of(item: Item) -> str | None:
+        found = role_of_name(item.name)
+        meaning = meaning_of(found[1]) if found else None
+        return meaning.split if meaning and not meaning.role else item.split
+
+    return [replace(item, split=split_of(item)) for item in items]
 
 
 def masks_by_name(items: Sequence[Item]) -> list[Item]:

@@ -11,6 +11,7 @@ from unetkit.data.layout.words import meaning_of
 from unetkit.errors import UserError, readable
 
 MAX_DEPTH = 8  # folders below the root
+OF_SYSTEMS = ("__MACOSX", "Thumbs.db", "desktop.ini")
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def _walk(folder: Path, folders: tuple[str, ...], outer: set[Path]) -> Iterator[
     if real in outer or len(folders) > MAX_DEPTH:
         return
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.name == "__MACOSX":
+        if path.name.startswith(".") or path.name in OF_SYSTEMS:
             continue
         if path.is_dir():
             yield from _walk(path, (*folders, path.name), outer | {real})

@@ -73,8 +73,11 @@ def meaning_of(name: str) -> Meaning | None:
 def role_of_name(stem: str) -> tuple[str, str] | None:
     """Return the role that the first or last word of a file's name says, and the name without it; None if neither does.
 
-    A number may follow, as in `benign (1)_mask_1`.
+    A number may follow, as in `benign (1)_mask_1`. The word may be the whole name, as in `ann/mask.png`.
     """
+    for role, words in NAME_WORDS.items():
+        if len(stem) > 1 and _plain(stem) in words:
+            return role, ""
     last = re.fullmatch(r"(.*?)[_\-. ]+([A-Za-z]+|[12](?:st|nd)[\W_]?(?:HO|manual)|manual[12])(?:[\W_]\d{1,3})?", stem)
     first = re.fullmatch(r"([A-Za-z]+)[_\-. ]+(.*)", stem)
     for found, word, rest in ((last, 2, 1), (first, 1, 2)):
