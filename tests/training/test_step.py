@@ -9,12 +9,12 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from training_runs import config, rows, run
+from training_runs import composed, config, rows, run
 
 from unetkit.errors import UserError
 from unetkit.training.build import build_module, build_trainer, prepare_data
 from unetkit.training.run_stats import RunStats
-from unetkit.training.step_choice import choose_step
+from unetkit.training.step_choice import choose_step, obstacles_to_capture
 from unetkit.training.step_loop import StepLoop
 
 ODD = ["data.batch_size=5", "trainer.log_every_n_steps=3"]  # four batches an epoch, of which the last is smaller
@@ -179,6 +179,23 @@ def test_settings_of_a_gpu_in_a_checkpoint_do_not_come_along(tmp_path: Path, cac
 def test_what_stands_against_whole_steps_is_named(tmp_path: Path, cache: Path, options: list[str], named: str) -> None:
     with pytest.raises(UserError, match=rf"trainer\.step=graph is not possible with {named}.*; use trainer\.step=auto"):
         run(tmp_path, cache, "trainer.step=graph", *options)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["model=unet_small"], []),  # as in all recipes
+        (["model=plain_small", "model.gradient_checkpointing=1"], ["model.gradient_checkpointing=1"]),
+    ],
+)
+def test_only_gradient_checkpointing_stands_against_capturing_a_recipe(
+    tmp_path: Path, cache: Path, options: list[str], named: list[str]
+) -> None:
+    cfg = composed("data.count=24", "data.size=36", *options, f"run_dir={tmp_path}", f"data.cache_dir={cache}")
+    cfg.trainer.accelerator = "cpu"
+    module = build_module(cfg, prepare_data(cfg))
+    trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    assert list(obstacles_to_capture(cfg, trainer, module)) == named
 
 
 def test_a_loss_that_is_not_a_number_is_named_with_its_own_batch(tmp_path: Path, cache: Path) -> None:

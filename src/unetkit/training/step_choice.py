@@ -75,7 +75,8 @@ def obstacles(
 
 def obstacles_to_capture(cfg: DictConfig, trainer: L.Trainer, module: SegmentationModule) -> Iterator[str]:
     """Give what stands against a CUDA graph."""
-    if checkpointing := cfg.model.get("gradient_checkpointing"):
+    checkpointing = cfg.model.get("gradient_checkpointing") or "none"
+    if checkpointing != "none":
         yield f"model.gradient_checkpointing={checkpointing}"
     make = for_capture(module.make_optimizer)
     name = cfg.optimizer.get("_target_", "the optimizer").rpartition(".")[2]
