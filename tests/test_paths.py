@@ -5,13 +5,24 @@ import os
 import shlex
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from unetkit.errors import UserError
-from unetkit.paths import command_line, config_dir, names_of, path_of, remove_parts, short_path, whole_file
+from unetkit.paths import (
+    command_line,
+    config_dir,
+    names_of,
+    new_folder,
+    path_of,
+    remove_parts,
+    short_path,
+    typed_here,
+    whole_file,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,7 +47,7 @@ def test_one_name_needs_no_list(given: object, names: list[str]) -> None:
 
 def test_a_path_on_another_drive_is_shown_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     assert short_path(Path.cwd() / "runs" / "a") == str(Path("runs", "a"))
-    monkeypatch.setattr("os.path.relpath", lambda path: ntpath.relpath(path, "C:\\"))  # as on Windows
+    monkeypatch.setattr("os.path.relpath", lambda path, _: ntpath.relpath(path, "C:\\"))  # as on Windows
     assert short_path("D:\\runs\\a") == "D:\\runs\\a"
 
 
@@ -84,3 +95,25 @@ def test_parts_that_killed_programs_left_are_removed_and_nothing_else(tmp_path: 
         file.touch()
     remove_parts(tmp_path)
     assert [file.exists() for file in kept + parts] == [True] * 3 + [False] * 2
+
+
+def test_a_new_folder_is_given_to_one_alone(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(lambda _: new_folder(tmp_path / "runs" / "12-00-00-net"), range(8)))
+    assert len(set(folders)) == 8
+    assert all(folder.is_dir() for folder in folders)
+    assert tmp_path / "runs" / "12-00-00-net-8" in folders
+
+
+def test_relative_paths_stay_those_of_the_folder_where_they_were_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    with typed_here():
+        assert path_of("data.root", "mine") == Path("mine")
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        assert path_of("data.root", "mine") == tmp_path / "mine"
+        assert path_of("data.root", "/mine") == Path("/mine")
+        assert short_path(tmp_path / "mine") == "mine"
+    assert path_of("data.root", "mine") == Path("mine")

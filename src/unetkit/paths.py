@@ -11,12 +11,14 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from unetkit.errors import UserError
 
 LONGEST = 230  # bytes of a name that `.part` and a number can follow: file systems take 255
+_typed_in: Path | None = None  # the folder in which a command was typed
 PART = re.compile(r"\..+\.part\d+")  # names that `whole_file` writes to
 
 
@@ -41,14 +43,38 @@ def command_line(command: str, *arguments: str) -> str:
 
 
 def path_of(key: str, value: object) -> Path:
-    """Return the path that was typed for a key; a number is a name too, as of a folder `2026`.
+    """Return the path that was typed for a key, from where the command was typed; a number is a name too, as `2026`.
 
     Raises:
         UserError: If the value is not one path.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | Path) or value == "":
         raise UserError(f"{key}={'null' if value is None else value}", "must be one path")
-    return Path(str(value)).expanduser()
+    path = Path(str(value)).expanduser()
+    return path if _typed_in is None or Path.cwd() == _typed_in else _typed_in / path
+
+
+@contextmanager
+def typed_here() -> Iterator[None]:
+    """Let relative paths be those from the present folder, even if the program moves, as by `hydra.job.chdir=true`."""
+    global _typed_in  # as the present folder itself is one for the whole process
+    before, _typed_in = _typed_in, Path.cwd()
+    try:
+        yield
+    finally:
+        _typed_in = before
+
+
+def new_folder(path: str | Path) -> Path:
+    """Create a folder that nobody else has, and return its path: with -2, -3, ... at its end if it exists."""
+    for number in count(1):
+        folder = Path(path if number == 1 else f"{path}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError  # numbers have no end
 
 
 def printable(name: str) -> str:
@@ -65,7 +91,7 @@ def quoted_for_hydra(value: str) -> str:
 def short_path(path: str | Path) -> str:
     """Return a path as it can be typed here: relative, except for one on another drive of Windows."""
     try:
-        return os.path.relpath(path)
+        return os.path.relpath(path, _typed_in or os.curdir)
     except ValueError:
         return str(path)
 

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import Unetkit
 from torch import Tensor
 
 import unetkit
@@ -193,6 +195,42 @@ def test_an_imported_checkpoint_predicts(tmp_path: Path) -> None:
     torch.testing.assert_close(
         predictor.probabilities(pixels.permute(0, 2, 3, 1).numpy())[:, 0], logits.softmax(1)[:, 1]
     )
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: {f"module.{key}": value for key, value in state.items()},
+        lambda state: {"state_dict": {f"model._orig_mod.{key}": value for key, value in state.items()}},
+        lambda state: {"epoch": 3, "model": state, "optimizer": {"state": {0: {"exp_avg": torch.zeros(3)}}}},
+        lambda state: {f"net.{key}": value for key, value in state.items()} | {"loss.weight": torch.zeros(2)},
+    ],
+    ids=["DataParallel", "Lightning and torch.compile", "beside an optimiser", "beside a loss"],
+)
+@pytest.mark.parametrize("make", [lambda: milesial(False), mateuszbuda, lambda: recreation((4, 6, 8))])
+def test_names_may_have_a_wrapper_before_them(wrap: Any, make: Callable[[], State], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    state = make()
+    torch.save(state, tmp_path / "plain.pth")
+    torch.save(wrap(state), tmp_path / "wrapped.pth")
+    ours, wrapped = (import_network(tmp_path / f"{name}.pth") for name in ("plain", "wrapped"))
+    for one, other in zip(ours.network.state_dict().values(), wrapped.network.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_one_of_several_networks_is_chosen_by_its_prefix(tmp_path: Path, unetkit: Unetkit) -> None:
+    torch.manual_seed(0)
+    student, teacher = milesial(False), milesial(False)
+    both = {
+        f"{name}.{key}": value for name, s in (("student", student), ("teacher", teacher)) for key, value in s.items()
+    }
+    torch.save(both, tmp_path / "both.pth")
+    with pytest.raises(UserError, match=r"begin with student\., teacher\.; choose one with prefix=student\."):
+        import_network(tmp_path / "both.pth")
+    done = unetkit("import", f"checkpoint={tmp_path / 'both.pth'}", "prefix=teacher.", f"output={tmp_path / 'o.ckpt'}")
+    assert done.status == 0, done.stderr
+    weights = torch.load(tmp_path / "o.ckpt", weights_only=True)["state_dict"]
+    assert any(torch.equal(value, teacher["inc.double_conv.0.weight"]) for value in weights.values())
 
 
 def test_statistics_must_fit_the_channels(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`unetkit predict`: what people type, and what they read at its end."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from conftest import Unetkit, WriteImage
 from hydra import compose, initialize_config_dir
 
 from unetkit.checkpoints.checkpoint import save_weights
+from unetkit.checkpoints.files import checkpoint_file, find_checkpoints
 from unetkit.checkpoints.loading import load_ensemble
 from unetkit.checkpoints.metadata import Metadata
 from unetkit.cli import predict
@@ -190,3 +192,40 @@ def test_segy_without_its_extra_is_one_line(
     monkeypatch.setitem(sys.modules, "segyio", None)  # which makes `import segyio` fail as if it weren't installed
     with pytest.raises(UserError, match=r'SEG-Y needs segyio; pip install "unetkit\[segy\]"'):
         predict_all(f"checkpoint={checkpoints}/fold0/last.ckpt", f"input={tmp_path}/a.sgy", f"output={tmp_path}")
+
+
+def test_the_mask_of_one_image_is_written_to_the_file_that_is_named(
+    checkpoints: Path, unetkit: Unetkit, write_image: WriteImage, tmp_path: Path
+) -> None:
+    image = write_image(tmp_path / "in" / "a.png", RNG.integers(0, 255, (20, 30), np.uint8))
+    net = f"checkpoint={checkpoints / 'fold0' / 'last.ckpt'}"
+    for name in ("new/one.png", "one.npy"):
+        done = unetkit("predict", net, f"input={image}", f"output={tmp_path / name}", "device=cpu")
+        assert (done.status, done.stdout) == (0, f"wrote 1 masks to {tmp_path / name}\n"), done.stderr
+    mask = cv2.imread(str(tmp_path / "new" / "one.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(np.load(tmp_path / "one.npy"), mask)
+    write_image(tmp_path / "in" / "b.png", RNG.integers(0, 255, (20, 30), np.uint8))
+    for output, given, said in (
+        ("two.png", image.parent, "two.png is one file, but the input is 2 images; give a folder"),
+        ("one.jpg", image, "one.jpg must be a folder, or one file that ends in .png"),
+        ("in/a.png", image, "a.png is the input, which would be replaced"),
+    ):
+        done = unetkit("predict", net, f"input={given}", f"output={tmp_path / output}", "device=cpu")
+        assert done.status == 1
+        assert said in done.stderr
+
+
+def test_best_and_last_epoch_of_a_run_directory_are_chosen_by_name(checkpoints: Path) -> None:
+    runs = [checkpoints / "runs" / name for name in ("a", "b")]
+    for run in runs:
+        (run / "checkpoints").mkdir(parents=True)
+        for fold, name in enumerate(("last", "best")):
+            shutil.copy(checkpoints / f"fold{fold}" / "last.ckpt", run / "checkpoints" / f"{name}.ckpt")
+    for name in ("last", "best"):
+        assert checkpoint_file(runs[0] / name) == runs[0] / "checkpoints" / f"{name}.ckpt"
+        assert find_checkpoints(str(checkpoints / "runs" / "*" / name)) == [
+            run / "checkpoints" / f"{name}.ckpt" for run in runs
+        ]
+    assert find_checkpoints(str(runs[0])) == [runs[0] / "checkpoints" / "last.ckpt"]
+    with pytest.raises(UserError, match="does not exist"):
+        load_ensemble([runs[0] / "worst"])

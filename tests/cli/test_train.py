@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import Unetkit
+from conftest import Unetkit, WritePairs
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
@@ -171,3 +171,30 @@ def test_processes_of_ddp_are_started_by_the_command(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "two runs" / "summary.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", [[], ["-m"]], ids=["runs", "sweeps"])
+def test_two_that_start_in_one_second_have_folders_of_their_own(option: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "train.py"), *option, *TINY, f"data.cache_dir={tmp_path / 'cache'}"]
+    both = [subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert [process.wait(timeout=300) for process in both] == [0, 0]
+    assert len(list((tmp_path / "runs").rglob("summary.json"))) == 2
+
+
+def test_relative_paths_are_right_where_hydra_changes_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unetkit: Unetkit, write_pairs: WritePairs
+) -> None:
+    image = {f"{i}": np.full((32, 32), 20 * i, np.uint8) for i in range(6)}
+    write_pairs(tmp_path / "mine", image, {name: np.eye(32, dtype=np.uint8) for name in image})
+    (tmp_path / "split.csv").write_text(
+        "id,split\n" + "".join(f"{i},{'val' if i < 2 else 'train'}\n" for i in range(6))
+    )
+    monkeypatch.chdir(tmp_path)
+    own = ["data=folder", "data.root=mine", "data.split=split.csv", "data.cache_dir=cache", "hydra.job.chdir=true"]
+    done = unetkit("train", "model=plain_small", "model.channels=[2,4]", *QUICK, *own)
+    assert done.status == 0, done.stderr
+    (run,) = (tmp_path / "runs").glob("*/*")
+    assert sum(line.endswith(",val") for line in (run / "split.csv").read_text().splitlines()) == 2
+    assert (tmp_path / "cache").is_dir()
+    assert Path.cwd() == tmp_path

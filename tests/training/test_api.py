@@ -93,7 +93,7 @@ def test_mistakes_are_told_in_one_line(options: dict[str, str], said: str, tmp_p
 
 def test_runs_of_the_same_second_have_folders_of_their_own(tmp_path: Path) -> None:
     first = new_run_dir(tmp_path, "unet_small")
-    first.mkdir(parents=True)
+    assert first.is_dir()
     assert new_run_dir(tmp_path, "unet_small") != first
 
 

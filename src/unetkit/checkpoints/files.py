@@ -15,8 +15,10 @@ ZIP = b"PK\x03\x04"  # first bytes of a zip
 
 
 def checkpoint_file(path: str | Path, key: str = "checkpoint") -> Path:
-    """Return the file of a checkpoint; a run directory stands for its `checkpoints/last.ckpt`."""
+    """Return the file of a checkpoint; RUN stands for `RUN/checkpoints/last.ckpt`, RUN/best for its `best.ckpt`."""
     file = path_of(key, path)
+    if not file.exists() and (named := file.parent / "checkpoints" / f"{file.name}.ckpt").is_file():
+        return named
     return last if (last := file / "checkpoints" / "last.ckpt").is_file() else file
 
 
@@ -24,14 +26,15 @@ def find_checkpoints(given: object) -> list[Path]:
     """Return the files of one path or several.
 
     Args:
-        given: A path or a list of them, each a checkpoint, a run directory, a cross-validation, or a pattern of these.
+        given: A path or a list of them, each a checkpoint, a run directory, a cross-validation, or a pattern of these;
+            `RUN/best` is the best epoch of a run directory.
 
     Raises:
         UserError: If a path or pattern matches no file.
     """
     files: list[Path] = []
     for item in given if isinstance(given, Sequence) and not isinstance(given, str) else [given]:
-        found = matching(str(path_of("checkpoint", item)))
+        found = matching(str(path_of("checkpoint", item))) or _matching_named(path_of("checkpoint", item))
         if not found:
             raise UserError(f"checkpoint={item}", "matches no file", "give the path of a checkpoint")
         for path in found:
@@ -97,6 +100,12 @@ def write_content(content: dict[str, Any], file: Path) -> None:
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from error
             raise
+
+
+def _matching_named(pattern: Path) -> list[Path]:
+    """Return the files that a pattern such as `runs/*/best` names."""
+    named = (run / "checkpoints" / f"{pattern.name}.ckpt" for run in matching(str(pattern.parent)))
+    return [file for file in named if file.is_file()]
 
 
 def _load(file: Path) -> Any:

@@ -1,7 +1,7 @@
 """Import checkpoints of other projects into our networks, with the same weights and the same outputs."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,22 +39,21 @@ class Imported:
     ignored: list[str]
 
 
-def import_network(path: str | Path, padding: str | None = None) -> Imported:
+def import_network(path: str | Path, padding: str | None = None, prefix: str | None = None) -> Imported:
     """Read a state dict of one of `ORIGINS`, without running code from the file.
 
     Args:
         path: The `.pth`, `.pt` or `.ckpt` file.
         padding: Padding of the convolutions if it is not the project's usual one: it can't be read from shapes.
+        prefix: What stands before the names of the network's tensors, such as `student.`; None to find it.
 
     Raises:
         UserError: If the file can't be read, or is not of one of these projects.
     """
-    theirs, ignored = read_state(path)
-    origin = next((o for o in ORIGINS if any(re.fullmatch(o.first, key) for key in theirs)), None)
-    if origin is None:
-        projects = ", ".join(o.project for o in ORIGINS)
-        problem = f"is of none of {projects}: it has keys such as {next(iter(theirs))}"
-        raise UserError(f"checkpoint={path}", problem, "give a checkpoint of one of these")
+    held, ignored = read_state(path)
+    origin, outer = find_origin(path, held, prefix)
+    theirs = {key.removeprefix(outer): value for key, value in held.items() if key.startswith(outer)}
+    ignored += sorted(key for key in held if not key.startswith(outer))
     try:
         model = read_arguments(origin, theirs) | ({"padding": padding} if padding is not None else {})
         network = UNet(**model)
@@ -68,8 +67,34 @@ def import_network(path: str | Path, padding: str | None = None) -> Imported:
     return Imported(origin, {"_target_": "unetkit.models.UNet", **model}, network, len(state), ignored)
 
 
+def find_origin(path: str | Path, theirs: State, prefix: str | None) -> tuple[Origin, str]:
+    """Return the project of some tensors, and what stands before their names: wrappers add `module.`, `model.`, ...
+
+    Raises:
+        UserError: If they are of no known project, or of several networks.
+    """
+    places = {
+        (index, found[1]): None  # a dict, as it keeps the order
+        for index, origin in enumerate(ORIGINS)
+        for key in theirs
+        if (found := re.fullmatch(rf"((?:.*\.)?){origin.first}", key)) and prefix in (None, found[1])
+    }
+    if not places:
+        projects = ", ".join(o.project for o in ORIGINS)
+        problem = f"is of none of {projects}: it has keys such as {next(iter(theirs))}"
+        raise UserError(f"checkpoint={path}", problem, "give a checkpoint of one of these")
+    if len(places) > 1:
+        names = [outer or "''" for _, outer in places]
+        problem = f"holds several networks, whose names begin with {', '.join(names)}"
+        raise UserError(f"checkpoint={path}", problem, f"choose one with prefix={names[0]}")
+    ((index, outer),) = places
+    return ORIGINS[index], outer
+
+
 def read_state(path: str | Path) -> tuple[State, list[str]]:
     """Return the tensors of a file, and the names of what else it holds; Lightning keeps them under `state_dict`.
+
+    Tensors of other inner dicts, such as `model` or `ema`, get the name of the dict before their own.
 
     Raises:
         UserError: If the file does not exist, can't be read safely, or holds no tensors.
@@ -77,11 +102,21 @@ def read_state(path: str | Path) -> tuple[State, list[str]]:
     content = read_safely(path)
     outer = content if isinstance(content, dict) else {}
     inner = outer.get("state_dict", outer)
-    inner = inner if isinstance(inner, dict) else {}
-    tensors = {str(key): value for key, value in inner.items() if isinstance(value, Tensor)}
+    leaves = dict(_leaves(inner if isinstance(inner, dict) else {}))
+    tensors = {key: value for key, value in leaves.items() if isinstance(value, Tensor)}
     if not tensors:
         raise UserError(f"checkpoint={path}", "holds no named tensors", "give a state dict (.pth, .pt) or a .ckpt")
-    return tensors, sorted({*map(str, outer), *map(str, inner)} - tensors.keys() - {"state_dict"})
+    beside = map(str, outer) if inner is not outer else ()
+    return tensors, sorted({*beside, *leaves} - tensors.keys() - {"state_dict"})
+
+
+def _leaves(node: dict[Any, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield what nested dicts hold, each with its dotted name."""
+    for key, value in node.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
 
 
 def read_arguments(origin: Origin, theirs: State) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def convert(cfg: DictConfig) -> None:
 
     theirs = path_of("checkpoint", cfg.checkpoint)
     output = path_of("output", cfg.output or theirs.with_name(f"{theirs.stem}-unetkit.ckpt"))
-    imported = import_network(theirs, cfg.padding)
+    imported = import_network(theirs, cfg.padding, cfg.prefix)
     preprocessing = preprocessing_of(imported, cfg.mean, cfg.std)
     write_checkpoint(imported, output, preprocessing, cfg.threshold)
     count = sum(p.numel() for p in imported.network.parameters())

@@ -70,7 +70,8 @@ def load(cfg: DictConfig) -> "Ensemble":
 
 def described(predictor: "FilePredictor", options: "OutputOptions") -> str:
     """Return the line that says what was written, and where."""
-    written = [f"{predictor.done} {kind} to {options.output / kind}" for kind in options.write]
+    places = {kind: options.output if options.is_file else options.output / kind for kind in options.write}
+    written = [f"{predictor.done} {kind} to {place}" for kind, place in places.items()]
     written += [f"{len(predictor.codes)} rows to {options.submission}"] if options.submission else []
     left_out = f"; {len(predictor.failed)} left out, see below" if predictor.failed else ""
     return f"wrote {', '.join(written)}{left_out}"
@@ -91,15 +92,35 @@ def read_output_options(cfg: DictConfig) -> "OutputOptions":
     check("min_area", cfg.min_area, cfg.min_area is None or is_integer(cfg.min_area, 0), "an integer of at least 0")
     if cfg.threshold is not None:
         check_threshold(cfg.threshold)
+    output = path_of("output", cfg.output)
+    is_file = is_one_file(output, cfg.mask_format)
     return OutputOptions(
-        path_of("output", cfg.output),
-        read_kinds(cfg.write, cfg.submission),
-        cfg.mask_format,
+        output,
+        read_kinds(["masks"] if is_file else cfg.write, cfg.submission),
+        output.suffix[1:].lower() if is_file else cfg.mask_format,
         read_submission(cfg.submission),
         cfg.batch_size,
         read_value_range(cfg.value_range),
         read_segy_bytes(cfg.segy_bytes),
+        is_file,
     )
+
+
+def is_one_file(output: Path, mask_format: str) -> bool:
+    """Return whether `output=` names the file of one mask, and not a folder.
+
+    Raises:
+        UserError: If it ends as a picture that masks are not written as.
+    """
+    from unetkit.data.files import SUFFIXES
+    from unetkit.prediction.options import MASK_FORMATS
+
+    suffix = output.suffix.lower()
+    if output.is_dir() or suffix not in SUFFIXES:
+        return False
+    endings = [f".{name}" for name in MASK_FORMATS]
+    check("output", output, suffix in endings, f"a folder, or one file that ends in {' or '.join(endings)}")
+    return True
 
 
 def is_integer(value: object, least: int) -> bool:

@@ -10,12 +10,13 @@ from pathlib import Path
 from traceback import walk_tb
 
 from hydra.errors import HydraException, InstantiationException
+from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 from unetkit.cli.old_names import with_new_names
 from unetkit.cli.quoting import quoted_paths
 from unetkit.errors import mistakes_in_one_line
-from unetkit.paths import config_dir
+from unetkit.paths import config_dir, new_folder, typed_here
 from unetkit.training.explain import explain
 
 
@@ -35,7 +36,9 @@ def start(main: Callable[[], object], about: str | None = None, config: str | No
     sys.path.append(str(Path.cwd()))  # a network or loss of the user's own, found where they work
     logging.raiseExceptions = False  # or each line of a log on a full disk would show a stack trace
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints its errors itself, and ends
-    with hydra_errors_in_one_line(main):
+    # Hydra itself would let two runs of one second write to one folder. Cached, so that a run or sweep has one folder.
+    OmegaConf.register_new_resolver("new_folder", lambda path: str(new_folder(path)), replace=True, use_cache=True)
+    with typed_here(), hydra_errors_in_one_line(main):
         main()
 
 

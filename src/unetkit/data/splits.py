@@ -15,7 +15,7 @@ from unetkit.data.folds import grouped_folds, stratified_folds, systematic_sampl
 from unetkit.data.pair import Pair
 from unetkit.data.tables import read_rows
 from unetkit.errors import UserError, check
-from unetkit.paths import whole_file
+from unetkit.paths import path_of, whole_file
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +152,7 @@ def assign_sides(
     """
     _check_fold(options, len(ids))
     if options.is_csv:
-        sides = _read_sides(Path(options.method), ids)
+        sides = _read_sides(path_of("data.split", options.method), ids)
     elif options.method == "recreation":
         sides = _recreation_sides(ids)
     else:

@@ -3,14 +3,20 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unetkit.prediction.inputs import as_array
 from unetkit.prediction.predictor import Prediction, Predictor
 from unetkit.prediction.tiling import Array, Raster, blended_rows, cut
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 @dataclass
@@ -31,13 +37,14 @@ class Ensemble:
     min_area: int = 0
     has_background: bool = True
 
-    def __call__(self, image: Array) -> Prediction:
-        """Predict an image (H, W) or (H, W, C).
+    def __call__(self, image: "str | Path | Array | Tensor | Image") -> Prediction:
+        """Predict an image, as `Predictor` does.
 
         Raises:
-            UserError: If dtype or channels are not those of the training images.
+            UserError: If it can't be read, or dtype or channels are not those of the training images.
         """
-        return Prediction.of(torch.cat(list(self.rows(image)), dim=1), self.threshold, self.min_area)
+        rows = self.rows(as_array(image, self.members[0].preprocessing))
+        return Prediction.of(torch.cat(list(rows), dim=1), self.threshold, self.min_area)
 
     @property
     def tile(self) -> int:

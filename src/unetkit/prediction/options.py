@@ -19,7 +19,7 @@ class OutputOptions:
     """What to write for each predicted image, and how.
 
     Attributes:
-        output: The folder that gets a folder for each of `write`.
+        output: The folder that gets a folder for each of `write`; or the file of one image's mask, if `is_file`.
         write: Some of `masks`, `probabilities`, `overlays`.
         mask_format: `png`; `palette`, a PNG of class indices that viewers show in colours; `tif`, which lies where a
             GeoTIFF lies; or `npy`, which is written row by row and so needs little memory.
@@ -28,6 +28,7 @@ class OutputOptions:
         value_range: Values of 16-bit and float images that become 0 and 255; `auto` finds them for each file
             (see `amplitude_range`); None takes those used in training.
         segy_bytes: First bytes, from 1, of the inline and the crossline number in a SEG-Y trace header.
+        is_file: Whether `output` is a file; then `write` has one member.
     """
 
     output: Path
@@ -37,9 +38,12 @@ class OutputOptions:
     batch_size: int = 32
     value_range: tuple[float, float] | str | None = None
     segy_bytes: tuple[int, int] = (189, 193)
+    is_file: bool = False
 
     def create_file(self, files: ExitStack, kind: str, name: str) -> Path:
         """Return a path to write to, which becomes the file `kind`/`name` when `files` closes without an error."""
+        if self.is_file:
+            return files.enter_context(whole_file(self.output))
         return files.enter_context(whole_file(self.output / kind / name))
 
     def check(self, refs: Sequence[FileRef], classes: int) -> None:
@@ -50,6 +54,9 @@ class OutputOptions:
         """
         self._check_nothing_is_replaced(refs)
         has_segy = any(is_segy(ref) for ref in refs)
+        if self.is_file and (len(refs) > 1 or has_segy):
+            problem = f"is one file, but the input is {f'{len(refs)} images' if len(refs) > 1 else 'a SEG-Y file'}"
+            raise UserError(f"output={self.output}", problem, "give a folder")
         if has_segy:
             check_header_bytes(*self.segy_bytes)
         if self.submission is not None and has_segy:
@@ -64,6 +71,8 @@ class OutputOptions:
 
     def _check_nothing_is_replaced(self, refs: Sequence[FileRef]) -> None:
         output = self.output.resolve()
+        if self.is_file and any(ref.path.resolve() == output for ref in refs):
+            raise UserError(f"output={self.output}", "is the input, which would be replaced", "give another output")
         if any(ref.path.resolve().is_relative_to(output) for ref in refs):
             for kind in self.write:
                 if (output / kind).exists():  # perhaps the true masks, or the images themselves

@@ -2,6 +2,8 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,7 +14,11 @@ from torch import Tensor, nn
 from unetkit.data import Preprocessing
 from unetkit.errors import UserError
 from unetkit.models import classify, predict_full_frame, probabilities
+from unetkit.prediction.inputs import as_array
 from unetkit.prediction.tiling import Array, blended_rows
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 # Views whose predictions are averaged: angle in degrees, and whether mirrored left to right after the rotation.
 TTA: dict[str, list[tuple[float, bool]]] = {
@@ -74,13 +80,17 @@ class Predictor:
         if not 0 <= self.overlap < self.tile:
             raise UserError(f"overlap={self.overlap}", f"must be at least 0 and smaller than tile={self.tile}")
 
-    def __call__(self, image: Array) -> Prediction:
-        """Predict an image (H, W) or (H, W, C), of the dtype of the training images.
+    def __call__(self, image: "str | Path | Array | Tensor | Image") -> Prediction:
+        """Predict an image of the dtype of the training images.
+
+        Args:
+            image: A path, an array (H, W) or (H, W, C), a tensor (H, W) or (C, H, W), or an image of Pillow.
 
         Raises:
-            UserError: If dtype or channels are not those of the training images, or a probability is not a number.
+            UserError: If it can't be read, dtype or channels are not those of the training images, or a probability is
+                not a number.
         """
-        return self.predict_prepared(self.preprocessing.to_uint8(image))
+        return self.predict_prepared(self.preprocessing.to_uint8(as_array(image, self.preprocessing)))
 
     def predict_prepared(self, pixels: NDArray[np.uint8]) -> Prediction:
         """Predict an image (H, W, channels) uint8 that went through `Preprocessing.to_uint8`."""

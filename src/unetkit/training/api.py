@@ -5,7 +5,6 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from omegaconf import DictConfig
 
 from unetkit.checkpoints.loading import load
 from unetkit.errors import UserError
-from unetkit.paths import config_dir, quoted_for_hydra
+from unetkit.paths import config_dir, new_folder, quoted_for_hydra
 from unetkit.prediction.predictor import Predictor
 from unetkit.training.explain import explain
 from unetkit.training.records import Summary, monitored_score
@@ -153,10 +152,9 @@ def compose_training(overrides: Sequence[str]) -> DictConfig:
 
 
 def new_run_dir(base: Path, model: str) -> Path:
-    """Return a folder of this day and time that does not exist."""
+    """Create a folder of this day and time that nobody else has."""
     name = time.strftime("%Y-%m-%d/%H-%M-%S-") + re.sub(r"\W+", "_", model)
-    candidates = (base / (name if number == 1 else f"{name}-{number}") for number in count(1))
-    return next(folder for folder in candidates if not folder.exists())
+    return new_folder(base / name)
 
 
 def _show_log_lines() -> None:

@@ -14,9 +14,9 @@ def last_checkpoint(run_dir: Path) -> Path:
 
 
 def run_of(checkpoint: str | Path) -> Path:
-    """Return the run directory of a checkpoint, which may be given as that directory."""
+    """Return the run directory of a checkpoint, which may be given as that directory, or as RUN/best."""
     path = Path(checkpoint).expanduser()
-    return path if last_checkpoint(path).exists() else path.parent.parent
+    return next((run for run in (path, path.parent) if last_checkpoint(run).exists()), path.parent.parent)
 
 
 def is_finished(run_dir: Path) -> bool:

@@ -1,0 +1,63 @@
+"""Images as people hold them, paths, arrays, tensors or images of Pillow, as the arrays that networks are given."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unetkit.data import Preprocessing
+from unetkit.data.decode import read_image
+from unetkit.data.files import FileRef
+from unetkit.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+# Modes of Pillow whose arrays are not grey or RGB, and what they are converted to.
+PIL_MODES = {"1": "L", "P": "RGB", "PA": "RGBA", "CMYK": "RGB", "YCbCr": "RGB", "HSV": "RGB", "LAB": "RGB"}
+
+
+def as_array(image: "str | Path | NDArray[Any] | Tensor | Image", preprocessing: Preprocessing) -> NDArray[Any]:
+    """Return an image (H, W) or (H, W, C), of the dtype that it has.
+
+    Args:
+        image: A path; an array (H, W) or (H, W, C); a tensor (H, W) or (C, H, W), also as a batch of one; or an image
+            of Pillow. Tensors of floats from 0 to 1, as torchvision makes them, become 8-bit for a network of 8-bit
+            images.
+        preprocessing: Preprocessing used in training; an alpha channel is left out unless it makes up its channels.
+
+    Raises:
+        UserError: If a file can't be read, or it is no image.
+    """
+    if isinstance(image, np.ndarray):
+        return image
+    if isinstance(image, str | Path):
+        return read_image(FileRef(Path(image).expanduser()), preprocessing.channels)
+    if isinstance(image, Tensor):
+        return _of_tensor(image, preprocessing)
+    if hasattr(image, "getbands"):  # importing Pillow to ask for the class would take time
+        return _of_pillow(image, preprocessing.channels)
+    raise UserError(f"a {type(image).__name__}", "is no image", "give a path, an array, a tensor or an image of Pillow")
+
+
+def _of_tensor(image: Tensor, preprocessing: Preprocessing) -> NDArray[Any]:
+    image = image[0] if image.ndim == 4 and len(image) == 1 else image
+    if image.ndim not in (2, 3):
+        raise UserError(f"a tensor of shape {tuple(image.shape)}", "is no image", "give (H, W) or (C, H, W)")
+    image = image.detach().cpu()
+    if preprocessing.value_range is None and image.is_floating_point():
+        if not 0 <= image.min() <= image.max() <= 1:
+            raise UserError("a tensor of floats", "is not from 0 to 1, but the training images are 8-bit", "give uint8")
+        image = (image * 255).round().byte()
+    return np.asarray(image if image.ndim == 2 else image.permute(1, 2, 0))
+
+
+def _of_pillow(image: "Image", channels: int) -> NDArray[Any]:
+    from PIL import ImageOps
+
+    upright = ImageOps.exif_transpose(image) or image  # as files are read
+    array = np.asarray(upright.convert(PIL_MODES[upright.mode]) if upright.mode in PIL_MODES else upright)
+    has_alpha = array.ndim == 3 and array.shape[2] in (2, 4)
+    return array[..., :-1] if has_alpha and array.shape[2] != channels else array
