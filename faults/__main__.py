@@ -19,13 +19,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from faults import damage, data, demo, hostile, kills
+from faults import damage, data, demo, hostile, kills, stops
 from faults.cases import Case, Lab, Result
 from faults.program import Program
 from faults.table import Row, rows_of, table
 
 GROUPS: dict[str, Callable[[int], Iterator[Case]]] = {
     "kills": kills.cases,
+    "stops": stops.cases,
     "damage": damage.cases,
     "data": data.cases,
     "hostile": hostile.cases,

@@ -92,6 +92,10 @@ def _metrics(run: Path) -> dict[tuple[str, str, str], dict[str, str]]:
     for file in [*kept, *run.glob("metrics.csv")]:
         for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines()):
             values = {key: value for key, value in row.items() if value and key is not None}
-            kind = "val" if any(key.startswith("val/") for key in values) else "train"
-            rows[row["epoch"], row["step"], kind] = values
+            epoch = str(float(row["epoch"] or "nan"))
+            if any(key.startswith("val/") for key in values):
+                # A run that lacks only its records is validated once more, in a row of the same epoch.
+                rows[epoch, "", "val"] = {key: value for key, value in values.items() if key.startswith("val/")}
+            else:
+                rows[epoch, row["step"], ",".join(values)] = values
     return rows

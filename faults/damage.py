@@ -18,7 +18,7 @@ from faults.program import Running
 
 FLIPPED = Fault("one byte of a checkpoint is changed", "at a random place of `last.ckpt`; then `predict`")
 CUT = Fault("a checkpoint is cut", "at a random length; then `predict`, and what its error names instead")
-FULL = Fault("the disk is full", "on a file system of 16 to 300 KiB, where a checkpoint takes 55; then there is room again")
+FULL = Fault("the disk is full", "a file system of 16 to 300 KiB; a checkpoint takes 55; then there is room again")
 NAN = Fault("a loss that is no number", "`optimizer.lr=1e30`")
 NAN_WEIGHTS = Fault("a network whose weights are no numbers", "one NaN in `last.ckpt`; `predict`")
 TWO = Fault("two runs in one directory", "the second starts while the first trains")

@@ -26,6 +26,7 @@ RECIPES: dict[str, list[str]] = {
     "plain": [],
     "two workers": ["data.num_workers=2", "augment=strong"],
     "averaged weights": ["callbacks=ema", "scheduler=onecycle"],
+    "saved every 2 steps": ["checkpoint_every=2"],
 }
 CHOSEN = Fault("SIGKILL at a chosen moment", "the process kills itself just before or after a call")
 RANDOM = Fault("SIGKILL at a random moment", "from outside, at any time of the run")
@@ -125,7 +126,7 @@ class Kills:
                 return Result(False, f"was not killed, status {done.status}", done.said[-300:])
             if broken := unreadable(run / "checkpoints"):
                 return Result(False, "a broken checkpoint", ", ".join(broken))
-            more = [f"checkpoint={run}"] if (run / "checkpoints" / "last.ckpt").exists() else []
+            more = ["checkpoint=auto"]
         done = train(lab, whole.typed, run, *more, environment=environment)
         if done.status:
             return Result(False, "was not resumed", done.said[-300:])
@@ -163,8 +164,10 @@ def cases(seed: int) -> Iterator[Case]:
             is_short = recipe == "plain" and place.about in ("within a save", "in validation")
             yield Case(CHOSEN, name, Kills(f"{seed} {name}", recipe, (place,), elsewhere), is_short)
     for number in range(18):
-        name = f"random time {number}, {names[number % 3]}"
-        yield Case(RANDOM, name, Kills(f"{seed} {name}", names[number % 3], (None,), number % 2 == 0), number == 0)
+        name = f"random time {number}, {names[number % len(names)]}"
+        yield Case(
+            RANDOM, name, Kills(f"{seed} {name}", names[number % len(names)], (None,), number % 2 == 0), number == 0
+        )
     for number, (first, second) in enumerate(zip(PLACES[3:10], PLACES[5:12], strict=True)):
         name = f"{first.about}, then {second.about}"
-        yield Case(TWICE, name, Kills(f"{seed} {name}", names[number % 3], (first, second), number % 2 == 0))
+        yield Case(TWICE, name, Kills(f"{seed} {name}", names[number % len(names)], (first, second), number % 2 == 0))

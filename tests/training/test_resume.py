@@ -187,7 +187,7 @@ def test_a_run_interrupted_before_its_records_gets_them(tmp_path: Path, cache: P
         (tmp_path / name).unlink()
     after = run(tmp_path, cache, "callbacks=ema", f"checkpoint={tmp_path}")
     assert (after["epochs"], after["steps"]) == (before["epochs"], before["steps"])
-    for score in ("val/iou", "val/loss"):
+    for score in ("val/iou", "val/loss", "train/loss_epoch"):
         assert after[score] == pytest.approx(before[score], abs=1e-6)
     for name in ("summary.json", "pictures/predictions.png"):
         assert (tmp_path / name).exists()

@@ -1,6 +1,7 @@
 """Resume a run from a checkpoint: read it, and check that it is of the same network, recipe and data."""
 
 import copy
+import csv
 import inspect
 import logging
 import os
@@ -23,6 +24,7 @@ from unetkit.training.within_epoch import KEY
 
 log = logging.getLogger(__name__)
 
+TRAINING_LOSS = "train/loss_epoch"
 KEPT = re.compile(r"metrics\.(\d+)\.csv")  # names that `keep_old_metrics` gives
 SAME_WEIGHTS = "gradient_checkpointing"  # an argument of networks that changes no weight
 
@@ -183,6 +185,16 @@ def check_same_batches(resume: Resume, batch_size: int, processes: int) -> None:
         if value != now:
             problem = f"was saved within an epoch with {key}={value}, and this run has {now}"
             raise UserError(resume.checkpoint.subject, problem, f"resume with {key}={value}")
+
+
+def kept_training_loss(run_dir: Path) -> dict[str, float]:
+    """Return the mean loss of the last epoch of the earlier runs in this directory, by its name; {} without one."""
+    for file in reversed(kept_metrics(run_dir)):
+        with file.open(encoding="utf-8", newline="") as stream:
+            losses = [loss for row in csv.DictReader(stream) if (loss := row.get(TRAINING_LOSS))]
+        if losses:
+            return {TRAINING_LOSS: round(float(losses[-1]), 6)}
+    return {}
 
 
 def kept_metrics(run_dir: Path) -> list[Path]:

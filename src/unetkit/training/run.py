@@ -39,6 +39,7 @@ from unetkit.training.resume import (
     check_same_training,
     find_resume,
     kept_metrics,
+    kept_training_loss,
     log_resume,
     resolve_auto,
 )
@@ -196,7 +197,9 @@ def score(
     """Return the scores of the trained network; validate and test it where that is still to be done."""
     if resume is not None and resume.lacks_only_records:
         resume.checkpoint.load_weights_into(module.network, plain(cfg.model))  # averaged ones, with callbacks=ema
-    scores = logged_scores(trainer)
+        scores = kept_training_loss(resume.checkpoint.path.parent.parent)
+    else:
+        scores = logged_scores(trainer)
     # Stopped within an epoch by max_steps or max_time, or after an epoch that check_val_every_n_epoch leaves out.
     if module.scored_at != trainer.global_step and cfg.trainer.limit_val_batches:
         trainer.validate(module, datamodule=data, verbose=False)
