@@ -15,10 +15,12 @@ from torch import Tensor, nn
 
 from benchmarks.composing import composed
 from unetkit.cli.memory import keep_freed_memory
+from unetkit.data import Batch
 from unetkit.errors import UserError
 from unetkit.models import activation_bytes, centre_crop
 from unetkit.training.configuration import choose_precision
-from unetkit.training.optimisation import parameter_groups
+from unetkit.training.optimisation import for_capture, parameter_groups
+from unetkit.training.step import StepParts, TrainingStep
 
 
 def peer(module: str, place: Path | None = None) -> Any:
@@ -83,6 +85,27 @@ class Training:
         return logits
 
 
+@dataclass
+class WholeSteps(Training):
+    """A training whose steps are taken as train.py takes them on a GPU: captured once as a CUDA graph, and replayed."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        autocast = partial(torch.autocast, self.device, self.half, enabled=self.half is not None)
+        parts = StepParts(lambda batch, epoch: batch, self.losses, self.optimizer, self.clip, "norm", autocast)
+        parts.scaler = self.scaler if self.scaler.is_enabled() else None
+        self.step = TrainingStep(parts, captures=self.device == "cuda", is_required=True)
+
+    def __call__(self, images: Tensor, target: Tensor) -> Tensor:  # type: ignore[override]  # nothing waits for it
+        """Make a step on images (B, C, H, W) and class indices (B, H, W), and return the loss."""
+        return self.step.take({"image": images, "mask": target, "index": target[:, 0, 0]}, 0)
+
+    def losses(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute the loss to show, that to minimise, which is the same, and the valid pixels."""
+        loss = self.objective(self.logits(batch["image"]), batch["mask"])
+        return loss, loss, batch["mask"]
+
+
 def half_of(device: torch.device) -> torch.dtype:
     """Return the 16-bit type that unetkit uses on a device."""
     return torch.float16 if choose_precision(16, device.type) == "16-mixed" else torch.bfloat16
@@ -95,6 +118,7 @@ def unetkits(
     amp: bool = True,
     layout: torch.memory_format = torch.channels_last,
     keeps: bool = True,
+    kind: type[Training] = Training,
 ) -> Training:
     """Train as train.py does by default, with trainer.precision=16."""
     if keeps:
@@ -108,14 +132,18 @@ def unetkits(
         value: Tensor = loss(logits, target, torch.ones_like(target, dtype=torch.bool))
         return value
 
-    optimizer = instantiate(cfg.optimizer, _convert_="all")(parameter_groups(network))
+    make = instantiate(cfg.optimizer, _convert_="all")
+    if kind is WholeSteps and device.type == "cuda":
+        make = for_capture(make)
+    optimizer = make(parameter_groups(network))
     half = half_of(device) if amp else None
-    return Training(network, objective, optimizer, half, cfg.trainer.gradient_clip_val, layout)
+    return kind(network, objective, optimizer, half, cfg.trainer.gradient_clip_val, layout)
 
 
 # The same loss and optimiser, for projects that have networks but no training loop.
 in_fp32 = partial(unetkits, amp=False, layout=torch.contiguous_format, keeps=False)
 in_amp = partial(unetkits, layout=torch.contiguous_format, keeps=False)
+in_one_graph: partial[Training] = partial(unetkits, kind=WholeSteps)
 
 
 def plain(network: nn.Module, device: torch.device, clone: Path | None) -> Training:

@@ -8,7 +8,8 @@ from typing import Any
 BEGIN, END = "<!-- measured by scripts/gpu.sh: begin -->", "<!-- measured by scripts/gpu.sh: end -->"
 EMPTY = "to be measured"
 SMPS = ("SMP's way: NCHW fp32", "SMP's way: NCHW amp")
-WAYS = {"unet_small": ("unetkit", *SMPS), "unet_milesial": ("unetkit", "milesial", "milesial --amp", *SMPS)}
+OURS = ("unetkit", "unetkit, one graph")
+WAYS = {"unet_small": (*OURS, *SMPS), "unet_milesial": (*OURS, "milesial", "milesial --amp", *SMPS)}
 LIBRARIES = (
     "unetkit DeviceAugmentation",
     "albumentations ElasticTransform",
@@ -33,7 +34,8 @@ def tables(folder: Path) -> str:
     failures = {file.stem: file.read_text(encoding="utf-8").strip() for file in sorted(folder.glob("*.failed"))}
     blocks = [
         machines(answers),
-        "Training step at 128 px, batch 32:",
+        "Training step at 128 px, batch 32. *One graph* is what `trainer.step=auto` does on a GPU; the others start "
+        "each operation by itself, and read the loss at each step:",
         steps(answers),
         "The whole `train.py experiment=tgs_small`, fold 0, files decoded anew; *process*: from its start to its end, "
         "of 30 epochs (`graph`) or 8 (`eager`); *with the rest*: with validations, pictures and checkpoints:",

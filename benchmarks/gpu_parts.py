@@ -6,7 +6,6 @@ from pathlib import Path
 from benchmarks.gpu_page import TARGETS
 
 ROOT = Path(__file__).resolve().parents[1]
-HAS_STEP = "\nstep:" in (ROOT / "conf/trainer/default.yaml").read_text(encoding="utf-8")
 TINY = ["model=plain_small", "model.channels=[4,8]", "trainer.limit_train_batches=2", "trainer.limit_val_batches=1"]
 
 
@@ -45,7 +44,7 @@ def parts(data: Path, clone: Path | None, device: str, output: Path) -> list[Par
 
     def speed(batch: int, step: str, epochs: int) -> Part:
         epochs = epochs if is_gpu else 2
-        ours = ["experiment=tgs_small", f"data.batch_size={batch}", *([f"trainer.step={step}"] if HAS_STEP else [])]
+        ours = ["experiment=tgs_small", f"data.batch_size={batch}", f"trainer.step={step}"]
         ours += [f"trainer.max_epochs={epochs}", f"trainer.check_val_every_n_epoch={epochs}"]
         return ask(
             f"speed-{batch}-{step}", "speed", 90, "--data", str(data), "--ours", *ours, *([] if is_gpu else TINY)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.answers import Answer
-from benchmarks.contenders import CASES, Case, Network, Training, Way, in_amp, in_fp32, random_batch
+from benchmarks.contenders import CASES, Case, Network, Training, Way, in_amp, in_fp32, in_one_graph, random_batch
 from benchmarks.measuring import paired, synchronize
 from benchmarks.step import check_alike, training_of
 from unetkit.errors import UserError
@@ -30,11 +30,11 @@ def quick_step(
     rows = []
     left_out: dict[str, None] = {}  # used as an ordered set
     for name in cases:
-        case = with_smps_ways(name)
+        case = with_more_ways(name)
         trainings: dict[str, Training] = {}
         for way in case.contenders:
             try:
-                trainings[way] = training_of(case, way, device, milesial)
+                trainings[way] = warmed_up(training_of(case, way, device, milesial), case, batch, size, device)
             except UserError as error:
                 left_out[f"left out: {error}"] = None
         batched = random_batch(case, batch, size, device)
@@ -46,13 +46,30 @@ def quick_step(
     return rows, [*left_out]
 
 
-def with_smps_ways(name: str) -> Case:
-    """Return a case with SMP's ways to train, channels first, added: in float32, and in mixed precision."""
+def with_more_ways(name: str) -> Case:
+    """Return a case with unetkit's whole steps added, and SMP's ways to train: channels first, in float32 or mixed."""
     case = CASES[name]
     ours: Network = case.contenders["unetkit"][0]
-    ways: dict[str, Way] = {"SMP's way: NCHW fp32": in_fp32, "SMP's way: NCHW amp": in_amp}
+    added: dict[str, Way] = {"SMP's way: NCHW fp32": in_fp32, "SMP's way: NCHW amp": in_amp}
     kept = {way: contender for way, contender in case.contenders.items() if not way.startswith("NCHW")}
-    return Case(kept | {way: (ours, train) for way, train in ways.items()}, case.is_large, case.channels, case.classes)
+    ways: dict[str, tuple[Network, Way]] = {
+        "unetkit": kept.pop("unetkit"),
+        "unetkit, one graph": (ours, in_one_graph),
+        **kept,
+    }
+    return Case(ways | {way: (ours, train) for way, train in added.items()}, case.is_large, case.channels, case.classes)
+
+
+def warmed_up(training: Training, case: Case, batch: int, size: int, device: torch.device) -> Training:
+    """Make the first steps of a training, which are slower.
+
+    Raises:
+        UserError: If whole steps can't be captured.
+    """
+    images, target = random_batch(case, batch, size, device)
+    for _ in range(WARM_UP if device.type == "cuda" else 1):
+        training(images, target)
+    return training
 
 
 def timed(
@@ -63,8 +80,6 @@ def timed(
     blocks: dict[str, Callable[[], float]] = {}
     for way, training in trainings.items():
         step = partial(training, *batch)
-        for _ in range(WARM_UP if device.type == "cuda" else 1):
-            step()
         steps = max(round(seconds / seconds_of(step, 3 if device.type == "cuda" else 1, device)), 1)
         blocks[way] = partial(seconds_of, step, steps, device)
     measured = paired(blocks, rounds, device, images, warm_up=False, clock=lambda block, _: block())

@@ -99,9 +99,9 @@ def test_an_answer_fills_its_cells(tmp_path: Path) -> None:
 
 def test_the_ways_of_the_page_are_those_that_are_measured() -> None:
     from benchmarks.gpu_page import WAYS
-    from benchmarks.quick_step import with_smps_ways
+    from benchmarks.quick_step import with_more_ways
 
-    assert {name: tuple(with_smps_ways(name).contenders) for name in WAYS} == WAYS
+    assert {name: tuple(with_more_ways(name).contenders) for name in WAYS} == WAYS
 
 
 def gpu(*typed: str) -> subprocess.CompletedProcess[str]:
