@@ -52,7 +52,6 @@ def gadgets(canary: Path) -> dict[str, object]:
         "torch.save": Calls(torch.save, 1, str(canary)),
         "pickle in a pickle": Calls(pickle.loads, pickle.dumps(Calls(os.system, f"touch {canary}"))),
         "torch.load": Calls(torch.load, "/proc/self/environ"),
-        "getattr": Calls(getattr, os, "system"),
     }
 
 

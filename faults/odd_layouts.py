@@ -186,7 +186,7 @@ LAYOUTS: dict[str, tuple[str, Callable[[Path], list[str]]]] = {
     "train/, val/ and test/": ("accept", parts(train=3, val=2, test=1)),
     "val/ only": ("refuse", parts(val=3)),
     "test/ only": ("refuse", parts(test=3)),
-    "training/ and validation/": ("refuse", parts(training=3, validation=2)),
+    "training/ and validation/": ("accept", parts(training=3, validation=2)),
     "train/ and an empty val/": ("refuse", parts(train=3, val=0)),
     "links in a circle": ("either", links_in_a_circle),
     "images/ a link to itself": ("refuse", looped_images),
