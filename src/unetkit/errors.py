@@ -78,7 +78,9 @@ def readable(place: object) -> Iterator[None]:
         yield
     except OSError as error:
         problem = f"can't be read ({error.strerror or error})"
-        raise UserError(str(place), problem, "allow it, or give another place") from error
+        named = error.filename if isinstance(error.filename, str) else ""  # a folder in the place, perhaps
+        subject = str(place) if str(place).endswith(named) else named
+        raise UserError(subject, problem, "allow it, or give another place") from error
 
 
 @contextmanager

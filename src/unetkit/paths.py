@@ -82,6 +82,11 @@ def printable(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
+def real_path(path: Path) -> Path:
+    """Return the absolute path that links lead to; links that lead in a circle, which `resolve` refuses, stay."""
+    return Path(os.path.realpath(path))
+
+
 def quoted_for_hydra(value: str) -> str:
     """Return a value in quotes; Hydra reads a backslash as such, except those right before a quote."""
     escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + found[2].replace("'", "\\'"), value)
@@ -103,7 +108,7 @@ def names_of(given: Sequence[object] | float) -> list[str]:
 
 def check_each_once(key: str, files: Sequence[Path]) -> None:
     """Raise a `UserError` that names the key if a file is given twice."""
-    twice = [file for file, count in Counter(file.resolve() for file in files).items() if count > 1]
+    twice = [file for file, count in Counter(real_path(file) for file in files).items() if count > 1]
     if twice:
         raise UserError(f"{key}=", f"names {twice[0]} twice", "name each once")
 

@@ -41,7 +41,8 @@ def read_yaml(file: Path, fix: str = FIX) -> Any:
     import yaml  # here, as predicting needs no YAML
 
     text = read_text(file, fix)
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    # The faster loader refuses what stands for a byte that is no UTF-8, as in the name of a folder.
+    loader = yaml.SafeLoader if "\\uDC" in text else getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     with _in_one_line(file, fix):
         depth = 0
         for event in yaml.parse(text, loader):  # unlike loading, parsing keeps nothing in memory

@@ -15,6 +15,7 @@ from unetkit.data import limits, sources
 from unetkit.data.decode import open_image, read_image
 from unetkit.data.files import FileRef
 from unetkit.data.layout.inputs import find_images
+from unetkit.doctor.layout import find_files
 from unetkit.errors import UserError
 
 GREY = np.full((20, 20), 100, np.uint8)
@@ -122,7 +123,7 @@ def test_a_folder_without_permission_is_one_line(tmp_path: Path, write_pairs: Wr
     for closed in (root, root / "images"):
         closed.chmod(0)
         with as_nobody():
-            for find in (sources.folder_pairs, sources.tgs_salt_pairs, find_images):
+            for find in (sources.folder_pairs, sources.tgs_salt_pairs, find_images, find_files):
                 with pytest.raises(UserError, match=r"can't be read \(Permission denied\)"):
                     find(root)
         closed.chmod(0o755)
@@ -145,8 +146,8 @@ def test_a_picture_that_announces_too_many_pixels_is_refused_before_it_is_decode
 def test_the_size_of_a_member_is_known_before_it_is_unpacked(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("images/a.png", bytes(10**6 + 1))
-    said = r"a\.png holds 1,000,001 bytes, more than 16 for each pixel of data\.max_pixels=62500; cut it into parts"
-    with limits.decoding_at_most(62_500, "data.max_pixels"), pytest.raises(UserError, match=said):
+    said = r"a\.png holds 1,000,001 bytes, more than 4 for each pixel of data\.max_pixels=250000; cut it into parts"
+    with limits.decoding_at_most(250_000, "data.max_pixels"), pytest.raises(UserError, match=said):
         read_image(FileRef(tmp_path / "x.zip", "images/a.png"))
 
 

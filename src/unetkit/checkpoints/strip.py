@@ -9,7 +9,7 @@ from torch import Tensor
 from unetkit.checkpoints.checkpoint import Checkpoint, is_finite, save_weights
 from unetkit.data import synthetic
 from unetkit.errors import UserError, writable
-from unetkit.paths import whole_file
+from unetkit.paths import real_path, whole_file
 from unetkit.prediction.predictor import Predictor
 
 TOLERANCE = 0.05  # of probabilities; those of trained networks in float16 differ by about 0.01, on outlines
@@ -32,7 +32,7 @@ def write_stripped(path: str | Path, file: Path, *, half: bool) -> float:
             difference exceeds `TOLERANCE`.
     """
     original = Checkpoint.read(path)
-    if file.resolve() == original.path.resolve():
+    if real_path(file) == real_path(original.path):
         raise UserError(
             f"output={file}", "is the checkpoint itself, whose run could not be resumed then", "give another"
         )

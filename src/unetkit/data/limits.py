@@ -17,7 +17,7 @@ from unetkit.errors import UserError, check
 
 MAX_PIXELS = 2**29  # about 23,000 x 23,000
 MOST_PIXELS = 2**30  # that OpenCV decodes
-BYTES_PER_PIXEL = 16  # four bands of float32; so many bytes for each allowed pixel are read or decoded at most
+BYTES_PER_PIXEL = 4  # RGB and alpha, or one band of float32; so many for each allowed pixel are read or decoded
 FIX = "replace or remove it"
 
 

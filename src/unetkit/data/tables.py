@@ -28,7 +28,9 @@ def read_rows(path: Path, columns: Sequence[str], most: int = MAX_BYTES) -> Iter
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             if not set(columns) <= set(reader.fieldnames or []):
-                problem = f"must have the columns {','.join(columns)}, not {','.join(reader.fieldnames or [])[:100]}"
+                names = ",".join(reader.fieldnames or [])[:100]
+                shown = names if names.isprintable() else ascii(names)
+                problem = f"must have the columns {','.join(columns)}, not {shown}"
                 raise UserError(str(path), problem)
             for row in reader:
                 yield reader.line_num, {name: row[name] for name in columns}

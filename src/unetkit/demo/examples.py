@@ -15,7 +15,7 @@ from unetkit.data.synthetic import section
 from unetkit.demo.display import fit
 from unetkit.demo.uploads import read_limited
 from unetkit.errors import UserError
-from unetkit.paths import path_of
+from unetkit.paths import path_of, real_path
 from unetkit.plots.images import Image, to_rgb
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def folder_examples(folder: str | int, preprocessing: Preprocessing, max_pixels:
     Raises:
         UserError: If there is none.
     """
-    place = path_of("examples", folder).resolve()
+    place = real_path(path_of("examples", folder))
     examples: list[Example] = []
     for ref in find_folder(place.parent, place.name) or []:
         try:

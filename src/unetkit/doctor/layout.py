@@ -9,7 +9,8 @@ from unetkit.data.layout.find import find_layout
 from unetkit.data.pair import Pair
 from unetkit.data.sources import layout_of
 from unetkit.data.tables import read_rows
-from unetkit.errors import UserError
+from unetkit.errors import UserError, readable
+from unetkit.paths import real_path
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def find_files(
     Raises:
         UserError: If there is no image.
     """
-    path = None if root is None else Path(root).expanduser().resolve()
+    path = None if root is None else real_path(Path(root).expanduser())
     given = {"mask_suffix": str(mask_suffix), "images": images, "masks": masks}
     keys = {key: value for key, value in given.items() if value}
     codes, unread = ({}, ()) if keys or path is None else _read_kaggle_table(path / "train.csv")
@@ -71,8 +72,9 @@ def _with_codes(root: Path, codes: dict[str, str]) -> FoundFiles:
 
 def _read_kaggle_table(path: Path) -> tuple[dict[str, str], tuple[Finding, ...]]:
     """Read TGS Salt's run-length codes by id, if there is such a table, with a finding if it can't be read."""
-    if not path.exists():
-        return {}, ()
+    with readable(path.parent):
+        if not path.exists():
+            return {}, ()
     try:
         return {row["id"] or "": row["rle_mask"] or "" for _, row in read_rows(path, ("id", "rle_mask"))}, ()
     except UserError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from unetkit.data.files import SEGY_SUFFIXES, FileRef
 from unetkit.data.segy import check_header_bytes
 from unetkit.errors import UserError
-from unetkit.paths import whole_file
+from unetkit.paths import real_path, whole_file
 
 KINDS = ("masks", "probabilities", "overlays")
 MASK_FORMATS = ("png", "palette", "tif", "npy")
@@ -70,10 +70,10 @@ class OutputOptions:
             raise UserError("write=probabilities", problem, "leave it out")
 
     def _check_nothing_is_replaced(self, refs: Sequence[FileRef]) -> None:
-        output = self.output.resolve()
-        if self.is_file and any(ref.path.resolve() == output for ref in refs):
+        output = real_path(self.output)
+        if self.is_file and any(real_path(ref.path) == output for ref in refs):
             raise UserError(f"output={self.output}", "is the input, which would be replaced", "give another output")
-        if any(ref.path.resolve().is_relative_to(output) for ref in refs):
+        if any(real_path(ref.path).is_relative_to(output) for ref in refs):
             for kind in self.write:
                 if (output / kind).exists():  # perhaps the true masks, or the images themselves
                     problem = f"holds the images and a folder {kind}, whose files would be replaced"

@@ -17,7 +17,7 @@ from unetkit.doctor.masks.plan import MaskPlan
 from unetkit.doctor.proposal.machine import Machine
 from unetkit.doctor.proposal.sizing import BatchSize, choose_batch, choose_channels, choose_side
 from unetkit.doctor.survey.pairs import PairStats
-from unetkit.paths import write_text
+from unetkit.paths import printable, write_text
 
 NAME = "my_data"  # of the experiment
 MIN_BATCH_FOR_BATCH_NORM = 4
@@ -86,7 +86,7 @@ def propose(layout: FoundFiles, stats: Sequence[PairStats], plan: MaskPlan, pixe
 
 def write_experiment(text: str, output: Path) -> str:
     """Write an experiment where `--config-dir OUTPUT experiment=NAME` finds it, and return its name."""
-    write_text(output / "experiment" / f"{NAME}.yaml", text)
+    write_text(output / "experiment" / f"{NAME}.yaml", printable(text))
     return NAME
 
 
