@@ -1,8 +1,11 @@
 """Train and score every fold of a recipe: `unetkit cross-validate experiment=tgs_small data.root=DIR`."""
 
+import sys
+
 import hydra
 from omegaconf import DictConfig
 
+from unetkit.cli.completed import completed
 from unetkit.cli.memory import keep_freed_memory
 from unetkit.cli.start import start
 from unetkit.errors import mistakes_in_one_line
@@ -21,4 +24,6 @@ def main(cfg: DictConfig) -> None:
 
 def run() -> None:
     """Run the command on what was typed."""
+    with mistakes_in_one_line():
+        sys.argv = completed(sys.argv)
     start(main)

@@ -19,7 +19,7 @@ from unetkit.errors import UserError
 from unetkit.training.recipes import adopt_found, differences
 from unetkit.training.renamed import with_new_targets
 from unetkit.training.requeue import restart_sign
-from unetkit.training.run_state import AUTO, is_finished, is_interrupted, last_checkpoint
+from unetkit.training.run_state import AUTO, is_finished, is_interrupted, last_checkpoint, run_of
 from unetkit.training.within_epoch import KEY
 
 log = logging.getLogger(__name__)
@@ -119,6 +119,16 @@ def next_position(checkpoint: Checkpoint) -> tuple[int, int]:
     epoch, batches = int(checkpoint.content["epoch"]), checkpoint.metadata.batches_of_epoch
     is_ended = checkpoint.content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"] > epoch
     return (epoch + 1, 0) if batches is None or is_ended else (epoch, batches)
+
+
+def log_changes(cfg: DictConfig, resume: Resume) -> None:
+    """Log which settings are others than those that the resumed run had so far, if its directory still says them."""
+    file = run_of(resume.checkpoint.path) / "config.yaml"
+    if file.exists():
+        own = copy.deepcopy(cfg)
+        adopt_found(own, file)
+        if different := differences(own, file):
+            log.info("other than before: %s", different)
 
 
 def log_resume(resume: Resume, monitor: str, run_dir: Path) -> None:

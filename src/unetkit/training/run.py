@@ -40,11 +40,12 @@ from unetkit.training.resume import (
     find_resume,
     kept_metrics,
     kept_training_loss,
+    log_changes,
     log_resume,
     resolve_auto,
 )
 from unetkit.training.run_lock import only_run_in
-from unetkit.training.run_state import STOPPED_BY, is_finished, last_checkpoint
+from unetkit.training.run_state import STOPPED_BY, is_finished, last_checkpoint, run_of
 from unetkit.training.run_stats import RunStats
 from unetkit.training.step_choice import choose_step, compile_parts
 from unetkit.training.stopping import Stop
@@ -82,7 +83,7 @@ def _train(cfg: DictConfig, run_dir: Path, stats: RunStats, stop: Stop) -> Summa
         return read_json(run_dir / "summary.json")
     resume = find_resume(cfg, run_dir)
     if resume is not None:
-        keep_smoothing(cfg, resume.checkpoint.path.parent.parent / "config.yaml")
+        keep_smoothing(cfg, run_of(resume.checkpoint.path) / "config.yaml")
     weights = Checkpoint.read(cfg.weights, "weights") if cfg.weights is not None and resume is None else None
     L.seed_everything(cfg.seed, verbose=False)
     with library_mistakes():
@@ -150,6 +151,7 @@ def continue_from(
         check_same_training(resume, module.metadata, module.network)
         check_same_batches(resume, data.serving.batch_size, trainer.world_size)
         log_resume(resume, cfg.monitor, run_dir)
+        log_changes(cfg, resume)
         data.first_epoch, data.first_batch = resume.next_epoch, resume.next_batch
     elif weights is not None:
         split = weights.metadata.recipe.get("data.split")

@@ -11,7 +11,14 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
 from unetkit.training.stopping import Stop
-from unetkit.training.within_epoch import KEY, State, restore_means, restore_random_state, save_position
+from unetkit.training.within_epoch import (
+    KEY,
+    State,
+    restore_means,
+    restore_plateau,
+    restore_random_state,
+    save_position,
+)
 
 MINUTES = re.compile(r"(\d+(?:\.\d+)?)min")
 
@@ -30,22 +37,28 @@ class SaveWithinEpoch(Checkpoint):
 
     def __init__(self, file: Path, every: int | str | None, stop: Stop) -> None:
         self.file = file
-        self.steps, self.seconds = interval_of(every)
+        self._every_n_train_steps, self.seconds = interval_of(every)  # as ModelCheckpoint calls it; see StepLoop
         self.stop = stop
         self.is_over = False  # whether the time of the run is over
         self._must_stop = False
-        self._saved_at, self._saved_step = time.monotonic(), 0
+        self._is_saved, self._saved_at = False, time.monotonic()
         self._to_restore: State | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take signals from here on: Lightning would end the run without a checkpoint."""
         self.stop.handle_signals()
-        self._mark_saved(trainer)
+        if self._to_restore is not None:
+            restore_plateau(trainer, self._to_restore)
+        self._saved_at = time.monotonic()
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Restore the random numbers before the first batch."""
+        """Restore the random numbers before the first batch; write the logs up to the last checkpoint."""
+        if self._is_saved:
+            self._is_saved = False
+            for logger in trainer.loggers:
+                logger.save()  # of the batch of the checkpoint, too, which Lightning logs after it
         if self._to_restore is not None:
             restore_random_state(trainer, self._to_restore)
 
@@ -74,7 +87,7 @@ class SaveWithinEpoch(Checkpoint):
         self._decide(trainer)
         if self._must_stop and not _is_last_epoch(trainer):
             self._act(trainer, is_due=True)
-        self._mark_saved(trainer)
+        self._saved_at = time.monotonic()
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add what counts within an epoch, to this and all other checkpoints."""
@@ -95,23 +108,17 @@ class SaveWithinEpoch(Checkpoint):
             self.stop.note(number)
         self.is_over = self.is_over or bool(is_over)
         self._must_stop = self.is_over or number > 0
-        return bool(is_due) or self.is_due_at(trainer.global_step)
-
-    def is_due_at(self, step: int) -> bool:
-        """Return whether a checkpoint is due after this step because of the steps since the last one."""
-        return self.steps is not None and step - self._saved_step >= self.steps
+        steps = self._every_n_train_steps
+        return bool(is_due) or (steps is not None and trainer.global_step % steps == 0)
 
     def _act(self, trainer: L.Trainer, is_due: bool) -> None:
         # Lightning reads the images of overfit_batches in an order of its own, from the first one.
         can_save = not trainer.fast_dev_run and not trainer.overfit_batches  # type: ignore[attr-defined]
         if can_save and (is_due or self._must_stop):
             trainer.save_checkpoint(self.file)
-            self._mark_saved(trainer)
+            self._is_saved, self._saved_at = True, time.monotonic()
         if self._must_stop:
             trainer._signal_connector.received_sigterm = True  # Lightning logs this batch, and then stops
-
-    def _mark_saved(self, trainer: L.Trainer) -> None:
-        self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
 
 
 def _is_last_epoch(trainer: L.Trainer) -> bool:

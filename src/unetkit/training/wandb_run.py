@@ -1,6 +1,7 @@
 """A W&B run that goes on after an interruption: the same run, and no row of its history twice."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ class LastingWandbLogger(WandbLogger):
     def __init__(self, save_dir: str, **options: Any) -> None:
         from wandb.sdk.lib.runid import generate_id  # here, as W&B is not needed by other runs
 
+        # Seconds between two writes of an offline history; what W&B has not written is lost if the run is killed.
+        os.environ.setdefault("WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL", "1")
         self._file = Path(save_dir) / NAME
         stored = _read(self._file)
         self._rows: int = stored.get("rows", 0)

@@ -38,8 +38,25 @@ def save_position(trainer: L.Trainer, checkpoint: dict[str, Any]) -> None:
         "batch_size": data.serving.batch_size,
         # Lightning counts the batch's step after it has called the hooks in which checkpoints are saved.
         "logged_steps": loop._batches_that_stepped + (not is_ended),
+        "plateau": {} if is_ended else _plateau_scores(trainer),
+        "is_at_batch_end": loop.batch_progress.current.completed < loop.batch_progress.current.processed,  # type: ignore[attr-defined]
         "processes": _of_all_processes(trainer, ours),
     }
+
+
+def restore_plateau(trainer: L.Trainer, state: State) -> None:
+    """Step a plateau schedule that counts steps, when training starts.
+
+    Lightning does so after it has called the hooks of a batch; after those of a validation, it does so again by itself,
+    and needs the score.
+    """
+    trainer._logger_connector._callback_metrics.update(state["plateau"])
+    for config in trainer.lr_scheduler_configs:
+        if state["is_at_batch_end"] and config.reduce_on_plateau and config.monitor in state["plateau"]:
+            config.scheduler.step(state["plateau"][config.monitor])
+            for part in ("total", "current"):
+                counted = getattr(trainer.fit_loop.epoch_loop.scheduler_progress, part)
+                counted.ready, counted.completed = counted.ready + 1, counted.completed + 1
 
 
 def restore_random_state(trainer: L.Trainer, state: State) -> None:
@@ -58,6 +75,14 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
     if device.type in ("cuda", "mps"):
         state[device.type] = getattr(torch, device.type).get_rng_state()
     return state
+
+
+def _plateau_scores(trainer: L.Trainer) -> dict[str, Tensor]:
+    """Return the scores that plateau schedules are given after this batch, by name."""
+    batch = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+    due = (c for c in trainer.lr_scheduler_configs if c.interval == "step" and batch % c.frequency == 0)
+    names = {c.monitor for c in due if c.reduce_on_plateau}
+    return {name: score for name, score in trainer.callback_metrics.items() if name in names}
 
 
 def running_means(trainer: L.Trainer) -> dict[str, list[Tensor]]:
