@@ -10,6 +10,7 @@ import torch
 from conftest import Unetkit
 
 from unetkit.data import DeviceAugmentation, SegmentationDataModule, synthetic_pairs
+from unetkit.data.serving import MAX_WORKERS, ServingOptions, usable_cores
 from unetkit.training.waiting import helpful_settings
 
 SMALL = [
@@ -58,6 +59,15 @@ def served(tmp_path: Path, **options: Any) -> SegmentationDataModule:
     )
     data.prepare(1)
     return data
+
+
+def test_a_gpu_is_fed_by_as_many_processes_as_there_are_cores_however_few_threads_torch_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # as OMP_NUM_THREADS=1 does, which clusters set
+    options = ServingOptions()
+    assert options.workers(torch.device("cuda")) == min(MAX_WORKERS, usable_cores())
+    assert options.workers(torch.device("cpu")) == 0
 
 
 def test_only_what_is_possible_and_not_yet_done_is_advised(tmp_path: Path) -> None:

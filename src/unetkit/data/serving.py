@@ -1,5 +1,6 @@
 """How pairs are served: in which batches, by how many processes, from which memory."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -81,7 +82,7 @@ class ServingOptions:
         """Return the number of processes that load for a device."""
         if self.num_workers != "auto":
             return self.num_workers
-        return min(MAX_WORKERS, torch.get_num_threads()) if device.type == "cuda" else 0
+        return min(MAX_WORKERS, usable_cores()) if device.type == "cuda" else 0
 
     def caches_on(self, device: torch.device, nbytes: int, needs: dict[str, bool]) -> bool:
         """Return whether all pairs are moved to a device's memory once, instead of batch by batch.
@@ -102,3 +103,10 @@ class ServingOptions:
         if self.cache_on_device and missing:
             raise UserError("data.cache_on_device=true", f"needs {missing[0]}", "or set data.cache_on_device=false")
         return self.cache_on_device
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use, whatever OMP_NUM_THREADS says of torch's threads."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

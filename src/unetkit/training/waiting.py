@@ -1,12 +1,12 @@
 """Say which part of loading the network waited for, and which setting shortens it."""
 
-import os
 from typing import Any
 
 import lightning as L
 import torch
 
 from unetkit.data import SegmentationDataModule
+from unetkit.data.serving import usable_cores
 
 NOTABLE = 0.05  # share of the time spent waiting for data from which there is something to say
 
@@ -30,7 +30,7 @@ def waiting_line(summary: dict[str, Any], trainer: L.Trainer) -> str | None:
 
 def helpful_settings(part: str, data: SegmentationDataModule, device: torch.device) -> list[str]:
     """Return the settings that shorten a part of loading, as they are typed; the best one first."""
-    workers, cores = data.serving.workers(device), os.cpu_count() or 1
+    workers, cores = data.serving.workers(device), usable_cores()
     more = [f"data.num_workers={min(max(2 * workers, 1), cores)}"] if workers < cores else []
     if part == "augment":
         return ["augment=strong_device", *more] if data.changes_single_pairs else []
