@@ -29,6 +29,7 @@ from unetkit.training.configuration import choose_precision
 from unetkit.training.image_logger import ImageLogger
 from unetkit.training.module import SegmentationModule
 from unetkit.training.monitor import check_logged, set_modes
+from unetkit.training.progress_bar import Bar
 from unetkit.training.records import plain
 from unetkit.training.resume import Resume
 from unetkit.training.resumed_values import GivenValues
@@ -193,6 +194,7 @@ def build_trainer(cfg: DictConfig, run_dir: Path, stats: RunStats, stop: Stop | 
     set_modes(cfg)
     callbacks = [
         EpochSeed(cfg.seed),
+        *([Bar()] if cfg.trainer.enable_progress_bar else []),
         *([StopOnNaN(run_dir)] if cfg.get("stop_on_nan", True) else []),
         CollapseWarning(),
         ImageLogger(run_dir / "pictures"),

@@ -196,7 +196,8 @@ class SegmentationModule(L.LightningModule):
         self._log_loss(last, size)
 
     def _log_loss(self, loss: Tensor, images: int) -> None:
-        self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=True, sync_dist=True, batch_size=images)
+        # Not prog_bar=True, with which Lightning reads the loss from the device at each step; see progress_bar.
+        self.log("train/loss", loss, on_step=True, on_epoch=True, sync_dist=True, batch_size=images)
 
     def on_train_epoch_start(self) -> None:
         """Start a group of batches whose gradients are added."""

@@ -15,7 +15,7 @@ PLACES = re.compile(
     r"|model\.gradient_checkpointing"
     r"|callbacks\.(best|last|lr_monitor)"
     r"|data\.(primary_metric|(pairs\.)?root|cache_dir|num_workers|cache_on_device)"
-    r"|trainer\.(accelerator|devices|enable_progress_bar|log_every_n_steps|max_time|profiler|compile))(\..*)?"
+    r"|trainer\.(accelerator|devices|enable_progress_bar|log_every_n_steps|max_time|profiler|compile|step))(\..*)?"
 )
 # What runs that are older than these keys were trained with, by the last part of a key.
 NEWER = {"background": 0, "label_smoothing": 0.0}

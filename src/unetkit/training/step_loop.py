@@ -17,6 +17,7 @@ from lightning.pytorch.trainer import call
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from unetkit.training.callbacks import EMA
+from unetkit.training.late_rows import LateRows
 from unetkit.training.module import SegmentationModule
 from unetkit.training.optimisation import NEVER
 from unetkit.training.save_within_epoch import SaveWithinEpoch
@@ -57,14 +58,26 @@ class StepLoop(_TrainingEpochLoop):
         super().__init__(trainer, min_steps, max_steps)
         self.automatic_optimization = StepOptimization(trainer)
         self._seen_at = 0.0  # when Lightning last saw a step
+        self._late_rows = LateRows(trainer)
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
         """Take steps up to and including the next one that Lightning has to see."""
         if not self.restarting:
             while self._is_quiet():
                 self._take_quietly(data_fetcher)
+        if self._is_logged(self._batches_that_stepped + 1):
+            self._late_rows.write()  # before the callbacks write to this step's row
         super().advance(data_fetcher)
         self._seen_at = time.monotonic()
+
+    def teardown(self) -> None:
+        """Write what waits, and free what Lightning frees."""
+        self._late_rows.write()
+        super().teardown()
+
+    def _is_logged(self, step: int) -> bool:
+        every: int = self.trainer.log_every_n_steps
+        return bool(every) and step % every == 0
 
     def _is_quiet(self) -> bool:
         """Return whether nothing but counting is to be done at the next step."""
@@ -76,7 +89,9 @@ class StepLoop(_TrainingEpochLoop):
         step = self.global_step + 1
         if step in (trainer.max_steps, self.min_steps) or trainer.fast_dev_run:
             return False
-        due = [(trainer.log_every_n_steps, self._batches_that_stepped + 1), *self._validations(done)]
+        if self._is_logged(self._batches_that_stepped + 1):
+            return False
+        due = self._validations(done)
         due += [
             (each._every_n_train_steps, step)
             for each in trainer.checkpoint_callbacks

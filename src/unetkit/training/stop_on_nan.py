@@ -2,6 +2,7 @@
 
 import logging
 import math
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from unetkit.paths import short_path
 
 log = logging.getLogger(__name__)
 
+SECONDS = 2.0  # longest time between two looks at the losses of steps that nothing waits for
 SHOWN = 8  # images that the error names; the log names all
 
 
@@ -34,7 +36,8 @@ class StopOnNaN(L.Callback):
     """Raise a `UserError` where the loss of a batch, or a weight to be saved, is not a finite number.
 
     On a CPU each loss is checked immediately. On other devices, where that would make each step wait for the last one,
-    losses are checked together at the steps that are logged, and at the ends of epochs. Steps that mixed precision
+    losses are checked together at the steps that are logged, or every 2 s where Lightning does not read these (see
+    `LateRows`), and at the ends of epochs. Steps that mixed precision
     skips because their gradients are not finite have a finite loss, and are no fault.
 
     Args:
@@ -43,6 +46,7 @@ class StopOnNaN(L.Callback):
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
+        self._checked_at = time.monotonic()
         self._recent: list[tuple[int, str, int, Tensor, Tensor]] = []  # Seen, while still on the device
 
     def on_train_batch_end(
@@ -50,8 +54,7 @@ class StopOnNaN(L.Callback):
     ) -> None:
         """Check the loss of a training batch."""
         self._recent.append((trainer.global_step, "train/loss", batch_idx, outputs["loss"], indices_of(batch)))
-        every = trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning waits for the device then anyway
-        if _is_alone_on_cpu(trainer) or (every and trainer.global_step % every == 0):
+        if _is_alone_on_cpu(trainer) or self._is_time(trainer):
             self._check(trainer)
 
     def on_quiet_step(self, trainer: L.Trainer, loss: Tensor, batch: Any, batch_idx: int, waited: float) -> None:
@@ -59,6 +62,13 @@ class StopOnNaN(L.Callback):
         self._recent.append((trainer.global_step, "train/loss", batch_idx, loss, indices_of(batch)))
         if _is_alone_on_cpu(trainer):
             self._check(trainer)
+
+    def _is_time(self, trainer: L.Trainer) -> bool:
+        """Return whether the losses are looked at after this step, for which the device is waited for."""
+        if trainer.world_size > 1 or not getattr(trainer.lightning_module, "takes_whole_steps", False):
+            every = trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning waits for the device then anyway
+            return bool(every) and trainer.global_step % every == 0
+        return time.monotonic() - self._checked_at >= SECONDS
 
     def on_validation_batch_end(
         self,
@@ -103,6 +113,7 @@ class StopOnNaN(L.Callback):
 
     def _first_bad(self) -> Seen | None:
         recent, self._recent = self._recent, []
+        self._checked_at = time.monotonic()
         if not recent:
             return None
         losses = torch.stack([loss.detach().float() for _, _, _, loss, _ in recent]).tolist()
