@@ -73,6 +73,18 @@ class TestCrop:
             assert cut.shape == (min(size, 20), min(size, 12), 3)
             np.testing.assert_array_equal(cut[..., 0], mask)
 
+    @pytest.mark.parametrize(("size", "surroundings"), [(4, 3), (8, 30), (99, 2)])
+    def test_surroundings_are_those_of_the_image_and_its_mirror_image(self, size: int, surroundings: int) -> None:
+        image = RNG.integers(0, 200, (20, 12, 1), np.uint8)
+        whole = np.pad(image[..., 0], surroundings, "reflect")
+        for seed in range(10):
+            inner, _ = random_crop(image, image[..., 0], size, seed)
+            cut, mask = random_crop(image, image[..., 0], size, seed, surroundings)
+            np.testing.assert_array_equal(cut[..., 0], mask)
+            np.testing.assert_array_equal(cut[surroundings:-surroundings, surroundings:-surroundings], inner)
+            windows = np.lib.stride_tricks.sliding_window_view(whole, mask.shape)
+            assert (windows == mask).all((2, 3)).any()
+
     def test_every_place_is_drawn_equally_often(self) -> None:
         places = np.arange(16, dtype=np.uint8).reshape(4, 4)
         corners = [int(random_crop(places[..., None], places, 2, seed)[1][0, 0]) for seed in range(900)]

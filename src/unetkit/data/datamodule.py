@@ -84,6 +84,7 @@ class SegmentationDataModule(L.LightningDataModule):
         has_background: Whether class 0 is left out of scores.
         first_epoch: The epoch with which training begins; above 0 in a resumed run.
         first_batch: The batch of that epoch with which it begins; above 0 if the run was interrupted within the epoch.
+        surroundings: Pixels around each crop that training images come with, for a network that loses them.
         leaves_batches_to_step: Whether the training step itself calls `on_device`, as one that is captured does.
         times: Where the time of loading training batches goes.
 
@@ -135,6 +136,7 @@ class SegmentationDataModule(L.LightningDataModule):
         self.border_weight = border_weight
         self.first_epoch = 0
         self.first_batch = 0
+        self.surroundings = 0
         self.leaves_batches_to_step = False
         self.times = LoadingTimes()
         self._transfer_began = 0.0
@@ -233,9 +235,9 @@ class SegmentationDataModule(L.LightningDataModule):
     def dataset(self, part: str, *, augment: bool = False) -> PairDataset:
         """Return the pairs of `train`, `val` or `test`; with `augment`, cropped and augmented as in training."""
         augmentation, crop_size = (self.augmentation, self.serving.crop_size) if augment else (None, None)
-        served, indices = self.prepared, self.split.indices(part)
+        served, indices, seed = self.prepared, self.split.indices(part), self.serving.shuffle_seed
         return PairDataset(
-            served.images, served.masks, indices, augmentation, crop_size, served.borders, self.serving.shuffle_seed
+            served.images, served.masks, indices, augmentation, crop_size, served.borders, seed, self.surroundings
         )
 
     def train_dataloader(self) -> DataLoader[Any]:

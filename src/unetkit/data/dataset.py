@@ -27,6 +27,7 @@ class PairDataset(Dataset[Item]):
         crop_size: Side of the random square that is cut from larger images, in pixels; None for whole images.
         borders: Source of weight maps; None if the loss needs none.
         seed: Seed of the position of the squares.
+        surroundings: Pixels around each square that it comes with, for a network that loses them.
 
     Attributes:
         times: Where the time of loading goes.
@@ -41,6 +42,7 @@ class PairDataset(Dataset[Item]):
         crop_size: int | None = None,
         borders: BorderWeights | None = None,
         seed: int = 0,
+        surroundings: int = 0,
     ) -> None:
         self.images = images
         self.masks = masks
@@ -49,6 +51,7 @@ class PairDataset(Dataset[Item]):
         self.crop_size = crop_size
         self.borders = borders
         self.seed = seed
+        self.surroundings = surroundings
         self.times = LoadingTimes()
 
     def __len__(self) -> int:
@@ -84,7 +87,7 @@ class PairDataset(Dataset[Item]):
             mask = np.dstack([mask, self.borders.maps[index]])  # channels, to be cropped and augmented alike
         if self.crop_size is not None:
             seed = derived_seed(self.seed, epoch, index, self.crop_size)
-            image, mask = random_crop(image, mask, self.crop_size, seed)
+            image, mask = random_crop(image, mask, self.crop_size, seed, self.surroundings)
         if self.augmentation is not None:
             image, mask = np.array(image), np.array(mask)  # read here what a memory map has not read yet
         return image, mask
@@ -133,12 +136,33 @@ class EpochSampler(Sampler[SampleKey]):
             yield SampleKey(self.epoch, int(order[position % self.size]), is_padding=position >= self.size)
 
 
-def random_crop(image: Image, mask: Image, size: int, seed: int) -> tuple[Image, Image]:
-    """Cut the same random part, at most size x size, from an image (H, W, C) and its mask (H, W) or (H, W, K)."""
+def random_crop(image: Image, mask: Image, size: int, seed: int, surroundings: int = 0) -> tuple[Image, Image]:
+    """Cut the same random part, at most size x size, from an image (H, W, C) and its mask (H, W) or (H, W, K).
+
+    Args:
+        image: The image.
+        mask: Its mask.
+        size: Side of the part, in pixels.
+        seed: Seed of its position.
+        surroundings: Pixels that are added on each side, taken from the image, and mirrored beyond its border.
+    """
     rng = np.random.default_rng(seed)
     top, left = (int(rng.integers(max(side - size, 0) + 1)) for side in mask.shape[:2])
-    window = slice(top, top + size), slice(left, left + size)
-    return image[window], mask[window]
+    if not surroundings:
+        window = slice(top, top + size), slice(left, left + size)
+        return image[window], mask[window]
+    places = [
+        mirrored_places(start - surroundings, min(start + size, side) + surroundings, side)
+        for start, side in zip((top, left), mask.shape, strict=False)
+    ]
+    return image[np.ix_(*places)], mask[np.ix_(*places)]
+
+
+def mirrored_places(first: int, end: int, side: int) -> NDArray[np.int64]:
+    """Return the places first, first + 1, ..., end - 1 of an axis of so many pixels that is mirrored at its ends."""
+    period = max(2 * side - 2, 1)
+    places = np.arange(first, end) % period
+    return np.minimum(places, -places % period)
 
 
 def collate(items: Sequence[Item]) -> Batch:

@@ -117,6 +117,9 @@ def build_module(
         metadata=Metadata(plain(cfg.model), preprocessing, cfg.threshold, data.describe(), recipe),
     )
     check_logged(cfg.monitor, module.logged("val"))
+    if cfg.mirror_border and data.serving.crop_size is not None:  # a crop takes its surroundings from its image
+        data.surroundings = int(getattr(network, "margin", 0))
+        module.trains_on_surrounded_crops = data.surroundings > 0
     return module.to(memory_format=torch.channels_last) if cfg.channels_last else module
 
 

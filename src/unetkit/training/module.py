@@ -94,6 +94,7 @@ class SegmentationModule(L.LightningModule):
         self.preprocessing = preprocessing
         self.threshold = threshold
         self.mirror_border = mirror_border
+        self.trains_on_surrounded_crops = False  # whether training images come with what the network loses
         self.deep_supervision = deep_supervision
         self.side_heads = SideHeads(network, num_classes) if deep_supervision else None
         self.metadata = metadata
@@ -123,9 +124,13 @@ class SegmentationModule(L.LightningModule):
         self.losses = nn.ModuleDict({phase: MeanMetric(nan_strategy="disable") for phase in ("val", "test")})
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (B, num_classes, H, W) of images (B, C, H, W) uint8; smaller without `mirror_border`."""
+        """Return logits (B, num_classes, H, W) of images (B, C, H, W) uint8; smaller without `mirror_border`.
+
+        They are also smaller in training on crops that come with their surroundings.
+        """
         x = self.preprocessing.normalise(images)
-        logits: Tensor = predict_full_frame(self.network, x) if self.mirror_border else self.network(x)
+        mirrors = self.mirror_border and not (self.training and self.trains_on_surrounded_crops)
+        logits: Tensor = predict_full_frame(self.network, x) if mirrors else self.network(x)
         return logits
 
     def predictor(self) -> Predictor:
