@@ -32,7 +32,7 @@ def loading(
             options = ["data=folder", f"data.root={root}", f"data.cache_dir={folder}/cache-{number}"]
             options += ["data.cache_on_device=false", f"data.crop_size={crop}", f"data.batch_size={batch}"]
             options += [f"trainer.max_epochs={epochs}", f"trainer.check_val_every_n_epoch={epochs}"]
-            options += ["trainer.precision=16", f"trainer.accelerator={accelerator(device)}"]
+            options += ["trainer.precision=16", f"trainer.accelerator={accelerator(device)}", "trainer.devices=1"]
             started_at = time.time()
             times, run_dir = run_train(Path(folder), [*options, f"hydra.run.dir={folder}/run-{number}", *ours])
             summary = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))

@@ -27,7 +27,12 @@ def quality(
         with tempfile.TemporaryDirectory() as folder:
             curve_file = Path(folder) / "curve.json"
             options = [*ours, f"data.root={data.absolute()}", f"data.cache_dir={folder}/cache"]
-            options += [f"trainer.accelerator={accelerator(device)}", f"seed={number}", "data.seed=47"]
+            options += [
+                f"trainer.accelerator={accelerator(device)}",
+                "trainer.devices=1",
+                f"seed={number}",
+                "data.seed=47",
+            ]
             options += ["+callbacks.curve._target_=benchmarks.processes.ScoreCurve"]
             options += [f"+callbacks.curve.file={curve_file}", f"+callbacks.curve.tta={tta}"]
             started = time.time()

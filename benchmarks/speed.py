@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
+from omegaconf import OmegaConf
 
 from benchmarks.answers import Answer
 from benchmarks.processes import accelerator, run_train
@@ -23,12 +24,18 @@ def speed(rounds: int, device: torch.device, data: Path, ours: list[str]) -> Ans
     for number in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
             options = [f"data.root={data.absolute()}", f"data.cache_dir={folder}/cache"]
-            options += ["data.split=kfold", f"trainer.accelerator={accelerator(device)}", f"seed={47 + number}"]
+            options += [
+                "data.split=kfold",
+                f"trainer.accelerator={accelerator(device)}",
+                "trainer.devices=1",
+                f"seed={47 + number}",
+            ]
             started = time.time()
             times, run_dir = run_train(Path(folder), [*ours, *options])
             seconds = time.time() - started
             summary = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
-        images = summary["data"]["train"]
+            batch = OmegaConf.load(run_dir / "config.yaml").data.batch_size
+        images = min(summary["data"]["train"], batch * summary["steps"] // summary["epochs"])
         epochs = [end - start for start, end in pairwise(times)][1:]
         rows.append(
             {
