@@ -3,6 +3,7 @@
 import csv
 import os
 import zipfile
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -383,6 +384,36 @@ def test_results_stay_within_the_output_folder() -> None:
     assert result_names(refs) == [PurePosixPath("a"), PurePosixPath("q/a.tar")]
     harmful = [FileRef(Path("x.zip"), name) for name in ("../../a.png", "/etc/b.png", "c/d.png")]
     assert result_names(harmful) == [PurePosixPath("a"), PurePosixPath("etc/b"), PurePosixPath("c/d")]
+    drives = [
+        FileRef(Path("x.zip"), name) for name in ("C:/a.png", "C:b.png", "\\\\host\\c.png", "..\\..\\d.png", "e:f.png")
+    ]
+    assert [str(name) for name in result_names(drives)] == ["C/a", "C/b", "host/c", "d", "e/f"]
+    assert result_names([FileRef(Path("a:b\\c.png"))]) == [PurePosixPath("a:b\\c")]  # letters of a file on Linux
+
+
+@pytest.mark.parametrize("name", ["C:/a.png", "C:..\\a.png", "/a.png", "../../a.png", "//h/s/a.png"])
+def test_a_strange_member_of_a_zip_is_predicted_into_the_output(name: str, tmp_path: Path) -> None:
+    png = cv2.imencode(".png", RNG.integers(0, 255, (9, 9), np.uint8))[1].tobytes()
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+        archive.writestr(name, png)
+    options = OutputOptions(tmp_path / "x" / "y" / "out", ["masks"])
+    predict(tmp_path / "in.zip", options)
+    written = list(tmp_path.rglob("*.png"))
+    assert len(written) == 1
+    assert written[0].resolve().is_relative_to(tmp_path / "x" / "y" / "out")
+
+
+def test_links_duplicates_and_hidden_names_in_a_zip_give_no_mask(tmp_path: Path) -> None:
+    link = zipfile.ZipInfo("link.png")
+    link.external_attr = 0o120777 << 16
+    png = cv2.imencode(".png", RNG.integers(0, 255, (9, 9), np.uint8))[1].tobytes()
+    for index, names in enumerate([(link,), ("a.png", "a.png"), ("a\0.png",), ("..\\..\\a.png",)]):
+        with zipfile.ZipFile(tmp_path / f"{index}.zip", "w") as archive:
+            for name in names:
+                archive.writestr(name, b"/etc/passwd" if name is link else png)
+        with suppress(UserError):
+            predict(tmp_path / f"{index}.zip", OutputOptions(tmp_path / "out", ["masks"]))
+    assert not list(tmp_path.rglob("*.png"))
 
 
 def test_nothing_is_written_where_a_network_predicts_nan(tmp_path: Path, write_image: WriteImage) -> None:

@@ -98,10 +98,17 @@ def _find_folder(container: Path, folder: str, suffixes: tuple[str, ...]) -> lis
 
 def result_names(refs: list[FileRef]) -> list[PurePosixPath]:
     """Return names for the results of files: their paths below the folder that holds all of them, without suffix."""
-    # A zip may name members "/a.png" or "../a.png", which must not lead out of the output folder.
-    paths = [PurePosixPath(*(part for part in ref.name.parts if part not in ("/", ".."))) for ref in refs]
+    paths = [PurePosixPath(*_inner_parts(ref)) for ref in refs]
     folder = posixpath.commonpath([str(path.parent) for path in paths])
     return [path.relative_to(folder).with_suffix("") for path in paths]
+
+
+def _inner_parts(ref: FileRef) -> list[str]:
+    """Return the parts of a path that lead into a folder: a zip may name members `/a`, `../a` or `C:a`."""
+    name = ref.name.as_posix()
+    if ref.member:  # in the name of a file, these characters are letters like others
+        name = name.replace("\\", "/").replace(":", "/")
+    return [part for part in PurePosixPath(name).parts if part not in ("/", "//", "..")]
 
 
 def _known(refs: list[FileRef], suffixes: tuple[str, ...]) -> list[FileRef]:
