@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from training_runs import composed
 
 import unetkit
+from unetkit.cli.completed import completed
 from unetkit.errors import UserError
 from unetkit.paths import config_dir
 from unetkit.training.api import compose_training, new_run_dir, override
@@ -34,6 +35,7 @@ def test_five_lines_train_on_a_folder_and_predict(
     assert (run.summary["epochs"], run.summary["seed"], run.summary["data"]["name"]) == (1, 48, "folder")
     assert run.score == run.summary["val/iou_per_image"]
     assert run.predictor("cpu")(images["0"]).mask.shape == (24, 24)
+    assert "data=folder" in completed(["unetkit", f"checkpoint={run.run_dir}"])
 
 
 def test_it_can_be_called_inside_another_hydra_program(tmp_path: Path, cache: Path) -> None:

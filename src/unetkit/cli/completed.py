@@ -13,7 +13,7 @@ from unetkit.errors import UserError
 from unetkit.paths import quoted_for_hydra
 from unetkit.run_files import read_yaml
 from unetkit.training.requeue import job_directory
-from unetkit.training.run_state import AUTO, is_interrupted, run_of
+from unetkit.training.run_state import AUTO, OVERRIDES, is_interrupted, run_of
 
 OWN = ("checkpoint", "weights", "run_dir")  # what was typed for these is not typed again for a run that is resumed
 # The directory of a run may be a stranger's: what it says can't name code, or a place to write to.
@@ -36,12 +36,12 @@ def completed(arguments: Sequence[str]) -> list[str]:
 
 
 def stored_overrides(run: Path) -> list[str]:
-    """Return what was typed when a run was started, as Hydra keeps it in `.hydra/overrides.yaml`.
+    """Return what was typed when a run was started.
 
     Raises:
         UserError: If that can't be read.
     """
-    file = run / ".hydra" / "overrides.yaml"
+    file = run / OVERRIDES
     stored = read_yaml(file) if file.exists() else []
     texts = [text for text in stored if isinstance(text, str)] if isinstance(stored, list) else []
     return [text for text in texts if _key_of(text) not in OWN]
@@ -81,7 +81,7 @@ def _directory(typed: Sequence[str], checkpoint: str | None) -> list[str]:
     """Return the override of the run directory, if one follows from something else."""
     is_sweep = bool({*SWEEP} & {*typed})
     key = "hydra.sweep.dir" if is_sweep else "hydra.run.dir"
-    if any(_key_of(text) == key for text in typed) or any(text.startswith("-") and text not in SWEEP for text in typed):
+    if any(_key_of(text) == key for text in typed):
         return []
     if checkpoint is not None and not is_sweep and is_interrupted(Path(checkpoint).expanduser()):
         return [f"{key}={quoted_for_hydra(checkpoint)}"]

@@ -91,10 +91,11 @@ def train(
         keys["trainer.max_epochs"] = epochs
     typed = overrides if isinstance(overrides, Sequence) else [override(*item) for item in overrides.items()]
     fixed = [override("run_dir", folder.resolve())]
-    cfg = compose_training([*data_overrides(data), *(override(*item) for item in keys.items()), *typed, *fixed])
+    all_typed = [*data_overrides(data), *(override(*item) for item in keys.items()), *typed, *fixed]
+    cfg = compose_training(all_typed)
     _show_log_lines()
     try:
-        return Run(folder, train_config(cfg))
+        return Run(folder, train_config(cfg, all_typed))
     except UserError as error:
         given = [text for text in typed if text.startswith(f"{error.subject}.")]
         if not given:

@@ -2,6 +2,7 @@
 
 import logging
 import platform
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from unetkit.models import layer_table
 from unetkit.paths import command_line, short_path, write_text
 from unetkit.training.loggers import wandb_refusals
 from unetkit.training.module import SegmentationModule
+from unetkit.training.run_state import OVERRIDES
 from unetkit.training.run_stats import RunStats
 from unetkit.training.waiting import waiting_line
 
@@ -55,6 +57,14 @@ def write_records(cfg: DictConfig, run_dir: Path, data: SegmentationDataModule, 
     for logger in trainer.loggers[1:]:  # the first is the CSV log, beside which config.yaml lies
         with wandb_refusals() if isinstance(logger, WandbLogger) else nullcontext():
             logger.log_hyperparams(plain(cfg))
+
+
+@rank_zero_only
+def keep_overrides(run_dir: Path, typed: Sequence[str] | None) -> None:
+    """Write what a run was composed with to where Hydra keeps what was typed; None leaves that as it is."""
+    if typed is not None:
+        (run_dir / OVERRIDES).parent.mkdir(exist_ok=True)
+        write_text(run_dir / OVERRIDES, OmegaConf.to_yaml(OmegaConf.create(list(typed))))
 
 
 @rank_zero_only

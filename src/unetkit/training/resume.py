@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 from torch import nn
 
@@ -56,7 +57,8 @@ def find_resume(cfg: DictConfig, run_dir: Path) -> Resume | None:
             would replace one that was interrupted.
     """
     if cfg.checkpoint is None:
-        if is_interrupted(run_dir):
+        # When other processes look, the first one has begun to replace a run that was done.
+        if is_interrupted(run_dir) and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
             fix = f"resume it with checkpoint={run_dir}, or give another place with hydra.run.dir="
             raise UserError(str(run_dir), "holds a run that was interrupted", fix)
         return None

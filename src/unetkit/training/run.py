@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning as L
@@ -25,6 +26,7 @@ from unetkit.training.numerics import avoid_wrong_gradients
 from unetkit.training.records import (
     Summary,
     keep_old_metrics,
+    keep_overrides,
     log_results,
     log_setup,
     logged_scores,
@@ -59,8 +61,12 @@ LESS_MEMORY = (
 )
 
 
-def train(cfg: DictConfig) -> Summary:
+def train(cfg: DictConfig, typed: Sequence[str] | None = None) -> Summary:
     """Train, score, draw and record one run; all of it is written to `cfg.run_dir`.
+
+    Args:
+        cfg: The configuration.
+        typed: The overrides it was composed with, to be kept for `checkpoint=RUN`; None if Hydra keeps them itself.
 
     Returns:
         The content of `summary.json`.
@@ -73,10 +79,10 @@ def train(cfg: DictConfig) -> Summary:
     stop = Stop(cfg.trainer.max_time)
     memory = enough_memory(f"data.batch_size={cfg.data.batch_size}", LESS_MEMORY)
     with stop.on_signals(), only_run_in(run_dir), memory:
-        return _train(cfg, run_dir, stats, stop)
+        return _train(cfg, run_dir, stats, stop, typed)
 
 
-def _train(cfg: DictConfig, run_dir: Path, stats: RunStats, stop: Stop) -> Summary:
+def _train(cfg: DictConfig, run_dir: Path, stats: RunStats, stop: Stop, typed: Sequence[str] | None) -> Summary:
     """Do what `train` does, in a run directory that no other run writes to."""
     if resolve_auto(cfg, run_dir) and is_finished(run_dir):
         log.info("checkpoint=auto: the run in %s is finished, so nothing is done", short_path(run_dir))
@@ -98,6 +104,7 @@ def _train(cfg: DictConfig, run_dir: Path, stats: RunStats, stop: Stop) -> Summa
     with writable("run_dir", run_dir):
         keep_old_metrics(run_dir)
         write_records(cfg, run_dir, data, trainer)
+        keep_overrides(run_dir, typed)
     log_setup(data, module, example)
     with stop.in_order(last := last_checkpoint(run_dir)):
         fit(cfg, trainer, module, data, resume)
