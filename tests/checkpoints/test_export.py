@@ -5,13 +5,16 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import onnxruntime
 import pytest
 import torch
+from conftest import Unetkit
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -19,10 +22,12 @@ import unetkit
 from unetkit.checkpoints import export as exporting
 from unetkit.checkpoints.checkpoint import save_weights
 from unetkit.checkpoints.export import export
+from unetkit.checkpoints.loading import load_ensemble
 from unetkit.checkpoints.metadata import Metadata
 from unetkit.data import Preprocessing
 from unetkit.errors import UserError
 from unetkit.models import DumbNet, ResidualUNet, UNet
+from unetkit.prediction.ensemble import Ensemble
 from unetkit.prediction.predictor import Predictor
 
 ROOT = Path(__file__).parents[2]
@@ -257,3 +262,39 @@ def write_image(path: Path) -> NDArray[np.uint8]:
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False, timeout=300)
+
+
+@pytest.mark.parametrize("preprocessing", [PLAIN, WIDE], ids=["8-bit", "float"])
+def test_the_folds_of_a_cross_validation_become_one_file(
+    preprocessing: Preprocessing, tmp_path: Path, unetkit: Unetkit
+) -> None:
+    """Run in ONNX Runtime, the file gives the mean of the folds' probabilities."""
+    model: dict[str, object] = {
+        "_target_": "unetkit.models.UNet",
+        "channels": [2, 4],
+        "in_channels": 1,
+        "num_classes": 1,
+    }
+    files = [tmp_path / "cv" / "ensemble" / f"fold-{fold}.ckpt" for fold in range(3)]
+    for fold, file in enumerate(files):
+        torch.manual_seed(fold)
+        own = replace(preprocessing, mean=(0.3 + 0.1 * fold,))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_weights(file, Metadata(model, own, 0.4 + 0.1 * fold), settled(UNet(1, 1, [2, 4])).state_dict())
+    done = unetkit("export", f"checkpoint={tmp_path / 'cv'}", f"output={tmp_path / 'cv.onnx'}")
+    assert done.status == 0, done.stderr
+    assert "the mean of 3 networks" in done.stdout
+    pixels = np.random.default_rng(0).integers(0, 256, (41, 58)).astype(np.uint8)
+    image: NDArray[Any] = pixels if preprocessing is PLAIN else pixels.astype(np.float32) * 10 + 0.3
+    session = onnxruntime.InferenceSession(tmp_path / "cv.onnx")
+    (probability,) = session.run(None, {"images": image[None, None]})
+    ensemble = load_ensemble(files)
+    np.testing.assert_allclose(probability[0, 0], ensemble(image).probability, atol=1e-5)
+    kept = session.get_modelmeta().custom_metadata_map
+    assert float(json.loads(kept["threshold"])) == pytest.approx(ensemble.threshold)
+
+
+def test_networks_of_different_images_are_not_joined(tmp_path: Path) -> None:
+    members = [Predictor(DumbNet(1, 1, 2), PLAIN), Predictor(DumbNet(1, 1, 2), WIDE)]
+    with pytest.raises(UserError, match="take images of different channels or depths"):
+        export(Ensemble(members), tmp_path / "a.onnx")

@@ -88,7 +88,9 @@ def dataset(folder: Path, masks: list[Image], crop: int | None = None, **transfo
     maps = [border_map(mask, 5.0, VOID) for mask in masks]
     borders = BorderWeights(stored(folder, maps, "maps"), balancing_weights(masks, VOID), w0=10.0)
     stores = stored(folder, images, "images"), stored(folder, masks, "masks")
-    return PairDataset(*stores, range(len(masks)), Augmentation(transforms, 0), crop, borders)
+    return PairDataset(
+        *stores, range(len(masks)), Augmentation(transforms, 0), None if crop is None else (crop, crop), borders
+    )
 
 
 def test_the_weight_is_both_terms_and_nothing_where_void(tmp_path: Path) -> None:

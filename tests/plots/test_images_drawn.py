@@ -14,6 +14,7 @@ from unetkit.plots.images import (
     overlay,
     sheet,
     to_rgb,
+    visible,
     write_png,
 )
 
@@ -88,3 +89,31 @@ def test_a_png_has_the_colours_of_its_picture(tmp_path: Path) -> None:
     read = cv2.imread(str(tmp_path / "new" / "a.png"))
     assert read is not None
     assert read[0, 0].tolist() == [0, 0, 200]  # OpenCV reads blue first
+
+
+def test_a_caption_stands_above_its_row() -> None:
+    white = np.full((40, 40), 255, np.uint8)
+    picture = sheet([[white]], ["a"], ["a caption"])
+    ink = np.flatnonzero((picture < 128).any((1, 2)))
+    headings, caption = ink[ink < LINE + GAP], ink[ink >= LINE + GAP]
+    assert headings.size
+    assert caption.size
+    assert caption.max() < LINE + GAP + LINE  # before the row begins
+    black = sheet([[np.zeros_like(white)]], ["a"], ["a caption"])
+    rows = np.flatnonzero((black == 0).all(2).sum(1) >= CELL)
+    assert (rows.min(), len(rows)) == (LINE + GAP + LINE, CELL)
+
+
+def test_dark_images_are_made_visible_and_others_stay() -> None:
+    rng = np.random.default_rng(0)
+    dark = rng.integers(0, 16, (50, 60), np.uint8)  # as 12 bits of 16
+    assert visible(dark).max() == 255
+    assert visible(dark).min() == 0
+    assert np.corrcoef(dark.ravel(), visible(dark)[..., 0].ravel())[0, 1] > 0.99
+    bright = rng.integers(0, 256, (50, 60, 3), np.uint8)
+    np.testing.assert_array_equal(visible(bright), bright)
+    flat = np.full((50, 60), 7, np.uint8)
+    np.testing.assert_array_equal(visible(flat)[..., 0], flat)  # there is nothing to see
+    mask = np.zeros((50, 60), np.uint8)
+    mask[10:20, 10:20] = 1
+    assert overlay(dark, mask)[30:].max() == 255

@@ -83,6 +83,7 @@ SLOW = [
     (["data.count=0"], "data.count=0 must be at least 2"),
     (["data.batch_size=many"], "data.batch_size=many"),
     (["data.crop_size=0"], "data.crop_size=0"),
+    (["data.crop_size=[8]"], r"data.crop_size=\[8\] must be null, a whole number of at least 1, or two"),
     (["data.mask_values=[0,0]"], "data.mask_values"),
     (["data.num_classes=3"], "holds the values 0, 65535, but data.num_classes=3 stands for 0 to 2"),
     (["data.class_names=[salt]"], "data.class_names=.salt. must be 2 different names"),

@@ -1,5 +1,6 @@
 """Export a network as one file for other programs: raw pixels in, probabilities out, compared with PyTorch."""
 
+from collections.abc import Sequence
 from copy import deepcopy
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,7 @@ from unetkit.data import Preprocessing
 from unetkit.errors import UserError, check, writable
 from unetkit.models import predict_full_frame, probabilities
 from unetkit.paths import whole_file
+from unetkit.prediction.ensemble import Ensemble
 from unetkit.prediction.predictor import Predictor
 
 TOLERANCE = 1e-4  # largest difference of probabilities between the file and PyTorch
@@ -45,11 +47,28 @@ class RawToProbabilities(nn.Module):
         return probabilities(predict_full_frame(self.network, self.preprocessing.normalise(images)))
 
 
-def export(predictor: Predictor, file: Path, form: str = "onnx", **facts: Any) -> float:
-    """Write the network of a predictor, and compare the file's predictions with PyTorch's.
+class MeanProbabilities(nn.Module):
+    """Several networks with the steps before and after them, whose probabilities are averaged."""
+
+    def __init__(self, members: Sequence[RawToProbabilities]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return probabilities of the foreground, or of each of more classes."""
+        return torch.stack([member(images) for member in self.members]).mean(0)
+
+
+def members_of(predictor: Predictor | Ensemble) -> Sequence[Predictor]:
+    """Return the networks that are averaged; one alone is its own mean."""
+    return predictor.members if isinstance(predictor, Ensemble) else [predictor]
+
+
+def export(predictor: Predictor | Ensemble, file: Path, form: str = "onnx", **facts: Any) -> float:
+    """Write the network of a predictor, or those of an ensemble, and compare the file's predictions with PyTorch's.
 
     Args:
-        predictor: The predictor, on the CPU.
+        predictor: The predictor or the ensemble, on the CPU.
         file: The output; not written if the comparison fails.
         form: `onnx`, or `torch` for `torch.export`.
         facts: More entries for the file's metadata, beside those of `metadata_of`.
@@ -58,11 +77,14 @@ def export(predictor: Predictor, file: Path, form: str = "onnx", **facts: Any) -
         The largest difference of probabilities.
 
     Raises:
-        UserError: If there is no such format, its packages are not installed, the file can't be written, or a
-            difference exceeds `TOLERANCE`.
+        UserError: If the networks take different images, there is no such format, its packages are not installed, the
+            file can't be written, or a difference exceeds `TOLERANCE`.
     """
     check("format", form, form in FORMATS, f"one of {', '.join(FORMATS)}")
     write, read = FORMATS[form]
+    if len({(m.preprocessing.channels, m.preprocessing.value_range is None) for m in members_of(predictor)}) > 1:
+        problem = "take images of different channels or depths, but a file takes one kind"
+        raise UserError("checkpoint=: these networks", problem, "export them one by one")
     metadata = metadata_of(predictor) | facts
     try:
         with writable("output", file), whole_file(file) as part:
@@ -79,9 +101,9 @@ def export(predictor: Predictor, file: Path, form: str = "onnx", **facts: Any) -
     return differences[worst]
 
 
-def metadata_of(predictor: Predictor) -> dict[str, Any]:
+def metadata_of(predictor: Predictor | Ensemble) -> dict[str, Any]:
     """Return what a program that runs the file needs to know."""
-    preprocessing = predictor.preprocessing
+    preprocessing = members_of(predictor)[0].preprocessing
     return {
         "unetkit": version("unetkit"),
         "input": "uint8" if preprocessing.value_range is None else "float32",
@@ -92,12 +114,14 @@ def metadata_of(predictor: Predictor) -> dict[str, Any]:
     }
 
 
-def trace(predictor: Predictor) -> ExportedProgram:
+def trace(predictor: Predictor | Ensemble) -> ExportedProgram:
     """Return the graph from raw pixels to probabilities, for any batch, height and width."""
-    preprocessing = predictor.preprocessing
+    members = members_of(predictor)
+    preprocessing = members[0].preprocessing
     # With channels_last, batch 1 would need another graph.
-    network = deepcopy(predictor.network).to(memory_format=torch.contiguous_format)
-    model = RawToProbabilities(network, preprocessing).eval()
+    networks = [deepcopy(member.network).to(memory_format=torch.contiguous_format) for member in members]
+    each = [RawToProbabilities(n, member.preprocessing) for n, member in zip(networks, members, strict=True)]
+    model = (MeanProbabilities(each) if len(each) > 1 else each[0]).eval()
     dtype = torch.uint8 if preprocessing.value_range is None else torch.float32
     example = torch.zeros(2, preprocessing.channels, 67, 101, dtype=dtype)
     free = dict.fromkeys(AXES, Dim.DYNAMIC)
@@ -106,20 +130,26 @@ def trace(predictor: Predictor) -> ExportedProgram:
 
 
 @torch.inference_mode()
-def compare(predictor: Predictor, run: PredictArray) -> dict[tuple[int, int, int], float]:
+def compare(predictor: Predictor | Ensemble, run: PredictArray) -> dict[tuple[int, int, int], float]:
     """Return the largest difference between the file's probabilities and PyTorch's, for each of `SIZES`."""
-    preprocessing = predictor.preprocessing
+    members = members_of(predictor)
+    preprocessing = members[0].preprocessing
     generator = np.random.default_rng(0)
     differences = {}
     for batch, height, width in SIZES:
         images = noise(generator, (batch, height, width, preprocessing.channels), preprocessing.value_range)
-        prepared = torch.from_numpy(np.stack([preprocessing.to_uint8(image) for image in images]))
-        x = preprocessing.normalise(prepared.permute(0, 3, 1, 2))
-        wanted = probabilities(predict_full_frame(predictor.network.eval(), x)).numpy()
+        wanted = np.mean([probabilities_of(member, images) for member in members], 0)
         got = run(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
         assert got.shape == wanted.shape, (got.shape, wanted.shape)
         differences[batch, height, width] = float(np.abs(got - wanted).max())
     return differences
+
+
+def probabilities_of(member: Predictor, images: Array) -> Array:
+    """Return the probabilities (B, 1 or C, H, W) that a network predicts for raw images (B, H, W, channels)."""
+    prepared = torch.from_numpy(np.stack([member.preprocessing.to_uint8(image) for image in images]))
+    x = member.preprocessing.normalise(prepared.permute(0, 3, 1, 2))
+    return np.asarray(probabilities(predict_full_frame(member.network.eval(), x)))
 
 
 def noise(generator: np.random.Generator, shape: tuple[int, ...], value_range: tuple[float, float] | None) -> Array:

@@ -49,13 +49,21 @@ def checked_output(cfg: DictConfig) -> Path:
 
 
 def write_program(cfg: DictConfig, file: Path) -> None:
-    """Write the network with normalisation, padding and sigmoid inside, and print how it differs from PyTorch."""
+    """Write the network with normalisation, padding and sigmoid inside, and print how it differs from PyTorch.
+
+    Several networks, as those of a cross-validation, become one file that averages their probabilities.
+    """
     from unetkit.checkpoints.checkpoint import Checkpoint
     from unetkit.checkpoints.export import SIZES, export
+    from unetkit.checkpoints.files import find_checkpoints
+    from unetkit.checkpoints.loading import load_ensemble
 
-    checkpoint = Checkpoint.read(cfg.checkpoint)
-    facts = {"classes": checkpoint.metadata.classes, "class_names": checkpoint.metadata.class_names}
-    difference = export(checkpoint.predictor(), file, cfg.format, **facts)
+    paths = find_checkpoints(cfg.checkpoint)
+    ensemble = load_ensemble(paths)
+    facts = {"classes": ensemble.classes, "class_names": Checkpoint.read(paths[0]).metadata.class_names}
+    difference = export(ensemble, file, cfg.format, **facts)
+    if len(paths) > 1:
+        print(f"the mean of {len(paths)} networks: {', '.join(map(str, paths))}")
     sizes = ", ".join("x".join(map(str, size)) for size in SIZES)
     print(f"compared with PyTorch at {sizes}")
     print(

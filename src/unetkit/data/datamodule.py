@@ -73,7 +73,7 @@ class SegmentationDataModule(L.LightningDataModule):
 
         batch_size: Number of images in a batch; this and the next four are those of `ServingOptions`.
         num_workers: Number of processes that load, or `auto`.
-        crop_size: Side of the squares to train on, in pixels; None for whole images.
+        crop_size: Side of the squares to train on, or height and width, in pixels; None for whole images.
         cache_on_device: Whether all pairs are kept in the device's memory, or `auto`.
         shuffle_seed: Seed of the order of training pairs, and of their crops.
         **keys: Keys of the configuration that only `pairs` reads; here, errors name those that say where files are.
@@ -116,7 +116,7 @@ class SegmentationDataModule(L.LightningDataModule):
         border_weight: Mapping[str, float] | None = None,
         batch_size: int = 32,
         num_workers: int | Literal["auto"] = "auto",
-        crop_size: int | None = None,
+        crop_size: int | Sequence[int] | None = None,
         cache_on_device: bool | Literal["auto"] = "auto",
         shuffle_seed: int = 0,
         **keys: Any,
@@ -234,10 +234,10 @@ class SegmentationDataModule(L.LightningDataModule):
 
     def dataset(self, part: str, *, augment: bool = False) -> PairDataset:
         """Return the pairs of `train`, `val` or `test`; with `augment`, cropped and augmented as in training."""
-        augmentation, crop_size = (self.augmentation, self.serving.crop_size) if augment else (None, None)
+        augmentation, crop = (self.augmentation, self.serving.crop) if augment else (None, None)
         served, indices, seed = self.prepared, self.split.indices(part), self.serving.shuffle_seed
         return PairDataset(
-            served.images, served.masks, indices, augmentation, crop_size, served.borders, seed, self.surroundings
+            served.images, served.masks, indices, augmentation, crop, served.borders, seed, self.surroundings
         )
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -352,8 +352,8 @@ class SegmentationDataModule(L.LightningDataModule):
 
     def _is_served_singly(self, dataset: PairDataset) -> bool:
         """Whether whole images validate one by one: if training takes crops of them, or batches would be padding."""
-        sizes, crop_size = self._sizes(dataset.indices), self.serving.crop_size
-        is_cropped = crop_size is not None and any(max(size) > crop_size for size in sizes)
+        sizes, crop = self._sizes(dataset.indices), self.serving.crop
+        is_cropped = crop is not None and any(size[0] > crop[0] or size[1] > crop[1] for size in sizes)
         return is_cropped or bool(self.serving.needless_padding(sizes))
 
     def _sizes(self, indices: Sequence[int]) -> list[tuple[int, int]]:

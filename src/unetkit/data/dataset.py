@@ -24,10 +24,10 @@ class PairDataset(Dataset[Item]):
         masks: The mask (H, W) uint8 of each pair of the data.
         indices: The pairs that belong to this part.
         augmentation: Applied after cropping; None for none.
-        crop_size: Side of the random square that is cut from larger images, in pixels; None for whole images.
+        crop: Height and width of the random part that is cut from larger images, in pixels; None for whole images.
         borders: Source of weight maps; None if the loss needs none.
-        seed: Seed of the position of the squares.
-        surroundings: Pixels around each square that it comes with, for a network that loses them.
+        seed: Seed of the position of the parts.
+        surroundings: Pixels around each part that it comes with, for a network that loses them.
 
     Attributes:
         times: Where the time of loading goes.
@@ -39,7 +39,7 @@ class PairDataset(Dataset[Item]):
         masks: ArrayStore,
         indices: Sequence[int],
         augmentation: Augment | None = None,
-        crop_size: int | None = None,
+        crop: tuple[int, int] | None = None,
         borders: BorderWeights | None = None,
         seed: int = 0,
         surroundings: int = 0,
@@ -48,7 +48,7 @@ class PairDataset(Dataset[Item]):
         self.masks = masks
         self.indices = list(indices)
         self.augmentation = augmentation
-        self.crop_size = crop_size
+        self.crop = crop
         self.borders = borders
         self.seed = seed
         self.surroundings = surroundings
@@ -85,9 +85,10 @@ class PairDataset(Dataset[Item]):
         image, mask = self.images[index], self.masks[index]
         if self.borders is not None:
             mask = np.dstack([mask, self.borders.maps[index]])  # channels, to be cropped and augmented alike
-        if self.crop_size is not None:
-            seed = derived_seed(self.seed, epoch, index, self.crop_size)
-            image, mask = random_crop(image, mask, self.crop_size, seed, self.surroundings)
+        if self.crop is not None:
+            sides = self.crop[:1] if self.crop[0] == self.crop[1] else self.crop  # a square had one number at first
+            seed = derived_seed(self.seed, epoch, index, *sides)
+            image, mask = random_crop(image, mask, self.crop, seed, self.surroundings)
         if self.augmentation is not None:
             image, mask = np.array(image), np.array(mask)  # read here what a memory map has not read yet
         return image, mask
@@ -136,24 +137,26 @@ class EpochSampler(Sampler[SampleKey]):
             yield SampleKey(self.epoch, int(order[position % self.size]), is_padding=position >= self.size)
 
 
-def random_crop(image: Image, mask: Image, size: int, seed: int, surroundings: int = 0) -> tuple[Image, Image]:
-    """Cut the same random part, at most size x size, from an image (H, W, C) and its mask (H, W) or (H, W, K).
+def random_crop(
+    image: Image, mask: Image, size: tuple[int, int], seed: int, surroundings: int = 0
+) -> tuple[Image, Image]:
+    """Cut the same random part, at most of that size, from an image (H, W, C) and its mask (H, W) or (H, W, K).
 
     Args:
         image: The image.
         mask: Its mask.
-        size: Side of the part, in pixels.
+        size: Height and width of the part, in pixels.
         seed: Seed of its position.
         surroundings: Pixels that are added on each side, taken from the image, and mirrored beyond its border.
     """
     rng = np.random.default_rng(seed)
-    top, left = (int(rng.integers(max(side - size, 0) + 1)) for side in mask.shape[:2])
+    top, left = (int(rng.integers(max(side - most, 0) + 1)) for side, most in zip(mask.shape[:2], size, strict=True))
     if not surroundings:
-        window = slice(top, top + size), slice(left, left + size)
+        window = slice(top, top + size[0]), slice(left, left + size[1])
         return image[window], mask[window]
     places = [
-        mirrored_places(start - surroundings, min(start + size, side) + surroundings, side)
-        for start, side in zip((top, left), mask.shape, strict=False)
+        mirrored_places(start - surroundings, min(start + most, side) + surroundings, side)
+        for start, most, side in zip((top, left), size, mask.shape, strict=False)
     ]
     return image[np.ix_(*places)], mask[np.ix_(*places)]
 

@@ -23,7 +23,8 @@ class ServingOptions:
         batch_size: Number of images in a batch.
         num_workers: Number of processes that load, or `auto`: none when training on a CPU, where they would take the
             network's cores, else up to 8.
-        crop_size: Side of the squares to train on, in pixels, where images are larger; None for whole images.
+        crop_size: Side of the squares to train on, or height and width of the rectangles, in pixels, where images are
+            larger; None for whole images.
         cache_on_device: Whether all pairs are kept in the device's memory, or `auto`: on a GPU, where that is possible.
         shuffle_seed: Seed of the order of training pairs, and of their crops.
 
@@ -33,7 +34,7 @@ class ServingOptions:
 
     batch_size: int = 32
     num_workers: int | Literal["auto"] = "auto"
-    crop_size: int | None = None
+    crop_size: int | Sequence[int] | None = None
     cache_on_device: bool | Literal["auto"] = "auto"
     shuffle_seed: int = 0
 
@@ -44,11 +45,21 @@ class ServingOptions:
         check("data.batch_size", self.batch_size, is_whole(self.batch_size, 1), "a whole number of at least 1")
         is_count = self.num_workers == "auto" or is_whole(self.num_workers, 0)
         check("data.num_workers", self.num_workers, is_count, "auto or a whole number of at least 0")
-        is_side = self.crop_size is None or is_whole(self.crop_size, 1)
-        check("data.crop_size", self.crop_size, is_side, "null or a whole number of at least 1")
+        sides = self.crop_size if isinstance(self.crop_size, Sequence) else [self.crop_size] * 2
+        is_crop = self.crop_size is None or (len(sides) == 2 and all(is_whole(side, 1) for side in sides))
+        wanted = "null, a whole number of at least 1, or two: [HEIGHT,WIDTH]"
+        check("data.crop_size", self.crop_size, is_crop, wanted)
         is_known = self.cache_on_device in ("auto", True, False)
         check("data.cache_on_device", self.cache_on_device, is_known, "auto, true or false")
         check("data.shuffle_seed", self.shuffle_seed, is_whole(self.shuffle_seed, 0), "a whole number of at least 0")
+
+    @property
+    def crop(self) -> tuple[int, int] | None:
+        """Height and width of the parts to train on; None for whole images."""
+        if self.crop_size is None or isinstance(self.crop_size, int):
+            return None if self.crop_size is None else (self.crop_size, self.crop_size)
+        height, width = self.crop_size
+        return height, width
 
     def needless_padding(self, sizes: Sequence[tuple[int, int]]) -> str:
         """Return how much a batch of images of these sizes (H, W) may be padded; nothing if that is bearable.
@@ -72,8 +83,8 @@ class ServingOptions:
         Raises:
             UserError: If they may be.
         """
-        if self.crop_size is not None:
-            sizes = [(min(height, self.crop_size), min(width, self.crop_size)) for height, width in sizes]
+        if self.crop is not None:
+            sizes = [(min(height, self.crop[0]), min(width, self.crop[1])) for height, width in sizes]
         if problem := self.needless_padding(sizes):
             fix = "set data.crop_size=256, to train on squares, or data.batch_size=1"
             raise UserError(f"data.batch_size={self.batch_size}", problem, fix)

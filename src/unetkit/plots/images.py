@@ -24,10 +24,13 @@ def voc_colour(label: int) -> list[int]:
 
 # RGB colours of class 1, 2, ..., 254, all different.
 CLASS_COLOURS = np.array([*OKABE_ITO, *map(voc_colour, range(len(OKABE_ITO) + 1, 255))], np.uint8)
+SEEN = (0.01, 0.99)  # quantiles of what is to be seen
+LOOKED_AT = 512  # pixels a side that the quantiles are of, at most twice as many
+FLAT, FAINT = 4, 128  # grey levels between them: no content, and less than half of what a screen shows
 GREY = 128, 128, 128  # of class 0 where it is no background; no other class has it
 CELL = 160  # side in pixels of a picture on a sheet
 GAP = 4  # pixels between the pictures of a row, and around text
-ROW_GAP = 12  # pixels between a caption and the next row, so that it is seen which row it belongs to
+ROW_GAP = 12  # pixels between a row and the next caption, so that it is seen which row it belongs to
 LINE = 16  # height in pixels of a line of text
 FONT = cv2.FONT_HERSHEY_SIMPLEX, 0.38
 
@@ -38,6 +41,20 @@ def to_rgb(image: Image) -> Image:
     return np.ascontiguousarray(np.repeat(image[..., :1], 3, axis=2) if image.shape[2] < 3 else image[..., :3])
 
 
+def visible(image: Image) -> Image:
+    """Return an image (H, W) or (H, W, C) as RGB in which a person sees something, for display only.
+
+    If its 1 % and 99 % quantiles span less than half of 0 to 255, as in dark images, or in 12-bit ones whose range of
+    values was that of others, they become 0 and 255. Quantiles closer than `FLAT` are those of noise, and stay.
+    """
+    picture = to_rgb(image)
+    down, right = (max(side // LOOKED_AT, 1) for side in picture.shape[:2])
+    low, high = np.quantile(picture[::down, ::right], SEEN).tolist() if picture.size else (0, 0)
+    if not FLAT <= high - low < FAINT:
+        return picture
+    return np.asarray(np.clip((picture.astype(np.float32) - low) * (255 / (high - low)), 0, 255).round(), np.uint8)
+
+
 def overlay(image: Image, mask: Image, has_background: bool = True) -> Image:
     """Return the image with each class of the mask (H, W) tinted and outlined; void (255) stays as it is.
 
@@ -46,7 +63,7 @@ def overlay(image: Image, mask: Image, has_background: bool = True) -> Image:
         mask: Class indices.
         has_background: Whether class 0 stays as it is, too.
     """
-    picture = to_rgb(image).copy()
+    picture = visible(image).copy()
     for label in np.unique(mask[(mask >= int(has_background)) & (mask < 255)]):
         region = (mask == label).astype(np.uint8)
         colour = np.array(colour_of(int(label)), np.uint8)
@@ -86,7 +103,7 @@ def sheet(
     captions: Sequence[str],
     colours: Mapping[str, tuple[int, int, int]] | None = None,
 ) -> Image:
-    """Arrange pictures in rows and columns on white, with a heading over each column and a caption under each row.
+    """Arrange pictures in rows and columns on white, with a heading over each column and a caption over each row.
 
     A legend of colours by name stands above, if there are any.
     """
@@ -135,11 +152,11 @@ def _headings(headings: Sequence[str], width: int) -> Image:
 def _row(pictures: Sequence[Image], caption: str, width: int) -> Image:
     fitted = [_fit(picture) for picture in pictures]
     height = max((picture.shape[0] for picture in fitted), default=0)
-    strip = np.full((height + LINE + ROW_GAP, width, 3), 255, np.uint8)
+    strip = np.full((LINE + height + ROW_GAP, width, 3), 255, np.uint8)
+    _write(strip, caption, GAP, LINE - 4)
     for column, picture in enumerate(fitted):
         left = GAP + column * (CELL + GAP)
-        strip[: picture.shape[0], left : left + picture.shape[1]] = picture
-    _write(strip, caption, GAP, height + LINE - 4)
+        strip[LINE : LINE + picture.shape[0], left : left + picture.shape[1]] = picture
     return strip
 
 

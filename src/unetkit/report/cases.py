@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from unetkit.data import VOID
 from unetkit.evaluation import LabelledImages, Measured, Model, per_image
-from unetkit.plots.images import Image, heatmap, overlay, to_rgb
+from unetkit.plots.images import Image, heatmap, overlay, visible
 from unetkit.plots.ranking import three_groups
 from unetkit.plots.shrink import shrink
 from unetkit.prediction.predictor import Prediction
@@ -77,7 +77,7 @@ def draw(
             prepared = model.predictor.preprocessing.to_uint8(image, id)
             if not shown:
                 shown = [
-                    ("image", shrink(to_rgb(prepared), SIDE)),
+                    ("image", shrink(visible(prepared), SIDE)),
                     ("truth", shrink(overlay(prepared, truth, images.has_background), SIDE)),
                 ]
             prediction = model.predictor.predict_prepared(prepared)
@@ -109,7 +109,7 @@ def errors(image: Image, truth: NDArray[np.uint8], mask: NDArray[np.uint8], has_
     A pixel of one class that is predicted as another, but not as background, is false. Without
     a background, every wrong pixel is false, and right ones stay as they are.
     """
-    picture = shrink(to_rgb(image), SIDE)
+    picture = shrink(visible(image), SIDE)
     times = max(SIDE // max(picture.shape[:2]), 1)
     picture = picture.repeat(times, 0).repeat(times, 1).astype(np.float32)
     size = picture.shape[1], picture.shape[0]

@@ -88,7 +88,7 @@ def draw_best_median_worst(
             image, prediction = pair["image"], predictor.predict_prepared(pair["image"])
             probability = prediction.probability if prediction.probability.ndim == 2 else prediction.probability.max(0)
             drawn = [pictures.overlay(image, mask, data.has_background) for mask in (pair["mask"], prediction.mask)]
-            rows.append([pictures.to_rgb(image), *drawn, pictures.heatmap(probability)])
+            rows.append([pictures.visible(image), *drawn, pictures.heatmap(probability)])
             captions.append(f"{group}: IoU {score:.3f}, {data.found.pairs[pair['index']].id}")
     last = "probability" if data.num_classes <= 2 else "confidence"  # the probability of the predicted class
     return pictures.sheet(rows, ("image", "truth", "prediction", last), captions, _legend(data))
@@ -121,10 +121,10 @@ def log_prediction(
         labels = {**dict(enumerate(data.class_names)), VOID: "void"}
         drawn_masks = {"truth": truth, "prediction": prediction.mask}
         masks = {name: {"mask_data": mask, "class_labels": labels} for name, mask in drawn_masks.items()}
-        logger.log_image(key, [pictures.to_rgb(image)], step=step, masks=[masks])
+        logger.log_image(key, [pictures.visible(image)], step=step, masks=[masks])
     elif isinstance(logger, TensorBoardLogger):
         drawn = [
-            pictures.to_rgb(image),
+            pictures.visible(image),
             *(pictures.overlay(image, mask, data.has_background) for mask in (truth, prediction.mask)),
         ]
         logger.experiment.add_image(key, np.hstack(drawn), step, dataformats="HWC")

@@ -89,8 +89,8 @@ def obstacles_to_capture(cfg: DictConfig, trainer: L.Trainer, module: Segmentati
 def has_mixed_sizes(data: SegmentationDataModule) -> bool:
     """Return whether batches of training pairs differ in height and width."""
     sizes = {data.prepared.masks.shapes[i] for i in data.split.indices("train")}
-    crop = data.serving.crop_size
-    return len(sizes) > 1 and (crop is None or any(min(size) < crop for size in sizes))
+    crop = data.serving.crop
+    return len(sizes) > 1 and (crop is None or any(size[0] < crop[0] or size[1] < crop[1] for size in sizes))
 
 
 def waits_for_host(module: SegmentationModule) -> bool:
