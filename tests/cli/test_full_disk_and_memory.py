@@ -1,7 +1,6 @@
 """A disk without room and a machine without memory end each command in one line, and leave no part of a file."""
 
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from unetkit.checkpoints.metadata import Metadata
 from unetkit.data import Preprocessing
 from unetkit.models import UNet
 
+resource = pytest.importorskip("resource")  # of Unix
 RNG = np.random.default_rng(0)
 IMAGES = {f"{number:02}": RNG.integers(0, 255, (64, 64)).astype(np.uint8) for number in range(10)}
 MASKS = {name: np.uint8(255) * (image > 128) for name, image in IMAGES.items()}

@@ -92,6 +92,23 @@ def test_files_that_can_not_be_read_are_named_at_the_end(
     assert [path.name for path in (tmp_path / "out" / "masks").iterdir()] == ["a.png"]
 
 
+def test_images_larger_than_the_limit_are_left_out_and_the_advice_works(
+    checkpoints: Path, predict_all: Callable[..., list[str]], write_image: WriteImage, tmp_path: Path
+) -> None:
+    write_image(tmp_path / "in" / "a.png", np.zeros((20, 20), np.uint8))
+    write_image(tmp_path / "in" / "b.png", np.zeros((20, 30), np.uint8))
+    options = [f"checkpoint={checkpoints}/fold0/last.ckpt", f"input={tmp_path}/in", f"output={tmp_path}/out"]
+    (failed,) = predict_all(*options, "max_pixels=400")
+    assert failed.endswith(
+        "b.png has 30 x 20 pixels, more than 400 in all; cut it into tiles, raise max_pixels=400, or save it as .npy, "
+        "which predict reads by windows"
+    )
+    assert predict_all(*options, "max_pixels=600") == []
+    (tmp_path / "in" / "b.png").unlink()
+    np.save(tmp_path / "in" / "b.npy", np.zeros((20, 30), np.uint8))
+    assert predict_all(*options, "max_pixels=400") == []
+
+
 @pytest.mark.slow
 def test_a_stopped_program_leaves_whole_files(checkpoints: Path, write_image: WriteImage, tmp_path: Path) -> None:
     for i in range(3000):

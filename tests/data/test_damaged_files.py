@@ -1,7 +1,6 @@
 """Damaged and hostile image files are refused in one line that names them, before they take time or memory."""
 
 import io
-import resource
 import struct
 import zlib
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from unetkit.data.limits import decoding_at_most
 from unetkit.data.masks import file_values
 from unetkit.errors import UserError
 
+resource = pytest.importorskip("resource")  # of Unix
 RNG = np.random.default_rng(0)
 PICTURE = cv2.GaussianBlur(RNG.integers(0, 255, (60, 80, 3)).astype(np.uint8), (0, 0), 2)
 

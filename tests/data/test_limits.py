@@ -4,7 +4,7 @@ import os
 import struct
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from unetkit.data import limits, sources
 from unetkit.data.decode import open_image, read_image
 from unetkit.data.files import FileRef
 from unetkit.data.layout.inputs import find_images
+from unetkit.data.segy import SegyFile
 from unetkit.doctor.layout import find_files
 from unetkit.errors import UserError
 
@@ -106,6 +107,23 @@ def test_a_pipe_or_device_is_refused_and_not_waited_for(
     os.mkfifo(tmp_path / "train.csv")
     with pytest.raises(UserError, match=r"train\.csv is a pipe or device"):
         sources.tgs_salt_pairs(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes as files")
+def test_a_pipe_that_is_called_segy_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.sgy")
+    with pytest.raises(UserError, match=r"x\.sgy is a pipe or device"):
+        SegyFile(tmp_path / "x.sgy")
+
+
+def test_a_section_of_segy_counts_as_an_image(tmp_path: Path) -> None:
+    segyio = pytest.importorskip("segyio")
+    segyio.tools.from_array(str(tmp_path / "x.sgy"), np.zeros((1, 30, 40), np.float32))
+    with closing(SegyFile(tmp_path / "x.sgy")) as file:
+        assert file.read(slice(0, 30)).shape == (40, 30)
+        said = r"x\.sgy has 30 x 40 pixels, more than 1,199 in all"
+        with limits.decoding_at_most(1199, "max_pixels"), pytest.raises(UserError, match=said):
+            file.read(slice(0, 30))
 
 
 def test_a_link_to_itself_is_one_line(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_a_written_split_reads_back(tmp_path: Path, caplog: pytest.LogCaptureFix
         ("id,split\n" + 200_000 * "a" + ",train\n", r"can't be read \(field larger than field limit"),
         ("id,split\n0000\0,train\n", r"names 1 ids that the data does not have"),
         (Path.mkdir, r"is a folder"),
-        (os.mkfifo, r"is a pipe or device"),
+        *([(os.mkfifo, r"is a pipe or device")] if hasattr(os, "mkfifo") else []),
     ],
 )
 def test_a_wrong_csv_is_named(content: str | bytes | Callable[[Path], object], message: str, tmp_path: Path) -> None:
