@@ -407,7 +407,9 @@ def test_links_duplicates_and_hidden_names_in_a_zip_give_no_mask(tmp_path: Path)
     link = zipfile.ZipInfo("link.png")
     link.external_attr = 0o120777 << 16
     png = cv2.imencode(".png", RNG.integers(0, 255, (9, 9), np.uint8))[1].tobytes()
-    for index, names in enumerate([(link,), ("a.png", "a.png"), ("a\0.png",), ("..\\..\\a.png",)]):
+    archives: list[tuple[str | zipfile.ZipInfo, ...]]
+    archives = [(link,), ("a.png", "a.png"), ("a\0.png",), ("..\\..\\a.png",)]
+    for index, names in enumerate(archives):
         with zipfile.ZipFile(tmp_path / f"{index}.zip", "w") as archive:
             for name in names:
                 archive.writestr(name, b"/etc/passwd" if name is link else png)
