@@ -70,7 +70,7 @@ def test_training_reads_the_files_as_proposed(tmp_path: Path) -> None:
 
 def test_the_command_writes_files_and_says_how_to_train(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root, output = save_pairs(tmp_path / "data", *make_pairs(24)), tmp_path / "out"
-    keys = {"root": str(root), "mask_suffix": "", "images": None, "masks": None, "max_pixels": 10**6}
+    keys = {"root": str(root), "mask_suffix": "", "images": None, "masks": None, "stacks": False, "max_pixels": 10**6}
     faults = examine(OmegaConf.create({"data": keys, "output": str(output)}))
     assert faults == 0
     printed = capsys.readouterr().out

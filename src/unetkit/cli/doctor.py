@@ -26,7 +26,8 @@ def examine(cfg: DictConfig) -> int:
 
     output = path_of("output", cfg.output)
     with decoding_at_most(cfg.data.max_pixels, "data.max_pixels"):
-        diagnosis = diagnose(cfg.data.root, cfg.data.mask_suffix, images=cfg.data.images, masks=cfg.data.masks)
+        where = {key: cfg.data[key] for key in ("images", "masks", "stacks")}
+        diagnosis = diagnose(cfg.data.root, cfg.data.mask_suffix, **where)
         sheet = contact_sheet(diagnosis)
     text = report(diagnosis)
     name = None

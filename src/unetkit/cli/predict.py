@@ -86,6 +86,7 @@ def read_output_options(cfg: DictConfig) -> "OutputOptions":
     from unetkit.models import check_threshold
     from unetkit.prediction.options import MASK_FORMATS, OutputOptions
 
+    check("stacks", cfg.stacks, isinstance(cfg.stacks, bool), "true or false")
     check("mask_format", cfg.mask_format, cfg.mask_format in MASK_FORMATS, f"one of {', '.join(MASK_FORMATS)}")
     for key, least in (("tile", 1), ("overlap", 0), ("batch_size", 1)):
         check(key, cfg[key], is_integer(cfg[key], least), f"an integer of at least {least}")
@@ -103,6 +104,7 @@ def read_output_options(cfg: DictConfig) -> "OutputOptions":
         read_value_range(cfg.value_range),
         read_segy_bytes(cfg.segy_bytes),
         is_file,
+        cfg.stacks,
     )
 
 

@@ -33,7 +33,13 @@ from unetkit.data.types import Batch
 from unetkit.errors import UserError, check
 from unetkit.paths import command_line, path_of
 
-FILE_KEYS = ("root", "mask_suffix", "images", "masks")  # of the group `data`, which `unetkit doctor` takes too
+FILE_KEYS = (
+    "root",
+    "mask_suffix",
+    "images",
+    "masks",
+    "stacks",
+)  # of `data`, which the doctor takes too
 
 
 class SegmentationDataModule(L.LightningDataModule):

@@ -12,6 +12,7 @@ from unetkit.data.files import FileRef
 from unetkit.data.headers import JPEG, PNG, open_with_pillow
 from unetkit.data.layers import Array, Layers, upright
 from unetkit.data.limits import FIX, check_announced, check_npy_file
+from unetkit.data.medical import decode_slices, is_medical
 from unetkit.data.opencv import decode_pages
 from unetkit.data.pillow import decode_with_pillow, pillow_format
 from unetkit.data.tiff import decode_tiff
@@ -40,7 +41,9 @@ def read_layers(ref: FileRef) -> Layers:
     Raises:
         UserError: If the file can't be decoded, or is not one image of numbers.
     """
-    return decode_layers(read_content(ref), ref)
+    from unetkit.data.pages import read_page  # here, because it decodes with this module
+
+    return read_page(ref)
 
 
 def read_content(ref: FileRef) -> bytes:
@@ -49,9 +52,10 @@ def read_content(ref: FileRef) -> bytes:
     Raises:
         UserError: If they can't be read.
     """
-    with _one_line(ref):
+    with one_line(ref):
         content = ref.read()
-    check_announced(content, str(ref))
+    if not is_medical(content):
+        check_announced(content, str(ref))
     return content
 
 
@@ -61,8 +65,17 @@ def decode_layers(content: bytes, ref: FileRef) -> Layers:
     Raises:
         UserError: If they can't be decoded, or are not one image of numbers.
     """
-    with _one_line(ref):
-        layers = _decode_npy(content) if ref.name.suffix.lower() == ".npy" else _decode(content, ref)
+    with one_line(ref):
+        layers = _decode_npy(content) if ref.suffix == ".npy" else _decode(content, ref)
+    return check_layers(layers, ref)
+
+
+def check_layers(layers: Layers | None, ref: FileRef) -> Layers:
+    """Check what was decoded, and return it without an axis of one channel.
+
+    Raises:
+        UserError: If nothing was decoded, or it is not one image of numbers.
+    """
     if layers is None:
         raise UserError(str(ref), "can't be read as an image", FIX)
     image = layers.pixels
@@ -84,7 +97,7 @@ def decode_palette_indices(content: bytes, ref: FileRef) -> Array | None:
     is_indexed_png = content.startswith(PNG) and content[25:26] == b"\x03"  # colour type 3
     if not is_indexed_png and pillow_format(content) != "GIF":
         return None
-    with _one_line(ref), open_with_pillow(content, "PNG", "GIF") as image:
+    with one_line(ref), open_with_pillow(content, "PNG", "GIF") as image:
         colours = np.reshape(image.getpalette() or [], (-1, 3))
         has_colours = image.mode == "P" and (colours != colours[:, :1]).any()
         return _upright(np.array(image), content) if has_colours else None
@@ -103,7 +116,7 @@ class NpyImage:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with _one_line(FileRef(path)):
+        with one_line(FileRef(path)):
             check_npy_file(path)
             array = self._open()
         _check_numbers(array, str(path))
@@ -111,7 +124,7 @@ class NpyImage:
         self.dtype = np.dtype(np.uint8) if array.dtype == np.bool_ else array.dtype
 
     def __getitem__(self, window: tuple[slice, slice]) -> Array:
-        with _one_line(FileRef(self.path)):
+        with one_line(FileRef(self.path)):
             part = np.array(self._open()[window], self.dtype)  # opened anew, as pages of an open map stay in memory
         _check_finite(part, str(self.path))
         return part
@@ -122,7 +135,8 @@ class NpyImage:
 
 def open_image(ref: FileRef, channels: int | None = None) -> "NpyImage | Array":
     """Read an image as `read_image` does, but a .npy file in a folder only window by window."""
-    return read_image(ref, channels) if ref.member or ref.name.suffix.lower() != ".npy" else NpyImage(ref.path)
+    is_mapped = ref.suffix == ".npy" and ref.member is None and ref.page is None
+    return NpyImage(ref.path) if is_mapped else read_image(ref, channels)
 
 
 def _decode_npy(content: bytes) -> Layers:
@@ -130,6 +144,11 @@ def _decode_npy(content: bytes) -> Layers:
 
 
 def _decode(content: bytes, ref: FileRef) -> Layers | None:
+    if is_medical(content):
+        slices = decode_slices(content, str(ref))
+        if len(slices) > 1:
+            raise UserError(str(ref), f"is a volume of {len(slices)} slices", "give it in a folder, for its slices")
+        return Layers(slices[0])
     if (layers := decode_tiff(content, str(ref))) is not None:
         return layers
     if (kind := pillow_format(content)) is not None:
@@ -163,7 +182,7 @@ def _upright(image: Array, content: bytes) -> Array:
 
 
 @contextmanager
-def _one_line(ref: FileRef) -> Iterator[None]:
+def one_line(ref: FileRef) -> Iterator[None]:
     """Turn what reading or decoding a file raises into a `UserError` that names the file."""
     try:
         yield

@@ -11,7 +11,22 @@ from unetkit.data.limits import check_bytes, check_regular
 from unetkit.errors import UserError, readable
 from unetkit.paths import printable
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".npy", ".gif", ".webp", ".avif", ".heic", ".heif")
+MEDICAL_SUFFIXES = (".nii", ".nii.gz", ".dcm")
+SUFFIXES = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".npy",
+    ".gif",
+    ".webp",
+    ".avif",
+    ".heic",
+    ".heif",
+    *MEDICAL_SUFFIXES,
+)
 SEGY_SUFFIXES = (".sgy", ".segy")
 
 
@@ -22,13 +37,16 @@ class FileRef:
     Attributes:
         path: The file, or the zip.
         member: The name within the zip; None for a file in a folder.
+        page: The number of the image in a file of several, from 0; None for the whole file.
     """
 
     path: Path
     member: str | None = None
+    page: int | None = None
 
     def __str__(self) -> str:
-        return printable(f"{self.path}/{self.member}" if self.member else str(self.path))
+        name = f"{self.path}/{self.member}" if self.member else str(self.path)
+        return printable(name if self.page is None else f"{name}, image {self.page}")
 
     @property
     def name(self) -> PurePosixPath:
@@ -38,7 +56,13 @@ class FileRef:
     @property
     def stem(self) -> str:
         """The name without suffix as text, in Unicode's composed form: macOS stores accents as separate characters."""
-        return printable(unicodedata.normalize("NFC", self.name.stem))
+        return printable(unicodedata.normalize("NFC", self.name.name[: -len(self.suffix) or None]))
+
+    @property
+    def suffix(self) -> str:
+        """The suffix in small letters, as `.png` or `.nii.gz`; empty if there is none."""
+        suffix = self.name.suffix.lower()
+        return ".nii.gz" if suffix == ".gz" and self.name.name.lower().endswith(".nii.gz") else suffix
 
     def read(self) -> bytes:
         """Read the content.
@@ -100,7 +124,8 @@ def result_names(refs: list[FileRef]) -> list[PurePosixPath]:
     """Return names for the results of files: their paths below the folder that holds all of them, without suffix."""
     paths = [PurePosixPath(*_inner_parts(ref)) for ref in refs]
     folder = posixpath.commonpath([str(path.parent) for path in paths])
-    return [path.relative_to(folder).with_suffix("") for path in paths]
+    inner = [path.relative_to(folder) for path in paths]
+    return [path.with_name(path.name[: -len(ref.suffix) or None]) for path, ref in zip(inner, refs, strict=True)]
 
 
 def _inner_parts(ref: FileRef) -> list[str]:
@@ -112,7 +137,7 @@ def _inner_parts(ref: FileRef) -> list[str]:
 
 
 def _known(refs: list[FileRef], suffixes: tuple[str, ...]) -> list[FileRef]:
-    known = [ref for ref in refs if ref.name.suffix.lower() in suffixes and not ref.name.name.startswith(".")]
+    known = [ref for ref in refs if ref.suffix in suffixes and not ref.name.name.startswith(".")]
     return sorted(known, key=lambda ref: ref.name)
 
 

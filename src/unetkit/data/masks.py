@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unetkit.data.decode import decode_layers, decode_palette_indices, read_content
+from unetkit.data.decode import decode_layers, decode_palette_indices, read_content, read_layers
 from unetkit.data.drawn import DrawnMask, OutlinedMask
 from unetkit.data.files import FileRef
 from unetkit.data.jpeg import FLAT, flat_counts, flat_levels, is_jpeg
@@ -92,11 +92,15 @@ def file_values(ref: FileRef, as_colour: bool) -> tuple[NDArray[Any], bool]:
     Raises:
         UserError: If the file can't be read, or holds neither one channel nor an 8-bit RGB image.
     """
-    content = read_content(ref)
-    indices = None if as_colour else decode_palette_indices(content, ref)
-    if indices is not None:
-        return indices, False
-    mask = _layer_of_classes(decode_layers(content, ref), ref)
+    if ref.page is not None:
+        layers = read_layers(ref)
+    else:
+        content = read_content(ref)
+        indices = None if as_colour else decode_palette_indices(content, ref)
+        if indices is not None:
+            return indices, False
+        layers = decode_layers(content, ref)
+    mask = _layer_of_classes(layers, ref)
     channels = 1 if mask.ndim == 2 else mask.shape[2]
     is_grey = channels == 1 or not (mask != mask[..., :1]).any()
     if is_grey and not as_colour:

@@ -52,6 +52,8 @@ def folder_pairs(
     mask_suffix: str | int = "",
     images: str | int | None = None,
     masks: str | int | None = None,
+    *,
+    stacks: bool = False,
 ) -> list[Pair]:
     """Find your own images and masks in any usual layout, and log in one line what was recognised.
 
@@ -61,11 +63,12 @@ def folder_pairs(
             by itself if empty.
         images: Folder or pattern of the images, where they can't be found by themselves.
         masks: Folder or pattern of the masks.
+        stacks: Whether each page of a TIFF or .npy file is an image; the slices of NIfTI and DICOM files always are.
 
     Raises:
         UserError: If there are no images, an image has no mask, a mask has no image, or several may belong to one.
     """
-    layout = layout_of(root, mask_suffix, images, masks)
+    layout = layout_of(root, mask_suffix, images, masks, stacks=stacks)
     place = f"data.root={root}" if root is not None else f"data.images={images}"
     for finding in sorted(layout.findings, key=lambda finding: finding.severity):
         if finding.severity == Severity.FAULT:
@@ -82,6 +85,8 @@ def layout_of(
     mask_suffix: str | int = "",
     images: str | int | None = None,
     masks: str | int | None = None,
+    *,
+    stacks: bool = False,
 ) -> Layout:
     """Find images and masks as `folder_pairs` does, with all findings instead of an error.
 
@@ -89,13 +94,14 @@ def layout_of(
         UserError: If there is no image.
     """
     suffix = suffix_of(mask_suffix)
+    check("data.stacks", stacks, isinstance(stacks, bool), "true or false")
     given = [
         None if value is None else str(path_of(key, value))
         for key, value in (("data.images", images), ("data.masks", masks))
     ]
     is_needed = root is not None or None in given
     path = existing_root(root, "give the folder that holds images and masks") if is_needed else None
-    return find_layout(path, suffix, given[0], given[1])
+    return find_layout(path, suffix, given[0], given[1], stacks=stacks)
 
 
 def suffix_of(given: object) -> str:

@@ -33,27 +33,35 @@ LONGEST_ROW = 1 << 20  # bytes, which OpenCV reads as so many pixels at most
 Tags = dict[int, Any]
 
 
-def decode_tiff(content: bytes, name: str) -> Layers | None:
+def decode_tiff(content: bytes, name: str, page: int | None = None) -> Layers | None:
     """Decode a TIFF of one image; None for another file, and for a TIFF that OpenCV reads well.
+
+    Args:
+        content: The bytes.
+        name: The name, for errors.
+        page: The number of the image in a file of several, from 0.
 
     Raises:
         UserError: If it holds several images, OpenCV would read it wrongly, or it needs GDAL, which is not installed.
     """
     if not content.startswith(TIFF):
         return None
-    pages = list(islice((tags for tags in read_pages(content) if not int(tags.get(KIND, 0)) & OVERVIEW_OR_MASK), 2))
+    pages = list(islice(_images(content), page or 0, 2 if page is None else page + 1))
     if len(pages) > 1:
-        raise UserError(name, "is a stack of several images", "save each as a file of its own")
+        fix = "set data.stacks=true to take each as an image, or save each as a file of its own"
+        raise UserError(name, "is a stack of several images", fix)
     if not pages:
         return None  # a broken file, which decoding reports
     tags = pages[0]
     _check_size(tags, name)
-    if tags.get(COMPRESSION) in COMPRESSIONS:
+    if tags.get(COMPRESSION) in COMPRESSIONS and page is None:
         layers = decode_with_gdal(content, int(tags[COMPRESSION]), name)
         return replace(layers, pixels=upright(layers.pixels, int(tags.get(ORIENTATION, 1))))
     dtype = _dtype(tags, ">" if content[:1] == b"M" else "<")
     if dtype is None:
         _check_readable(tags, name)
+        if page is not None:
+            raise UserError(name, "is a page of a TIFF in a form that can't be read", "save it with LZW or Deflate")
         return None
     samples, extra = int(tags.get(SAMPLES, 1)), _numbers(tags.get(EXTRA, ()))
     bands = _bands(content, tags, dtype, samples)
@@ -63,6 +71,16 @@ def decode_tiff(content: bytes, name: str) -> Layers | None:
     alpha = next((samples - len(extra) + i for i, kind in enumerate(extra) if kind in ALPHA), None)
     pixels = bands if alpha is None else np.delete(bands, alpha, axis=2)
     return Layers(pixels, None if alpha is None else bands[..., alpha], _nodata(tags))
+
+
+def count_pages(content: bytes) -> int:
+    """Return the number of images in a TIFF, without overviews and masks."""
+    return sum(1 for _ in _images(content))
+
+
+def _images(content: bytes) -> Iterator[Tags]:
+    """Yield the tags of each image."""
+    return (tags for tags in read_pages(content) if not int(tags.get(KIND, 0)) & OVERVIEW_OR_MASK)
 
 
 def read_pages(content: bytes) -> Iterator[Tags]:

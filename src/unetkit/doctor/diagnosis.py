@@ -56,6 +56,7 @@ def diagnose(
     machine: Machine | None = None,
     images: str | None = None,
     masks: str | None = None,
+    stacks: bool = False,
 ) -> Diagnosis:
     """Read all images and masks once, check them, and propose an experiment.
 
@@ -65,12 +66,13 @@ def diagnose(
         machine: The machine that will train; this one by default.
         images: Value of `data.images`.
         masks: Value of `data.masks`.
+        stacks: Value of `data.stacks`.
 
     Raises:
         UserError: If there is no image.
     """
     machine = machine or Machine.here()
-    layout = find_files(root, mask_suffix, images, masks)
+    layout = find_files(root, mask_suffix, images, masks, stacks)
     progress = tqdm(layout.pairs, unit="pair", disable=len(layout.pairs) < PAIRS_WITH_PROGRESS)
     stats = tuple(survey(progress))
     plan = plan_masks(stats)

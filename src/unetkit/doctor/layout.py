@@ -28,7 +28,7 @@ class FoundFiles:
 
     root: Path | None
     source: str
-    keys: dict[str, str]
+    keys: dict[str, str | bool]
     description: str
     pairs: tuple[Pair, ...]
     findings: tuple[Finding, ...]
@@ -45,7 +45,11 @@ class FoundFiles:
 
 
 def find_files(
-    root: str | Path | None, mask_suffix: str | int = "", images: str | None = None, masks: str | None = None
+    root: str | Path | None,
+    mask_suffix: str | int = "",
+    images: str | None = None,
+    masks: str | None = None,
+    stacks: bool = False,
 ) -> FoundFiles:
     """Find images and masks under a folder or zip; the arguments are the keys under `data` of these names.
 
@@ -53,12 +57,12 @@ def find_files(
         UserError: If there is no image.
     """
     path = None if root is None else real_path(Path(root).expanduser())
-    given = {"mask_suffix": str(mask_suffix), "images": images, "masks": masks}
-    keys = {key: value for key, value in given.items() if value}
+    given = {"mask_suffix": str(mask_suffix), "images": images, "masks": masks, "stacks": stacks}
+    keys: dict[str, str | bool] = {key: value for key, value in given.items() if value}
     codes, unread = ({}, ()) if keys or path is None else _read_kaggle_table(path / "train.csv")
     if path is not None and codes:
         return _with_codes(path, codes)
-    layout = layout_of(root, mask_suffix, images, masks)
+    layout = layout_of(root, mask_suffix, images, masks, stacks=stacks)
     return FoundFiles(path, "folder", keys, layout.description, layout.pairs, (*unread, *layout.findings))
 
 

@@ -12,9 +12,11 @@ from tqdm import tqdm
 
 from unetkit.data.decode import open_image
 from unetkit.data.files import FileRef, result_names
+from unetkit.data.pages import pages_of
 from unetkit.errors import UserError, is_out_of_memory
 from unetkit.paths import printable
 from unetkit.prediction.ensemble import Ensemble
+from unetkit.prediction.nifti import is_nifti, predict_nifti
 from unetkit.prediction.options import OutputOptions, is_segy
 from unetkit.prediction.seismic import predict_segy
 from unetkit.prediction.submission import RunLengths, write_submission
@@ -76,8 +78,13 @@ class FilePredictor:
                 if is_segy(ref):
                     predict_segy(ref, name, self.ensemble, self.options)
                     self.done += 1
+                elif is_nifti(ref):
+                    predict_nifti(ref, name, self.ensemble, self.options)
+                    self.done += 1
                 else:
-                    waiting = self._predict_image(ref, name, waiting)
+                    for page in pages_of(ref, stacks=self.options.stacks):
+                        place = name if page.page is None else name / f"{page.page:04}"
+                        waiting = self._predict_image(page, place, waiting)
         self._predict_batch(waiting)
         if self.options.submission is not None:
             write_submission(self.options.submission, self.codes)

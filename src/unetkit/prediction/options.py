@@ -29,6 +29,7 @@ class OutputOptions:
             (see `amplitude_range`); None takes those used in training.
         segy_bytes: First bytes, from 1, of the inline and the crossline number in a SEG-Y trace header.
         is_file: Whether `output` is a file; then `write` has one member.
+        stacks: Whether TIFF and .npy files are stacks, of which each page is an image.
     """
 
     output: Path
@@ -39,6 +40,7 @@ class OutputOptions:
     value_range: tuple[float, float] | str | None = None
     segy_bytes: tuple[int, int] = (189, 193)
     is_file: bool = False
+    stacks: bool = False
 
     def create_file(self, files: ExitStack, kind: str, name: str) -> Path:
         """Return a path to write to, which becomes the file `kind`/`name` when `files` closes without an error."""
@@ -82,4 +84,4 @@ class OutputOptions:
 
 def is_segy(ref: FileRef) -> bool:
     """Return whether the suffix is that of SEG-Y."""
-    return ref.name.suffix.lower() in SEGY_SUFFIXES
+    return ref.suffix in SEGY_SUFFIXES

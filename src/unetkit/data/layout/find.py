@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from unetkit.data.drawn import MergedMask, OutlinedMask
+from unetkit.data.drawn import DrawnMask, MergedMask, OutlinedMask
 from unetkit.data.files import FileRef
 from unetkit.data.findings import Finding, Severity, finding_on
 from unetkit.data.layout.annotations import find_outlines
@@ -16,10 +16,11 @@ from unetkit.data.layout.naming import Item, Matched, common_start, match_splits
 from unetkit.data.layout.roles import Roles, placed, sort_roles
 from unetkit.data.layout.tree import Entry, list_entries
 from unetkit.data.layout.words import SPLIT_WORDS, Meaning, meaning_of
+from unetkit.data.pages import pages_of
 from unetkit.data.pair import Pair
 from unetkit.errors import UserError
 
-KINDS = "PNG, JPEG, TIFF, BMP, GIF, WebP, AVIF, HEIC or NPY"
+KINDS = "PNG, JPEG, TIFF, BMP, GIF, WebP, AVIF, HEIC, NPY, NIfTI or DICOM"
 NO_MEANING = Meaning(None, None, "")
 KINDS_SHOWN = 6  # suffixes
 ENTRIES_SHOWN = 6
@@ -71,6 +72,8 @@ def find_layout(
     images: str | None = None,
     masks: str | None = None,
     codes: Mapping[str, str] = MappingProxyType({}),
+    *,
+    stacks: bool = False,
 ) -> Layout:
     """Find images and masks and pair them.
 
@@ -80,6 +83,7 @@ def find_layout(
         images: Folder or pattern of the images; found by itself if None.
         masks: Folder or pattern of the masks; found by itself if None.
         codes: Run-length codes that stand for masks, by the id of the image; masks without an image are then ignored.
+        stacks: Whether each page of a TIFF or .npy file is an image.
 
     Raises:
         UserError: If nothing can be found there, or an annotation file can't be used.
@@ -96,6 +100,7 @@ def find_layout(
     else:
         pairs = _pairs_of_masks(search, mask_suffix, codes)
     pairs, lists = _by_lists(pairs, entries, search.findings)
+    pairs = [page for pair in pairs for page in _pages(pair, stacks, search.findings)]
     pairs = _with_final_splits(pairs, search.findings)
     search.findings += [*_without_masks(search.roles.unlabelled), *_empty_splits(root, entries)]
     search.findings = [*_unread(search), *search.findings]
@@ -154,6 +159,23 @@ def _pairs_of_outlines(search: Search) -> list[Pair]:
     search.findings += finding_on(Severity.WARNING, what, fix, (item.shown for item in left))
     names = _ids([item for item, _ in drawn.values()])
     return [Pair(names[ref], ref, mask, split=item.split) for ref, (item, mask) in drawn.items()]
+
+
+def _pages(pair: Pair, stacks: bool, findings: list[Finding]) -> list[Pair]:
+    """Return a pair for each image in the files of a pair, such as the slices of a volume."""
+    images = pages_of(pair.image, stacks=stacks)
+    masks: Sequence[FileRef | DrawnMask | None] = [pair.mask]
+    if isinstance(pair.mask, FileRef):
+        masks = pages_of(pair.mask, stacks=stacks)
+    if len(images) == 1 and len(masks) == 1:
+        return [pair]
+    if pair.mask is not None and len(images) != len(masks):
+        what = f"{pair.id} has {len(images)} images in its file, but {len(masks)} masks"
+        findings.append(Finding(Severity.FAULT, what, "give a mask for each, in one file", (pair.image.name.name,)))
+        return []
+    masks = masks if pair.mask is not None else [None] * len(images)
+    numbered = enumerate(zip(images, masks, strict=True))
+    return [Pair(f"{pair.id}/{n:04}", image, mask, None, pair.split) for n, (image, mask) in numbered]
 
 
 def _ids(images: Sequence[Item]) -> dict[FileRef, str]:

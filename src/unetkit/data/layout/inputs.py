@@ -31,11 +31,11 @@ def find_images(place: Path) -> list[FileRef]:
 def _find_images(place: Path) -> list[FileRef]:
     if not place.exists() and glob.has_magic(str(place)):
         named = [FileRef(path) for path in matching(str(place)) if not path.name.startswith(".")]
-        refs = [ref for ref in named if ref.name.suffix.lower() in KINDS]
+        refs = [ref for ref in named if ref.suffix in KINDS]
     elif not place.exists():
         raise UserError(f"input={place}", "does not exist", "give an image, or a folder, pattern or zip of images")
     elif place.is_dir() or (place.is_file() and (zipfile.is_zipfile(place) or place.suffix.lower() == ".zip")):
-        refs = images_among([entry for entry in list_entries(place) if entry.ref.name.suffix.lower() in KINDS])
+        refs = images_among([entry for entry in list_entries(place) if entry.ref.suffix in KINDS])
     else:
         return [FileRef(place)]  # also a pipe, which is refused when it is read
     if not refs:

@@ -29,7 +29,7 @@ class Entry:
     @property
     def is_image(self) -> bool:
         """Whether the name says that it is an image or a mask of a kind that is read."""
-        return self.ref.name.suffix.lower() in SUFFIXES
+        return self.ref.suffix in SUFFIXES
 
     @property
     def path(self) -> str:
