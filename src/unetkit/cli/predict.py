@@ -98,7 +98,7 @@ def read_output_options(cfg: DictConfig) -> "OutputOptions":
     return OutputOptions(
         output,
         read_kinds(["masks"] if is_file else cfg.write, cfg.submission),
-        output.suffix[1:].lower() if is_file else cfg.mask_format,
+        format_of(output, cfg.mask_format) if is_file else cfg.mask_format,
         read_submission(cfg.submission),
         cfg.batch_size,
         read_value_range(cfg.value_range),
@@ -120,9 +120,17 @@ def is_one_file(output: Path, mask_format: str) -> bool:
     suffix = output.suffix.lower()
     if output.is_dir() or suffix not in SUFFIXES:
         return False
-    endings = [f".{name}" for name in MASK_FORMATS]
+    endings = list(dict.fromkeys(MASK_FORMATS.values()))
     check("output", output, suffix in endings, f"a folder, or one file that ends in {' or '.join(endings)}")
     return True
+
+
+def format_of(output: Path, mask_format: str) -> str:
+    """Return the format of one file: the one that was typed if its files end so, or else the one that the name says."""
+    from unetkit.prediction.options import MASK_FORMATS
+
+    suffix = output.suffix.lower()
+    return mask_format if MASK_FORMATS[mask_format] == suffix else suffix[1:]
 
 
 def is_integer(value: object, least: int) -> bool:

@@ -16,8 +16,8 @@ from unetkit.data.pages import pages_of
 from unetkit.errors import UserError, is_out_of_memory
 from unetkit.paths import printable
 from unetkit.prediction.ensemble import Ensemble
-from unetkit.prediction.nifti import is_nifti, predict_nifti
-from unetkit.prediction.options import OutputOptions, is_segy
+from unetkit.prediction.nifti import predict_nifti
+from unetkit.prediction.options import OutputOptions, is_nifti, is_segy
 from unetkit.prediction.seismic import predict_segy
 from unetkit.prediction.submission import RunLengths, write_submission
 from unetkit.prediction.tiling import Array, Raster
@@ -82,7 +82,11 @@ class FilePredictor:
                     predict_nifti(ref, name, self.ensemble, self.options)
                     self.done += 1
                 else:
-                    for page in pages_of(ref, stacks=self.options.stacks):
+                    pages = pages_of(ref, stacks=self.options.stacks)
+                    if self.options.is_file and len(pages) > 1:
+                        problem = f"holds {len(pages)} images, but output={self.options.output} is one file"
+                        raise UserError(str(ref), problem, "give a folder")
+                    for page in pages:
                         place = name if page.page is None else name / f"{page.page:04}"
                         waiting = self._predict_image(page, place, waiting)
         self._predict_batch(waiting)

@@ -17,11 +17,6 @@ from unetkit.prediction.value_range import scale_to
 from unetkit.prediction.writers import Mask, WholeMask, open_writers, write_rows
 
 
-def is_nifti(ref: FileRef) -> bool:
-    """Return whether the suffix is that of NIfTI."""
-    return ref.suffix in (".nii", ".nii.gz")
-
-
 def predict_nifti(ref: FileRef, name: PurePosixPath, ensemble: Ensemble, options: OutputOptions) -> None:
     """Predict all slices of a volume: class indices in one volume, overlays and probabilities for each slice.
 

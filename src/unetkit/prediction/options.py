@@ -11,7 +11,7 @@ from unetkit.errors import UserError
 from unetkit.paths import real_path, whole_file
 
 KINDS = ("masks", "probabilities", "overlays")
-MASK_FORMATS = ("png", "palette", "tif", "npy")
+MASK_FORMATS = {"png": ".png", "palette": ".png", "tif": ".tif", "npy": ".npy"}  # with the ends of files
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,10 @@ class OutputOptions:
         """
         self._check_nothing_is_replaced(refs)
         has_segy = any(is_segy(ref) for ref in refs)
-        if self.is_file and (len(refs) > 1 or has_segy):
-            problem = f"is one file, but the input is {f'{len(refs)} images' if len(refs) > 1 else 'a SEG-Y file'}"
+        if self.is_file and (len(refs) > 1 or has_segy or is_nifti(refs[0])):
+            problem = (
+                f"is one file, but the input is {f'{len(refs)} images' if len(refs) > 1 else 'a seismic or NIfTI file'}"
+            )
             raise UserError(f"output={self.output}", problem, "give a folder")
         if has_segy:
             check_header_bytes(*self.segy_bytes)
@@ -80,6 +82,11 @@ class OutputOptions:
                 if (output / kind).exists():  # perhaps the true masks, or the images themselves
                     problem = f"holds the images and a folder {kind}, whose files would be replaced"
                     raise UserError(f"output={self.output}", problem, "give another output")
+
+
+def is_nifti(ref: FileRef) -> bool:
+    """Return whether the suffix is that of NIfTI."""
+    return ref.suffix in (".nii", ".nii.gz")
 
 
 def is_segy(ref: FileRef) -> bool:

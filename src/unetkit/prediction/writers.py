@@ -13,7 +13,7 @@ from unetkit.data.files import FileRef
 from unetkit.data.georeference import TYPES, read_georeference
 from unetkit.models import classify
 from unetkit.plots.images import CLASS_COLOURS, overlay, write_png
-from unetkit.prediction.options import OutputOptions
+from unetkit.prediction.options import MASK_FORMATS, OutputOptions
 from unetkit.prediction.tiling import Raster
 
 Mask = NDArray[np.uint8]
@@ -202,8 +202,7 @@ def open_writers(
     height, width = image.shape[:2]
     writers: list[Writer] = []
     if "masks" in options.write:
-        suffix = {"palette": "png"}.get(options.mask_format, options.mask_format)
-        path = options.create_file(files, "masks", f"{name}.{suffix}")
+        path = options.create_file(files, "masks", f"{name}{MASK_FORMATS[options.mask_format]}")
         writers.append(_mask_writer(options.mask_format, files, path, ref, (height, width)))
     if "probabilities" in options.write:
         file = files.enter_context(options.create_file(files, "probabilities", f"{name}.npy").open("wb"))
