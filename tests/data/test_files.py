@@ -247,7 +247,7 @@ def test_windows_of_a_npy_are_read_as_asked_for(image: Array, tmp_path: Path) ->
 def test_a_stack_is_not_read_as_its_first_page(tmp_path: Path) -> None:
     pages = [np.full((5, 6), value, np.uint8) for value in (1, 2, 3)]
     assert cv2.imwritemulti(str(tmp_path / "a.tif"), pages)
-    with pytest.raises(UserError, match=r"a\.tif is a stack of several images; save each as a file of its own$"):
+    with pytest.raises(UserError, match=r"a\.tif is a stack of several images; .*save each as a file of its own$"):
         read_image(FileRef(tmp_path / "a.tif"))
 
 

@@ -48,7 +48,7 @@ def decode_tiff(content: bytes, name: str, page: int | None = None) -> Layers | 
         return None
     pages = list(islice(_images(content), page or 0, 2 if page is None else page + 1))
     if len(pages) > 1:
-        fix = "set data.stacks=true to take each as an image, or save each as a file of its own"
+        fix = "set data.stacks=true (stacks=true in predict) to read each page, or save each as a file of its own"
         raise UserError(name, "is a stack of several images", fix)
     if not pages:
         return None  # a broken file, which decoding reports

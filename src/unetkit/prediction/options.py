@@ -57,10 +57,8 @@ class OutputOptions:
         self._check_nothing_is_replaced(refs)
         has_segy = any(is_segy(ref) for ref in refs)
         if self.is_file and (len(refs) > 1 or has_segy or is_nifti(refs[0])):
-            problem = (
-                f"is one file, but the input is {f'{len(refs)} images' if len(refs) > 1 else 'a seismic or NIfTI file'}"
-            )
-            raise UserError(f"output={self.output}", problem, "give a folder")
+            given = f"{len(refs)} images" if len(refs) > 1 else "a seismic or NIfTI file"
+            raise UserError(f"output={self.output}", f"is one file, but the input is {given}", "give a folder")
         if has_segy:
             check_header_bytes(*self.segy_bytes)
         if self.submission is not None and has_segy:
