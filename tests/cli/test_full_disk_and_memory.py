@@ -65,7 +65,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_part(
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1
     assert "can't be written (" in lines[0]
-    assert "File too large" in lines[0]
+    assert "File too large); make room, or give another" in lines[0]
     assert "Traceback" not in done.stderr + done.stdout
     assert not [path for path in tmp_path.rglob("*") if ".part" in path.name]
     for picture in out.rglob("*.png"):

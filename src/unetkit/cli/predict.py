@@ -8,7 +8,7 @@ import hydra
 from omegaconf import DictConfig, ListConfig
 
 from unetkit.cli.start import start
-from unetkit.errors import UserError, check, mistakes_in_one_line
+from unetkit.errors import UserError, check, mistakes_in_one_line, writable
 from unetkit.paths import config_dir, path_of
 
 if TYPE_CHECKING:
@@ -42,12 +42,9 @@ def predict_all(cfg: DictConfig) -> list[str]:
 
     options = read_output_options(cfg)
     predictor = FilePredictor(load(cfg), options)
-    try:
-        with decoding_at_most(cfg.max_pixels, "max_pixels"):
-            predictor.run(find_images(path_of("input", cfg.input)))
-    except OSError as error:
-        places = f"output={cfg.output}" + (f" or submission={cfg.submission}" if cfg.submission else "")
-        raise UserError(places, f"can't be written ({error})", "give another") from error
+    places = f"{cfg.output}" + (f" or submission={cfg.submission}" if cfg.submission else "")
+    with writable("output", places), decoding_at_most(cfg.max_pixels, "max_pixels"):
+        predictor.run(find_images(path_of("input", cfg.input)))
     print(described(predictor, options))
     return predictor.failed
 
