@@ -39,7 +39,6 @@ class SaveWithinEpoch(Checkpoint):
         self.file = file
         self._every_n_train_steps, self.seconds = interval_of(every)  # as ModelCheckpoint calls it; see StepLoop
         self.stop = stop
-        self.is_over = False  # whether the time of the run is over
         self._must_stop = False
         self._is_saved, self._saved_at = False, time.monotonic()
         self._to_restore: State | None = None
@@ -105,9 +104,8 @@ class SaveWithinEpoch(Checkpoint):
             ours = torch.tensor([is_due, is_over, number], device=trainer.strategy.root_device)
             torch.distributed.all_reduce(ours, torch.distributed.ReduceOp.MAX)
             is_due, is_over, number = ours.tolist()
-            self.stop.note(number)
-        self.is_over = self.is_over or bool(is_over)
-        self._must_stop = self.is_over or number > 0
+            self.stop.note(number, is_time_over=bool(is_over))
+        self._must_stop = bool(is_over or number)
         steps = self._every_n_train_steps
         return bool(is_due) or (steps is not None and trainer.global_step % steps == 0)
 

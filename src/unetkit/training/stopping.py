@@ -40,13 +40,14 @@ class Stop:
         self.ends_at = None if max_time is None else time.monotonic() + seconds_of(max_time)
         self.signal: signal.Signals | None = None
         self.was_early = False
+        self._is_time_over = False
         self._is_training = False
         self._process = os.getpid()
 
     @property
     def is_time_over(self) -> bool:
-        """Whether the run has had its time."""
-        return self.ends_at is not None and time.monotonic() >= self.ends_at
+        """Whether the run has had its time, in this process or in another one that trains with it."""
+        return self._is_time_over or (self.ends_at is not None and time.monotonic() >= self.ends_at)
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
@@ -87,16 +88,17 @@ class Stop:
             say(f"stopped; {f'resume with checkpoint={last}' if last.exists() else 'nothing is saved yet'}")
             sys.exit(self._status())
 
-    def note(self, number: int) -> None:
-        """Note the signal that another process of the run has got; 0 is none."""
+    def note(self, number: int, *, is_time_over: bool) -> None:
+        """Note what another process of the run has met: a signal, or 0 for none; and whether its time is over."""
+        self._is_time_over = self._is_time_over or is_time_over
         if number and self.signal is None:
             self.signal = signal.Signals(number)
 
     def _status(self) -> int:
-        if self.signal == signal.SIGINT:
-            return 1
         # Processes that Lightning started must not seem to have failed while the first one still writes.
-        return 128 + self.signal if self.signal and rank_zero_only.rank == 0 else 0  # type: ignore[attr-defined]
+        if self.signal is None or rank_zero_only.rank != 0:  # type: ignore[attr-defined]
+            return 0
+        return 1 if self.signal == signal.SIGINT else 128 + self.signal
 
     def _numbers(self) -> list[signal.Signals]:
         if threading.current_thread() is not threading.main_thread():
@@ -110,10 +112,11 @@ class Stop:
         if number == signal.SIGINT and not (self._is_training and is_first):
             raise KeyboardInterrupt
         if not self._is_training:
+            os.write(2, f"\n{self.signal.name}: stopped\n".encode())  # print can't be interrupted
             sys.exit(self._status())
         if is_first:
             again = "; Ctrl+C again stops immediately" if number == signal.SIGINT else ""
-            os.write(2, f"\n{self.signal.name}: stops after this batch{again}\n".encode())  # print can't be interrupted
+            os.write(2, f"\n{self.signal.name}: stops after this batch{again}\n".encode())
 
 
 @rank_zero_only
