@@ -11,7 +11,7 @@ import torch
 
 LEFT_OUT = {
     "RunFigures",  # seconds
-    "seconds", "images_per_second", "data_wait", "peak_memory_mib",
+    "seconds", "images_per_second", "data_wait", "data_wait_parts", "peak_memory_mib",
     "current_score",  # of a ModelCheckpoint: Lightning does not restore it, and sets it before it reads it
 }  # fmt: skip
 

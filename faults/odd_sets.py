@@ -106,6 +106,12 @@ def linked_copy(file: Path) -> None:
     file.symlink_to(target)
 
 
+def linked_folder(file: Path) -> None:
+    """Make a link to an empty folder."""
+    (file.parents[1] / "empty").mkdir()
+    file.symlink_to(file.parents[1] / "empty")
+
+
 SPECIAL: dict[str, tuple[str, Callable[[Path], object]]] = {
     "missing": ("refuse", no_file),
     "pipe": ("refuse", os.mkfifo),
@@ -115,7 +121,7 @@ SPECIAL: dict[str, tuple[str, Callable[[Path], object]]] = {
     "link to itself": ("refuse", lambda file: file.symlink_to(file.name)),
     "link to /dev/zero": ("refuse", lambda file: file.symlink_to("/dev/zero")),
     "link to /dev/null": ("refuse", lambda file: file.symlink_to("/dev/null")),
-    "link to a folder": ("refuse", lambda file: file.symlink_to("/tmp")),
+    "link to a folder": ("refuse", linked_folder),
     "file of 12 GiB": ("refuse", sparse),
     "link to a good file": ("accept", linked_copy),
 }
