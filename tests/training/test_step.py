@@ -88,6 +88,7 @@ def both(tmp_path: Path, cache: Path, *options: str) -> tuple[Path, Path]:
                 ["trainer.val_check_interval=0.5", "scheduler=plateau"],
                 ["trainer.val_check_interval=3", "trainer.check_val_every_n_epoch=null"],
                 ["augment=flip", "data.crop_size=24"],
+                ["augment=strong_device", "data.crop_size=[24,20]"],
                 ["loss=weighted_bce"],
                 ["data.cache_on_device=true", "augment=strong_device"],
                 ["trainer.limit_train_batches=3", "trainer.log_every_n_steps=1"],

@@ -1,11 +1,16 @@
 """A run that is interrupted within an epoch goes on exactly from there."""
 
 from pathlib import Path
+from typing import Any
 
+import lightning as L
 import pytest
 import torch
 from interrupted import kill, same_state
-from training_runs import rows, run
+from training_runs import config, rows, run
+
+from unetkit.training.build import build_module, build_trainer, prepare_data
+from unetkit.training.run_stats import RunStats
 
 # Two epochs of eight batches, whose dropout, augmentation and order of images are random.
 OPTIONS = ["model.dropout=0.3", "data.count=40", "data.batch_size=4", "trainer.log_every_n_steps=1"]
@@ -60,3 +65,23 @@ def test_a_run_that_is_killed_within_an_epoch_goes_on_exactly(
 def filled(logged: list[dict[str, str]]) -> list[dict[str, str]]:
     """Rows without the columns that are empty."""
     return [{key: value for key, value in row.items() if value} for row in logged]
+
+
+def test_ends_of_epochs_are_saved_at_most_every_so_many_seconds_and_the_last_one_always(
+    tmp_path: Path, cache: Path
+) -> None:
+    class Saved(L.Callback):
+        def __init__(self) -> None:
+            self.epochs: list[int] = []
+
+        def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: Any) -> None:
+            self.epochs.append(trainer.current_epoch)
+
+    options = ["trainer.max_epochs=4", "~callbacks.best", "trainer.limit_val_batches=0"]
+    for seconds, expected in (("600", [0, 3]), ("auto", [0, 1, 2, 3])):
+        cfg = config(tmp_path / seconds, cache, f"callbacks.last.seconds={seconds}", *options)
+        data = prepare_data(cfg)
+        trainer = build_trainer(cfg, tmp_path / seconds, RunStats())
+        trainer.callbacks.insert(0, saved := Saved())  # type: ignore[attr-defined]
+        trainer.fit(build_module(cfg, data), datamodule=data)
+        assert saved.epochs == expected

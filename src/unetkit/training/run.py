@@ -185,7 +185,7 @@ def fit(
     choose_step(cfg, trainer, module, data)
     if cfg.trainer.compile:
         torch.compiler.reset()  # of earlier folds, or runs of a sweep
-        compile_parts(module, cfg.trainer.compile)
+        compile_parts(module, cfg.trainer.compile, data.cache_dir)
     path = None if resume is None else resume.checkpoint.path
     try:
         with training_mistakes(cfg):

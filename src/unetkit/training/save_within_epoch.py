@@ -84,7 +84,7 @@ class SaveWithinEpoch(Checkpoint):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop after the epoch; its checkpoint may be one that `callbacks.last` leaves out."""
         self._decide(trainer)
-        if self._must_stop and not _is_last_epoch(trainer):
+        if self._must_stop and not is_last_epoch(trainer):
             self._act(trainer, is_due=True)
         self._saved_at = time.monotonic()
 
@@ -119,7 +119,8 @@ class SaveWithinEpoch(Checkpoint):
             trainer._signal_connector.received_sigterm = True  # Lightning logs this batch, and then stops
 
 
-def _is_last_epoch(trainer: L.Trainer) -> bool:
+def is_last_epoch(trainer: L.Trainer) -> bool:
+    """Return, at the end of an epoch, whether the run ends with it."""
     epochs: int = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]  # set by the loop
     limits = ((epochs, trainer.max_epochs), (trainer.global_step, trainer.max_steps))
     return trainer.should_stop or any(limit not in (None, -1) and done >= limit for done, limit in limits)

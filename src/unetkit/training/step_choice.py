@@ -1,7 +1,9 @@
 """Choose how the steps of a run are taken: as whole steps, which a GPU captures and replays, or in Lightning's way."""
 
 import logging
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import lightning as L
 import torch
@@ -88,9 +90,9 @@ def obstacles_to_capture(cfg: DictConfig, trainer: L.Trainer, module: Segmentati
 
 def has_mixed_sizes(data: SegmentationDataModule) -> bool:
     """Return whether batches of training pairs differ in height and width."""
-    sizes = {data.prepared.masks.shapes[i] for i in data.split.indices("train")}
+    sizes = {data.prepared.masks.shapes[i][:2] for i in data.split.indices("train")}
     crop = data.serving.crop
-    return len(sizes) > 1 and (crop is None or any(size[0] < crop[0] or size[1] < crop[1] for size in sizes))
+    return len({size if crop is None else (min(size[0], crop[0]), min(size[1], crop[1])) for size in sizes}) > 1
 
 
 def waits_for_host(module: SegmentationModule) -> bool:
@@ -109,13 +111,15 @@ def waits_for_host(module: SegmentationModule) -> bool:
     return False
 
 
-def compile_parts(module: SegmentationModule, mode: str | bool) -> None:
+def compile_parts(module: SegmentationModule, mode: str | bool, cache_dir: Path) -> None:
     """Compile the network, and with whole steps the loss, in place, so that the keys of checkpoints stay.
 
     Args:
         module: The module that trains.
         mode: A mode of `torch.compile`, or true; a step that is captured as a whole needs no CUDA graphs within.
+        cache_dir: Folder in which compiled code is kept for later runs, unless TORCHINDUCTOR_CACHE_DIR names one.
     """
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir / "compiled"))  # torch's is emptied by a restart
     parts, modes = [module.network], {"reduce-overhead": "default", "max-autotune": "max-autotune-no-cudagraphs"}
     if module.takes_whole_steps:
         mode = modes.get(str(mode), mode)
