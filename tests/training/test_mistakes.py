@@ -30,6 +30,7 @@ FAST = [
     (["threshold=half"], "threshold=half"),
     (["trainer.max_epochs=many"], "trainer.max_epochs=many must be a whole number"),
     (["augment=strong_device", "augment.flip=3"], "augment.flip=3 must be a probability"),
+    (["trainer.step=fast"], "trainer.step=fast must be auto, graph or eager"),
     (["trainer.compile=fast"], "trainer.compile=fast must be one of"),
     (["trainer.compile=max-autotune", "trainer.accumulate_grad_batches=2"], "CUDA graphs, which lose gradients"),
     (["run_dir=/proc/none"], "run_dir=/proc/none can't be written"),

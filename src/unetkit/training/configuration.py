@@ -60,6 +60,7 @@ RULES: list[tuple[str, Callable[[Any], bool], str]] = [
     ("trainer.detect_anomaly", is_switch, SWITCH),
     ("trainer.sync_batchnorm", is_switch, SWITCH),
     ("trainer.enable_progress_bar", is_switch, SWITCH),
+    ("trainer.step", lambda value: value in ("auto", "graph", "eager"), "auto, graph or eager"),
     ("trainer.compile", lambda value: value in COMPILE, f"one of {', '.join(map(str, COMPILE)).lower()}"),
 ]
 
