@@ -114,6 +114,9 @@ def test_dark_images_are_made_visible_and_others_stay() -> None:
     np.testing.assert_array_equal(visible(bright), bright)
     flat = np.full((50, 60), 7, np.uint8)
     np.testing.assert_array_equal(visible(flat)[..., 0], flat)  # there is nothing to see
+    dark[:5] = 60  # of which a part, drawn like the whole, keeps its greys
+    np.testing.assert_array_equal(visible(dark[10:20], like=dark), visible(dark)[10:20])
     mask = np.zeros((50, 60), np.uint8)
     mask[10:20, 10:20] = 1
-    assert overlay(dark, mask)[30:].max() == 255
+    assert visible(dark)[:5].min() == 255
+    np.testing.assert_array_equal(overlay(dark, mask)[30:], visible(dark)[30:])

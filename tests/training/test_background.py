@@ -89,6 +89,7 @@ def test_folds_evaluation_report_and_overlays_show_every_class(
     assert (pixels == GREY).all(1).any()
 
 
+@pytest.mark.slow
 def test_two_classes_may_both_be_scored(tmp_path: Path, cache: Path) -> None:
     summary = run(tmp_path, cache, "data.background=null", "trainer.max_epochs=1", "metrics.primary=iou/background")
     assert 0 <= summary["val/iou/background"] <= 1

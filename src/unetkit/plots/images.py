@@ -41,29 +41,35 @@ def to_rgb(image: Image) -> Image:
     return np.ascontiguousarray(np.repeat(image[..., :1], 3, axis=2) if image.shape[2] < 3 else image[..., :3])
 
 
-def visible(image: Image) -> Image:
+def visible(image: Image, like: Image | None = None) -> Image:
     """Return an image (H, W) or (H, W, C) as RGB in which a person sees something, for display only.
 
     If its 1 % and 99 % quantiles span less than half of 0 to 255, as in dark images, or in 12-bit ones whose range of
     values was that of others, they become 0 and 255. Quantiles closer than `FLAT` are those of noise, and stay.
+
+    Args:
+        image: The image.
+        like: Another image whose quantiles are taken, so that both are drawn alike, as an image and its parts; None for
+            the image itself.
     """
-    picture = to_rgb(image)
-    down, right = (max(side // LOOKED_AT, 1) for side in picture.shape[:2])
-    low, high = np.quantile(picture[::down, ::right], SEEN).tolist() if picture.size else (0, 0)
+    picture, measured = to_rgb(image), to_rgb(image if like is None else like)
+    down, right = (max(side // LOOKED_AT, 1) for side in measured.shape[:2])
+    low, high = np.quantile(measured[::down, ::right], SEEN).tolist() if measured.size else (0, 0)
     if not FLAT <= high - low < FAINT:
         return picture
     return np.asarray(np.clip((picture.astype(np.float32) - low) * (255 / (high - low)), 0, 255).round(), np.uint8)
 
 
-def overlay(image: Image, mask: Image, has_background: bool = True) -> Image:
+def overlay(image: Image, mask: Image, has_background: bool = True, like: Image | None = None) -> Image:
     """Return the image with each class of the mask (H, W) tinted and outlined; void (255) stays as it is.
 
     Args:
         image: The image, (H, W) or (H, W, C).
         mask: Class indices.
         has_background: Whether class 0 stays as it is, too.
+        like: See `visible`.
     """
-    picture = visible(image).copy()
+    picture = visible(image, like).copy()
     for label in np.unique(mask[(mask >= int(has_background)) & (mask < 255)]):
         region = (mask == label).astype(np.uint8)
         colour = np.array(colour_of(int(label)), np.uint8)

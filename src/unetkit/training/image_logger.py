@@ -62,7 +62,8 @@ def draw_training_pairs(data: SegmentationDataModule, rows: int = 8, epochs: int
     drawn = []
     for item in items:
         versions = [plain[item], *(augmented[SampleKey(epoch, item)] for epoch in range(epochs))]
-        drawn.append([pictures.overlay(pair["image"], pair["mask"], data.has_background) for pair in versions])
+        whole = versions[0]["image"]
+        drawn.append([pictures.overlay(pair["image"], pair["mask"], data.has_background, whole) for pair in versions])
     headings = ["as it is", *(f"epoch {epoch}" for epoch in range(epochs))]
     names = [data.found.pairs[plain.indices[item]].id for item in items]
     return pictures.sheet(drawn, headings, names, _legend(data))
