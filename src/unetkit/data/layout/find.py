@@ -12,19 +12,18 @@ from unetkit.data.files import FileRef
 from unetkit.data.findings import Finding, Severity, finding_on
 from unetkit.data.layout.annotations import find_outlines
 from unetkit.data.layout.given import items_of, named_files
-from unetkit.data.layout.naming import Item, Matched, common_start, match_splits
+from unetkit.data.layout.naming import Item, Matched, match_splits
+from unetkit.data.layout.problems import FOLDERS_SHOWN, find_faults, report_empty_splits, report_unlabelled
 from unetkit.data.layout.roles import Roles, placed, sort_roles
 from unetkit.data.layout.tree import Entry, list_entries
-from unetkit.data.layout.words import SPLIT_WORDS, Meaning, meaning_of
+from unetkit.data.layout.words import SPLIT_WORDS
 from unetkit.data.pages import pages_of
 from unetkit.data.pair import Pair
 from unetkit.errors import UserError
 
 KINDS = "PNG, JPEG, TIFF, BMP, GIF, WebP, AVIF, HEIC, NPY, NIfTI or DICOM"
-NO_MEANING = Meaning(None, None, "")
 KINDS_SHOWN = 6  # suffixes
 ENTRIES_SHOWN = 6
-FOLDERS_SHOWN = 3
 LISTS = re.compile(r"(.*/)?ImageSets/Segmentation/(train|val|test|trainval)\.txt")  # PASCAL VOC
 
 
@@ -102,7 +101,7 @@ def find_layout(
     pairs, lists = _by_lists(pairs, entries, search.findings)
     pairs = [page for pair in pairs for page in _pages(pair, stacks, search.findings)]
     pairs = _with_final_splits(pairs, search.findings)
-    search.findings += [*_without_masks(search.roles.unlabelled), *_empty_splits(root, entries)]
+    search.findings += [*report_unlabelled(search.roles.unlabelled), *report_empty_splits(root, entries)]
     search.findings = [*_unread(search), *search.findings]
     if not pairs and not any(finding.severity == Severity.FAULT for finding in search.findings):
         raise _no_image_found(root, search.findings)
@@ -140,7 +139,7 @@ def _pairs_of_masks(search: Search, suffix: str, codes: Mapping[str, str]) -> li
         )
         search.findings += finding_on(Severity.NOTE, what, fix, without)
         matched.masks_of = [(image, found) for image, found in matched.masks_of if found]
-    search.findings += _faults(matched, suffix, codes)
+    search.findings += find_faults(matched, suffix, codes)
     names = _ids([image for image, _ in matched.masks_of])
     masks_of = [(image, _one_mask([mask.ref for mask in found])) for image, found in matched.masks_of]
     return [Pair(names[image.ref], image.ref, mask, codes.get(image.name), image.split) for image, mask in masks_of]
@@ -237,79 +236,6 @@ def _by_lists(pairs: list[Pair], entries: Sequence[Entry], findings: list[Findin
         what, fix = f"{left:,} pairs are on no list in ImageSets/Segmentation, and not read", "list them to use them"
         findings.append(Finding(Severity.NOTE, what, fix))
     return chosen, ", split by " + ", ".join(f"{split}.txt" for split in listed)
-
-
-def _faults(matched: Matched, suffix: str, codes: Mapping[str, str]) -> list[Finding]:
-    """Report images without a mask, masks without an image, and files that can't be told apart."""
-    without = [image for image, masks in matched.masks_of if not (masks or image.name in codes)]
-    if matched.count or matched.orphans or codes:
-        what = "{n} image{s} {has} no mask"
-        fix = "add masks of the same name (all black if there is nothing to find), or remove the images"
-    else:
-        what = "{n} image{s} {has} no mask: there are no masks at all"
-        fix = _where_masks_are([image for image, _ in matched.masks_of])
-    ending = f" (a mask is called like its image, with {suffix} at the end)" if suffix else ""
-    severity = Severity.WARNING if codes else Severity.FAULT
-    orphans = [mask.shown for mask in matched.orphans]
-    return [
-        *_told_apart_by_nothing(matched),
-        *finding_on(Severity.FAULT, what, fix, (image.shown for image in without)),
-        *finding_on(severity, "{n} mask{s} {has} no image", "add the images, or remove the masks" + ending, orphans),
-    ]
-
-
-def _where_masks_are(images: Sequence[Item]) -> str:
-    """Return how to say where the masks are: which of several folders with files of equal names holds them."""
-    names: dict[str, set[str]] = defaultdict(set)
-    for image in images:
-        names[image.home].add(image.name)
-    if 1 < len(names) <= FOLDERS_SHOWN and len(set(map(frozenset, names.values()))) == 1:
-        return "say which are the masks: " + " or ".join(f"data.masks={home or '.'}" for home in sorted(names))
-    return "put a mask with the same name for each image into masks/, or say where they are: data.masks=FOLDER"
-
-
-def _told_apart_by_nothing(matched: Matched) -> list[Finding]:
-    """Report files of one name, and images with several masks."""
-    several = [] if matched.merges else [(image, masks) for image, masks in matched.masks_of if len(masks) > 1]
-    twins = [masks for _, masks in several if len({(mask.place, mask.name) for mask in masks}) == 1]
-    others = [(image, masks) for image, masks in several if masks not in twins]
-    same = [item for held in (*matched.clashes, *twins) for item in held[1:]]
-    choice = "say which are the masks, as in " + " or ".join(_choices(others[0][1])) if others else ""
-    names = (f"{image.shown} ({', '.join(mask.shown for mask in masks)})" for image, masks in others)
-    what = "{n} file{s} {has} the same name as another, apart from the file type"
-    return [
-        *finding_on(Severity.FAULT, what, "keep one of each", (item.shown for item in same)),
-        *finding_on(Severity.FAULT, "{n} image{s} {has} several masks", choice, names),
-    ]
-
-
-def _choices(masks: Sequence[Item]) -> list[str]:
-    """Return the keys that choose each of several masks of an image, as a folder or by the ends of names."""
-    if len({mask.place for mask in masks}) == len(masks):
-        return [f"data.masks={mask.place or '.'}" for mask in masks]
-    start = len(common_start([mask.name for mask in masks]))
-    return [f'data.masks="**/*{mask.name[start:]}{mask.ref.name.suffix}"' for mask in masks]
-
-
-def _without_masks(unlabelled: Sequence[Item]) -> list[Finding]:
-    by_split = Counter(item.split for item in unlabelled)
-    fix = "they are not used for training or scores; `unetkit predict` can predict them"
-    return [
-        Finding(
-            Severity.NOTE if split == "test" else Severity.WARNING,
-            f"{split} has {count:,} image{'s' * (count > 1)}, but no masks",
-            fix,
-        )
-        for split, count in by_split.items()
-    ]
-
-
-def _empty_splits(root: Path | None, entries: Sequence[Entry]) -> list[Finding]:
-    """Report folders that are called like a split, but hold no file."""
-    folders = [path for path in sorted(root.iterdir()) if path.is_dir()] if root and root.is_dir() else []
-    used = {entry.folders[0] for entry in entries if entry.folders}
-    empty = [path.name for path in folders if path.name not in used and (meaning_of(path.name) or NO_MEANING).split]
-    return finding_on(Severity.FAULT, "{n} folder{s} {is} empty", "put images and masks there, or remove it", empty)
 
 
 def _unread(search: Search) -> list[Finding]:
