@@ -119,7 +119,7 @@ def commands(checkpoint: Path, lab: Lab) -> dict[str, list[str]]:
         "predict": ["predict", f"checkpoint={checkpoint}", f"input={place / 'images'}", "output=out"],
         "weights": [*train, f"weights={checkpoint}"],
         "resume": [*train, f"checkpoint={checkpoint}"],
-        "evaluate": ["evaluate", f"checkpoint={checkpoint}", f"input={place}", "output=out", "bootstrap=10"],
+        "evaluate": ["evaluate", f"checkpoint={checkpoint}", f"input={place}", "output=out", "bootstrap=100"],
         "export": ["export", f"checkpoint={checkpoint}", "output=out.ckpt"],
     }
 
@@ -263,7 +263,7 @@ def configured(name: str, command: str, lab: Lab) -> Result:
     typed = (
         commands(run, lab)["resume"]
         if command == "resume"
-        else ["evaluate", f"checkpoint={run}", "output=out", "bootstrap=10"]
+        else ["evaluate", f"checkpoint={run}", "output=out", "bootstrap=100"]
     )
     done = lab.program.run(*typed, cwd=lab.folder, environment={"TORTURE_SECRET": SECRET})
     # The stranger's own file may hold the name of the variable, and nothing holds its value.
@@ -312,7 +312,7 @@ def reported(name: str, lab: Lab) -> Result:
     write_pairs(lab.folder / "set")
     for folder, make in (("images", image), ("masks", mask)):
         (lab.folder / "set" / folder / f"{name}.png").write_bytes(encoded(make(9)))
-    typed = [f"checkpoint={trained_once(lab)}", f"input={lab.folder / 'set'}", "output=out", "bootstrap=10"]
+    typed = [f"checkpoint={trained_once(lab)}", f"input={lab.folder / 'set'}", "output=out", "bootstrap=100"]
     done = lab.program.run("evaluate", *typed, cwd=lab.folder)
     report = lab.folder / "out" / "report.html"
     if done.status or not report.exists():

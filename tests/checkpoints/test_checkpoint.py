@@ -1,5 +1,6 @@
 """A checkpoint is read once, without running code from it, and says what is needed to predict or to train on."""
 
+import math
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -147,6 +148,10 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:
         ({"threshold": "high"}, "damaged: it does not say its threshold"),
         ({"model": {**MODEL, "spectral": True}}, "this version of unetkit lacks .*'spectral'"),
         ({"preprocessing": {"channels": 1, "gamma": 2.2}}, "this version of unetkit lacks .*'gamma'"),
+        ({"preprocessing": {"channels": 1, "mean": ("a",)}}, "damaged: its preprocessing is .*'a'"),
+        ({"preprocessing": {"channels": 1, "value_range": (math.nan, 1.0)}}, "damaged: its preprocessing is"),
+        ({"preprocessing": {"channels": 2, "std": (1.0, 1.0, 1.0)}}, "damaged: its preprocessing is"),
+        ({"model": {**MODEL, "channels": [1] * 100_000}}, "a much larger network than its weights are of"),
     ],
 )
 def test_metadata_that_this_version_lacks_are_named(tmp_path: Path, changes: dict[str, Any], said: str) -> None:

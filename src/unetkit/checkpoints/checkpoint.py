@@ -1,12 +1,14 @@
 """A checkpoint: weights with the metadata that is needed to predict with them, read once and checked once."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from unetkit import models
 from unetkit.checkpoints.files import checkpoint_file, read_safely, write_content
@@ -18,6 +20,7 @@ from unetkit.prediction.predictor import Predictor
 PREFIX = "network."  # of the network's tensors in the file; a training's module holds other tensors too
 # Arguments of a network that change none of its tensors, or only those of the last layers.
 NOT_OF_THE_WEIGHTS = {"dropout", "gradient_checkpointing", "encoder_weights", "num_classes"}
+SLACK = 100  # parameters that a network may register beside four times those of its weights; some are replaced
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ class Checkpoint:
 
     def build_network(self) -> nn.Module:
         """Return the network that it describes, with random weights; see `build_network`."""
-        return build_network(self.metadata.model, self.subject)
+        with at_most(SLACK + 4 * len(self.state_dict), self.subject):
+            return build_network(self.metadata.model, self.subject)
 
     def predictor(
         self, device: str | torch.device = "cpu", *, tta: str = "none", tile: int = 1024, overlap: int = 128
@@ -115,6 +119,28 @@ class Checkpoint:
             raise UserError(self.subject, problem, "the two must be the same")
         network.load_state_dict({**state, **{key: ours[key] for key in kept}})
         return kept
+
+
+@contextmanager
+def at_most(tensors: int, subject: str) -> Iterator[None]:
+    """Let no network of more tensors be built: one of a million levels would take hours before its weights are missed.
+
+    Raises:
+        UserError: If a network is larger.
+    """
+    count = 0
+
+    def registered(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+        nonlocal count
+        count += 1
+        if count > tensors:
+            raise UserError(subject, "describes a much larger network than its weights are of", "give another")
+
+    handle = register_module_parameter_registration_hook(registered)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def build_network(model: dict[str, Any], subject: str) -> nn.Module:

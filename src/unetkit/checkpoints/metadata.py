@@ -87,6 +87,8 @@ class Metadata:
         except TypeError as error:
             problem = f"has a preprocessing that this version of unetkit lacks ({error})"
             raise UserError(subject, problem, "install a newer version") from error
+        if not preprocessing.is_sound:
+            raise UserError(subject, f"is damaged: its preprocessing is {preprocessing}"[:300], "give another")
         optional = {key: stored[key] for key in OPTIONAL if key in stored}
         recipe = stored.get("recipe", {})
         return cls(stored["model"], preprocessing, stored["threshold"], stored["data"], recipe, **optional)

@@ -1,5 +1,6 @@
 """From a decoded image to the input of a network: the same in training and in prediction."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -30,6 +31,16 @@ class Preprocessing:
     value_range: tuple[float, float] | None = None
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether the numbers can be used: one or `channels` means and deviations, all finite, in a rising range."""
+        numbers = [*self.mean, *self.std, *(self.value_range or ())]
+        if not all(isinstance(x, int | float) and math.isfinite(x) for x in numbers):
+            return False
+        sizes = (len(self.mean), len(self.std))
+        is_rising = self.value_range is None or (len(self.value_range) == 2 and numbers[-2] <= numbers[-1])
+        return isinstance(self.channels, int) and set(sizes) <= {1, self.channels} and min(self.std) >= 0 and is_rising
 
     def to_uint8(self, image: NDArray[Any], name: str = "the image") -> NDArray[np.uint8]:
         """Convert an image (H, W) or (H, W, C) of any dtype to (H, W, channels) uint8.
