@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import unetkit
-from unetkit.plots.images import overlay, to_rgb
+from unetkit.plots.images import overlay, visible
 
 Picture = NDArray[np.uint8]
 SHARES = (0.99, 0.9, 0.8, 0.65, 0.5, 0.35, 0.2, 0.05)  # ranks by IoU of the images that are shown, as shares
@@ -36,7 +36,7 @@ def main(run: Path, output: Path) -> None:
         prediction = predictor(image).mask
         if truth.any():
             iou = (truth & prediction).sum() / (truth | prediction).sum()
-            columns.append((iou, [to_rgb(image), overlay(image, truth), overlay(image, prediction)]))
+            columns.append((iou, [visible(image), overlay(image, truth), overlay(image, prediction)]))
     columns.sort(key=lambda column: column[0])
     chosen = [columns[round(share * (len(columns) - 1))] for share in SHARES]
     scores = ", ".join(f"{iou:.2f}" for iou, _ in chosen)
