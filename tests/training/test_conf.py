@@ -20,6 +20,7 @@ FILES = sorted(config_dir().glob("*/*.yaml"))
 DIFFERENT = {
     ("data/base", "channels"),  # the data sets of base are grey; your own are read for it
     ("data/base", "num_classes"),  # likewise
+    ("data/base", "max_pixels"),  # from Python, the limit that holds already
     ("callbacks/early_stopping", "mode"),  # the class has Lightning's defaults, as it takes the place of Lightning's
     ("callbacks/early_stopping", "patience"),  # likewise
     ("augment/elastic", "p"),  # a transform of its own is always applied, in an augmentation most often

@@ -18,6 +18,7 @@ import unetkit
 from unetkit.errors import UserError
 from unetkit.evaluation import LabelledImages, measure, open_models
 from unetkit.training.folds import check_same_recipe
+from unetkit.training.recipes import differences
 from unetkit.training.renamed import keep_smoothing, use_new_names
 from unetkit.training.run import train
 from unetkit.training.run_data import data_of_run
@@ -120,7 +121,31 @@ def test_folds_of_an_old_cross_validation_are_of_the_same_recipe(tmp_path: Path)
 def test_smoothing_in_pixels_leaves_no_share_beside_it(tmp_path: Path, cache: Path) -> None:
     cfg = config(tmp_path, cache, "+loss.smooth=1", "loss.bce_weight=2")
     use_new_names(cfg)
-    assert cfg.loss == {"_target_": "unetkit.losses.DiceBCELoss", "dice_weight": 1, "bce_weight": 2, "smooth": 1}
+    assert "smoothing" not in cfg.loss
+    assert (cfg.loss.smooth, cfg.loss.bce_weight) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "choices", [["data=folder"], ["scheduler=plateau"], ["callbacks=early_stopping"], ["loss=bce"]]
+)
+def test_keys_that_are_newer_than_a_run_make_it_no_other_recipe(
+    choices: list[str], tmp_path: Path, cache: Path
+) -> None:
+    cfg = config(tmp_path, cache, *choices)
+    stored = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(stored, dict)
+    for key in ("background", "max_pixels", "stacks", "images", "masks", "primary_metric"):
+        stored["data"].pop(key, None)
+    for key in ("class_weights", "pos_weight", "label_smoothing"):
+        stored["loss"].pop(key, None)
+    for key in ("metrics", "checkpoint_every"):
+        del stored[key]
+    if "mode" in (stored["scheduler"]["scheduler"] or {}):
+        stored["scheduler"]["scheduler"]["mode"] = "max"
+    if "early_stopping" in stored["callbacks"]:
+        stored["callbacks"]["early_stopping"]["mode"] = "max"
+    OmegaConf.save(OmegaConf.create(stored), tmp_path / "config.yaml")
+    assert differences(cfg, tmp_path / "config.yaml") == ""
 
 
 @pytest.mark.parametrize("loss", ["dice_bce", "dice_focal"])

@@ -14,11 +14,11 @@ PLACES = re.compile(
     r"(run_dir|checkpoint|checkpoint_every|logger|cross_validation|metrics|monitor|stop_on_nan|task_name|tags|channels_last"
     r"|model\.gradient_checkpointing"
     r"|callbacks\.(best|last|lr_monitor)"
-    r"|data\.(primary_metric|(pairs\.)?root|cache_dir|num_workers|cache_on_device)"
+    r"|data\.(primary_metric|(pairs\.)?root|cache_dir|num_workers|cache_on_device|max_pixels)"
     r"|trainer\.(accelerator|devices|enable_progress_bar|log_every_n_steps|max_time|profiler|compile|step))(\..*)?"
 )
 # What runs that are older than these keys were trained with, by the last part of a key.
-NEWER = {"background": 0, "label_smoothing": 0.0}
+NEWER = {"background": 0, "label_smoothing": 0.0, "stacks": False}
 SHOWN = 3  # differences in a message
 
 
@@ -48,7 +48,9 @@ def differences(cfg: DictConfig, file: Path, ignored: str = "") -> str:
     then.setdefault("data.shuffle_seed", then.get("data.seed"))  # the order of the images, before it had a key
     now = flat(OmegaConf.to_container(cfg, resolve=True))
     then |= {k: NEWER[name] for k in now.keys() - then.keys() if (name := k.rpartition(".")[2]) in NEWER}
-    then |= {k: "auto" for k, value in now.items() if value == "auto" and k.startswith("loss.") and then.get(k)}
+    # What `auto` became then: weights of classes, or the direction of a score.
+    is_found = re.compile(r"loss\..*|.*\.mode")
+    then |= {k: "auto" for k, value in now.items() if value == "auto" and is_found.fullmatch(k) and then.get(k)}
     ordered = sorted(now.keys() | then.keys(), key=lambda key: (key.count("."), key))  # those that others follow first
     keys = [key for key in ordered if now.get(key) != then.get(key)]
     keys = [key for key in keys if key != ignored and not PLACES.fullmatch(key)]
