@@ -125,13 +125,9 @@ def test_smoothing_in_pixels_leaves_no_share_beside_it(tmp_path: Path, cache: Pa
     assert (cfg.loss.smooth, cfg.loss.bce_weight) == (1, 2)
 
 
-@pytest.mark.parametrize(
-    "choices", [["data=folder"], ["scheduler=plateau"], ["callbacks=early_stopping"], ["loss=bce"]]
-)
-def test_keys_that_are_newer_than_a_run_make_it_no_other_recipe(
-    choices: list[str], tmp_path: Path, cache: Path
-) -> None:
-    cfg = config(tmp_path, cache, *choices)
+@pytest.mark.parametrize("choice", ["data=folder", "scheduler=plateau", "callbacks=early_stopping", "loss=bce"])
+def test_keys_that_are_newer_than_a_run_make_it_no_other_recipe(choice: str, tmp_path: Path) -> None:
+    cfg = composed(choice, f"run_dir={tmp_path}")
     stored = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(stored, dict)
     for key in ("background", "max_pixels", "stacks", "images", "masks", "primary_metric"):
