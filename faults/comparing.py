@@ -17,7 +17,7 @@ LEFT_OUT = {
 
 
 def differences(run: Path, other: Path) -> list[str]:
-    """Return what differs in two run directories, besides times and their paths."""
+    """Return what differs in two run directories, besides times, their paths, and rows of metrics that are lost."""
     found = []
     for name in ("last.ckpt", "best.ckpt"):
         mine, theirs = (folder / "checkpoints" / name for folder in (run, other))
@@ -25,10 +25,20 @@ def differences(run: Path, other: Path) -> list[str]:
             found.append(f"only one has {name}")
         elif mine.exists():
             found += _differing(_plain(_read(mine), run), _plain(_read(theirs), other), name)
-    if _metrics(run) != _metrics(other):
-        found.append("metrics.csv")
+    logged, expected = _metrics(run), _metrics(other)
+    for row, values in logged.items():
+        # A run that ends within an epoch, or lacks only its records, is validated once more.
+        if values != expected.get(row) and (row in expected or row[2] != "val"):
+            found.append(f"metrics.csv{list(row)}")
     one, another = (_plain(json.loads((folder / "summary.json").read_text("utf-8")), folder) for folder in (run, other))
+    if lost_rows(run, other):
+        another = {key: value for key, value in another.items() if key in one or key != "train/loss_epoch"}
     return [*found, *_differing(one, another, "summary.json")]
+
+
+def lost_rows(run: Path, other: Path) -> int:
+    """Return the number of rows of metrics that are logged in the other run only."""
+    return len(_metrics(other).keys() - _metrics(run).keys())
 
 
 def unreadable(folder: Path) -> list[str]:
@@ -93,9 +103,8 @@ def _metrics(run: Path) -> dict[tuple[str, str, str], dict[str, str]]:
         for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines()):
             values = {key: value for key, value in row.items() if value and key is not None}
             epoch = str(float(row["epoch"] or "nan"))
-            if any(key.startswith("val/") for key in values):
-                # A run that lacks only its records is validated once more, in a row of the same epoch.
-                rows[epoch, "", "val"] = {key: value for key, value in values.items() if key.startswith("val/")}
-            else:
-                rows[epoch, row["step"], ",".join(values)] = values
+            is_scored = any(key.startswith("val/") for key in values)
+            kind = "val" if is_scored else ",".join(key for key in values if key != "epoch")
+            scores = {key: value for key, value in values.items() if key not in ("epoch", "step")}
+            rows[epoch, row["step"], kind] = scores
     return rows

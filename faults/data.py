@@ -67,6 +67,8 @@ def predicted(odd: OddSet, lab: Lab) -> Result:
     masks = len(list((lab.folder / "out" / "masks").glob("*")))
     if done.exceeded or "Traceback" in done.said or done.status not in (0, 1):
         return Result(False, done.exceeded or f"stack trace or status {done.status}", done.said[-300:])
+    if done.status == 1 and not masks and done.said.startswith("error: "):
+        return judge(done, "refuse", odd.named)
     if masks < 5:
         return Result(False, f"only {masks} of 5 good images predicted", done.said[-300:])
     if done.status and not any(name in done.said for name in odd.named):

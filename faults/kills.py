@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Lock
 
 from faults.cases import Case, Fault, Lab, Result
-from faults.comparing import differences, leftovers, unreadable
+from faults.comparing import differences, leftovers, lost_rows, unreadable
 from faults.moments import PLACES, Count, Moment, Place
 from faults.program import Done, Running, second_device
 
@@ -32,6 +32,7 @@ CHOSEN = Fault("SIGKILL at a chosen moment", "the process kills itself just befo
 RANDOM = Fault("SIGKILL at a random moment", "from outside, at any time of the run")
 TWICE = Fault("SIGKILL, and again while it resumes", "both at chosen moments")
 EQUAL = "resumed, equal to the bit"
+LOST_ROW = f"{EQUAL}, but a row of metrics.csv is lost"
 
 
 @dataclass
@@ -78,9 +79,9 @@ def train(
     moment: Moment | Count | None = None,
     kill_after: float | None = None,
 ) -> Done:
-    """Run a training command in a folder beside its run directory; kill it after some seconds."""
+    """Run a training command; kill it after some seconds."""
     places = [f"hydra.run.dir={run}", f"data.cache_dir={lab.folder.parent / 'cache'}"]
-    running = lab.program.start(*typed, *places, *more, cwd=run.parent, environment=environment, moment=moment)
+    running = lab.program.start(*typed, *places, *more, cwd=lab.folder, environment=environment, moment=moment)
 
     def kill(running: Running) -> None:
         if kill_after is not None and time.monotonic() - running.began > kill_after:
@@ -134,7 +135,7 @@ class Kills:
             return Result(False, "resumed, but not the same", ", ".join(found[:5]))
         if left := leftovers(run) + leftovers(temporary):
             return Result(False, "left parts of files", ", ".join(left))
-        return Result(True, EQUAL)
+        return Result(True, EQUAL if not lost_rows(run, expected) else LOST_ROW)
 
     def kill(
         self, lab: Lab, place: Place | None, more: list[str], chance: random.Random, environment: Mapping[str, str]

@@ -28,7 +28,7 @@ def written(run: Path, **changed: Any) -> Path:
 
 
 def test_what_differs_in_two_runs_is_found_to_the_bit(tmp_path: Path) -> None:
-    from faults.comparing import differences
+    from faults.comparing import differences, lost_rows
 
     whole, same = written(tmp_path / "whole"), written(tmp_path / "b")
     assert differences(whole, same) == []
@@ -38,7 +38,9 @@ def test_what_differs_in_two_runs_is_found_to_the_bit(tmp_path: Path) -> None:
     assert differences(whole, written(tmp_path / "epoch", epoch=4)) == ["last.ckpt[epoch]: 3, not 4"]
     (same / "metrics.csv").write_text("epoch,step,val/iou\n0,3,0.6\n")
     (same / "summary.json").write_text("{}")
-    assert differences(whole, same) == ["metrics.csv", "summary.json[val/iou] is in one only"]
+    assert differences(whole, same) == ["metrics.csv['0.0', '3', 'val']", "summary.json[val/iou] is in one only"]
+    (same / "metrics.csv").write_text("epoch,step,val/iou\n")
+    assert lost_rows(same, whole) == 1
 
 
 def test_a_broken_checkpoint_and_a_part_of_one_are_found(tmp_path: Path) -> None:

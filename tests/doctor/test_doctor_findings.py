@@ -179,3 +179,21 @@ def test_pixels_without_data_are_found(tmp_path: Path) -> None:
         "nothing to do: they are void, and left out of the range of values",
     )
     assert contact_sheet(diagnosis).size > 0
+
+
+def test_values_that_float32_can_not_hold_are_compared(tmp_path: Path) -> None:
+    images, masks = make_pairs(4)
+    huge = {name: image[..., 0] * 1e300 for name, image in images.items()}
+    save_pairs(tmp_path, {}, masks)
+    for name, image in huge.items():
+        save(tmp_path / "images" / f"{name}.npy", image)
+    save(tmp_path / "images" / "copy.npy", next(iter(huge.values())) * 0.5)
+    save(tmp_path / "masks" / "copy.png", next(iter(masks.values())))
+    assert finding_on(diagnose(tmp_path, machine=CPU), "nearly equal images").ids == ("copy", "p00")
+
+
+def test_folders_that_leave_nothing_to_train_on_are_a_fault(tmp_path: Path) -> None:
+    save_pairs(tmp_path / "val", *make_pairs(3))
+    diagnosis = diagnose(tmp_path, machine=CPU)
+    assert finding_on(diagnosis, "masks for val, but no train/").severity == Severity.FAULT
+    assert diagnosis.experiment is None

@@ -12,7 +12,7 @@ from training_runs import config, rows, run, weights
 from unetkit.checkpoints.checkpoint import Checkpoint
 from unetkit.errors import UserError
 from unetkit.training.build import build_module, build_trainer, prepare_data
-from unetkit.training.resume import find_resume, kept_metrics, log_resume, next_position
+from unetkit.training.resume import find_resume, kept_metrics, kept_training_loss, log_resume, next_position
 from unetkit.training.run_stats import RunStats
 
 
@@ -186,6 +186,7 @@ def test_a_run_interrupted_before_its_records_gets_them(tmp_path: Path, cache: P
     for name in ("summary.json", "pictures/predictions.png"):
         (tmp_path / name).unlink()
     after = run(tmp_path, cache, "callbacks=ema", f"checkpoint={tmp_path}")
+    assert kept_training_loss(tmp_path, 2) == {}  # of no epoch but the one that is asked for
     assert (after["epochs"], after["steps"]) == (before["epochs"], before["steps"])
     for score in ("val/iou", "val/loss", "train/loss_epoch"):
         assert after[score] == pytest.approx(before[score], abs=1e-6)

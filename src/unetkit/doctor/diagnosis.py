@@ -88,7 +88,8 @@ def diagnose(
         *check_sequence(stats),
         *check_memory(stats, machine),
     ]
-    experiment = propose(layout, stats, plan, pixels, machine) if pixels else None
+    trains = any(pair.pair.id in pixels and pair.pair.split in (None, "train") for pair in stats)
+    experiment = propose(layout, stats, plan, pixels, machine) if trains else None
     return Diagnosis(layout, stats, plan, pixels, coverage, tuple(most_serious_first(findings)), experiment)
 
 

@@ -199,11 +199,12 @@ def check_same_batches(resume: Resume, batch_size: int, processes: int) -> None:
             raise UserError(resume.checkpoint.subject, problem, f"resume with {key}={value}")
 
 
-def kept_training_loss(run_dir: Path) -> dict[str, float]:
-    """Return the mean loss of the last epoch of the earlier runs in this directory, by its name; {} without one."""
+def kept_training_loss(run_dir: Path, epoch: int) -> dict[str, float]:
+    """Return the mean loss of an epoch of the earlier runs in this directory, by its name; {} if it is not logged."""
     for file in reversed(kept_metrics(run_dir)):
         with file.open(encoding="utf-8", newline="") as stream:
-            losses = [loss for row in csv.DictReader(stream) if (loss := row.get(TRAINING_LOSS))]
+            rows = [row for row in csv.DictReader(stream) if row.get("epoch") == str(epoch)]
+            losses = [loss for row in rows if (loss := row.get(TRAINING_LOSS))]
         if losses:
             return {TRAINING_LOSS: round(float(losses[-1]), 6)}
     return {}

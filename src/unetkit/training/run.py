@@ -206,7 +206,7 @@ def score(
     """Return the scores of the trained network; validate and test it where that is still to be done."""
     if resume is not None and resume.lacks_only_records:
         resume.checkpoint.load_weights_into(module.network, plain(cfg.model))  # averaged ones, with callbacks=ema
-        scores = kept_training_loss(resume.checkpoint.path.parent.parent)
+        scores = kept_training_loss(resume.checkpoint.path.parent.parent, resume.next_epoch - 1)
     else:
         scores = logged_scores(trainer)
     # Stopped within an epoch by max_steps or max_time, or after an epoch that check_val_every_n_epoch leaves out.

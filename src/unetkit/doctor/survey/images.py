@@ -76,10 +76,17 @@ def digest(array: NDArray[Any]) -> bytes:
 
 def _thumbnail(image: NDArray[Any]) -> NDArray[np.float32] | None:
     plain = image[..., :3] if image.ndim == 3 else image
-    plain = plain if plain.dtype in (np.uint8, np.uint16, np.float32) else plain.astype(np.float32)  # OpenCV's types
+    plain = plain if plain.dtype in (np.uint8, np.uint16) else _from_0_to_1(plain)
     small = cv2.resize(np.ascontiguousarray(plain), (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
     grey = small.astype(np.float32) if small.ndim == 2 else small.astype(np.float32).mean(2)
     centred = grey.ravel() - grey.mean()
     deviation = float(centred.std())
-    least = max(float(np.ptp(image)), 1e-12) * MIN_CONTRAST
+    least = max(float(np.ptp(plain)), 1e-12) * MIN_CONTRAST
     return None if deviation <= least else centred / np.float32(deviation)
+
+
+def _from_0_to_1(image: NDArray[Any]) -> NDArray[np.float32]:
+    """Scale values to [0, 1]; squares of values such as 1e38 are more than float32 holds."""
+    halves = image.astype(np.float64) / 2  # whose differences do not overflow
+    low, high = halves.min(), halves.max()
+    return np.asarray((halves - low) / max(high - low, np.finfo(np.float64).tiny), np.float32)
