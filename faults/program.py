@@ -118,6 +118,8 @@ class Running:
                 watch(self)
             self.process.join(POLL)
         self.process.join()
+        with contextlib.suppress(ProcessLookupError):  # data workers, which outlive it as children of a fork server
+            os.killpg(self.pid, signal.SIGKILL)
         seconds = time.monotonic() - self.began
         status = self.process.exitcode
         assert status is not None  # narrows the type for mypy
