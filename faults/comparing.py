@@ -12,6 +12,7 @@ import torch
 LEFT_OUT = {
     "RunFigures",  # seconds
     "seconds", "images_per_second", "data_wait", "data_wait_parts", "peak_memory_mib",
+    "git_commit",  # somebody may commit meanwhile
     "current_score",  # of a ModelCheckpoint: Lightning does not restore it, and sets it before it reads it
 }  # fmt: skip
 

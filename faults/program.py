@@ -154,7 +154,17 @@ def peak_memory(pid: int | None) -> float:
 
 
 def waited_for_core(pid: int | None) -> float:
-    """Return the seconds that a process could have run and had to wait for a core; 0 where the system does not tell."""
+    """Return the seconds that a process, or a child it waits for, could have run and had to wait for a core.
+
+    0 where the system does not tell it.
+    """
+    with contextlib.suppress(OSError):
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
+        return _own_wait(str(pid)) + max(map(_own_wait, children), default=0.0)
+    return 0.0
+
+
+def _own_wait(pid: str) -> float:
     with contextlib.suppress(OSError):
         return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="utf-8").split()[1]) / 1e9
     return 0.0
