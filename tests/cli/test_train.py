@@ -114,10 +114,10 @@ def test_training_and_then_typing_the_advice_as_programs(tmp_path: Path) -> None
 def test_a_reference_that_leads_nowhere_is_one_line(unetkit: Unetkit, tmp_path: Path) -> None:
     done = unetkit("train", "data=folder", "data.root=${oc.env:NOWHERE}", f"hydra.run.dir={tmp_path / 'run'}")
     assert done.status == 1
-    assert done.stderr == (
-        "error: data.root can't be resolved (KeyError raised while resolving interpolation: "
-        "\"Environment variable 'NOWHERE' not found\"); give a value\n"
-    )
+    *_, last = done.stderr.splitlines()
+    assert last.startswith("error: ")
+    assert last.endswith("\"Environment variable 'NOWHERE' not found\"); give a value")
+    assert "Traceback" not in done.stderr
 
 
 def test_what_was_typed_is_named_where_a_library_refuses_it(tmp_path: Path) -> None:
