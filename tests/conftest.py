@@ -10,9 +10,14 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
+from unetkit.checkpoints.checkpoint import save_weights
+from unetkit.checkpoints.metadata import Metadata
 from unetkit.cli.main import main
+from unetkit.data import Preprocessing
+from unetkit.models import UNet
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # pytest's workers share the cores
 
@@ -69,6 +74,15 @@ class Done(NamedTuple):
 
 
 Unetkit = Callable[..., Done]
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """Return a checkpoint of a fresh network, for the commands that read one."""
+    model = {"_target_": "unetkit.models.UNet", "in_channels": 1, "num_classes": 1, "channels": [4, 8]}
+    torch.manual_seed(0)
+    save_weights(tmp_path / "net.ckpt", Metadata(model, Preprocessing(1)), UNet(1, 1, [4, 8]).state_dict())
+    return tmp_path / "net.ckpt"
 
 
 @pytest.fixture

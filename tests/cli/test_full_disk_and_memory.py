@@ -3,18 +3,14 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from conftest import Unetkit, WriteImage, WritePairs
+from full_disk import room_for
 
-from unetkit.checkpoints.checkpoint import save_weights
-from unetkit.checkpoints.metadata import Metadata
-from unetkit.data import Preprocessing
 from unetkit.models import UNet
 
 resource = pytest.importorskip("resource")  # of Unix
@@ -23,26 +19,6 @@ IMAGES = {f"{number:02}": RNG.integers(0, 255, (64, 64)).astype(np.uint8) for nu
 MASKS = {name: np.uint8(255) * (image > 128) for name, image in IMAGES.items()}
 TRAIN = ["train", "data=folder", "model=plain_small", "model.channels=[4,8]", "trainer.accelerator=cpu"]
 QUIET = ["trainer.max_epochs=1", "trainer.enable_progress_bar=false"]
-
-
-@contextmanager
-def room_for(size: int) -> Iterator[None]:
-    """Let no file of this process grow beyond so many bytes, which writing reports as a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-@pytest.fixture
-def checkpoint(tmp_path: Path) -> Path:
-    """A checkpoint of a fresh network."""
-    model = {"_target_": "unetkit.models.UNet", "in_channels": 1, "num_classes": 1, "channels": [4, 8]}
-    torch.manual_seed(0)
-    save_weights(tmp_path / "net.ckpt", Metadata(model, Preprocessing(1)), UNet(1, 1, [4, 8]).state_dict())
-    return tmp_path / "net.ckpt"
 
 
 @pytest.mark.parametrize("command", ["predict", "doctor", "evaluate", "train", "cache"])

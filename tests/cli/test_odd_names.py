@@ -6,13 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from conftest import Unetkit, WritePairs
-
-from unetkit.checkpoints.checkpoint import save_weights
-from unetkit.checkpoints.metadata import Metadata
-from unetkit.data import Preprocessing
-from unetkit.models import UNet
 
 RNG = np.random.default_rng(0)
 IMAGES = {str(number): RNG.integers(0, 255, (40, 40)).astype(np.uint8) for number in range(8)}
@@ -31,15 +25,6 @@ def data(tmp_path: Path, write_pairs: WritePairs) -> Path:
             place = root / folder
             (place / f"{old}.png").rename(place / f"{os.fsdecode(new)}.png")
     return root
-
-
-@pytest.fixture
-def checkpoint(tmp_path: Path) -> Path:
-    """A checkpoint of a fresh network."""
-    model = {"_target_": "unetkit.models.UNet", "in_channels": 1, "num_classes": 1, "channels": [4, 8]}
-    torch.manual_seed(0)
-    save_weights(tmp_path / "net.ckpt", Metadata(model, Preprocessing(1)), UNet(1, 1, [4, 8]).state_dict())
-    return tmp_path / "net.ckpt"
 
 
 def test_predict_and_doctor_take_names_that_are_no_text(

@@ -8,12 +8,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+from full_disk import room_for
 from training_runs import QUIET, TINY, run, weights
 
 from unetkit.checkpoints.checkpoint import Checkpoint
@@ -24,29 +23,17 @@ from unetkit.training.run_lock import only_run_in
 RUN = [sys.executable, "-m", "unetkit", "train", *TINY, *QUIET]
 
 
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Let no file grow beyond `size` bytes, as on a full disk."""
-    resource = pytest.importorskip("resource")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def test_a_full_disk_leaves_the_checkpoint_before_and_is_told(tmp_path: Path) -> None:
     file = tmp_path / "last.ckpt"
     small, large = ({"weights": torch.full((n,), float(n))} for n in (1000, 100_000))
     WholeCheckpointIO().save_checkpoint(small, file)
     said = r"last\.ckpt can't be written \(File too large\); the one before is whole: make room, and resume with"
-    with largest_file(100_000), pytest.raises(UserError, match=said):
+    with room_for(100_000), pytest.raises(UserError, match=said):
         WholeCheckpointIO().save_checkpoint(large, file)
     assert torch.equal(torch.load(file)["weights"], small["weights"])
     assert list(tmp_path.iterdir()) == [file]
     with (
-        largest_file(100_000),
+        room_for(100_000),
         pytest.raises(UserError, match=r"can't be written .*; make room, or give another"),
     ):
         WholeCheckpointIO().save_checkpoint(large, tmp_path / "new" / "last.ckpt")

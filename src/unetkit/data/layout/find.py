@@ -51,7 +51,7 @@ class Search:
     Attributes:
         entries: All files below the root.
         roles: The images and masks.
-        matched: Which belong together; None for outlines.
+        matched: The pairs of image and mask by name; None where masks are drawn from outlines.
         drawn: Masks by the file of their image that are drawn from outlines.
         kind: The kind of outlines.
         findings: What stops training or is not read.
