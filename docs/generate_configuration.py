@@ -134,7 +134,7 @@ def read_all(conf: Path = CONF) -> dict[str, File]:
 
 
 def described(key: Key, file: File, files: dict[str, File]) -> str:
-    """Return the comment of a key, or that of the same key in a file that this one builds on, or else in any file."""
+    """Return the comment of a key, or that of the same key in a file that this one builds on, or else in its group."""
     if key.comment:
         return key.comment
     for parent, place in file.parents:
@@ -145,8 +145,8 @@ def described(key: Key, file: File, files: dict[str, File]) -> str:
     if file.package or "/" not in file.path:
         return ""
     full = full_name(key, file)
-    choices = [other for other in files.values() if "/" in other.path or other.path == "train"]
-    return next((o.comment for other in choices for o in other.keys if o.comment and full_name(o, other) == full), "")
+    of_groups = [f for f in files.values() if f.path == "train" or ("/" in f.path and f.package)]
+    return next((o.comment for other in of_groups for o in other.keys if o.comment and full_name(o, other) == full), "")
 
 
 def full_name(key: Key, file: File) -> str:

@@ -71,13 +71,13 @@ def test_thinned_cells_keep_their_pixels_and_never_touch(mask: NDArray[np.bool_]
         assert not ((one != other) & (one > 0) & (other > 0)).any()
 
 
-def test_metrics_give_the_mean_over_images_and_skip_those_without_a_cell() -> None:
-    true = torch.from_numpy(np.stack([labels("11011"), labels("11011"), labels("00000")])).long()
-    predicted = torch.from_numpy(np.stack([labels("11111"), labels("11011"), labels("11111")])).long()
+def test_metrics_give_the_mean_over_images_and_treat_those_without_a_cell_as_empty_masks() -> None:
+    true = torch.from_numpy(np.stack([labels("11011"), labels("11011"), labels("00000"), labels("00000")])).long()
+    predicted = torch.from_numpy(np.stack([labels("11111"), labels("11011"), labels("11111"), labels("00000")])).long()
     for metric, merged in ((VRand(), 2 / 3), (VInfo(), 0.0)):
         metric.update(predicted[:1], true[:1], true[:1] < 2)
         metric.update(predicted[1:], true[1:], true[1:] < 2)
-        assert metric.compute().item() == pytest.approx((merged + 1) / 2)
+        assert metric.compute().item() == pytest.approx((merged + 1 + 0 + 1) / 4)
 
 
 def test_void_pixels_do_not_count() -> None:

@@ -14,12 +14,16 @@ from omegaconf import OmegaConf
 from training_runs import QUIET, composed, run
 
 from unetkit.errors import UserError
+from unetkit.evaluation import LabelledImages, measure, open_models
 from unetkit.evaluation.primary import KEYS, primary_metric, read_primary
+from unetkit.evaluation.statistics import per_image
 from unetkit.metrics import boundary_iou
 from unetkit.paths import config_dir
+from unetkit.report import evaluate_models
 from unetkit.training.cross_validation import cross_validate
 from unetkit.training.monitor import set_modes
 from unetkit.training.renamed import use_new_names
+from unetkit.training.run_data import data_of_run
 
 
 def test_salt_is_led_by_the_score_of_its_competition_and_all_else_by_iou_per_image() -> None:
@@ -97,9 +101,36 @@ def test_training_computes_each_score_as_evaluation_does(name: str) -> None:
         assert torch.isfinite(metric.compute())
 
 
+def test_scores_of_cells_and_pixel_error_are_there_only_where_they_are_named(
+    tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "unetkit")
+    named = {"val/v_rand", "val/v_info", "val/pixel_error"}
+    summary = run(tmp_path, cache, "metrics.extra=[v_rand,v_info,pixel_error,iou]", "trainer.max_epochs=1")
+    assert named <= {line.split()[0] for line in caplog.text.partition("scores after")[2].splitlines()[1:] if line}
+    (model,) = open_models([str(tmp_path)], ["run"], "cpu")
+    images = LabelledImages(data_of_run(tmp_path, str(cache)), "val")
+    scores = evaluate_models([model], images, tmp_path / "evaluation", 50, 0)["models"]["run"]["scores"]
+    for key in named:
+        assert scores[key.replace("val", "per_image")]["value"] == pytest.approx(summary[key], abs=1e-5)
+    assert "V_rand" in (tmp_path / "evaluation" / "report.html").read_text(encoding="utf-8")
+    assert ",v_rand," in (tmp_path / "evaluation" / "scores.csv").read_text().partition("\n")[0]
+    plain = measure("run", model.predictor, images, images.classes)
+    assert not {"v_rand", "v_info", "pixel_error"} & per_image(plain).keys()
+
+
+def test_membranes_are_led_by_the_score_of_their_challenge() -> None:
+    cfg = composed("experiment=isbi2012_modern")
+    assert (cfg.metrics.primary, list(cfg.metrics.extra)) == ("v_rand", ["v_info", "pixel_error"])
+    assert list(composed("data=folder").metrics.extra) == []
+
+
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
+        (["metrics.extra=[f1]"], r"metrics.extra=f1 must be one of iou"),
+        (["metrics.extra=v_rand"], r"metrics.extra=v_rand must be a list of scores"),
+        (["metrics.extra=[iou/pepper]"], r"metrics.extra=iou/pepper names no class that is scored"),
         (["metrics.primary=f1"], r"metrics.primary=f1 must be one of iou, iou_per_image, .*, as iou/NAME"),
         (["metrics.primary=iou/pepper"], r"names no class that is scored: these are foreground; see data.class_names"),
         (["monitor=val/mcc"], r"monitor=val/mcc is not logged in this run.*; use metrics.primary=mcc"),

@@ -31,14 +31,15 @@ def evaluate(cfg: DictConfig) -> "Summary":
         raise UserError("checkpoint=", "is missing", "give checkpoint=FILE.ckpt, or several as checkpoint=[A,B]")
 
     from unetkit.evaluation import check_resampling, open_models
-    from unetkit.evaluation.primary import read_primary
+    from unetkit.evaluation.primary import read_extra, read_primary
     from unetkit.report import evaluate_models
 
     check_resampling(cfg.bootstrap, cfg.seed)
     output = path_of("output", cfg.output)
     models = open_models(cfg.checkpoint, cfg.names, cfg.device, cfg.tta)
     primary = None if cfg.metrics.primary is None else read_primary(cfg.metrics.primary)
-    return evaluate_models(models, chosen_images(models[0], cfg), output, cfg.bootstrap, cfg.seed, primary)
+    extra = None if cfg.metrics.extra is None else read_extra(cfg.metrics.extra)
+    return evaluate_models(models, chosen_images(models[0], cfg), output, cfg.bootstrap, cfg.seed, primary, extra)
 
 
 def chosen_images(first: "Model", cfg: DictConfig) -> "LabelledImages":

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unetkit.data import VOID
 from unetkit.errors import UserError
-from unetkit.evaluation.registry import OUTLINE_SCORES
+from unetkit.evaluation.registry import ScoreEntry, scores_with
 from unetkit.metrics import Counts, calibration_counts, confusion_matrix, curve_counts, ranking_sample
 from unetkit.prediction.predictor import Prediction, Predictor
 
@@ -21,7 +21,7 @@ class Measures(NamedTuple):
 
     Attributes:
         confusion: Pixels (N, C, C) int64 by true class (rows) and predicted class.
-        outlines: The S scores (N, K, S) float64 of outlines, in the order of `registry.OUTLINE_SCORES`.
+        of_masks: The scores (N, K, S) float64 whose source is `masks`, in the order of `Measured.scores`.
         curves: Histograms (N, K, T + 1, 2) int64, see `unetkit.metrics.curve_counts`.
         ranking: Probabilities (N, K, 2, SAMPLE) float32 that stand for the order of the pixels, see
             `unetkit.metrics.ranking_sample`.
@@ -29,7 +29,7 @@ class Measures(NamedTuple):
     """
 
     confusion: Tensor
-    outlines: Tensor
+    of_masks: Tensor
     curves: Tensor
     ranking: Tensor
     calibration: Tensor
@@ -46,6 +46,7 @@ class Measured:
         threshold: Probability above which a pixel is foreground.
         measures: Counts of these images.
         has_background: Whether class 0 is background, and not scored.
+        optional: Names of the optional scores that were computed.
     """
 
     name: str
@@ -54,6 +55,12 @@ class Measured:
     threshold: float
     measures: Measures
     has_background: bool = True
+    optional: tuple[str, ...] = ()
+
+    @property
+    def scores(self) -> tuple[ScoreEntry, ...]:
+        """The scores that it has."""
+        return scores_with(self.optional)
 
     def counts(self) -> Counts:
         """Return the counts (N, K) of each image and scored class."""
@@ -72,6 +79,7 @@ def measure(
     images: Iterable[tuple[str, NDArray[Any], NDArray[np.uint8]]],
     classes: tuple[str, ...],
     has_background: bool = True,
+    optional: tuple[str, ...] = (),
 ) -> Measured:
     """Predict images and count.
 
@@ -82,6 +90,7 @@ def measure(
             image that is void throughout is left out.
         classes: Names of the classes that are scored.
         has_background: Whether class 0 is background, and not among them.
+        optional: Names of the optional scores to compute, see `unetkit.evaluation.registry`.
 
     Raises:
         UserError: If an image is not of the kind that the model was trained on, none is left, or NaN is predicted.
@@ -95,14 +104,20 @@ def measure(
             raise error.about(f"{name}, given {id},") from error
         if (truth != VOID).any():
             ids.append(id)
-            rows.append(measure_image(prediction, truth, len(classes) + has_background, int(has_background)))
+            rows.append(measure_image(prediction, truth, len(classes) + has_background, int(has_background), optional))
     if not rows:
         raise UserError("no image", "has a pixel to score: all masks are void")
     measures = Measures(*(torch.stack(column) for column in zip(*rows, strict=True)))
-    return Measured(name, tuple(ids), classes, predictor.threshold, measures, has_background)
+    return Measured(name, tuple(ids), classes, predictor.threshold, measures, has_background, optional)
 
 
-def measure_image(prediction: Prediction, truth: NDArray[np.uint8], num_classes: int, first: int = 1) -> Measures:
+def measure_image(
+    prediction: Prediction,
+    truth: NDArray[np.uint8],
+    num_classes: int,
+    first: int = 1,
+    optional: tuple[str, ...] = (),
+) -> Measures:
     """Count one image; the results lack the axis N.
 
     Args:
@@ -110,6 +125,7 @@ def measure_image(prediction: Prediction, truth: NDArray[np.uint8], num_classes:
         truth: Class indices (H, W), or `VOID`.
         num_classes: C, the background included.
         first: Index of the first class that is scored.
+        optional: Names of the optional scores to compute.
     """
     valid = truth != VOID
     # The truth is copied, as it may be a read-only map of a file, which torch warns about.
@@ -120,13 +136,12 @@ def measure_image(prediction: Prediction, truth: NDArray[np.uint8], num_classes:
     else:
         of_classes, confidence, hit = probability, probability.amax(0), target == mask
     labels = range(first, num_classes)
-    outlines = [
-        [score.formula(prediction.mask == label, truth == label, valid) for score in OUTLINE_SCORES] for label in labels
-    ]
+    formulas = [score.formula for score in scores_with(optional) if score.source == "masks"]
+    of_masks = [[formula(prediction.mask == label, truth == label, valid) for formula in formulas] for label in labels]
     classes = [(p, target == k, counts) for k, p in zip(labels, of_classes[first:], strict=True)]
     return Measures(
         confusion_matrix(mask, target, counts, num_classes),
-        torch.tensor(outlines, dtype=torch.float64),
+        torch.tensor(of_masks, dtype=torch.float64),
         torch.stack([curve_counts(*of_class) for of_class in classes]),
         torch.stack([ranking_sample(*of_class) for of_class in classes]),
         calibration_counts(confidence[counts], hit[counts]),

@@ -12,7 +12,7 @@ from unetkit.checkpoints.checkpoint import Checkpoint
 from unetkit.checkpoints.files import find_checkpoints
 from unetkit.data.splits import read_split
 from unetkit.errors import UserError
-from unetkit.evaluation.primary import Primary, primary_of_config
+from unetkit.evaluation.primary import Primary, extra_of_config, primary_of_config
 from unetkit.paths import check_each_once, names_of
 from unetkit.prediction.predictor import Predictor
 from unetkit.run_files import read_config
@@ -74,6 +74,14 @@ class Model:
             UserError: If the run's configuration can't be read, or names no score.
         """
         return primary_of_config(self._config())
+
+    def extra(self) -> list[Primary]:
+        """Return the further scores of its run; none if they are not known.
+
+        Raises:
+            UserError: If the run's configuration can't be read, or names no score.
+        """
+        return extra_of_config(self._config())
 
     def encodings(self) -> list[dict[str, Any]]:
         """Return keys of `data` for masks of its classes: those of its run, then those of class indices.

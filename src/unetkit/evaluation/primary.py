@@ -1,23 +1,26 @@
-"""The score that leads a run, `metrics.primary`: how it is typed, where training logs it, where evaluations keep it."""
+"""The score that leads a run, `metrics.primary`, and further ones, `metrics.extra`.
 
-from collections.abc import Mapping, Sequence
+How they are typed, where training logs them, where evaluations keep them.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torchmetrics import Metric
 
-from unetkit.errors import UserError
+from unetkit.errors import UserError, check
 from unetkit.evaluation.measure import Measured
-from unetkit.evaluation.registry import MAIN, PER_IMAGE, POOLED, SCORES, ScoreEntry, kind_of, score_of
+from unetkit.evaluation.registry import MAIN, PER_IMAGE, POOLED, SCORES, ScoreEntry, kind_of, score_of, scores_with
 from unetkit.evaluation.statistics import statistics
-from unetkit.metrics import CountScore, OutlineScore, PooledIoU
+from unetkit.metrics import CountScore, MaskScore, PooledIoU
 
 DEFAULT = "iou_per_image"
 # Names of training that are not those of the registry; all others are scores of images.
 KEYS = {"iou": f"{POOLED}/iou", "iou_per_image": f"{PER_IMAGE}/iou"} | {
     score.name: f"{PER_IMAGE}/{score.name}"
     for score in SCORES
-    if score.name != "iou" and score.source in ("counts", "outlines") and not score.of_all_classes
+    if score.name != "iou" and score.source in ("counts", "masks") and not score.of_all_classes
 }
 
 
@@ -51,8 +54,8 @@ class Primary(NamedTuple):
         return self.entry.name if self.class_name is None else f"{self.entry.name}_{self.class_name}"
 
 
-def read_primary(given: object) -> Primary:
-    """Return the score that is typed as `metrics.primary`.
+def read_primary(given: object, key: str = "metrics.primary") -> Primary:
+    """Return the score that is typed as `metrics.primary`, or as one of another key of the configuration.
 
     Raises:
         UserError: If there is no such score.
@@ -60,19 +63,36 @@ def read_primary(given: object) -> Primary:
     name, _, class_name = str(given).partition("/")
     if name not in KEYS:
         problem = f"must be one of {', '.join(KEYS)}, or one of these for one class, as iou/NAME"
-        raise UserError(f"metrics.primary={given}", problem)
+        raise UserError(f"{key}={given}", problem)
     return Primary(str(given), KEYS[name], class_name or None)
 
 
-def check_class(primary: Primary, classes: Sequence[str]) -> None:
-    """Check that the class whose score leads is one of those that are scored.
+def read_extra(given: object) -> list[Primary]:
+    """Return the scores that are typed as `metrics.extra`, a list; None for none.
+
+    Raises:
+        UserError: If it is no list, or there is no such score.
+    """
+    is_list = isinstance(given, Sequence) and not isinstance(given, str)
+    check("metrics.extra", given, given is None or is_list, "a list of scores, as in metrics.extra=[v_rand,v_info]")
+    return [read_primary(name, "metrics.extra") for name in given or ()]  # type: ignore[attr-defined]
+
+
+def optional_scores(scores: Iterable[Primary]) -> tuple[str, ...]:
+    """Return which of the scores an evaluation computes only because they are named."""
+    names = {score.entry.name for score in scores}
+    return tuple(entry.name for entry in scores_with(names) if entry.is_optional)
+
+
+def check_class(primary: Primary, classes: Sequence[str], key: str = "metrics.primary") -> None:
+    """Check that the class whose score leads, or is another key's, is one of those that are scored.
 
     Raises:
         UserError: If it is not.
     """
     if primary.class_name is not None and primary.class_name not in classes:
         problem = f"names no class that is scored: these are {', '.join(classes)}"
-        raise UserError(f"metrics.primary={primary.name}", problem, "see data.class_names and data.background")
+        raise UserError(f"{key}={primary.name}", problem, "see data.class_names and data.background")
 
 
 def primary_of_config(config: Mapping[str, Any]) -> Primary:
@@ -88,10 +108,20 @@ def primary_of_config(config: Mapping[str, Any]) -> Primary:
     return read_primary(name if name.partition("/")[0] in KEYS else DEFAULT)
 
 
+def extra_of_config(config: Mapping[str, Any]) -> list[Primary]:
+    """Return the further scores of a run's configuration; none in one of an earlier version.
+
+    Raises:
+        UserError: If there is no such score.
+    """
+    metrics = config.get("metrics")
+    return read_extra(metrics.get("extra") if isinstance(metrics, Mapping) else None)
+
+
 def primary_metric(
     primary: Primary, num_classes: int, class_names: Sequence[str], classes: Sequence[int] | None = None
 ) -> Metric:
-    """Return the metric that computes the leading score in training.
+    """Return the metric that computes a score in training, such as the leading one.
 
     Args:
         primary: The score.
@@ -103,8 +133,8 @@ def primary_metric(
     entry = primary.entry
     if primary.key.startswith(POOLED):
         return PooledIoU(num_classes, label)
-    if entry.source == "outlines":
-        return OutlineScore(entry.formula, num_classes, label)
+    if entry.source == "masks":
+        return MaskScore(entry.formula, num_classes, label)
     return CountScore(entry.formula, num_classes, label)
 
 

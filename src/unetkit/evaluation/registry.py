@@ -1,6 +1,6 @@
 """Every score of an evaluation, each once: its name, formula, label and meaning. A new score is one more entry here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Sequence
 from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
@@ -16,9 +16,12 @@ from unetkit.metrics import (
     kaggle_score,
     matthews,
     pixel_accuracy,
+    pixel_error,
     precision,
     recall,
     specificity,
+    v_info_of_masks,
+    v_rand_of_masks,
 )
 
 PER_IMAGE, POOLED = "per_image", "pooled"
@@ -33,27 +36,29 @@ class ScoreEntry(NamedTuple):
         meaning: Explanation of what it measures, in one line.
         formula: Maps what `source` says to the score.
         source: `counts`: the formula takes `Counts` (..., K) of K classes and gives (..., K).
-            `outlines`: it takes prediction, truth and valid pixels of one class of one image, booleans (H, W), and
+            `masks`: it takes prediction, truth and valid pixels of one class of one image, booleans (H, W), and
             gives a number.
             `ranking`: it takes numbers of pixels (..., B, 2) in bins of one class, see
             `unetkit.metrics.ranking_counts`, and gives (...).
             `calibration`: it takes sums (..., bins, 3) over all classes, see `unetkit.metrics.calibration_counts`, and
             gives (...).
-        kinds: `per_image` if each image is scored and the mean is given, which counts and outlines allow; `pooled` if
-            the pixels of all images are counted together, which all but outlines allow.
+        kinds: `per_image` if each image is scored and the mean is given, which counts and masks allow; `pooled` if
+            the pixels of all images are counted together, which all but masks allow.
         of_all_classes: Maps confusion matrices (..., C, C) to the score (...) of all classes together, which then
             stands in place of the mean over the classes without the background.
         lower_is_better: Whether a smaller value is a better one.
+        is_optional: Whether it is computed only where it leads or `metrics.extra` names it, as it suits few tasks.
     """
 
     name: str
     label: str
     meaning: str
     formula: Callable[..., Any]
-    source: Literal["counts", "outlines", "ranking", "calibration"] = "counts"
+    source: Literal["counts", "masks", "ranking", "calibration"] = "counts"
     kinds: tuple[str, ...] = (PER_IMAGE, POOLED)
     of_all_classes: Callable[[Tensor], Tensor] | None = None
     lower_is_better: bool = False
+    is_optional: bool = False
 
 
 SCORES = (
@@ -84,7 +89,7 @@ SCORES = (
         "boundary IoU",
         "IoU of bands along the outlines, as wide as 2 % of the image's diagonal",
         boundary_iou,
-        source="outlines",
+        source="masks",
         kinds=(PER_IMAGE,),
     ),
     ScoreEntry(
@@ -92,7 +97,7 @@ SCORES = (
         "Hausdorff-95, px",
         "95 % of each outline lies closer than this to the other; lower is better",
         hausdorff95,
-        source="outlines",
+        source="masks",
         kinds=(PER_IMAGE,),
         lower_is_better=True,
     ),
@@ -113,10 +118,40 @@ SCORES = (
         kinds=(POOLED,),
         lower_is_better=True,
     ),
+    ScoreEntry(
+        "v_rand",
+        "V_rand",
+        "how well cells are separated (ISBI 2012): F-score of two random pixels' being in one cell",
+        v_rand_of_masks,
+        source="masks",
+        kinds=(PER_IMAGE,),
+        is_optional=True,
+    ),
+    ScoreEntry(
+        "v_info",
+        "V_info",
+        "how well cells are separated (ISBI 2012): what true and predicted cells say of each other",
+        v_info_of_masks,
+        source="masks",
+        kinds=(PER_IMAGE,),
+        is_optional=True,
+    ),
+    ScoreEntry(
+        "pixel_error",
+        "pixel error",
+        "share of all pixels that are wrong; lower is better",
+        pixel_error,
+        lower_is_better=True,
+        is_optional=True,
+    ),
 )
 BY_NAME = {score.name: score for score in SCORES}
-OUTLINE_SCORES = tuple(score for score in SCORES if score.source == "outlines")
 MAIN = ("per_image/iou", "per_image/dice", "pooled/iou")  # keys of the scores to show first, behind the leading one
+
+
+def scores_with(optional: Container[str]) -> tuple[ScoreEntry, ...]:
+    """Return all scores in their order; of those that are optional, only the ones that are named."""
+    return tuple(score for score in SCORES if not score.is_optional or score.name in optional)
 
 
 def score_of(key: str) -> ScoreEntry:
@@ -129,11 +164,13 @@ def kind_of(key: str) -> str:
     return key.partition("/")[0].replace("_", " ")
 
 
-def all_keys(first: str) -> list[str]:
+def all_keys(first: str, optional: Sequence[str] = ()) -> list[str]:
     """Return the keys of all scores for a table: those of images, then pooled ones, in each the main ones first.
 
     Args:
         first: The key of the leading score, which is the first of its kind.
+        optional: Names of the optional scores that were computed.
     """
-    keys = [f"{kind}/{score.name}" for kind in (PER_IMAGE, POOLED) for score in SCORES if kind in score.kinds]
+    scores = scores_with(optional)
+    keys = [f"{kind}/{score.name}" for kind in (PER_IMAGE, POOLED) for score in scores if kind in score.kinds]
     return sorted(keys, key=lambda key: (not key.startswith(PER_IMAGE), key != first, key not in MAIN))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from unetkit.evaluation.measure import Measured
-from unetkit.evaluation.registry import OUTLINE_SCORES, PER_IMAGE, POOLED, SCORES
+from unetkit.evaluation.registry import PER_IMAGE, POOLED
 from unetkit.metrics import Counts, ranking_counts
 
 Statistic = Callable[[Tensor], Tensor]
@@ -16,12 +16,13 @@ Statistic = Callable[[Tensor], Tensor]
 def per_image(measured: Measured) -> dict[str, Tensor]:
     """Compute the scores (N, K) float64 of each image and class, by name."""
     counts = measured.counts()
+    of_masks = iter(measured.measures.of_masks.unbind(2))
     found: dict[str, Tensor] = {}
-    for score in SCORES:
+    for score in measured.scores:
         if score.source == "counts":
             found[score.name] = score.formula(counts).double()
-        elif score.source == "outlines":
-            found[score.name] = measured.measures.outlines[:, :, OUTLINE_SCORES.index(score)]
+        elif score.source == "masks":
+            found[score.name] = next(of_masks)
     return found
 
 
@@ -39,7 +40,7 @@ def statistics(measured: Measured, label: int | None = None) -> dict[str, Statis
     found: dict[str, Statistic] = {}
     for name, scores in per_image(measured).items():
         found[f"{PER_IMAGE}/{name}"] = mean_over_images(scores[:, columns].mean(1))
-    for score in SCORES:
+    for score in measured.scores:
         key = f"{POOLED}/{score.name}"
         if POOLED not in score.kinds:
             continue

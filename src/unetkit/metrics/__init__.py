@@ -17,6 +17,7 @@ from unetkit.metrics.counts import (
     kaggle_score,
     matthews,
     pixel_accuracy,
+    pixel_error,
     precision,
     ratio,
     recall,
@@ -24,7 +25,7 @@ from unetkit.metrics.counts import (
     specificity,
 )
 from unetkit.metrics.curves import THRESHOLDS, curve_counts, threshold_counts
-from unetkit.metrics.partitions import VInfo, VRand, v_info, v_rand
+from unetkit.metrics.partitions import VInfo, VRand, v_info, v_info_of_masks, v_rand, v_rand_of_masks
 from unetkit.metrics.ranking import average_precision, ranking_counts, ranking_sample
 from unetkit.metrics.scores import (
     ClassIoU,
@@ -32,7 +33,7 @@ from unetkit.metrics.scores import (
     Dice,
     ImageIoU,
     KaggleScore,
-    OutlineScore,
+    MaskScore,
     PooledIoU,
     PredictedShare,
     Score,
@@ -47,7 +48,7 @@ __all__ = [
     "Dice",
     "ImageIoU",
     "KaggleScore",
-    "OutlineScore",
+    "MaskScore",
     "PooledIoU",
     "PredictedShare",
     "Score",
@@ -67,6 +68,7 @@ __all__ = [
     "kaggle_score",
     "matthews",
     "pixel_accuracy",
+    "pixel_error",
     "precision",
     "ranking_counts",
     "ranking_sample",
@@ -77,5 +79,7 @@ __all__ = [
     "specificity",
     "threshold_counts",
     "v_info",
+    "v_info_of_masks",
     "v_rand",
+    "v_rand_of_masks",
 ]

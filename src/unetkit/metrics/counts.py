@@ -103,6 +103,11 @@ def accuracy(c: Counts) -> Tensor:
     return ratio(c.tp + c.tn, c.tp + c.fp + c.fn + c.tn)
 
 
+def pixel_error(c: Counts) -> Tensor:
+    """Share of all pixels that are wrong: 1 - accuracy, in [0, 1]; 0 is best."""
+    return 1 - accuracy(c)
+
+
 def pixel_accuracy(matrix: Tensor) -> Tensor:
     """Share (...), in [0, 1], of correct pixels in confusion matrices (..., C, C); equal to `accuracy` for C = 2."""
     return ratio(matrix.diagonal(dim1=-2, dim2=-1).sum(-1), matrix.sum((-2, -1)))

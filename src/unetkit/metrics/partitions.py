@@ -5,17 +5,18 @@ in Neuroanatomy 9:142. Both compare two partitions of the pixels of true cells: 
 merges two cells, costs much, and the width of a membrane costs nothing.
 """
 
-from abc import abstractmethod
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torchmetrics import Metric
+
+from unetkit.metrics.scores import MaskScore
 
 Labels = NDArray[np.int32]
+Mask = NDArray[np.bool_]
 
 
 class Shares(NamedTuple):
@@ -82,12 +83,12 @@ def overlaps(predicted: Labels, true: Labels) -> Shares:
     return Shares(both / len(t), of_true / len(t), of_predicted / len(t), float((s == 0).mean()), len(t))
 
 
-def cells_of(mask: NDArray[np.bool_]) -> Labels:
+def cells_of(mask: Mask) -> Labels:
     """Number the cells of a mask (H, W): its 4-connected parts; 0 is membrane."""
     return np.asarray(cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)[1], np.int32)
 
 
-def thinned_cells_of(mask: NDArray[np.bool_]) -> Labels:
+def thinned_cells_of(mask: Mask) -> Labels:
     """Number the cells of a mask (H, W), grown until only membranes of one pixel are left between them.
 
     The challenge does this to predictions by a watershed of the mask, so that thick membranes cost nothing. Here each
@@ -110,53 +111,47 @@ def thinned_cells_of(mask: NDArray[np.bool_]) -> Labels:
     return np.asarray(np.where(is_line & ~mask, 0, grown), np.int32)
 
 
-class PartitionScore(Metric):
-    """The mean over images of a score of the cells, which are class 1; images without a true cell do not count.
+def v_rand_of_masks(prediction: Mask, truth: Mask, valid: Mask) -> float:
+    """Compute `v_rand` of the cells of two masks (H, W), in [0, 1], as the challenge does; see `_of_masks`."""
+    return _of_masks(v_rand, prediction, truth, valid)
+
+
+def v_info_of_masks(prediction: Mask, truth: Mask, valid: Mask) -> float:
+    """Compute `v_info` of the cells of two masks (H, W), in [0, 1], as the challenge does; see `_of_masks`."""
+    return _of_masks(v_info, prediction, truth, valid)
+
+
+def _of_masks(
+    score: Callable[[Labels, Labels], float], prediction: Mask, truth: Mask, valid: Mask, thinned: bool = True
+) -> float:
+    """Score the cells of a predicted mask, whose membranes are thinned first unless `thinned` is false.
+
+    Pixels that are not valid count neither as true cells nor as predicted ones. Without a true cell, 1 if no cell is
+    predicted, else 0.
+    """
+    true = cells_of(truth & valid)
+    if not true.any():
+        return float(not (prediction & valid).any())
+    return score(thinned_cells_of(prediction) if thinned else cells_of(prediction), true)
+
+
+class VRand(MaskScore):
+    """The foreground-restricted Rand score of each image, whose cells are class 1.
 
     Args:
         thinned: Whether predicted membranes are thinned to one pixel first, as in the challenge.
     """
 
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
-    total: Tensor
-    images: Tensor
+    def __init__(self, thinned: bool = True) -> None:
+        super().__init__(partial(_of_masks, v_rand, thinned=thinned))
+
+
+class VInfo(MaskScore):
+    """The foreground-restricted information score of each image, whose cells are class 1.
+
+    Args:
+        thinned: Whether predicted membranes are thinned to one pixel first, as in the challenge.
+    """
 
     def __init__(self, thinned: bool = True) -> None:
-        super().__init__()
-        self.cells_of = thinned_cells_of if thinned else cells_of
-        self.add_state("total", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("images", torch.tensor(0), dist_reduce_fx="sum")
-
-    @abstractmethod
-    def score(self, predicted: Labels, true: Labels) -> float:
-        """Compute the score, in [0, 1], of the numbers of predicted and true cells (H, W)."""
-
-    def update(self, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
-        """Add predicted and true class indices (B, H, W), where `valid` (B, H, W)."""
-        cells = (target == 1) & valid
-        for predicted, true in zip((prediction == 1).cpu().numpy(), cells.cpu().numpy(), strict=True):
-            if true.any():
-                self.total += self.score(self.cells_of(predicted), cells_of(true))
-                self.images += 1
-
-    def compute(self) -> Tensor:
-        """Compute the mean, in [0, 1]; nan without images."""
-        return self.total / self.images
-
-
-class VRand(PartitionScore):
-    """The foreground-restricted Rand score of each image."""
-
-    def score(self, predicted: Labels, true: Labels) -> float:
-        """See `v_rand`."""
-        return v_rand(predicted, true)
-
-
-class VInfo(PartitionScore):
-    """The foreground-restricted information score of each image."""
-
-    def score(self, predicted: Labels, true: Labels) -> float:
-        """See `v_info`."""
-        return v_info(predicted, true)
+        super().__init__(partial(_of_masks, v_info, thinned=thinned))

@@ -99,8 +99,8 @@ class CountScore(Score):
         return self.formula(counts)
 
 
-class OutlineScore(Score):
-    """Any score of each image that is a formula of masks, as those of `unetkit.metrics.boundaries`.
+class MaskScore(Score):
+    """Any score of each image that is a formula of masks, as those of `unetkit.metrics.boundaries` and `partitions`.
 
     Args:
         formula: Maps prediction, truth and valid pixels of one class, booleans (H, W), to a number.
@@ -118,7 +118,7 @@ class OutlineScore(Score):
         self.formula = formula
 
     def score(self, counts: Counts) -> Tensor:
-        """Raise an error, as counts do not say where outlines are."""
+        """Raise an error, as counts do not say where pixels are."""
         raise NotImplementedError
 
     def update(self, prediction: Tensor, target: Tensor, valid: Tensor) -> None:

@@ -18,7 +18,7 @@ from unetkit.evaluation import (
     summarise,
     write_scores,
 )
-from unetkit.evaluation.primary import Primary, check_class
+from unetkit.evaluation.primary import Primary, check_class, optional_scores
 from unetkit.paths import write_json
 from unetkit.report.html import write_report
 
@@ -30,6 +30,7 @@ def evaluate_models(
     times: int,
     seed: int,
     primary: Primary | None = None,
+    extra: Sequence[Primary] | None = None,
 ) -> Summary:
     """Score models on the same images; write `scores.csv`, `summary.json`, `report.html` and `figures/`.
 
@@ -40,19 +41,23 @@ def evaluate_models(
         times: Number of resamples of the bootstrap.
         seed: Seed of the resamples.
         primary: The score that leads; None for that of the first model's run.
+        extra: Further scores to compute; None for those of the first model's run.
 
     Raises:
         UserError: If models and images don't fit, an image can't be read, or the folder can't be written.
     """
     primary = models[0].primary() if primary is None else primary
     check_class(primary, images.classes)
+    optional = optional_scores([primary, *(models[0].extra() if extra is None else extra)])
     warnings = check_images(models, images)
     for line in warnings:
         tqdm.write(f"warning: {line}", file=sys.stderr)
     with writable("output", folder):
         folder.mkdir(parents=True, exist_ok=True)
     measured = [
-        measure(m.name, m.predictor, tqdm(images, m.name, unit="image"), images.classes, images.has_background)
+        measure(
+            m.name, m.predictor, tqdm(images, m.name, unit="image"), images.classes, images.has_background, optional
+        )
         for m in models
     ]
     draws = resamples(len(measured[0].ids), times, seed)

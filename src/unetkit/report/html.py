@@ -60,7 +60,7 @@ def write_report(
         summary=summary,
         figures=drawn,
         cases=shown,
-        keys=all_keys(primary.key),
+        keys=all_keys(primary.key, measured[0].optional),
         score_of=score_of,
         kind_of=kind_of,
         of_each_class=OF_EACH_CLASS,

@@ -19,7 +19,7 @@ from unetkit.checkpoints.checkpoint import build_network as build_described_netw
 from unetkit.checkpoints.metadata import Metadata
 from unetkit.data import Preprocessing, SegmentationDataModule
 from unetkit.errors import UserError
-from unetkit.evaluation.primary import check_class, read_primary
+from unetkit.evaluation.primary import check_class, read_extra, read_primary
 from unetkit.losses import wants_weight
 from unetkit.models import check_threshold
 from unetkit.training.callbacks import CollapseWarning, EpochSeed
@@ -98,7 +98,11 @@ def build_module(
     loss = instantiate(cfg.loss, _convert_="all")
     schedule = instantiate(cfg.scheduler, _convert_="all")
     primary = read_primary(cfg.metrics.primary)
-    check_class(primary, [data.class_names[k] for k in data.scored_classes])
+    extra = read_extra(cfg.metrics.get("extra"))
+    scored = [data.class_names[k] for k in data.scored_classes]
+    check_class(primary, scored)
+    for score in extra:
+        check_class(score, scored, "metrics.extra")
     network, preprocessing = build_network(cfg, data.prepared.preprocessing, resume, weights)
     recipe = describe_recipe(cfg, data.split.digest)
     module = SegmentationModule(
@@ -111,6 +115,7 @@ def build_module(
         class_names=data.class_names,
         classes=data.scored_classes,
         primary=primary,
+        extra=extra,
         threshold=cfg.threshold,
         mirror_border=cfg.mirror_border,
         deep_supervision=cfg.deep_supervision,

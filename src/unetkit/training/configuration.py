@@ -11,7 +11,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from unetkit.data import SegmentationDataModule
 from unetkit.errors import UserError, check
-from unetkit.evaluation.primary import read_primary
+from unetkit.evaluation.primary import read_extra, read_primary
 from unetkit.models import check_threshold
 from unetkit.training.explain import choices_with
 from unetkit.training.monitor import check_monitor
@@ -77,6 +77,7 @@ def check_values(cfg: DictConfig) -> None:
     check_data_keys(cfg)
     check_threshold(cfg.threshold)
     read_primary(cfg.metrics.primary)
+    read_extra(cfg.metrics.get("extra"))
     check_monitor(cfg.monitor)
     if cfg.trainer.compile in CUDA_GRAPHS and cfg.trainer.accumulate_grad_batches > 1:
         raise UserError(
@@ -100,7 +101,7 @@ def check_data_keys(cfg: DictConfig) -> None:
         UserError: If one is not, as `+data.root=DIR` with `data=synthetic`, which would train on other images.
     """
     used = str(OmegaConf.to_container(cfg, resolve=False))
-    known = {*signature(SegmentationDataModule).parameters, "primary_metric"}  # train.yaml reads it, unless typed
+    known = {*signature(SegmentationDataModule).parameters, "primary_metric", "extra_metrics"}  # for train.yaml
     if cfg.data._target_ != "unetkit.data.SegmentationDataModule" or "${" not in str(cfg.data._get_node("pairs")):
         return  # data of the user's own, or a configuration whose references are resolved already
     for key in cfg.data:

@@ -19,7 +19,7 @@ from unetkit.evaluation import (
     summarise,
     write_scores,
 )
-from unetkit.evaluation.primary import found_in, read_primary
+from unetkit.evaluation.primary import found_in, optional_scores, read_extra, read_primary
 from unetkit.paths import command_line, short_path, whole_file, write_json
 from unetkit.run_files import read_json
 from unetkit.training.folds import check_images, check_keys, check_same_recipe, chosen_folds
@@ -93,7 +93,8 @@ def measure_fold(run: Path, cfg: DictConfig) -> Measured:
     (model,) = open_models([str(run)], [run.name], device, cfg.cross_validation.tta)
     images = LabelledImages(data_of_run(run, cfg.data.cache_dir), "val")
     shown = tqdm(images, run.name, unit="image", disable=not cfg.trainer.enable_progress_bar)
-    return measure(run.name, model.predictor, shown, images.classes, images.has_background)
+    optional = optional_scores([read_primary(cfg.metrics.primary), *read_extra(cfg.metrics.get("extra"))])
+    return measure(run.name, model.predictor, shown, images.classes, images.has_background, optional)
 
 
 def summarise_folds(

@@ -41,7 +41,7 @@ from unetkit.training.optimisation import (
 from unetkit.training.resumed_values import arguments_in_state, obey_arguments
 from unetkit.training.step import StepParts, TrainingStep
 
-PRIMARY = "primary"  # within torchmetrics, as names of classes may hold a dot, which its keys may not
+NAMED = "named"  # with a number, within torchmetrics, as names of classes may hold a dot, which its keys may not
 
 
 class SegmentationModule(L.LightningModule):
@@ -61,6 +61,7 @@ class SegmentationModule(L.LightningModule):
         class_names: Names of class 0, 1, ..., used in the names of their scores; None for their numbers.
         classes: Indices of the classes that scores are means over; None for all without the background, class 0.
         primary: The score that leads, which is computed even if it is not one of those above; None for IoU per image.
+        extra: Further scores to compute.
         threshold: Probability above which a pixel is foreground.
         mirror_border: With unpadded convolutions, mirror the border of the image (the paper's overlap-tile), so that
             the whole image is learnt and scored; else only its centre is.
@@ -81,6 +82,7 @@ class SegmentationModule(L.LightningModule):
         class_names: Sequence[str] | None = None,
         classes: Sequence[int] | None = None,
         primary: Primary | None = None,
+        extra: Sequence[Primary] = (),
         threshold: float = 0.5,
         mirror_border: bool = True,
         deep_supervision: float = 0.0,
@@ -117,9 +119,12 @@ class SegmentationModule(L.LightningModule):
         if num_classes > 2:
             metrics.add_metrics({"classes": ClasswiseWrapper(ClassIoU(num_classes), names, "iou/")})
             self.logs += [f"iou/{name}" for name in names]
-        if self.primary.name not in self.logs:
-            metrics.add_metrics({PRIMARY: primary_metric(self.primary, num_classes, names, classes)})
-            self.logs.append(self.primary.name)
+        self.named: dict[str, str] = {}  # names of scores by that in torchmetrics
+        for score in (self.primary, *extra):
+            if score.name not in self.logs:
+                self.named[key := f"{NAMED}{len(self.named)}"] = score.name
+                metrics.add_metrics({key: primary_metric(score, num_classes, names, classes)})
+                self.logs.append(score.name)
         self.scores = nn.ModuleDict({phase: metrics.clone(prefix=f"{phase}/") for phase in ("val", "test")})
         self.losses = nn.ModuleDict({phase: MeanMetric(nan_strategy="disable") for phase in ("val", "test")})
 
@@ -347,8 +352,8 @@ class SegmentationModule(L.LightningModule):
     def _log_scores(self, phase: str) -> dict[str, Tensor]:
         loss, scores = self._collectors(phase)
         computed = scores.compute()
-        if f"{phase}/{PRIMARY}" in computed:
-            computed[f"{phase}/{self.primary.name}"] = computed.pop(f"{phase}/{PRIMARY}")
+        for key, name in self.named.items():
+            computed[f"{phase}/{name}"] = computed.pop(f"{phase}/{key}")
         values = {f"{phase}/loss": loss.compute(), **computed}
         for name, value in values.items():
             self.log(name, value, prog_bar=name in (f"{phase}/iou", f"{phase}/{self.primary.name}"), sync_dist=True)

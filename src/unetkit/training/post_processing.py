@@ -36,12 +36,13 @@ def choose(folds: Sequence[Measured], primary: Primary) -> tuple[PostProcessing,
 
     Args:
         folds: Images of the folds, of one foreground class.
-        primary: The leading score, or IoU per image in place of a score of outlines, which needs whole masks.
+        primary: The leading score, or IoU per image in place of one that needs whole masks or is an error.
 
     Returns:
         What to use, and the same with what was found, for the summary.
     """
-    primary = primary if primary.entry.source == "counts" else read_primary(DEFAULT)
+    entry = primary.entry
+    primary = primary if entry.source == "counts" and not entry.lower_is_better else read_primary(DEFAULT)
     plain_score = mean_score([Counts.of_matrix(fold.measures.confusion, -1) for fold in folds], primary)
     fitted, estimate = fit(folds, primary), score_of_others_choice(folds, primary)
     gains = estimate is not None and estimate > round(plain_score.item(), 6)
@@ -94,10 +95,10 @@ def together(folds: Sequence[Measured]) -> Measured:
     first = folds[0]
     measures = Measures(*(torch.cat(columns) for columns in zip(*(fold.measures for fold in folds), strict=True)))
     ids = tuple(id for fold in folds for id in fold.ids)
-    return Measured("out of fold", ids, first.classes, first.threshold, measures, first.has_background)
+    return Measured("out of fold", ids, first.classes, first.threshold, measures, first.has_background, first.optional)
 
 
 def fold_scores(fold: Measured, primary: Primary) -> dict[str, float]:
-    """Return the main scores of a fold, the leading one first."""
-    shown = dict.fromkeys((primary, *map(read_primary, MAIN_OF_FOLDS)))
+    """Return the main scores of a fold and those that are optional, the leading one first."""
+    shown = dict.fromkeys((primary, *map(read_primary, (*fold.optional, *MAIN_OF_FOLDS))))
     return {score.name: round(value_of(fold, score), 6) for score in shown}

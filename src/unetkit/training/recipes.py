@@ -14,7 +14,7 @@ PLACES = re.compile(
     r"(run_dir|checkpoint|checkpoint_every|logger|cross_validation|metrics|monitor|stop_on_nan|task_name|tags|channels_last"
     r"|model\.gradient_checkpointing"
     r"|callbacks\.(best|last|lr_monitor)"
-    r"|data\.(primary_metric|(pairs\.)?root|cache_dir|num_workers|cache_on_device|max_pixels)"
+    r"|data\.(primary_metric|extra_metrics|(pairs\.)?root|cache_dir|num_workers|cache_on_device|max_pixels)"
     r"|trainer\.(accelerator|devices|enable_progress_bar|log_every_n_steps|max_time|profiler|compile|step))(\..*)?"
 )
 # What runs that are older than these keys were trained with, by the last part of a key.

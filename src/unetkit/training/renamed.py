@@ -47,7 +47,7 @@ def use_new_names(cfg: DictConfig) -> None:
         from unetkit.evaluation.primary import primary_of_config  # here, as --help should not wait for torch
 
         with open_dict(cfg):
-            cfg.metrics = {"primary": primary_of_config({"monitor": cfg.monitor}).name}
+            cfg.metrics = {"primary": primary_of_config({"monitor": cfg.monitor}).name, "extra": []}
     config = OmegaConf.to_container(cfg)
     old_keys = [key for key in KEYS if _has(config, key)]
     targets = sorted({leaf for leaf in _leaves(config) if leaf in TARGETS})
