@@ -28,7 +28,7 @@ def test_tgs_salt_as_downloaded(tmp_path: Path) -> None:
     assert (facts["train"], facts["val"]) == (2560, 640)
     assert 0.38 < facts["empty_masks"] < 0.4  # 39 % of the whole 4,000
     assert (data.channels, data.num_classes) == (1, 1)
-    assert set(data.prepared.images.shapes) == {(101, 101, 1)}
+    assert set(data.prepared.whole.images.shapes) == {(101, 101, 1)}
     assert set(data.found.masks.shapes) == {(101, 101)}
     assert max(data.found.masks[i].max() for i in range(50)) == 1
 
@@ -39,7 +39,7 @@ def test_tgs_tiles_of_one_mosaic_stay_together(tmp_path: Path) -> None:
         options = ["data=tgs_salt", f"data.root={DATA / 'tgs-salt'}", f"data.cache_dir={tmp_path}"]
         data = prepare_data(compose("train", [*options, "data.split=mosaic", "run_dir=unused"]))
     assert data.split.sides.count("val") == 640
-    groups = find_mosaics((pair.id, data.prepared.images[i]) for i, pair in enumerate(data.found.pairs))
+    groups = find_mosaics((pair.id, data.prepared.whole.images[i]) for i, pair in enumerate(data.found.pairs))
     several = [np.flatnonzero(groups == group) for group in np.flatnonzero(np.bincount(groups) > 1)]
     assert 220 < sum(map(len, several)) < 350  # few of Kaggle's 22,000 neighbours are among these
     assert max(map(len, several)) < 10

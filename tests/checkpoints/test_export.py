@@ -296,5 +296,5 @@ def test_the_folds_of_a_cross_validation_become_one_file(
 
 def test_networks_of_different_images_are_not_joined(tmp_path: Path) -> None:
     members = [Predictor(DumbNet(1, 1, 2), PLAIN), Predictor(DumbNet(1, 1, 2), WIDE)]
-    with pytest.raises(UserError, match="take images of different channels or depths"):
+    with pytest.raises(UserError, match="take images of different channels, depths or sizes"):
         export(Ensemble(members), tmp_path / "a.onnx")

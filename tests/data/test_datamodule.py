@@ -160,7 +160,7 @@ class TestTgs:
     def test_a_changed_file_is_decoded_anew(self, tgs: Path, make: Make, write_image: WriteImage) -> None:
         make(tgs, tgs_salt_pairs)
         write_image(tgs / "images" / "07.png", np.full((HEIGHT, WIDTH), 77, np.uint8))
-        assert (make(tgs, tgs_salt_pairs).prepared.images[7] == 77).all()
+        assert (make(tgs, tgs_salt_pairs).prepared.whole.images[7] == 77).all()
 
     def test_a_written_split_gives_the_same_parts(self, tgs: Path, make: Make, tmp_path: Path) -> None:
         module = make(tgs, tgs_salt_pairs, split="kfold", fold=2, seed=5)
@@ -179,19 +179,19 @@ class TestKinds:
         assert module.channels == 3
         assert len(module.prepared.preprocessing.mean) == len(module.prepared.preprocessing.std) == 3
         for i, image in enumerate(images):
-            np.testing.assert_array_equal(module.prepared.images[i], image)
+            np.testing.assert_array_equal(module.prepared.whole.images[i], image)
 
     def test_colour_images_can_be_read_as_grey(self, make: Make, write_image: WriteImage, tmp_path: Path) -> None:
         module = make(write_set(write_image, tmp_path, random_images(8, 9, 3)))
         module.prepare(1)
-        assert {shape[2] for shape in module.prepared.images.shapes} == {1}
+        assert {shape[2] for shape in module.prepared.whole.images.shapes} == {1}
         assert len(module.prepared.preprocessing.mean) == 1
 
     def test_grey_images_may_stand_in_for_colour(self, make: Make, tgs: Path) -> None:
         module = make(tgs, tgs_salt_pairs, channels=3)
         assert module.channels == 3
-        assert {shape[2] for shape in module.prepared.images.shapes} == {3}
-        assert (module.prepared.images[0] == module.prepared.images[0][..., :1]).all()
+        assert {shape[2] for shape in module.prepared.whole.images.shapes} == {3}
+        assert (module.prepared.whole.images[0] == module.prepared.whole.images[0][..., :1]).all()
 
     def test_16_bit_images_fill_the_8_bits(self, make: Make, write_image: WriteImage, tmp_path: Path) -> None:
         images = [(image + 1000).astype(np.uint16) for image in random_images(40, 40, dtype=np.int64, high=1001)]
@@ -200,7 +200,7 @@ class TestKinds:
         assert (low, high) == pytest.approx((1000, 2000), abs=5)
         for i, image in enumerate(images):
             scaled = (image.astype(float) - 1000) * 255 / 1000
-            assert np.abs(module.prepared.images[i][..., 0] - scaled).max() < 2
+            assert np.abs(module.prepared.whole.images[i][..., 0] - scaled).max() < 2
 
     def test_float_arrays(self, make: Make, write_image: WriteImage, tmp_path: Path) -> None:
         images = [np.random.default_rng(i).normal(-3, 0.1, (30, 31)).astype(np.float32) for i in range(5)]
@@ -208,7 +208,7 @@ class TestKinds:
         assert module.channels == 1
         assert module.prepared.preprocessing.mean[0] == pytest.approx(0.5, abs=0.1)
         for i, image in enumerate(images):
-            assert np.corrcoef(module.prepared.images[i].ravel(), image.ravel())[0, 1] > 0.99
+            assert np.corrcoef(module.prepared.whole.images[i].ravel(), image.ravel())[0, 1] > 0.99
 
     def test_mixed_sizes_are_padded_with_void(self, make: Make, write_image: WriteImage, tmp_path: Path) -> None:
         sizes = [(20, 24), (12, 30), (8, 8), (16, 9), (30, 5)]

@@ -68,7 +68,7 @@ def test_each_file_is_read_once_whatever_is_asked_of_it(
     for options in several:
         for channels in (1, 3):
             data = prepared(root, channels, **options)
-            assert {shape[2] for shape in data.prepared.images.shapes} == {channels}
+            assert {shape[2] for shape in data.prepared.whole.images.shapes} == {channels}
             assert data.found.image(0).shape[:2] == SIZE
     assert sorted(reads) == files
 

@@ -62,10 +62,10 @@ def test_missing_data_is_void_and_moves_neither_range_nor_mean(
     data = data_in(tmp_path)
     served = data.prepare(1)
     assert served.preprocessing.value_range == pytest.approx((10, 210), abs=1)
-    for mask in served.masks:
+    for mask in served.whole.masks:
         assert (mask[missing] == VOID).all()
         assert (mask[~missing] < 2).all()
-    train = [served.images[i][~missing] / 255 for i in data.split.indices("train")]
+    train = [served.whole.images[i][~missing] / 255 for i in data.split.indices("train")]
     assert served.preprocessing.mean[0] == pytest.approx(np.mean(train), abs=1e-6)
     assert served.preprocessing.std[0] == pytest.approx(np.std(train), abs=1e-6)
 
@@ -82,9 +82,9 @@ def test_a_range_that_is_given_rules(tmp_path: Path) -> None:
     pairs_with_a_gap(tmp_path, -9999, np.float32)
     served = data_in(tmp_path, value_range=[0, 300]).prepare(1)
     assert served.preprocessing.value_range == (0, 300)
-    assert (served.masks[0][:6] == VOID).all()
+    assert (served.whole.masks[0][:6] == VOID).all()
     around = data_in(tmp_path, value_range=[-10000, 300]).prepare(1)  # as train and doctor advise
-    assert not (around.masks[0] == VOID).any()
+    assert not (around.whole.masks[0] == VOID).any()
 
 
 @pytest.mark.parametrize(

@@ -82,8 +82,9 @@ def export(predictor: Predictor | Ensemble, file: Path, form: str = "onnx", **fa
     """
     check("format", form, form in FORMATS, f"one of {', '.join(FORMATS)}")
     write, read = FORMATS[form]
-    if len({(m.preprocessing.channels, m.preprocessing.value_range is None) for m in members_of(predictor)}) > 1:
-        problem = "take images of different channels or depths, but a file takes one kind"
+    kinds = [member.preprocessing for member in members_of(predictor)]
+    if len({(kind.channels, kind.value_range is None, kind.resize) for kind in kinds}) > 1:
+        problem = "take images of different channels, depths or sizes, but a file takes one kind"
         raise UserError("checkpoint=: these networks", problem, "export them one by one")
     metadata = metadata_of(predictor) | facts
     try:
@@ -109,6 +110,7 @@ def metadata_of(predictor: Predictor | Ensemble) -> dict[str, Any]:
         "input": "uint8" if preprocessing.value_range is None else "float32",
         "channels": preprocessing.channels,
         "value_range": preprocessing.value_range,
+        **({} if preprocessing.resize is None else {"resize": preprocessing.resize}),
         "threshold": predictor.threshold,
         "min_area": predictor.min_area,
     }

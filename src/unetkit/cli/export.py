@@ -66,6 +66,9 @@ def write_program(cfg: DictConfig, file: Path) -> None:
         print(f"the mean of {len(paths)} networks: {', '.join(map(str, paths))}")
     sizes = ", ".join("x".join(map(str, size)) for size in SIZES)
     print(f"compared with PyTorch at {sizes}")
+    if (resize := ensemble.members[0].preprocessing.resize) is not None:
+        size = f"scale {resize}" if isinstance(resize, float) else f"{resize[0]} x {resize[1]} pixels"
+        print(f"resizing is not part of the file: give it images resized to {size}, and resize what it returns")
     print(
         f"wrote {file} ({file.stat().st_size / 1e6:.1f} MB), largest difference {difference:.1e}; "
         f"run it: {how_to_run(file)}"

@@ -26,6 +26,7 @@ from unetkit.data.loading_times import LoadingTimes
 from unetkit.data.mask_encoding import MaskEncoding, class_names_of
 from unetkit.data.pair import Pair
 from unetkit.data.prepared import PreparedData, prepare_data
+from unetkit.data.resize import read_resize, working_size
 from unetkit.data.serving import ServingOptions
 from unetkit.data.splits import Split, SplitOptions, split_pairs
 from unetkit.data.store import cached_json
@@ -75,6 +76,9 @@ class SegmentationDataModule(L.LightningDataModule):
         max_pixels: Number of pixels above which an image is refused before it is decoded; None for the limit that
             holds already, see `unetkit.data.limits.decoding_at_most`.
 
+        resize: What images and masks are resized to before they are cropped: a scale such as 0.5, the side of squares
+            in pixels, or height and width; None to leave them. Scores are those at the size of the files.
+
         border_weight: `w0` and `sigma` (pixels) of the U-Net paper's weight map, for a loss that wants it.
 
         batch_size: Number of images in a batch; this and the next four are those of `ServingOptions`.
@@ -119,6 +123,7 @@ class SegmentationDataModule(L.LightningDataModule):
         channels: int | Literal["auto"] = "auto",
         value_range: Sequence[float] | None = None,
         max_pixels: int | None = None,
+        resize: float | int | Sequence[int] | None = None,
         border_weight: Mapping[str, float] | None = None,
         batch_size: int = 32,
         num_workers: int | Literal["auto"] = "auto",
@@ -151,6 +156,7 @@ class SegmentationDataModule(L.LightningDataModule):
         self._wanted_channels = channels
         self.value_range = _rising(value_range)
         self.max_pixels = max_pixels
+        self.resize = read_resize(resize)
         self._prepared: PreparedData | None = None
         self._device_cache: DeviceCache | None = None
 
@@ -233,18 +239,19 @@ class SegmentationDataModule(L.LightningDataModule):
         """
         borders = border_options(self.border_weight) if with_border_weights else None
         train = self.split.indices("train")
-        self.serving.check_padding(self._sizes(train))
-        self._prepared = prepare_data(self.found, train, channels, borders, self.cache_dir, self.value_range)
+        self.serving.check_padding(self._training_sizes(train))
+        self._prepared = prepare_data(
+            self.found, train, channels, borders, self.cache_dir, self.value_range, self.resize
+        )
         self._device_cache = None
         return self._prepared
 
     def dataset(self, part: str, *, augment: bool = False) -> PairDataset:
-        """Return the pairs of `train`, `val` or `test`; with `augment`, cropped and augmented as in training."""
+        """Return the pairs of `train`, `val` or `test`; with `augment`, as in training: resized, cropped, augmented."""
         augmentation, crop = (self.augmentation, self.serving.crop) if augment else (None, None)
-        served, indices, seed = self.prepared, self.split.indices(part), self.serving.shuffle_seed
-        return PairDataset(
-            served.images, served.masks, indices, augmentation, crop, served.borders, seed, self.surroundings
-        )
+        images, masks, borders = self.prepared.training if augment else self.prepared.whole
+        indices, seed = self.split.indices(part), self.serving.shuffle_seed
+        return PairDataset(images, masks, indices, augmentation, crop, borders, seed, self.surroundings)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return shuffled batches; a `DeviceAugmentation` changes them after their transfer to the device."""
@@ -255,12 +262,17 @@ class SegmentationDataModule(L.LightningDataModule):
         return self._loader(dataset, shuffle=True)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Return whole images in the order of their names."""
-        return self._loader(self.dataset("val"), shuffle=False)
+        """Return whole images in the order of their names; those that are resized come with masks that are not."""
+        return self._whole_images("val")
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """Return whole images in the order of their names."""
-        return self._loader(self.dataset("test"), shuffle=False)
+        """Return whole images, as `val_dataloader`."""
+        return self._whole_images("test")
+
+    def _whole_images(self, part: str) -> DataLoader[Any]:
+        dataset = self.dataset(part)
+        dataset.resize = None if self.resize is None else self.prepared.preprocessing.resized
+        return self._loader(dataset, shuffle=False)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Note when the transfer of a batch begins."""
@@ -313,7 +325,7 @@ class SegmentationDataModule(L.LightningDataModule):
     @property
     def _cached_pairs(self) -> DeviceCache:
         if self._device_cache is None:
-            self._device_cache = DeviceCache(self.prepared.images, self.prepared.masks)
+            self._device_cache = DeviceCache(self.prepared.whole.images, self.prepared.whole.masks)
         return self._device_cache
 
     def _find_mosaics(self) -> NDArray[np.int64]:
@@ -360,11 +372,16 @@ class SegmentationDataModule(L.LightningDataModule):
         """Whether whole images validate one by one: if training takes crops of them, or batches would be padding."""
         sizes, crop = self._sizes(dataset.indices), self.serving.crop
         is_cropped = crop is not None and any(size[0] > crop[0] or size[1] > crop[1] for size in sizes)
-        return is_cropped or bool(self.serving.needless_padding(sizes))
+        is_mixed = self.resize is not None and len(set(sizes)) > 1  # masks of a batch must fit its logits
+        return is_cropped or is_mixed or bool(self.serving.needless_padding(sizes))
 
     def _sizes(self, indices: Sequence[int]) -> list[tuple[int, int]]:
         """Return height and width of some pairs."""
         return [self.found.masks.shapes[i][:2] for i in indices]  # type: ignore[misc]
+
+    def _training_sizes(self, indices: Sequence[int]) -> list[tuple[int, int]]:
+        """Return height and width that some pairs are trained at, before they are cropped."""
+        return [working_size(self.resize, *size) for size in self._sizes(indices)]
 
     @property
     def changes_single_pairs(self) -> bool:
@@ -375,15 +392,16 @@ class SegmentationDataModule(L.LightningDataModule):
     def cache_needs(self) -> dict[str, bool]:
         """What `cache_on_device` needs, in the words of its error message, and whether each is fulfilled."""
         return {
-            "images of one size": len(set(self.prepared.masks.shapes)) == 1,
+            "images of one size": len(set(self.prepared.whole.masks.shapes)) == 1,
+            "data.resize=null": self.resize is None,
             "data.crop_size=null": self.serving.crop_size is None,
-            "a loss without border weights": self.prepared.borders is None,
+            "a loss without border weights": self.prepared.whole.borders is None,
             "augment=none, elastic_device, mild_device or strong_device": not self.changes_single_pairs,
         }
 
     def is_cached_on(self, device: torch.device) -> bool:
         """Whether all pairs are moved to the device's memory once, instead of batch by batch."""
-        return self.serving.caches_on(device, self.prepared.images.nbytes, self.cache_needs)
+        return self.serving.caches_on(device, self.prepared.whole.images.nbytes, self.cache_needs)
 
 
 def _rising(value_range: Sequence[float] | None) -> tuple[float, float] | None:

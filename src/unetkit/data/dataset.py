@@ -31,6 +31,7 @@ class PairDataset(Dataset[Item]):
 
     Attributes:
         times: Where the time of loading goes.
+        resize: Applied to images, and not to masks, where scores are those at the size of the files; None for none.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class PairDataset(Dataset[Item]):
         self.seed = seed
         self.surroundings = surroundings
         self.times = LoadingTimes()
+        self.resize: Callable[[Image], Image] | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -63,6 +65,7 @@ class PairDataset(Dataset[Item]):
         index = self.indices[key.item]
         with self.times.measured("decode"):
             image, mask = self._cropped(index, key.epoch)
+            image = image if self.resize is None else self.resize(image)
         if self.augmentation is not None:
             with self.times.measured("augment"):
                 image, mask = self.augmentation(image, mask, key.epoch, index)
@@ -169,7 +172,10 @@ def mirrored_places(first: int, end: int, side: int) -> NDArray[np.int64]:
 
 
 def collate(items: Sequence[Item]) -> Batch:
-    """Stack items; smaller images are mirrored to the size of the largest, with void masks there."""
+    """Stack items; smaller images are mirrored to the size of the largest, with void masks there.
+
+    Images that are resized, while their masks are not, all have one size, and so have the masks.
+    """
     height = max(item["mask"].shape[0] for item in items)
     width = max(item["mask"].shape[1] for item in items)
     images, masks = [], []

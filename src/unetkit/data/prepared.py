@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,26 +11,39 @@ from numpy.typing import NDArray
 from unetkit.data.borders import BorderWeights, balancing_weights, border_map
 from unetkit.data.found import FoundData
 from unetkit.data.preprocessing import Preprocessing, find_value_range, mean_and_std
+from unetkit.data.resize import Resize, resize_mask
 from unetkit.data.store import ArrayStore, cached_arrays, cached_json
 from unetkit.data.types import VOID
 from unetkit.errors import UserError
 
 
-@dataclass(frozen=True)
-class PreparedData:
-    """What a network is trained on.
+class StoredPairs(NamedTuple):
+    """All pairs of a data set, at one of the sizes that they are used at.
 
     Attributes:
         images: The image of each pair (H, W, channels) uint8.
         masks: The mask of each pair (H, W) uint8: class indices, `VOID` where void.
-        preprocessing: How these images, and later any others, become the network's input.
         borders: The U-Net paper's weight maps of the masks; None if the loss needs none.
     """
 
     images: ArrayStore
     masks: ArrayStore
-    preprocessing: Preprocessing
     borders: BorderWeights | None
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """What a network is trained and scored on.
+
+    Attributes:
+        whole: The pairs at the size of their files, at which they are scored.
+        training: The pairs at the size that they are trained at; the same ones unless they are resized.
+        preprocessing: How these images, and later any others, become the network's input.
+    """
+
+    whole: StoredPairs
+    training: StoredPairs
+    preprocessing: Preprocessing
 
 
 def prepare_data(
@@ -39,6 +53,7 @@ def prepare_data(
     borders: tuple[float, float] | None,
     cache_dir: Path,
     value_range: tuple[float, float] | None = None,
+    resize: Resize | None = None,
 ) -> PreparedData:
     """Turn images to uint8 with so many channels, and take the statistics of the training images.
 
@@ -49,6 +64,7 @@ def prepare_data(
         borders: w0 and sigma (pixels) of the weight maps; None if the loss needs none.
         cache_dir: Folder in which the converted images and the weight maps are kept.
         value_range: The values of 16-bit or float images that become 0 and 255; None for those of `find_value_range`.
+        resize: The scale, or the height and width in pixels, to train at; None for the size of the files.
 
     Raises:
         UserError: If an image can't be turned into so many channels, 8-bit images are mixed with others, or the images
@@ -68,9 +84,15 @@ def prepare_data(
         lambda: mean_and_std(_pixels_with_data(images[i], found.valid_pixels(i)) for i in train),
         "statistics",
     )
-    preprocessing = Preprocessing(channels, value_range, tuple(mean), tuple(std))
-    weights = None if borders is None else _border_weights(found.masks, train, *borders, cache_dir)
-    return PreparedData(images, found.masks, preprocessing, weights)
+    preprocessing = Preprocessing(channels, value_range, tuple(mean), tuple(std), resize)
+
+    def with_borders(images: ArrayStore, masks: ArrayStore) -> StoredPairs:
+        weights = None if borders is None else _border_weights(masks, train, *borders, cache_dir)
+        return StoredPairs(images, masks, weights)
+
+    whole = with_borders(images, found.masks)
+    training = whole if resize is None else with_borders(*_resized(images, found.masks, preprocessing, cache_dir))
+    return PreparedData(whole, training, preprocessing)
 
 
 def _to_uint8(found: FoundData, preprocessing: Preprocessing, cache_dir: Path) -> ArrayStore:
@@ -85,6 +107,21 @@ def _to_uint8(found: FoundData, preprocessing: Preprocessing, cache_dir: Path) -
 
     key = [found.images_key, preprocessing.channels, preprocessing.value_range]
     return cached_arrays(cache_dir, key, converted, len(found.pairs), "inputs")
+
+
+def _resized(
+    images: ArrayStore, masks: ArrayStore, preprocessing: Preprocessing, cache_dir: Path
+) -> tuple[ArrayStore, ArrayStore]:
+    """Return images and masks at the size that the network sees them at."""
+
+    def resized_masks() -> Iterator[NDArray[np.uint8]]:
+        return (resize_mask(mask, preprocessing.working_size(*mask.shape)) for mask in masks)
+
+    key, total = [preprocessing.resize], len(images)
+    return (
+        cached_arrays(cache_dir, [images.path.name, *key], lambda: map(preprocessing.resized, images), total, "inputs"),
+        cached_arrays(cache_dir, [masks.path.name, *key], resized_masks, total, "masks"),
+    )
 
 
 def _pixels_with_data(image: NDArray[np.uint8], is_valid: NDArray[np.bool_] | None) -> NDArray[np.uint8]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unetkit.data.nodata import is_nodata
+from unetkit.data.resize import Resize, is_resize, resize_image, working_size
 from unetkit.errors import UserError
 
 QUANTILES = (0.001, 0.999)
@@ -25,22 +26,29 @@ class Preprocessing:
         value_range: The values that become 0 and 255; None where images are 8-bit already.
         mean: Mean of each channel of the training images, whose values are scaled to [0, 1].
         std: Standard deviation of each channel of the same.
+        resize: The scale, or the height and width in pixels, that the network sees images at; None for their own size.
     """
 
     channels: int
     value_range: tuple[float, float] | None = None
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+    resize: Resize | None = None
 
     @property
     def is_sound(self) -> bool:
-        """Whether the numbers can be used: one or `channels` means and deviations, all finite, in a rising range."""
+        """Whether the numbers can be used: one or `channels` means and deviations, all finite, in a rising range.
+
+        The size to resize to, if there is one, must be in range too.
+        """
         numbers = [*self.mean, *self.std, *(self.value_range or ())]
         if not all(isinstance(x, int | float) and math.isfinite(x) for x in numbers):
             return False
         sizes = (len(self.mean), len(self.std))
         is_rising = self.value_range is None or (len(self.value_range) == 2 and numbers[-2] <= numbers[-1])
-        return isinstance(self.channels, int) and set(sizes) <= {1, self.channels} and min(self.std) >= 0 and is_rising
+        is_sized = self.resize is None or is_resize(self.resize)
+        are_statistics = isinstance(self.channels, int) and set(sizes) <= {1, self.channels} and min(self.std) >= 0
+        return are_statistics and is_rising and is_sized
 
     def to_uint8(self, image: NDArray[Any], name: str = "the image") -> NDArray[np.uint8]:
         """Convert an image (H, W) or (H, W, C) of any dtype to (H, W, channels) uint8.
@@ -71,6 +79,14 @@ class Preprocessing:
             return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].astype(np.uint8)
         raise UserError(name, f"has {image.shape[2]} channels, but the network takes {self.channels}")
 
+    def resized(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return an image (H, W, channels) at the size that the network sees it at."""
+        return resize_image(image, self.working_size(*image.shape[:2]))
+
+    def working_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the height and width that the network sees an image of this size at."""
+        return working_size(self.resize, height, width)
+
     def normalise(self, images: Tensor) -> Tensor:
         """Convert (B, channels, H, W) uint8 to float32 so that training images have mean 0 and standard deviation 1."""
         x = images.float()
@@ -79,8 +95,8 @@ class Preprocessing:
         return (x - mean) / std
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain containers, for a checkpoint."""
-        return asdict(self)
+        """Return plain containers, for a checkpoint, which earlier versions read too if nothing is resized."""
+        return {key: value for key, value in asdict(self).items() if key != "resize" or value is not None}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unetkit.prediction.inputs import as_array
 from unetkit.prediction.predictor import Prediction, Predictor
-from unetkit.prediction.tiling import Array, Raster, blended_rows, cut
+from unetkit.prediction.tiling import AT_ONCE, Array, Raster, blended_rows, cut
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -88,6 +88,8 @@ class Ensemble:
             UserError: If dtype or channels are not those of the training images.
         """
         first = self.members[0]
+        if self.resizes:
+            return self._resized_rows(self.prepare(image[slice(None), slice(None)]), count_tile)
         margin = max(member.margin for member in self.members)
 
         def predict(window: Array) -> Tensor:
@@ -97,8 +99,27 @@ class Ensemble:
 
         return blended_rows(image, predict, first.tile, first.overlap, self.stride, margin)
 
+    def _resized_rows(self, prepared: list[NDArray[np.uint8]], count_tile: Callable[[], object]) -> Iterator[Tensor]:
+        """Do what `rows` does with members that resize, each as it was trained, so that an image is read as a whole."""
+        each = [member.rows(pixels, count_tile) for member, pixels in zip(self.members, prepared, strict=True)]
+        if len(each) == 1:
+            return each[0]
+        maps = [torch.cat(list(rows), dim=1) for rows in each]
+        return iter(torch.split(torch.stack(maps).mean(0), AT_ONCE, dim=1))
+
+    @property
+    def resizes(self) -> bool:
+        """Whether a member resizes images."""
+        return any(member.preprocessing.resize is not None for member in self.members)
+
     def tiles(self, height: int, width: int) -> int:
         """Return the number of tiles of an image."""
+        if self.resizes:
+            sizes = [member.preprocessing.working_size(height, width) for member in self.members]
+            return sum(self._tiles(*size) for size in sizes)
+        return self._tiles(height, width)
+
+    def _tiles(self, height: int, width: int) -> int:
         first = self.members[0]
         return math.prod(len(cut(side, first.tile, first.overlap, self.stride).starts) for side in (height, width))
 
@@ -111,7 +132,7 @@ class Ensemble:
         return [member.preprocessing.to_uint8(image) for member in self.members]
 
     def probabilities(self, prepared: Sequence[list[NDArray[np.uint8]]], margin: int = 0) -> Tensor:
-        """Return probabilities (B, 1 or C, H, W) of prepared images of one size, without tiles.
+        """Return probabilities (B, 1 or C, H, W) of prepared images of one size, without tiles and without resizing.
 
         Args:
             prepared: Result of `prepare` for each image, with `margin` more pixels on each side.

@@ -97,12 +97,12 @@ class FilePredictor:
         """Predict a large image at once, or a batch of small ones when it is full; return the images still waiting."""
         image = open_image(ref, self.ensemble.channels)
         ensemble = scale_to(ref, image, self.options.value_range, self.ensemble)
-        if max(image.shape[:2]) > ensemble.tile:
+        if max(image.shape[:2]) > ensemble.tile or ensemble.resizes:
             height, width = image.shape[:2]
             tiles = ensemble.tiles(height, width)
             if tiles > MANY_TILES:
                 tqdm.write(f"{ref}: {width:,} x {height:,} pixels, {tiles:,} tiles")
-            with tqdm(total=tiles, unit="tile", desc=printable(str(name)), leave=False) as bar:
+            with tqdm(total=tiles, unit="tile", desc=printable(str(name)), leave=False, disable=tiles < 2) as bar:
                 self._write(ref, name, image, ensemble.to_pixels, ensemble.rows(image, bar.update))
             return waiting
         prepared = PreparedImage(ref, name, ensemble.prepare(image[slice(None), slice(None)]))

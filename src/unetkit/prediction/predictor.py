@@ -1,6 +1,7 @@
 """Predict the mask of an image of any size, in tiles if it is large, averaged over flips and rotations."""
 
 import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from unetkit.data import Preprocessing
 from unetkit.errors import UserError
 from unetkit.models import classify, predict_full_frame, probabilities
 from unetkit.prediction.inputs import as_array
-from unetkit.prediction.tiling import Array, blended_rows
+from unetkit.prediction.tiling import AT_ONCE, Array, blended_rows
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -94,12 +95,26 @@ class Predictor:
 
     def predict_prepared(self, pixels: NDArray[np.uint8]) -> Prediction:
         """Predict an image (H, W, channels) uint8 that went through `Preprocessing.to_uint8`."""
+        return Prediction.of(torch.cat(list(self.rows(pixels)), dim=1), self.threshold, self.min_area)
+
+    def rows(self, pixels: NDArray[np.uint8], count_tile: Callable[[], object] = lambda: None) -> Iterator[Tensor]:
+        """Yield probabilities (1 or C, rows, W) of a prepared image, from top to bottom, tile by tile.
+
+        Args:
+            pixels: (H, W, channels) of any size.
+            count_tile: Called after each tile.
+        """
 
         def predict(window: Array) -> Tensor:
-            return self.probabilities(window[None], self.margin)[0]
+            probabilities = self.probabilities(window[None], self.margin)[0]
+            count_tile()
+            return probabilities
 
-        rows = blended_rows(pixels, predict, self.tile, self.overlap, self.stride, self.margin)
-        return Prediction.of(torch.cat(list(rows), dim=1), self.threshold, self.min_area)
+        resized = self.preprocessing.resized(pixels)
+        rows = blended_rows(resized, predict, self.tile, self.overlap, self.stride, self.margin)
+        if resized is pixels:
+            return rows
+        return rows_at_size(torch.cat(list(rows), dim=1), *pixels.shape[:2])
 
     @property
     def margin(self) -> int:
@@ -113,7 +128,7 @@ class Predictor:
 
     @torch.inference_mode()
     def probabilities(self, pixels: NDArray[np.uint8], margin: int = 0) -> Tensor:
-        """Return probabilities (B, 1 or C, H, W) of prepared images, on the CPU, without tiles.
+        """Return probabilities (B, 1 or C, H, W) of prepared images, on the CPU, without tiles and without resizing.
 
         Args:
             pixels: (B, H + 2 margin, W + 2 margin, channels).
@@ -147,6 +162,21 @@ class Predictor:
         y = probabilities(self.network(x) if margin else predict_full_frame(self.network, x))
         y = y.flip(-1) if mirrored else y
         return rotated(y, -degrees, height, width)
+
+
+def at_size(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Return maps (B, C, h, w) at another height and width, interpolated bilinearly."""
+    return F.interpolate(x, tuple(size), mode="bilinear", align_corners=False)
+
+
+def rows_at_size(x: Tensor, height: int, width: int) -> Iterator[Tensor]:
+    """Yield a map (C, h, w) at another height and width, as `at_size`, in parts (C, rows, width) of little memory."""
+    places = ((torch.arange(height) + 0.5) * (x.shape[1] / height) - 0.5).clamp(0, x.shape[1] - 1)
+    for part in torch.split(places, AT_ONCE):
+        first = part.floor().long()
+        second = (first + 1).clamp(max=x.shape[1] - 1)
+        rows = torch.lerp(x[:, first], x[:, second], (part - first)[:, None])
+        yield at_size(rows[None], (len(part), width))[0]
 
 
 def rotated(x: Tensor, degrees: float, height: int, width: int) -> Tensor:

@@ -94,6 +94,8 @@ def build_module(
             that leads or is monitored is not computed.
     """
     check_classes(cfg, data.num_classes)
+    if data.resize is not None and not cfg.mirror_border:
+        raise UserError(f"data.resize={cfg.data.resize}", "needs whole images", "set mirror_border=true")
     set_modes(cfg)
     loss = instantiate(cfg.loss, _convert_="all")
     schedule = instantiate(cfg.scheduler, _convert_="all")
@@ -154,6 +156,7 @@ def describe_recipe(cfg: DictConfig, split_digest: str) -> dict[str, Any]:
         **({} if cfg.scheduler.monitor is None else {"scheduler.monitor": cfg.scheduler.monitor}),
         "callbacks=ema": _is_chosen(cfg.callbacks.get("ema")),
         "data.split": split_digest,
+        "data.resize": plain(cfg.data).get("resize"),
         "deep_supervision": cfg.deep_supervision or None,  # checkpoints that are older than the key have None
     }
 

@@ -24,7 +24,7 @@ from unetkit.losses import apply_loss
 from unetkit.metrics import ClassIoU, segmentation_metrics
 from unetkit.models import centre_crop, classify, predict_full_frame, probabilities
 from unetkit.models.deep_supervision import SideHeads
-from unetkit.prediction.predictor import Predictor
+from unetkit.prediction.predictor import Predictor, at_size
 from unetkit.training.accumulation import Accumulation
 from unetkit.training.callbacks import EMA
 from unetkit.training.optimisation import (
@@ -168,7 +168,8 @@ class SegmentationModule(L.LightningModule):
         if self.side_heads is not None:
             watched = self.side_heads.watch(self.network)
         with watched as features:
-            logits, target, valid = self._logits_and_truth(batch)
+            logits = self(batch["image"])
+        target, valid = _truth(batch, logits)
         loss = self._loss(batch, logits, target, valid)
         if self.side_heads is None:
             return loss, loss, valid
@@ -326,12 +327,6 @@ class SegmentationModule(L.LightningModule):
             return {"monitored": trainer.callback_metrics[monitor].item()}
         return {}
 
-    def _logits_and_truth(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Return logits (B, C, h, w), class indices and valid pixels (B, h, w); h, w is the size of the logits."""
-        logits = self(batch["image"])
-        target = centre_crop(batch["mask"], *logits.shape[2:])
-        return logits, target, target != VOID
-
     def _loss(self, batch: Batch, logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         weight = batch.get("weight")
         if weight is not None:
@@ -339,11 +334,15 @@ class SegmentationModule(L.LightningModule):
         return apply_loss(self.loss, logits, target, valid, weight)
 
     def _evaluate(self, phase: str, batch: Batch) -> Tensor:
-        logits, target, valid = self._logits_and_truth(batch)
+        logits = self(batch["image"])
+        probability = probabilities(logits)
+        if self.preprocessing.resize is not None:  # as in prediction, scored at the size of the files
+            logits, probability = (at_size(x, batch["mask"].shape[1:]) for x in (logits, probability))
+        target, valid = _truth(batch, logits)
         losses, scores = self._collectors(phase)
         loss = self._loss(batch, logits, target, valid)
         losses.update(loss, weight=valid.flatten(1).any(1).sum())
-        scores.update(classify(probabilities(logits), self.threshold), target, valid)
+        scores.update(classify(probability, self.threshold), target, valid)
         return loss
 
     def _is_training(self) -> bool:
@@ -368,3 +367,9 @@ class SegmentationModule(L.LightningModule):
         assert isinstance(loss, MeanMetric)  # narrows the type for mypy
         assert isinstance(scores, MetricCollection)
         return loss, scores
+
+
+def _truth(batch: Batch, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return class indices and valid pixels (B, h, w), where logits (B, C, h, w) are."""
+    target = centre_crop(batch["mask"], *logits.shape[2:])
+    return target, target != VOID

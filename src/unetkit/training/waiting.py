@@ -43,5 +43,5 @@ def helpful_settings(part: str, data: SegmentationDataModule, device: torch.devi
 
 def can_be_cached(data: SegmentationDataModule, device: torch.device) -> bool:
     """Return whether a device has the memory to keep all pairs, and they are not kept there yet."""
-    has_room = device.type != "cuda" or data.prepared.images.nbytes < torch.cuda.mem_get_info(device)[0] / 2
+    has_room = device.type != "cuda" or data.prepared.whole.images.nbytes < torch.cuda.mem_get_info(device)[0] / 2
     return all(data.cache_needs.values()) and has_room and not data.is_cached_on(device)
