@@ -27,6 +27,7 @@ def main() -> int:
     parser.add_argument("data", type=Path, help="TGS Salt: the folder with train.zip or train/, and train.csv")
     parser.add_argument("clone", nargs="?", help="a clone of milesial/Pytorch-UNet; without it, its rows are left out")
     parser.add_argument("minutes", nargs="?", type=float, default=10, help="when to stop; 10 by default")
+    parser.add_argument("--isbi", type=Path, help="ISBI 2012: train.zip, or the folder with it or images/ and masks/")
     parser.add_argument("--device", choices=["cuda", "cpu"], default=os.environ.get("DEVICE", "cuda"))
     parser.add_argument("--output", type=Path, help="folder of the answers; results/gpu by default")
     given = parser.parse_args()
@@ -35,16 +36,24 @@ def main() -> int:
     deadline = time.monotonic() + 60 * given.minutes
     output = given.output or (ROOT / "results" / "gpu" if given.device == "cuda" else ROOT / "benchmark" / "gpu-cpu")
     clone = Path(given.clone).absolute() if given.clone else None
-    if problem := what_is_missing(given.data, clone, given.device):
+    isbi = membranes_in(given.isbi)
+    if problem := what_is_missing(given.data, clone, given.device, isbi):
         print(f"error: {problem}", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a part does not outlive this process
     output.mkdir(parents=True, exist_ok=True)
     output = output.absolute()
-    return run(parts(given.data.absolute(), clone, given.device, output), output, deadline)
+    return run(parts(given.data.absolute(), clone, given.device, output, isbi), output, deadline)
 
 
-def what_is_missing(data: Path, clone: Path | None, device: str) -> str | None:
+def membranes_in(given: Path | None) -> Path | None:
+    """Return where the labelled slices of ISBI 2012 are; None if they are not asked for."""
+    if given is None:
+        return None
+    return (given / "train.zip" if (given / "train.zip").exists() else given).absolute()
+
+
+def what_is_missing(data: Path, clone: Path | None, device: str, isbi: Path | None = None) -> str | None:
     """Say in one line why nothing can be measured; None if all that is needed is there."""
     if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
         return f'{sys.executable} lacks {", ".join(missing)}: pip install -e ".[dev,peers]", or put them on PYTHONPATH'
@@ -52,6 +61,8 @@ def what_is_missing(data: Path, clone: Path | None, device: str) -> str | None:
         return f"{data} holds neither train.csv nor train.zip of TGS Salt"
     if clone is not None and not (clone / "unet").is_dir():
         return f"{clone} is no clone of milesial/Pytorch-UNet: leave it out, or write '' for it"
+    if isbi is not None and not (isbi.is_file() or (isbi / "masks").is_dir()):
+        return f"--isbi {isbi} holds neither train.zip nor images/ and masks/"
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():

@@ -22,6 +22,13 @@ TARGETS = {
     "0.75": ("experiment=tgs_speedrun", "trainer.max_epochs=16", "trainer.check_val_every_n_epoch=16"),
     "0.80": ("experiment=tgs_speedrun",),
 }
+NARROW = "model.channels=[4,8]"
+# What ISBI 2012 is trained with, and what makes it small to try it.
+MEMBRANES = {
+    "unet_paper": (["experiment=isbi2012_paper"], [NARROW]),
+    "unet_large": (["experiment=isbi2012_paper", "model=unet_large"], [NARROW]),
+    "modern": (["experiment=isbi2012_modern"], ["model.channels=[4,8,8]"]),
+}
 FOLDS = ("tgs_small", "tgs_best", "tgs_base", "tgs_base-strong", "tgs_small-48", "tgs_small-49")
 
 Show = Callable[[Any], str]
@@ -49,6 +56,8 @@ def tables(folder: Path) -> str:
         checkpointing(answers),
         "Crops of 512 px of JPEG photographs of about 1,000 px, `unet_large`, batch 8:",
         loading(answers),
+        "Membranes of ISBI 2012 (`--isbi DIR`): slices 0 to 3, trained on 4 to 19, seven rotations averaged:",
+        membranes(folder),
         "Cross-validations of 400 epochs, out of fold, flips averaged:",
         folds(folder),
         *(f"`{name}` has no answer: {said}." for name, said in failures.items()),
@@ -149,6 +158,20 @@ def folds(folder: Path) -> str:
     return table(["recipe", "folds", "Kaggle's score (95 % interval)", "longest fold, s"], lines)
 
 
+def membranes(folder: Path) -> str:
+    """Return the table of ISBI 2012."""
+    lines = []
+    for name, (recipe, _) in MEMBRANES.items():
+        file = folder / "isbi2012" / name / "summary.json"
+        row: Row | None = None
+        if file.exists():
+            summary = json.loads(file.read_text(encoding="utf-8"))
+            row = summary["folds"]["fold-0"]
+        lines.append([f"`{' '.join(recipe)}`", *cells(row, ("v_rand", "v_info", "pixel_error"), exact)])
+        lines[-1] += cells(row, ("seconds",), number)
+    return table(["recipe", "V_rand", "V_info", "pixel error", "s"], lines)
+
+
 def row_of(answers: dict[str, Any], name: str, **values: str) -> Row | None:
     """Return the row of an answer that has these values; None without an answer, empty without such a row."""
     if name not in answers:
@@ -164,6 +187,11 @@ def cells(row: Row | None, keys: Iterable[str], shows: Show | Iterable[Show]) ->
         return [EMPTY] * len(keys)
     each = [shows] * len(keys) if callable(shows) else list(shows)
     return ["left out" if row.get(key) is None else show(row[key]) for key, show in zip(keys, each, strict=True)]
+
+
+def exact(value: float) -> str:
+    """Format a score with four digits."""
+    return f"{value:.4f}"
 
 
 def number(value: float) -> str:

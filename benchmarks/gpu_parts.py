@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.gpu_page import TARGETS
+from benchmarks.gpu_page import MEMBRANES, TARGETS
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ["model=plain_small", "model.channels=[4,8]", "trainer.limit_train_batches=2", "trainer.limit_val_batches=1"]
@@ -34,7 +34,7 @@ class Part:
         return self.answer or f"{self.name}.json"
 
 
-def parts(data: Path, clone: Path | None, device: str, output: Path) -> list[Part]:
+def parts(data: Path, clone: Path | None, device: str, output: Path, isbi: Path | None = None) -> list[Part]:
     """Return all parts, with tiny settings on a CPU, where only the way from end to end is of interest."""
     is_gpu = device == "cuda"
 
@@ -78,6 +78,7 @@ def parts(data: Path, clone: Path | None, device: str, output: Path) -> list[Par
             *(memory if is_gpu else ["--model", "plain_small", "--sizes", "32", "--timed", "32"]),
         ),
         ask("loading", "loading", 90, *crops, *([] if is_gpu else ["--epochs", "2", "--ours", *TINY])),
+        *([] if isbi is None else membranes(isbi, output, is_gpu)),
         *(cross_validations(data, output, is_gpu)),
     ]
 
@@ -86,6 +87,22 @@ def gpu_tests() -> list[str]:
     """Return the test files that need a GPU; collecting others would need what tests of a GPU don't."""
     files = sorted((ROOT / "tests").rglob("test_*.py"))
     return [str(file) for file in files if "mark.gpu" in file.read_text(encoding="utf-8")]
+
+
+def membranes(data: Path, output: Path, is_gpu: bool) -> list[Part]:
+    """Return the U-Net paper's recipe and today's on one block of ISBI 2012; each goes on where a call stopped."""
+    fixed = ["unetkit", "cross-validate", f"data.root={data}", "cross_validation.folds=[0]"]
+    fixed += ["cross_validation.tta=rotations", f"data.cache_dir={output / 'cache'}"]
+    tiny = ["trainer.accelerator=cpu", "data.crop_size=64", "trainer.max_steps=2", "cross_validation.bootstrap=100"]
+    return [
+        Part(
+            f"isbi2012-{name}",
+            [*fixed, *recipe, *([] if is_gpu else [*tiny, *small]), f"hydra.run.dir={output / 'isbi2012' / name}"],
+            limit=3600,
+            answer=f"isbi2012/{name}/summary.json",
+        )
+        for name, (recipe, small) in MEMBRANES.items()
+    ]
 
 
 def cross_validations(data: Path, output: Path, is_gpu: bool) -> list[Part]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_dir
 
 from unetkit.data.synthetic import write as write_synthetic
 
@@ -97,6 +98,24 @@ def test_an_answer_fills_its_cells(tmp_path: Path) -> None:
     assert "| `unet_milesial` | milesial --amp | to be measured |" in text
 
 
+def test_the_papers_task_is_trained_as_the_paper_did_and_fills_its_table(tmp_path: Path) -> None:
+    from benchmarks.gpu_page import membranes as table_of
+    from benchmarks.gpu_parts import membranes
+
+    for is_gpu, steps in ((True, 10_000), (False, 2)):
+        for part in membranes(tmp_path, tmp_path, is_gpu):
+            overrides = part.arguments[2:]
+            with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+                cfg = compose("cross_validate", [word for word in overrides if not word.startswith("hydra.")])
+            if "experiment=isbi2012_paper" in overrides:
+                assert (cfg.trainer.max_steps, cfg.data.batch_size, cfg.model.num_classes) == (steps, 1, 2)
+            assert (cfg.data.split, cfg.cross_validation.tta) == ("contiguous", "rotations")
+    (folder := tmp_path / "isbi2012" / "unet_paper").mkdir(parents=True)
+    fold = {"v_rand": 0.97281, "v_info": 0.9866, "pixel_error": 0.0611, "iou": 0.9, "seconds": 321.4}
+    (folder / "summary.json").write_text(json.dumps({"folds": {"fold-0": fold}}))
+    assert "| `experiment=isbi2012_paper` | 0.9728 | 0.9866 | 0.0611 | 321 |" in table_of(tmp_path)
+
+
 def test_the_ways_of_the_page_are_those_that_are_measured() -> None:
     from benchmarks.gpu_page import WAYS
     from benchmarks.quick_step import with_more_ways
@@ -113,10 +132,13 @@ def gpu(*typed: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=1600)
 
 
-def test_data_that_are_not_tgs_salt_are_refused_in_one_line(tmp_path: Path) -> None:
+def test_data_that_are_not_what_they_should_be_are_refused_in_one_line(tmp_path: Path) -> None:
     done = gpu(str(tmp_path), "--device", "cpu")
     assert done.returncode == 2
     assert done.stderr == f"error: {tmp_path} holds neither train.csv nor train.zip of TGS Salt\n"
+    (tmp_path / "train.csv").touch()
+    done = gpu(str(tmp_path), "--device", "cpu", "--isbi", str(tmp_path / "no"))
+    assert done.stderr == f"error: --isbi {tmp_path / 'no'} holds neither train.zip nor images/ and masks/\n"
 
 
 @pytest.mark.slow
