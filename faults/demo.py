@@ -15,6 +15,7 @@ from typing import Any
 
 from faults.cases import Case, Fault, Lab, Result
 from faults.data import trained_once
+from faults.exchange import exchange, request
 from faults.program import Running
 
 PAGE = "malformed requests to the demo"
@@ -34,18 +35,6 @@ JUNK: tuple[Any, ...] = (
 )  # fmt: skip
 
 
-def request(method: str, path: str, body: bytes = b"", *headers: str) -> bytes:
-    """Return a request of HTTP 1.1."""
-    head = [
-        f"{method} {path} HTTP/1.1",
-        "Host: localhost",
-        "Connection: close",
-        f"Content-Length: {len(body)}",
-        *headers,
-    ]
-    return "\r\n".join([*head, "", ""]).encode("utf-8", "surrogatepass") + body
-
-
 def random_bytes(chance: random.Random) -> bytes:
     """Return bytes, half of which end as a request does."""
     return chance.randbytes(chance.randrange(1, 2000)) + (b"\r\n\r\n" if chance.random() < 0.5 else b"")
@@ -54,6 +43,7 @@ def random_bytes(chance: random.Random) -> bytes:
 def odd_lines(chance: random.Random) -> bytes:
     """Return a request with an odd first line or odd headers."""
     lines = [
+        "GET / HTTP/1.0",
         "GET / HTTP/9.9", "GET /", "GET  /  HTTP/1.1", "get / http/1.1", "GET http://[::1 HTTP/1.1", "\x00 / HTTP/1.1",
         f"{'A' * chance.choice([10, 10_000])} / HTTP/1.1", f"GET /{'a' * 70_000} HTTP/1.1", "GET /%ff%00%zz HTTP/1.1",
         "GET /?a=%00&b[]=1&b[x]=2 HTTP/1.1", "CONNECT x:1 HTTP/1.1", "GET * HTTP/1.1", "GET /\u202e HTTP/1.1",
@@ -208,20 +198,10 @@ class Server:
         Raises:
             TimeoutError: If a whole request is not answered.
         """
-        with socket.create_connection(("127.0.0.1", self.port), timeout=SECONDS) as connection:
-            answer = b""
-            try:
-                connection.sendall(content)
-                connection.settimeout(SECONDS if is_whole else 0.3)
-                while len(answer) < 10**7 and (part := connection.recv(65536)):
-                    answer += part
-                    connection.settimeout(1)  # some answers are streams without an end
-            except (ConnectionResetError, BrokenPipeError):  # it need not read all of what is malformed
-                pass
-            except TimeoutError:
-                if is_whole and not answer:
-                    raise
-            return answer
+        answer = exchange(("127.0.0.1", self.port), content, SECONDS if is_whole else 0.3)
+        if answer is None and is_whole:
+            raise TimeoutError
+        return answer or b""
 
     def judge(self, answer: bytes) -> Result | None:
         """Judge what it has answered and said since the last request; None if all is well."""

@@ -46,9 +46,8 @@ def asked(tmp_path: Path, question: str, *options: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def main(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+def main() -> Callable[[], None]:
     """Return the program, to be run in this process."""
-    monkeypatch.syspath_prepend(ROOT)
     from benchmarks.__main__ import main
 
     return main

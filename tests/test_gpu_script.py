@@ -16,11 +16,6 @@ from unetkit.data.synthetic import write as write_synthetic
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(autouse=True)
-def benchmarks_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(ROOT)
-
-
 def part(folder: Path, name: str, code: str, limit: int = 20) -> Any:
     """Return a part that runs code; it finds the path of its answer in the variable `answer`."""
     from benchmarks.gpu_parts import Part

@@ -12,11 +12,6 @@ import torch
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(autouse=True)
-def _path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(ROOT)
-
-
 def written(run: Path, **changed: Any) -> Path:
     """Write what a run leaves."""
     (run / "checkpoints").mkdir(parents=True)
@@ -92,7 +87,8 @@ def test_there_are_as_many_cases_as_promised() -> None:
 
 @pytest.mark.slow
 def test_the_short_version_finds_nothing(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "scripts" / "torture.py"), "--short", "--output", str(tmp_path / "results")]
+    options = ["--short", "--seed", "23", "--output", str(tmp_path / "results")]
+    command = [sys.executable, str(ROOT / "scripts" / "torture.py"), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stdout
     assert "all as promised" in done.stdout

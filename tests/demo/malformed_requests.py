@@ -53,6 +53,17 @@ def malformed_requests(folder: str) -> Iterator[bytes]:
     yield from requests
 
 
+def odd_headers() -> Iterator[bytes]:
+    """Yield requests whose headers are odd or missing, of versions of HTTP that need none."""
+    origins = ("http://other.example", "null", "http://[::1", "\xff", "x" * 5000)
+    hosts = ("", "[", "a:b:c", "http://[::1", "\xff\xfe", "x" * 5000)
+    lines = ("GET /config", "GET /", "POST /gradio_api/queue/join", "HEAD /gradio_api/info")
+    for line, version, origin in itertools.product(lines, ("1.0", "9.9"), origins):
+        yield f"{line} HTTP/{version}\r\nOrigin: {origin}\r\n\r\n".encode("latin-1")
+    for line, host in itertools.product(lines, hosts):
+        yield f"{line} HTTP/1.1\r\nHost: {host}\r\nOrigin: null\r\nConnection: close\r\n\r\n".encode("latin-1")
+
+
 def _request(line: str, body: bytes = b"", *headers: str) -> bytes:
     head = [f"{line} HTTP/1.1", "Host: 127.0.0.1", "Connection: close", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join([*head, "", ""]).encode("latin-1") + body

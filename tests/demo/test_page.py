@@ -13,8 +13,9 @@ from collections.abc import Iterator
 import pytest
 from demo_models import EIGHT_BIT, PIXELS, model
 from hydra import compose, initialize_config_dir
-from malformed_requests import malformed_requests
+from malformed_requests import malformed_requests, odd_headers
 
+from faults.exchange import exchange, request
 from unetkit.cli.demo import check_keys
 from unetkit.demo import is_loopback, served, synthetic_examples
 from unetkit.errors import UserError
@@ -65,9 +66,9 @@ def url() -> Iterator[str]:
 def upload(url: str, name: str, content: bytes) -> str:
     """Uploads a file as the page does; gives its address."""
     head = f'--B\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\nContent-Type: text/html\r\n\r\n'
-    request = urllib.request.Request(f"{url}gradio_api/upload", head.encode() + content + b"\r\n--B--\r\n")
-    request.add_header("Content-Type", "multipart/form-data; boundary=B")
-    path = json.loads(urllib.request.urlopen(request).read())[0]
+    form = urllib.request.Request(f"{url}gradio_api/upload", head.encode() + content + b"\r\n--B--\r\n")
+    form.add_header("Content-Type", "multipart/form-data; boundary=B")
+    path = json.loads(urllib.request.urlopen(form).read())[0]
     return f"{url}gradio_api/file={path}"
 
 
@@ -85,21 +86,23 @@ def test_what_was_uploaded_is_handed_out_as_a_download_that_runs_nothing(url: st
                 assert answer.headers.get_all("Content-Type") == [kind]
 
 
+def send(url: str, content: bytes, limit: int = 1) -> bytes:
+    """Sends a request; gives the answer, which must be none of an error of the server."""
+    host, _, port = url.removeprefix("http://").strip("/").partition(":")
+    answer = exchange((host, int(port)), content, seconds=20, limit=limit, pause=20)
+    assert answer is not None, content[:300]
+    assert not answer.startswith(b"HTTP/1.1 5"), content[:300]
+    return answer
+
+
 @pytest.mark.parametrize("every", [8, pytest.param(1, marks=pytest.mark.slow)])
 def test_malformed_requests_get_a_line_each_and_no_stack_trace(
     url: str, every: int, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     requests = list(malformed_requests(os.environ["GRADIO_TEMP_DIR"]))
     assert len(requests) > 500
-    host, _, port = url.removeprefix("http://").strip("/").partition(":")
-    for request in requests[::every]:
-        with socket.create_connection((host, int(port)), timeout=10) as connection:
-            connection.sendall(request)
-            try:
-                answer = connection.recv(100)
-            except ConnectionResetError:  # by the server, before it was told all of a request that is too large
-                continue
-        assert b" 500 " not in answer[:20], request[:300]
+    for content in requests[::every]:
+        send(url, content)
     upload(url, "still.png", b"served")
     deadline, seen = time.monotonic() + 10, -1
     while seen != len(caplog.records) and time.monotonic() < deadline:  # predictions are refused in the background
@@ -110,6 +113,36 @@ def test_malformed_requests_get_a_line_each_and_no_stack_trace(
     assert not [line for line in lines if "\n" in line or "\x1b" in line or len(line) > 1000]
     assert not [record for record in caplog.records if record.exc_info]
     assert not [line for line in capfd.readouterr().err.splitlines() if "Traceback" in line or line.startswith("  ")]
+
+
+def test_odd_headers_get_a_line_each_and_no_error_of_the_server(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    for content in odd_headers():
+        send(url, content)
+    lines = [record.getMessage() for record in caplog.records]
+    assert "refused GET /config: 400, KeyError: 'Host'" in lines  # raised around `Guard`, as the answer was sent
+    assert len(lines) <= len(list(odd_headers()))
+    assert not [record for record in caplog.records if record.exc_info or "\n" in record.getMessage()]
+
+
+def test_a_large_request_that_is_refused_before_its_end_is_answered(url: str) -> None:
+    answers = [send(url, request("POST", "/gradio_api/queue/join", b"x" * 20_000_000)) for _ in range(5)]
+    assert not [answer for answer in answers if answer and not answer.startswith(b"HTTP/1.1 4")]
+
+
+def test_predictions_go_on_after_calls_of_sessions_without_a_name(url: str) -> None:
+    call = {"data": [0.5], "fn_index": 3, "trigger_id": None, "event_data": None}
+
+    def join(session: str) -> bytes:
+        body = json.dumps(call | {"session_hash": session}).encode()
+        return send(url, request("POST", "/gradio_api/queue/join", body, "Content-Type: application/json"))
+
+    for number in range(5):  # they wait for each other
+        join(f"proper{number}")
+        join("")
+    assert join("last").startswith(b"HTTP/1.1 200")
+    events = send(url, request("GET", "/gradio_api/queue/data?session_hash=last"), limit=10**7)
+    assert b'"msg":"process_completed"' in events
+    assert b'"success":true' in events
 
 
 def test_a_port_in_use_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

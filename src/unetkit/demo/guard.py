@@ -37,8 +37,17 @@ OF_A_FILE = (b"content-length", b"etag", b"last-modified")  # Gradio's headers t
 PICTURES = (b"image/jpeg", b"image/png", b"image/webp")  # types that a page can show and that hold no script
 
 
-class TooLargeError(Exception):
-    """A request has more bytes than the page ever sends."""
+class RefusedError(Exception):
+    """A request that the page never sends.
+
+    Args:
+        status: Status of the answer.
+        reason: What is wrong with the request.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.reason = status, reason
 
 
 class Guard:
@@ -54,20 +63,18 @@ class Guard:
         self.app, self.folder, self.max_upload = app, folder, max_upload
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Answer a request.
+
+        Raises:
+            RefusedError: If the page never sends such a request; `refuse` answers it.
+        """
         if scope["type"] != "http":  # the server's start and end
             await self.app(scope, receive, send)
             return
-        exchange = _Exchange(scope, receive, send, self._limit(scope["path"]))
         if not self._is_of_the_page(scope["method"], scope["path"]):
-            await exchange.refuse(404, "the page has no such request")
-            return
-        try:
-            await self.app(scope, exchange.receive, exchange.send)
-        except TooLargeError:
-            await exchange.refuse(413, f"it has more than {exchange.limit:,} bytes")
-        except Exception as error:  # Gradio raises almost anything for a malformed request
-            await exchange.refuse(400, described(error))
+            raise RefusedError(404, "the page has no such request")
+        exchange = _Exchange(scope, receive, send, self._limit(scope["path"]))
+        await self.app(scope, exchange.receive, exchange.send)
 
     def _limit(self, path: str) -> int:
         return BODY_BYTES + (self.max_upload if path.startswith(f"{API}upload") else 0)
@@ -83,14 +90,12 @@ class Guard:
 
 
 class _Exchange:
-    """A request whose size is limited, and its answer, whose headers are set and whose failure is logged."""
+    """A request whose size is limited, and its answer, whose headers are set."""
 
     def __init__(self, scope: Message, receive: Receive, send: Send, limit: int) -> None:
-        self.limit = limit
-        self._received, self._receive = 0, receive
-        self._send, self._has_started, self._is_logged = send, False, False
-        self._path, self._address = scope["path"], f"{scope['method']} {scope['path']}"
-        self._is_file = self._path.startswith(FILE)
+        self._scope, self._limit = scope, limit
+        self._received, self._receive, self._send = 0, receive, send
+        self._is_file = scope["path"].startswith(FILE)
         if self._is_file:  # Gradio answers a range with the request's own headers
             scope["headers"] = [(name, value) for name, value in scope["headers"] if name != b"range"]
 
@@ -98,30 +103,21 @@ class _Exchange:
         """Return the next part of the request.
 
         Raises:
-            TooLargeError: If it is larger than the limit.
+            RefusedError: If it is larger than the limit.
         """
         message = await self._receive()
         self._received += len(message.get("body", b""))
-        if self._received > self.limit:
-            raise TooLargeError
+        if self._received > self._limit:
+            raise RefusedError(413, f"it has more than {self._limit:,} bytes")
         return message
 
     async def send(self, message: Message) -> None:
         """Send a part of the answer."""
         if message["type"] == "http.response.start":
-            self._has_started = True
-            if message["status"] >= 400 and self._path != PROGRESS:
-                self._log(str(message["status"]))
             message["headers"] = self._headers(list(message["headers"]))
-        await self._send(message)
-
-    async def refuse(self, status: int, reason: str) -> None:
-        """End the answer; it is one line of text if none was begun."""
-        self._log(f"{status}, {reason}")
-        if not self._has_started:
-            headers = [(b"content-type", b"text/plain"), SNIFFS_NOT]
-            await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": b"" if self._has_started else b"refused\n"})
+        await self._send(message)  # other parts of Gradio's server raise errors here
+        if message.get("status", 0) >= 400 and self._scope["path"] != PROGRESS:
+            log_refused(self._scope, str(message["status"]))
 
     def _headers(self, headers: Headers) -> Headers:
         if not self._is_file:
@@ -130,10 +126,30 @@ class _Exchange:
         kind = dict(headers).get(b"content-type", b"")
         return [*kept, (b"content-type", kind if kind in PICTURES else b"application/octet-stream"), *DOWNLOADED]
 
-    def _log(self, reason: str) -> None:
-        if not self._is_logged:
-            log.warning("refused %s: %s", printable(self._address), reason)
-        self._is_logged = True
+
+async def refuse(request: Any, error: Exception) -> App:
+    """Return the answer to a request that `Guard`, Gradio or a part of its server has raised an error for, and log it.
+
+    Gradio raises almost anything for a malformed request.
+
+    Args:
+        request: Starlette's request.
+        error: The error, raised anywhere on the way of the request.
+    """
+    status, reason = (error.status, error.reason) if isinstance(error, RefusedError) else (400, described(error))
+    log_refused(request.scope, f"{status}, {reason}")
+
+    async def answer(scope: Message, receive: Receive, send: Send) -> None:
+        headers = [(b"content-type", b"text/plain"), SNIFFS_NOT]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"refused\n"})
+
+    return answer
+
+
+def log_refused(scope: Message, reason: str) -> None:
+    """Log a request that is refused, in one line."""
+    log.warning("refused %s: %s", printable(f"{scope['method']} {scope['path']}"), reason)
 
 
 @contextmanager
@@ -169,6 +185,8 @@ def _log_current_error(*_: Any, **__: Any) -> None:
 
 
 def _without_trace(record: logging.LogRecord) -> bool:
+    if record.getMessage().startswith("Exception in ASGI application"):  # `refuse` has logged it
+        return False
     if record.exc_info and record.exc_info[1] is not None:
         record.msg, record.args = "%s: %s", (printable(record.getMessage()), described(record.exc_info[1]))
         record.exc_info = record.exc_text = None

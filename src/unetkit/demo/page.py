@@ -12,7 +12,7 @@ from typing import Any
 from unetkit.data.files import SUFFIXES, FileRef
 from unetkit.demo.demo_model import DemoModel
 from unetkit.demo.examples import EXAMPLES, Example
-from unetkit.demo.guard import Guard, errors_in_one_line
+from unetkit.demo.guard import Guard, errors_in_one_line, refuse
 from unetkit.demo.result import Result, respond, show
 from unetkit.demo.uploads import read_limited
 from unetkit.errors import UserError
@@ -20,6 +20,7 @@ from unetkit.errors import UserError
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}  # the page has no interface for programs
 QUIET: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
 IN_TURN: dict[str, Any] = {**PRIVATE, "concurrency_id": "predict", "concurrency_limit": 1}  # one prediction at a time
+STATUS_SECONDS = 3600.0  # between two messages to those who wait, which the page does not show
 SESSIONS = 8  # number of sessions whose last results stay in memory
 STYLE = """
 .gradio-container {max-width: 1280px !important}
@@ -94,6 +95,9 @@ def build(models: Sequence[DemoModel], examples: Sequence[Example], max_pixels: 
         gallery.select(chosen, sliders, outputs, **IN_TURN)
         first = partial(respond, models, examples[0].name, examples[0].read)
         page.load(lambda *thresholds: first(thresholds), sliders, outputs, **IN_TURN)
+    # As Gradio tells those who wait each time a prediction begins, by default, an error in that ends all predictions:
+    # one call of a session without a name does it.
+    page.queue(status_update_rate=STATUS_SECONDS)
     return page
 
 
@@ -132,7 +136,10 @@ def served(
                 server_port=port,
                 share=False,
                 allowed_paths=[folder],
-                app_kwargs={"middleware": [Middleware(Guard, folder=Path(folder), max_upload=max_upload)]},
+                app_kwargs={
+                    "middleware": [Middleware(Guard, folder=Path(folder), max_upload=max_upload)],
+                    "exception_handlers": {Exception: refuse},  # of all that is around `Guard`, too
+                },
                 max_file_size=max_upload,
                 state_session_capacity=SESSIONS,
                 theme=gr.themes.Default(),
