@@ -44,7 +44,7 @@ def test_a_tile_must_leave_room_beside_its_overlap() -> None:
 def test_windows_are_mirrored_beyond_the_image(margin: int) -> None:
     image = np.random.default_rng(0).integers(0, 255, (20, 27, 2))
     mirrored = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="reflect")
-    window = read_window(image, 5, 9, 8, 11, margin)
+    window = read_window(image, (5, 9), (8, 11), margin)
     np.testing.assert_array_equal(window, mirrored[5 : 5 + 8 + 2 * margin, 9 : 9 + 11 + 2 * margin])
 
 
@@ -74,7 +74,7 @@ def test_rows_come_as_soon_as_their_tiles_are_read() -> None:
 
         shape, dtype, last = (400, 70), np.dtype(np.float32), 0
 
-        def __getitem__(self, window: tuple[slice, slice]) -> Array:
+        def __getitem__(self, window: tuple[slice, ...]) -> Array:
             self.last = max(self.last, window[0].stop)
             return np.zeros((400, 70), np.float32)[window]
 

@@ -96,7 +96,7 @@ class Checkpoint:
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:300]
             raise UserError(self.subject, f"holds weights that do not fit its own network: {reason}") from error
-        models.fuse_conv_bn(network).to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        models.fuse_conv_bn(network).to(place, memory_format=models.channels_last_of(network))  # type: ignore[call-overload]
         return Predictor(network, metadata.preprocessing, metadata.threshold, tta, tile, overlap, metadata.min_area)
 
     def load_weights_into(self, network: nn.Module, model: dict[str, Any]) -> list[str]:

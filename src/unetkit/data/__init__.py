@@ -3,7 +3,7 @@ from typing import TYPE_CHECKING, Any
 
 from unetkit.data.device_augment import DeviceAugmentation
 from unetkit.data.preprocessing import Preprocessing
-from unetkit.data.sources import folder_pairs, synthetic_multiclass_pairs, synthetic_pairs, tgs_salt_pairs
+from unetkit.data.sources import folder_pairs, synthetic_multiclass_pairs, synthetic_pairs, tgs_salt_pairs, volume_pairs
 from unetkit.data.types import VOID, Batch
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ __all__ = [
     "synthetic_multiclass_pairs",
     "synthetic_pairs",
     "tgs_salt_pairs",
+    "volume_pairs",
 ]
 
 # Imported on first use: albumentations and Lightning take seconds, and prediction works without them.

@@ -83,7 +83,8 @@ class SegmentationDataModule(L.LightningDataModule):
 
         batch_size: Number of images in a batch; this and the next four are those of `ServingOptions`.
         num_workers: Number of processes that load, or `auto`.
-        crop_size: Side of the squares to train on, or height and width, in pixels; None for whole images.
+        crop_size: Side of the squares to train on, or height and width, in pixels; of volumes three sides (D, H, W);
+            None for whole images.
         cache_on_device: Whether all pairs are kept in the device's memory, or `auto`.
         shuffle_seed: Seed of the order of training pairs, and of their crops.
         **keys: Keys of the configuration that only `pairs` reads; here, errors name those that say where files are.
@@ -200,7 +201,7 @@ class SegmentationDataModule(L.LightningDataModule):
         Raises:
             UserError: If it contradicts the configuration.
         """
-        found, wanted = max(self.found.images.shapes[i][2] for i in self.split.indices("train")), self._wanted_channels
+        found, wanted = max(self.found.images.shapes[i][-1] for i in self.split.indices("train")), self._wanted_channels
         if wanted not in ("auto", found) and found != 1:  # a grey image can be read as RGB
             raise _contradiction("channels", wanted, "images", found)
         return found if wanted == "auto" else int(wanted)
@@ -239,12 +240,43 @@ class SegmentationDataModule(L.LightningDataModule):
         """
         borders = border_options(self.border_weight) if with_border_weights else None
         train = self.split.indices("train")
+        self._check_dimensions(len(self.found.masks.shapes[0]), with_border_weights)
         self.serving.check_padding(self._training_sizes(train))
+        patch: Any = self.serving.crop if self.has_volumes else None
         self._prepared = prepare_data(
-            self.found, train, channels, borders, self.cache_dir, self.value_range, self.resize
+            self.found, train, channels, borders, self.cache_dir, self.value_range, self.resize, patch
         )
         self._device_cache = None
         return self._prepared
+
+    @property
+    def has_volumes(self) -> bool:
+        """Whether the images are volumes (D, H, W)."""
+        return len(self.found.masks.shapes[0]) == 3
+
+    def _check_dimensions(self, dimensions: int, with_border_weights: bool) -> None:
+        """Check that crops, augmentation and the loss are for images, or for volumes.
+
+        Raises:
+            UserError: If not.
+        """
+        crop = self.serving.crop
+        if crop is not None and len(crop) != dimensions:
+            key, sides = ("patch_size", "[32,64,64]") if dimensions == 3 else ("crop_size", "[64,96]")
+            given = ",".join(map(str, crop))
+            problem = f"has {len(crop)} sides, but the images have {dimensions} dimensions"
+            raise UserError(f"data.{key}=[{given}]", problem, f"give {dimensions}, as in data.{key}={sides}")
+        if dimensions == 2:
+            return
+        if self.resize is not None:
+            raise UserError("data.resize", "is for images, but the data are volumes", "set data.spacing=[z,y,x]")
+        if self.changes_single_pairs:
+            problem = "deforms images with albumentations, but the data are volumes"
+            raise UserError("augment", problem, "choose augment=elastic_device, mild_device, strong_device or none")
+        if isinstance(self.augmentation, DeviceAugmentation) and self.augmentation.interpolation != "bilinear":
+            raise UserError("augment.interpolation=bicubic", "is for images, but the data are volumes", "use bilinear")
+        if with_border_weights:
+            raise UserError("loss=weighted_bce", "weighs borders of images, but the data are volumes", "choose another")
 
     def dataset(self, part: str, *, augment: bool = False) -> PairDataset:
         """Return the pairs of `train`, `val` or `test`; with `augment`, as in training: resized, cropped, augmented."""
@@ -371,15 +403,17 @@ class SegmentationDataModule(L.LightningDataModule):
     def _is_served_singly(self, dataset: PairDataset) -> bool:
         """Whether whole images validate one by one: if training takes crops of them, or batches would be padding."""
         sizes, crop = self._sizes(dataset.indices), self.serving.crop
-        is_cropped = crop is not None and any(size[0] > crop[0] or size[1] > crop[1] for size in sizes)
+        is_cropped = crop is not None and any(
+            side > most for size in sizes for side, most in zip(size, crop, strict=True)
+        )
         is_mixed = self.resize is not None and len(set(sizes)) > 1  # masks of a batch must fit its logits
         return is_cropped or is_mixed or bool(self.serving.needless_padding(sizes))
 
-    def _sizes(self, indices: Sequence[int]) -> list[tuple[int, int]]:
-        """Return height and width of some pairs."""
-        return [self.found.masks.shapes[i][:2] for i in indices]  # type: ignore[misc]
+    def _sizes(self, indices: Sequence[int]) -> list[tuple[int, ...]]:
+        """Return height and width of some pairs; depth, height and width of volumes."""
+        return [self.found.masks.shapes[i] for i in indices]
 
-    def _training_sizes(self, indices: Sequence[int]) -> list[tuple[int, int]]:
+    def _training_sizes(self, indices: Sequence[int]) -> list[tuple[int, ...]]:
         """Return height and width that some pairs are trained at, before they are cropped."""
         return [working_size(self.resize, *size) for size in self._sizes(indices)]
 

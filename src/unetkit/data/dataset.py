@@ -1,6 +1,7 @@
 """From stored arrays to batches: the data set, the order of its pairs in an epoch, and how they become a batch."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,11 +21,12 @@ class PairDataset(Dataset[Item]):
     """The pairs of one part of the data, cropped and augmented when training.
 
     Args:
-        images: The image (H, W, C) uint8 of each pair of the data.
-        masks: The mask (H, W) uint8 of each pair of the data.
+        images: The image (H, W, C) uint8 of each pair of the data; (D, H, W, C) of volumes.
+        masks: The mask (H, W) uint8 of each pair of the data; (D, H, W) of volumes.
         indices: The pairs that belong to this part.
         augmentation: Applied after cropping; None for none.
-        crop: Height and width of the random part that is cut from larger images, in pixels; None for whole images.
+        crop: Height and width of the random part that is cut from larger images, in pixels; also the depth, of volumes;
+            None for whole images.
         borders: Source of weight maps; None if the loss needs none.
         seed: Seed of the position of the parts.
         surroundings: Pixels around each part that it comes with, for a network that loses them.
@@ -40,7 +42,7 @@ class PairDataset(Dataset[Item]):
         masks: ArrayStore,
         indices: Sequence[int],
         augmentation: Augment | None = None,
-        crop: tuple[int, int] | None = None,
+        crop: tuple[int, ...] | None = None,
         borders: BorderWeights | None = None,
         seed: int = 0,
         surroundings: int = 0,
@@ -89,7 +91,8 @@ class PairDataset(Dataset[Item]):
         if self.borders is not None:
             mask = np.dstack([mask, self.borders.maps[index]])  # channels, to be cropped and augmented alike
         if self.crop is not None:
-            sides = self.crop[:1] if self.crop[0] == self.crop[1] else self.crop  # a square had one number at first
+            # A square had one number at first.
+            sides = self.crop[:1] if len(self.crop) == 2 and self.crop[0] == self.crop[1] else self.crop
             seed = derived_seed(self.seed, epoch, index, *sides)
             image, mask = random_crop(image, mask, self.crop, seed, self.surroundings)
         if self.augmentation is not None:
@@ -141,25 +144,28 @@ class EpochSampler(Sampler[SampleKey]):
 
 
 def random_crop(
-    image: Image, mask: Image, size: tuple[int, int], seed: int, surroundings: int = 0
+    image: Image, mask: Image, size: tuple[int, ...], seed: int, surroundings: int = 0
 ) -> tuple[Image, Image]:
     """Cut the same random part, at most of that size, from an image (H, W, C) and its mask (H, W) or (H, W, K).
+
+    Volumes have the axis D besides.
 
     Args:
         image: The image.
         mask: Its mask.
-        size: Height and width of the part, in pixels.
+        size: Height and width of the part, or depth, height and width, in pixels.
         seed: Seed of its position.
         surroundings: Pixels that are added on each side, taken from the image, and mirrored beyond its border.
     """
     rng = np.random.default_rng(seed)
-    top, left = (int(rng.integers(max(side - most, 0) + 1)) for side, most in zip(mask.shape[:2], size, strict=True))
+    sides = mask.shape[: len(size)]
+    starts = [int(rng.integers(max(side - most, 0) + 1)) for side, most in zip(sides, size, strict=True)]
     if not surroundings:
-        window = slice(top, top + size[0]), slice(left, left + size[1])
+        window = tuple(slice(start, start + most) for start, most in zip(starts, size, strict=True))
         return image[window], mask[window]
     places = [
         mirrored_places(start - surroundings, min(start + most, side) + surroundings, side)
-        for start, most, side in zip((top, left), size, mask.shape, strict=False)
+        for start, most, side in zip(starts, size, sides, strict=True)
     ]
     return image[np.ix_(*places)], mask[np.ix_(*places)]
 
@@ -176,13 +182,12 @@ def collate(items: Sequence[Item]) -> Batch:
 
     Images that are resized, while their masks are not, all have one size, and so have the masks.
     """
-    height = max(item["mask"].shape[0] for item in items)
-    width = max(item["mask"].shape[1] for item in items)
+    size = [max(sides) for sides in zip(*(item["mask"].shape for item in items), strict=True)]
     images, masks = [], []
     for item in items:
-        missing = (0, height - item["mask"].shape[0]), (0, width - item["mask"].shape[1])
         image, mask = item["image"], item["mask"]
-        if missing != ((0, 0), (0, 0)):
+        missing = _missing(mask, size)
+        if any(after for _, after in missing):
             image = np.pad(image, (*missing, (0, 0)), "reflect" if min(mask.shape) > 1 else "edge")
             mask = np.pad(mask, missing, constant_values=VOID)
         images.append(image)
@@ -194,19 +199,25 @@ def collate(items: Sequence[Item]) -> Batch:
     }
     weights = [item["weight"] for item in items if "weight" in item]
     if weights:
-        batch["weight"] = torch.from_numpy(
-            np.stack([np.pad(w, ((0, height - w.shape[0]), (0, width - w.shape[1]))) for w in weights])
-        )
+        batch["weight"] = torch.from_numpy(np.stack([np.pad(w, _missing(w, size)) for w in weights]))
     return batch
 
 
+def _missing(array: NDArray[Any], size: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the pixels to add (before, after) each axis of an array to bring it to a size."""
+    return [(0, wanted - side) for wanted, side in zip(size, array.shape, strict=True)]
+
+
 def stacked_planes(images: Sequence[Image]) -> NDArray[np.uint8]:
-    """Stack images (H, W, C) of one size as (B, C, H, W), in half the time that NumPy takes for RGB."""
-    height, width, channels = images[0].shape
-    stacked = np.empty((len(images), channels, height, width), np.uint8)
+    """Stack images (H, W, C) of one size as (B, C, H, W), in half the time that NumPy takes for RGB.
+
+    Volumes (D, H, W, C) are stacked as (B, C, D, H, W).
+    """
+    *sides, channels = images[0].shape
+    stacked = np.empty((len(images), channels, *sides), np.uint8)
     for image, planes in zip(images, stacked, strict=True):
-        if channels in (3, 4):
+        if channels in (3, 4) and len(sides) == 2:
             cv2.split(image, list(planes))  # writes into the planes
         else:
-            planes[:] = image.transpose(2, 0, 1)
+            planes[:] = np.moveaxis(image, -1, 0)
     return stacked

@@ -41,9 +41,10 @@ def read_layers(ref: FileRef) -> Layers:
     Raises:
         UserError: If the file can't be decoded, or is not one image of numbers.
     """
-    from unetkit.data.pages import read_page  # here, because it decodes with this module
+    from unetkit.data.pages import read_page  # here, because they decode with this module
+    from unetkit.data.volumes import VolumeRef, read_for_training
 
-    return read_page(ref)
+    return Layers(read_for_training(ref)) if isinstance(ref, VolumeRef) else read_page(ref)
 
 
 def read_content(ref: FileRef) -> bytes:
@@ -123,7 +124,7 @@ class NpyImage:
         self.shape: tuple[int, ...] = array.shape
         self.dtype = np.dtype(np.uint8) if array.dtype == np.bool_ else array.dtype
 
-    def __getitem__(self, window: tuple[slice, slice]) -> Array:
+    def __getitem__(self, window: tuple[slice, ...]) -> Array:
         with one_line(FileRef(self.path)):
             part = np.array(self._open()[window], self.dtype)  # opened anew, as pages of an open map stay in memory
         _check_finite(part, str(self.path))

@@ -17,6 +17,7 @@ from unetkit.errors import check
 
 CHUNK = 2**19  # pixels that a CPU changes at once: allocating memory for more costs more time than the work
 UNIFORMS = 11  # uniform numbers for a pair: 4 for probabilities, then 7 for amounts
+FLIPS = 2  # more of them for a volume, which is flipped along three axes
 
 
 class AugmentParams(NamedTuple):
@@ -24,7 +25,8 @@ class AugmentParams(NamedTuple):
 
     Attributes:
         coefficients: C (B, 2, grid + 2, grid + 2), for x and for y. The pixel at (row, column) is taken from the place
-            sum_kl C_kl b_k(row) b_l(column), where b are the functions of `basis`.
+            sum_kl C_kl b_k(row) b_l(column), where b are the functions of `basis`. For volumes (B, 3, grid + 2,
+            grid + 2, grid + 2), for x, y and z, with a third function, of the slice.
         intensity: Contrast and brightness (B, 2).
     """
 
@@ -41,10 +43,14 @@ class DeviceAugmentation:
     device from (seed, epoch, index) alone, give all places in two matrix products, and the batch is resampled once.
     Borders are mirrored; masks take the nearest class. Nothing here waits for the device.
 
+    Volumes are flipped along each of their axes and deformed in three dimensions, in proportion to the voxels along
+    each; zoom, shift and rotation leave a voxel in its slice.
+
     Args:
         seed: Seed of the random numbers.
-        flip: Probability of a horizontal flip.
-        displacement_px: Root mean square of the elastic displacement along each axis, over the pixels, in pixels.
+        flip: Probability of a horizontal flip; of volumes, of a flip along each axis.
+        displacement_px: Root mean square of the elastic displacement along each axis, over the pixels, in pixels; of
+            volumes, in per cent of the side.
         grid: Points of the coarse grid along each axis.
         elastic_p: Probability of the deformation.
         zoom: Least and largest magnification, drawn for each axis.
@@ -95,9 +101,13 @@ class DeviceAugmentation:
         self.interpolation = interpolation
 
     def __call__(self, image: Image, mask: Image, epoch: int, index: int) -> tuple[Image, Image]:
-        """Change a single pair as in a batch: an image (H, W, C) uint8 and its mask (H, W) or (H, W, K)."""
-        params = self.sample_params(epoch, torch.tensor([index]), *mask.shape[:2])
-        pixels, classes = (torch.from_numpy(np.array(x))[None] for x in (image, np.atleast_3d(mask)))
+        """Change a single pair as in a batch: an image (H, W, C) uint8 and its mask (H, W) or (H, W, K).
+
+        A volume is (D, H, W, C), and its mask (D, H, W).
+        """
+        params = self.sample_params(epoch, torch.tensor([index]), *image.shape[:-1])
+        channels = mask if mask.ndim == image.ndim else mask[..., None]
+        pixels, classes = (torch.from_numpy(np.array(x))[None] for x in (image, channels))
         moved, classes = self.warp(pixels.movedim(-1, 1), classes.movedim(-1, 1), params)
         new_image, new_mask = (x[0].movedim(0, -1).numpy() for x in (moved, classes))
         return new_image, new_mask.reshape(mask.shape)
@@ -111,31 +121,39 @@ class DeviceAugmentation:
             changed["weight"] = resample(batch["weight"][:, None], places, "nearest")[:, 0]
         return changed
 
-    def sample_params(self, epoch: int | Tensor, indices: Tensor, height: int, width: int) -> AugmentParams:
+    def sample_params(self, epoch: int | Tensor, indices: Tensor, *size: int) -> AugmentParams:
         """Draw how pairs are changed, on the device of their indices.
 
         Args:
             epoch: The epoch, or a scalar int64 tensor that holds it.
             indices: Indices (B,) int64 of the pairs.
-            height: Height of the images, in pixels.
-            width: Width of the images, in pixels.
+            *size: Height and width of the images, or depth, height and width of volumes, in pixels.
         """
-        count = 2 * self.grid**2
-        bits = random_bits(self.seed, epoch, indices, count + UNIFORMS)
+        axes, (height, width) = len(size), size[-2:]
+        count = axes * self.grid**axes
+        bits = random_bits(self.seed, epoch, indices, count + UNIFORMS + FLIPS * (axes == 3))
         numbers = uniform(bits[:, count:])
         is_flipped, is_bent, is_moved, is_shaded = (
             number < p for number, p in zip(numbers.unbind(1), self.chances.values(), strict=False)
         )
         amount = 2 * numbers[:, len(self.chances) :] - 1  # in [-1, 1)
 
-        per_pixel = [2 / max(side - 1, 1) for side in (width, height)]  # coordinates of grid_sample: from -1 to 1
-        rms = self.amounts["displacement_px"] / interpolated_rms(self.grid, height, width)
-        bending = normal(bits[:, :count]).view(-1, 2, self.grid, self.grid) * (is_bent * rms)[:, None, None, None]
-        coefficients = F.pad(bending, (0, 2, 0, 2))  # room for the affine map
-        for axis, scale in zip(coefficients.unbind(1), per_pixel, strict=True):
-            axis.mul_(scale)
-        coefficients[:, :, self.grid :, self.grid :] = self._affine(amount, is_moved, height, width, per_pixel)
-        coefficients[:, 0].mul_((1 - 2 * is_flipped.float())[:, None, None])
+        per_pixel = [2 / max(side - 1, 1) for side in reversed(size)]  # coordinates of grid_sample: from -1 to 1
+        rms = self.amounts["displacement_px"] / interpolated_rms(self.grid, *size)
+        strength = (is_bent * rms).view(-1, *[1] * (axes + 1))
+        bending = normal(bits[:, :count]).view(-1, axes, *[self.grid] * axes) * strength
+        coefficients = F.pad(bending, (0, 2) * axes)  # room for the affine map
+        for axis, scale, side in zip(coefficients.unbind(1), per_pixel, reversed(size), strict=True):
+            axis.mul_(scale if axes == 2 else scale * side / 100)
+        g, in_plane = self.grid, self._affine(amount, is_moved, height, width, per_pixel)
+        if axes == 2:
+            coefficients[:, :, g:, g:] = in_plane
+            coefficients[:, 0].mul_((1 - 2 * is_flipped.float())[:, None, None])
+        else:
+            coefficients[:, :2, g, g:, g:] = in_plane  # the same in each slice
+            coefficients[:, 2, g + 1, g, g] = 1  # z stays
+            flips = torch.cat([is_flipped[:, None], (amount[:, -FLIPS:] + 1) / 2 < self.chances["flip"]], 1)
+            coefficients.mul_((1 - 2 * flips.float())[:, :, None, None, None])
 
         intensity = amount[:, 5:7] * is_shaded[:, None]
         contrast, brightness = intensity.unbind(1)
@@ -167,7 +185,7 @@ class DeviceAugmentation:
         return torch.stack(parts, 1).view(-1, 2, 2, 2)
 
     def warp(self, image: Tensor, mask: Tensor, params: AugmentParams) -> tuple[Tensor, Tensor]:
-        """Change images (B, C, H, W) and masks (B, K, H, W), both uint8."""
+        """Change images (B, C, H, W) and masks (B, K, H, W), both uint8; or volumes."""
         at_a_time = len(mask) if mask.is_cuda else max(CHUNK // mask[0, 0].numel(), 1)
         columns = (torch.split(x, at_a_time) for x in (image, mask, *params))
         images, masks = zip(*(self._warp(*part) for part in zip(*columns, strict=True)), strict=True)
@@ -177,7 +195,7 @@ class DeviceAugmentation:
         places = self._places(mask, coefficients)
         pixels = resample(image, places, self.interpolation)
         if self.chances["intensity_p"]:
-            contrast, brightness = (column[:, None, None, None] for column in intensity.unbind(1))
+            contrast, brightness = (column.view(-1, *[1] * (image.ndim - 1)) for column in intensity.unbind(1))
             pixels = pixels.mul_(contrast).add_(brightness)
         moved = resample(mask, places, "nearest")
         if self.chances["intensity_p"] or self.interpolation == "bicubic":  # else no value is out of range
@@ -185,13 +203,19 @@ class DeviceAugmentation:
         return pixels.round_().to(torch.uint8), moved.to(torch.uint8)
 
     def _places(self, image: Tensor, coefficients: Tensor) -> Tensor:
-        """Return the place (B, H, W, 2) that each pixel is taken from: x and y from -1 to 1."""
-        rows, columns = (basis(self.grid, size, image.device) for size in image.shape[2:])
-        return (rows @ coefficients @ columns.T).permute(0, 2, 3, 1)
+        """Return the place (B, H, W, 2) that each pixel is taken from, from -1 to 1; of voxels (B, D, H, W, 3)."""
+        *slices, rows, columns = (basis(self.grid, size, image.device) for size in image.shape[2:])
+        places = rows @ coefficients @ columns.T
+        for of_slice in slices:
+            places = torch.einsum("dk,bakhw->badhw", of_slice, places)
+        return places.movedim(1, -1)
 
 
 def resample(images: Tensor, places: Tensor, mode: str) -> Tensor:
-    """Return images (B, C, H, W) at places (B, H, W, 2) as float32; beyond the border, their mirror image."""
+    """Return images (B, C, H, W) at places (B, H, W, 2) as float32; beyond the border, their mirror image.
+
+    Volumes (B, C, D, H, W) are taken at places (B, D, H, W, 3), linearly where `mode` is `bilinear`.
+    """
     return F.grid_sample(images.float(), places, mode, padding_mode="reflection", align_corners=True)
 
 

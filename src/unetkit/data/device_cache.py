@@ -54,8 +54,8 @@ class DeviceCache:
     """All images and masks of a data set whose images have one size.
 
     Attributes:
-        images: (N, C, H, W) uint8.
-        masks: (N, H, W) uint8.
+        images: (N, C, H, W) uint8; (N, C, D, H, W) of volumes.
+        masks: (N, H, W) uint8; (N, D, H, W) of volumes.
     """
 
     def __init__(self, images: ArrayStore, masks: ArrayStore) -> None:
@@ -74,7 +74,7 @@ class DeviceCache:
 
     def fetch(self, batch: IndexBatch) -> Batch:
         """Return the pairs of a batch whose indices are on the device; masks of padding are void."""
-        masks = self.masks[batch.indices].masked_fill_(batch.is_padding[:, None, None], VOID)
+        masks = self.masks[batch.indices].masked_fill_(batch.is_padding.view(-1, *[1] * (self.masks.ndim - 1)), VOID)
         return {"image": self.images[batch.indices], "mask": masks, "index": batch.indices}
 
 

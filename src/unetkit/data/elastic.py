@@ -8,9 +8,12 @@ from numpy.typing import NDArray
 
 
 @lru_cache(maxsize=256)
-def interpolated_rms(grid: int, height: int, width: int) -> float:
-    """Return the root mean square, over pixels and draws, of a grid of N(0, 1) interpolated to (height, width)."""
-    mean_squares = [np.square(cubic_basis(grid, size)).sum(1).mean() for size in (height, width)]
+def interpolated_rms(grid: int, *sizes: int) -> float:
+    """Return the root mean square, over pixels and draws, of a grid of N(0, 1) interpolated to (height, width).
+
+    Of three sizes, those of a volume, the grid has three dimensions.
+    """
+    mean_squares = [np.square(cubic_basis(grid, size)).sum(1).mean() for size in sizes]
     return float(np.sqrt(np.prod(mean_squares)))
 
 

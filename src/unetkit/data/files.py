@@ -28,6 +28,7 @@ SUFFIXES = (
     *MEDICAL_SUFFIXES,
 )
 SEGY_SUFFIXES = (".sgy", ".segy")
+VOLUME_SUFFIXES = (".nii", ".nii.gz", ".npy", ".tif", ".tiff", *SEGY_SUFFIXES)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from unetkit.data.pair import Pair
 from unetkit.data.preprocessing import drop_equal_channels, value_quantiles
 from unetkit.data.store import ArrayStore, cached_arrays, cached_json
 from unetkit.data.types import VOID
+from unetkit.data.volumes import Spacing, VolumeRef, decoded_spacing
 from unetkit.errors import UserError
 
 WITH_ALPHA = (2, 4)  # channels of grey or RGB with an alpha channel
@@ -32,12 +33,15 @@ class FoundData:
 
     Attributes:
         pairs: The N pairs, sorted by id.
-        images: The image of each pair (H, W, C) as decoded, in the file's dtype; C = 1 where an RGB image is grey.
+        images: The image of each pair (H, W, C) as decoded, in the file's dtype; C = 1 where an RGB image is grey. For
+            volumes (D, H, W, C); masks, too, then have the axis D.
         masks: The mask of each pair (H, W) uint8: class indices, `VOID` where void.
         pixels: The number of pixels (N, K) of each class in each mask, void pixels left out.
         quantiles: Lowest and highest value of each image without outliers; None for an 8-bit image.
         nodata: The numbers in each image that stand for pixels without data, which are void in its mask.
         hidden_alpha: Ids of the pairs whose image has an alpha channel that varies and was left out.
+        spacings: Distance of neighbouring voxels along (D, H, W), in mm, of each volume as decoded; None for an image,
+            and where the file does not say.
         images_key: Key for the cache, as plain containers; it changes when an image file changes.
     """
 
@@ -48,6 +52,7 @@ class FoundData:
     quantiles: tuple[tuple[float, float] | None, ...]
     nodata: tuple[tuple[float, ...], ...]
     hidden_alpha: tuple[str, ...]
+    spacings: tuple[Spacing | None, ...]
     images_key: tuple[str, ...]
 
     @cached_property
@@ -68,9 +73,9 @@ class FoundData:
         return [round(float(share), 4) for share in pixels / pixels.sum()]
 
     def image(self, index: int) -> NDArray[Any]:
-        """Return a copy of an image as `read_image` gives it, (H, W) where it has one channel."""
+        """Return a copy of an image as `read_image` gives it, (H, W) where it has one channel, or of a volume."""
         image = np.array(self.images[index])
-        return image[..., 0] if image.shape[2] == 1 else image
+        return image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
 
 
 def find_data(
@@ -125,6 +130,7 @@ def find_data(
         tuple(pair and (pair[0], pair[1]) for pair in quantiles),
         nodata,
         tuple(pair.id for pair, (hides_alpha, _) in zip(pairs, facts, strict=True) if hides_alpha),
+        _spacings(pairs, cache_dir, images_key),
         images_key,
     )
 
@@ -152,6 +158,14 @@ def _read_images(
     return cached_arrays(cache_dir, key, images, len(pairs), "images"), cached_json(cache_dir, key, facts, "facts")
 
 
+def _spacings(pairs: Sequence[Pair], cache_dir: Path, key: Sequence[object]) -> tuple[Spacing | None, ...]:
+    """Return the spacing of each volume, and None for each image."""
+    if not any(isinstance(pair.image, VolumeRef) for pair in pairs):
+        return (None,) * len(pairs)
+    found = cached_json(cache_dir, key, lambda: [decoded_spacing(pair.image) for pair in pairs], "spacings")
+    return tuple(spacing and (spacing[0], spacing[1], spacing[2]) for spacing in found)
+
+
 def _read_masks(
     pairs: Sequence[Pair],
     images: ArrayStore,
@@ -163,8 +177,8 @@ def _read_masks(
     """Decode the masks of pairs, or take them from the cache; pixels without data are void."""
 
     def masks() -> Iterator[NDArray[np.uint8]]:
-        for index, (pair, (height, width, _)) in enumerate(zip(pairs, images.shapes, strict=True)):
-            mask = read_mask(pair, (height, width), encoding, pairs)
+        for index, (pair, shape) in enumerate(zip(pairs, images.shapes, strict=True)):
+            mask = read_mask(pair, shape[:-1], encoding, pairs)
             if nodata[index]:
                 mask[void_pixels(images[index], nodata[index])] = VOID
             yield mask

@@ -26,7 +26,8 @@ class Layers:
     """The content of an image file.
 
     Attributes:
-        pixels: (H, W) or (H, W, C), RGB order, in the file's own dtype, not multiplied by the opacity.
+        pixels: (H, W) or (H, W, C), RGB order, in the file's own dtype, not multiplied by the opacity; (D, H, W, C) of
+            a volume.
         alpha: Opacity (H, W), or None.
         nodata: The number that the file says marks pixels without data, or None.
     """

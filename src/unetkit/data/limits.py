@@ -3,7 +3,7 @@
 import io
 import math
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -114,6 +114,20 @@ def check_size(width: int, height: int, pixel_bytes: int, name: str) -> None:
         problem = f"has {width:,} x {height:,} pixels, more than {limit.pixels:,} in all"
         raise UserError(name, problem, limit.fix)
     check_bytes(width * height * pixel_bytes, name)
+
+
+def check_voxels(size: Sequence[int], voxel_bytes: int, name: str) -> None:
+    """Check the size of a volume before it is decoded; a voxel counts as a pixel does.
+
+    Raises:
+        UserError: If it has too many voxels, or too many bytes.
+    """
+    limit, count = _limit.get(), math.prod(size)
+    if count > limit.pixels:
+        shown = " x ".join(f"{side:,}" for side in size)
+        problem = f"has {shown} voxels, more than {limit.pixels:,} in all"
+        raise UserError(name, problem, f"cut it into parts, or raise {limit.key}={limit.pixels}")
+    check_bytes(count * voxel_bytes, name)
 
 
 def check_announced(content: bytes, name: str) -> None:

@@ -16,6 +16,7 @@ from unetkit.data.mask_advice import advice_on_jpeg, advice_on_values
 from unetkit.data.mask_encoding import MaskEncoding, pack
 from unetkit.data.pair import Pair
 from unetkit.data.rle import decode_rle
+from unetkit.data.volumes import VolumeRef, read_mask_for_training, read_volume
 from unetkit.errors import UserError
 from unetkit.paths import quoted_for_hydra
 
@@ -23,7 +24,7 @@ SAMPLED = 200  # about the largest number of masks that are read for the text of
 
 
 def read_mask(
-    pair: Pair, shape: tuple[int, int], encoding: MaskEncoding, others: Sequence[Pair] = ()
+    pair: Pair, shape: tuple[int, ...], encoding: MaskEncoding, others: Sequence[Pair] = ()
 ) -> NDArray[np.uint8]:
     """Read the mask (H, W) of class indices, `VOID` where void.
 
@@ -32,7 +33,7 @@ def read_mask(
 
     Args:
         pair: The pair whose mask is read, from the file or else from the run-length code.
-        shape: (H, W) of the image.
+        shape: (H, W) of the image, or (D, H, W) of a volume.
         encoding: The meaning of the values in the file.
         others: Pairs whose masks are read for the text of an error, so that it lists the values of many masks.
 
@@ -44,7 +45,11 @@ def read_mask(
     if isinstance(pair.mask, OutlinedMask):
         _check_classes(pair.mask, encoding)
         return pair.mask.draw(*shape)
-    values, is_colour = mask_values(pair.mask, encoding.is_colour, shape)
+    if isinstance(pair.mask, VolumeRef):
+        assert isinstance(pair.image, VolumeRef)  # as `volume_pairs` makes them
+        values, is_colour = read_mask_for_training(pair.mask, pair.image), False
+    else:
+        values, is_colour = mask_values(pair.mask, encoding.is_colour, shape)
     if values.shape != shape:
         fix = "was a camera's orientation applied to one of the two?" if values.shape == shape[::-1] else ""
         problem = f"is {values.shape[0]}x{values.shape[1]}, its image {shape[0]}x{shape[1]}"
@@ -61,7 +66,7 @@ def read_mask(
     return indices
 
 
-def mask_values(mask: FileRef | DrawnMask, as_colour: bool, shape: tuple[int, int]) -> tuple[NDArray[Any], bool]:
+def mask_values(mask: FileRef | DrawnMask, as_colour: bool, shape: tuple[int, ...]) -> tuple[NDArray[Any], bool]:
     """Return the values (H, W) of a mask as `file_values` does; one that is drawn is drawn at this shape.
 
     Raises:
@@ -92,6 +97,8 @@ def file_values(ref: FileRef, as_colour: bool) -> tuple[NDArray[Any], bool]:
     Raises:
         UserError: If the file can't be read, or holds neither one channel nor an 8-bit RGB image.
     """
+    if isinstance(ref, VolumeRef):
+        return read_volume(ref).values[..., 0], False
     if ref.page is not None:
         layers = read_layers(ref)
     else:
@@ -178,7 +185,7 @@ def _sampled(pairs: Sequence[Pair]) -> Sequence[Pair]:
     return pairs[:: max(len(pairs) // SAMPLED, 1)]
 
 
-def _decode_rle_of(pair: Pair, shape: tuple[int, int]) -> NDArray[np.uint8]:
+def _decode_rle_of(pair: Pair, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     try:
         return decode_rle(pair.rle or "", *shape)
     except UserError as error:

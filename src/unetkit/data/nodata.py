@@ -52,5 +52,5 @@ def is_nodata(image: NDArray[Any], values: Iterable[float]) -> NDArray[np.bool_]
 
 
 def void_pixels(image: NDArray[Any], values: Sequence[float]) -> NDArray[np.bool_]:
-    """Return which pixels (H, W) of an image (H, W, C) have no data in any band."""
-    return np.asarray(is_nodata(image, values).all(axis=2))
+    """Return which pixels (H, W) of an image (H, W, C), or (D, H, W) of a volume, have no data in any band."""
+    return np.asarray(is_nodata(image, values).all(axis=-1))

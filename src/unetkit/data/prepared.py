@@ -14,6 +14,7 @@ from unetkit.data.preprocessing import Preprocessing, find_value_range, mean_and
 from unetkit.data.resize import Resize, resize_mask
 from unetkit.data.store import ArrayStore, cached_arrays, cached_json
 from unetkit.data.types import VOID
+from unetkit.data.volumes import spacing_of_refs
 from unetkit.errors import UserError
 
 
@@ -54,6 +55,7 @@ def prepare_data(
     cache_dir: Path,
     value_range: tuple[float, float] | None = None,
     resize: Resize | None = None,
+    patch_size: tuple[int, int, int] | None = None,
 ) -> PreparedData:
     """Turn images to uint8 with so many channels, and take the statistics of the training images.
 
@@ -65,6 +67,7 @@ def prepare_data(
         cache_dir: Folder in which the converted images and the weight maps are kept.
         value_range: The values of 16-bit or float images that become 0 and 255; None for those of `find_value_range`.
         resize: The scale, or the height and width in pixels, to train at; None for the size of the files.
+        patch_size: Voxels (D, H, W) of the patches to train on; None for images, and for whole volumes.
 
     Raises:
         UserError: If an image can't be turned into so many channels, 8-bit images are mixed with others, or the images
@@ -84,7 +87,8 @@ def prepare_data(
         lambda: mean_and_std(_pixels_with_data(images[i], found.valid_pixels(i)) for i in train),
         "statistics",
     )
-    preprocessing = Preprocessing(channels, value_range, tuple(mean), tuple(std), resize)
+    spacing = spacing_of_refs([pair.image for pair in found.pairs])
+    preprocessing = Preprocessing(channels, value_range, tuple(mean), tuple(std), resize, spacing, patch_size)
 
     def with_borders(images: ArrayStore, masks: ArrayStore) -> StoredPairs:
         weights = None if borders is None else _border_weights(masks, train, *borders, cache_dir)
@@ -97,7 +101,7 @@ def prepare_data(
 
 def _to_uint8(found: FoundData, preprocessing: Preprocessing, cache_dir: Path) -> ArrayStore:
     """Return the images as the network takes them; the decoded ones where nothing is left to do."""
-    is_done = {shape[2] for shape in found.images.shapes} == {preprocessing.channels}
+    is_done = {shape[-1] for shape in found.images.shapes} == {preprocessing.channels}
     if is_done and set(found.images.dtypes) == {np.dtype(np.uint8)} and preprocessing.value_range is None:
         return found.images
 

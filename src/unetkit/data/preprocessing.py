@@ -27,6 +27,10 @@ class Preprocessing:
         mean: Mean of each channel of the training images, whose values are scaled to [0, 1].
         std: Standard deviation of each channel of the same.
         resize: The scale, or the height and width in pixels, that the network sees images at; None for their own size.
+        spacing: Spacing (z, y, x) in mm of the volumes that a network was trained on; None for images, and where
+            volumes kept their own.
+        patch_size: Voxels (D, H, W) of the patches that a network of volumes was trained on; None for images, and where
+            it was trained on whole volumes.
     """
 
     channels: int
@@ -34,15 +38,20 @@ class Preprocessing:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     resize: Resize | None = None
+    spacing: tuple[float, float, float] | None = None
+    patch_size: tuple[int, int, int] | None = None
 
     @property
     def is_sound(self) -> bool:
         """Whether the numbers can be used: one or `channels` means and deviations, all finite, in a rising range.
 
-        The size to resize to, if there is one, must be in range too.
+        The size to resize to, and spacing and patches of volumes, must be in range too, if they are there.
         """
-        numbers = [*self.mean, *self.std, *(self.value_range or ())]
+        of_volumes = [*(self.spacing or (1,) * 3), *(self.patch_size or (1,) * 3)]
+        numbers = [*of_volumes, *self.mean, *self.std, *(self.value_range or ())]
         if not all(isinstance(x, int | float) and math.isfinite(x) for x in numbers):
+            return False
+        if len(of_volumes) != 6 or min(of_volumes) <= 0 or not all(isinstance(x, int) for x in of_volumes[3:]):
             return False
         sizes = (len(self.mean), len(self.std))
         is_rising = self.value_range is None or (len(self.value_range) == 2 and numbers[-2] <= numbers[-1])
@@ -51,7 +60,7 @@ class Preprocessing:
         return are_statistics and is_rising and is_sized
 
     def to_uint8(self, image: NDArray[Any], name: str = "the image") -> NDArray[np.uint8]:
-        """Convert an image (H, W) or (H, W, C) of any dtype to (H, W, channels) uint8.
+        """Convert an image (H, W) or (H, W, C) of any dtype to (H, W, channels) uint8; volumes (D, H, W, C) likewise.
 
         Args:
             image: The image.
@@ -70,33 +79,36 @@ class Preprocessing:
             if image.dtype.kind == "f":
                 scaled = np.nan_to_num(scaled, copy=False, nan=0.0)
             image = scaled.clip(0, 255).round().astype(np.uint8)
-        image = image if image.ndim == 3 else image[..., None]
-        if image.shape[2] == self.channels:
+        image = image[..., None] if image.ndim == 2 else image
+        if image.shape[-1] == self.channels:
             return image
-        if image.shape[2] == 1:
-            return np.repeat(image, self.channels, axis=2)
-        if image.shape[2] == 3 and self.channels == 1:
-            return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].astype(np.uint8)
-        raise UserError(name, f"has {image.shape[2]} channels, but the network takes {self.channels}")
+        if image.shape[-1] == 1:
+            return np.repeat(image, self.channels, axis=-1)
+        if image.shape[-1] == 3 and self.channels == 1:
+            rows = np.ascontiguousarray(image).reshape(-1, *image.shape[-2:])
+            return cv2.cvtColor(rows, cv2.COLOR_RGB2GRAY).reshape(*image.shape[:-1], 1).astype(np.uint8)
+        raise UserError(name, f"has {image.shape[-1]} channels, but the network takes {self.channels}")
 
     def resized(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return an image (H, W, channels) at the size that the network sees it at."""
         return resize_image(image, self.working_size(*image.shape[:2]))
 
-    def working_size(self, height: int, width: int) -> tuple[int, int]:
+    def working_size(self, *size: int) -> tuple[int, ...]:
         """Return the height and width that the network sees an image of this size at."""
-        return working_size(self.resize, height, width)
+        return working_size(self.resize, *size)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Convert (B, channels, H, W) uint8 to float32 so that training images have mean 0 and standard deviation 1."""
+        """Convert (B, channels, *) uint8 to float32 so that training images have mean 0 and standard deviation 1."""
         x = images.float()
-        mean = filled(x, self.mean).mul_(255).view(1, -1, 1, 1)
-        std = filled(x, self.std).mul_(255).view(1, -1, 1, 1)
+        along_channels = 1, -1, *[1] * (x.ndim - 2)
+        mean = filled(x, self.mean).mul_(255).view(along_channels)
+        std = filled(x, self.std).mul_(255).view(along_channels)
         return (x - mean) / std
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain containers, for a checkpoint, which earlier versions read too if nothing is resized."""
-        return {key: value for key, value in asdict(self).items() if key != "resize" or value is not None}
+        optional = ("resize", "spacing", "patch_size")
+        return {key: value for key, value in asdict(self).items() if key not in optional or value is not None}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -114,10 +126,13 @@ def filled(like: Tensor, values: Sequence[float]) -> Tensor:
 
 
 def drop_equal_channels(image: NDArray[Any]) -> NDArray[Any]:
-    """Return (H, W) or (H, W, C) as (H, W, C), with C = 1 where three channels are equal, as in grey RGB files."""
-    image = image if image.ndim == 3 else image[..., None]
+    """Return (H, W) or (H, W, C) as (H, W, C), with C = 1 where three channels are equal, as in grey RGB files.
+
+    Volumes (D, H, W, C) likewise.
+    """
+    image = image[..., None] if image.ndim == 2 else image
     # Most colour images show it in their first row, which is sooner compared than all.
-    is_grey = image.shape[2] == 3 and all(bool((part == part[..., :1]).all()) for part in (image[:1], image))
+    is_grey = image.shape[-1] == 3 and all(bool((part == part[..., :1]).all()) for part in (image[:1], image))
     return image[..., :1] if is_grey else image
 
 

@@ -42,16 +42,16 @@ def is_resize(value: object) -> bool:
     return isinstance(value, float) and 0 < value <= MOST_SCALE
 
 
-def working_size(resize: Resize | None, height: int, width: int) -> tuple[int, int]:
-    """Return the height and width that an image of this size is given to a network with."""
+def working_size(resize: Resize | None, *size: int) -> tuple[int, ...]:
+    """Return the height and width that an image of this size is given to a network with; volumes are not resized."""
     if resize is None:
-        return height, width
+        return size
     if isinstance(resize, tuple):
         return resize
-    return max(round(height * resize), 1), max(round(width * resize), 1)
+    return tuple(max(round(side * resize), 1) for side in size)
 
 
-def resize_image(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+def resize_image(image: NDArray[np.uint8], size: tuple[int, ...]) -> NDArray[np.uint8]:
     """Return an image (H, W, C) at another height and width: means of areas if it shrinks, else bilinear."""
     if image.shape[:2] == size:
         return image
@@ -61,7 +61,7 @@ def resize_image(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.
     return resized.reshape(*size, image.shape[2]).astype(np.uint8, copy=False)
 
 
-def resize_mask(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+def resize_mask(mask: NDArray[np.uint8], size: tuple[int, ...]) -> NDArray[np.uint8]:
     """Return a mask (H, W) at another height and width, each pixel with the class of the nearest one."""
     if mask.shape == size:
         return mask

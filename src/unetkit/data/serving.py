@@ -1,5 +1,6 @@
 """How pairs are served: in which batches, by how many processes, from which memory."""
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ class ServingOptions:
         num_workers: Number of processes that load, or `auto`: none when training on a CPU, where they would take the
             network's cores, else up to 8.
         crop_size: Side of the squares to train on, or height and width of the rectangles, in pixels, where images are
-            larger; None for whole images.
+            larger; of volumes depth, height and width of the patches; None for whole images.
         cache_on_device: Whether all pairs are kept in the device's memory, or `auto`: on a GPU, where that is possible.
         shuffle_seed: Seed of the order of training pairs, and of their crops.
 
@@ -46,7 +47,7 @@ class ServingOptions:
         is_count = self.num_workers == "auto" or is_whole(self.num_workers, 0)
         check("data.num_workers", self.num_workers, is_count, "auto or a whole number of at least 0")
         sides = self.crop_size if isinstance(self.crop_size, Sequence) else [self.crop_size] * 2
-        is_crop = self.crop_size is None or (len(sides) == 2 and all(is_whole(side, 1) for side in sides))
+        is_crop = self.crop_size is None or (len(sides) in (2, 3) and all(is_whole(side, 1) for side in sides))
         wanted = "null, a whole number of at least 1, or two: [HEIGHT,WIDTH]"
         check("data.crop_size", self.crop_size, is_crop, wanted)
         is_known = self.cache_on_device in ("auto", True, False)
@@ -54,39 +55,40 @@ class ServingOptions:
         check("data.shuffle_seed", self.shuffle_seed, is_whole(self.shuffle_seed, 0), "a whole number of at least 0")
 
     @property
-    def crop(self) -> tuple[int, int] | None:
-        """Height and width of the parts to train on; None for whole images."""
+    def crop(self) -> tuple[int, ...] | None:
+        """Height and width of the parts to train on, or depth, height and width; None for whole images."""
         if self.crop_size is None or isinstance(self.crop_size, int):
             return None if self.crop_size is None else (self.crop_size, self.crop_size)
-        height, width = self.crop_size
-        return height, width
+        return tuple(self.crop_size)
 
-    def needless_padding(self, sizes: Sequence[tuple[int, int]]) -> str:
-        """Return how much a batch of images of these sizes (H, W) may be padded; nothing if that is bearable.
+    def needless_padding(self, sizes: Sequence[tuple[int, ...]]) -> str:
+        """Return how much a batch of images of these sizes, (H, W) or (D, H, W), may be padded; nothing if bearable.
 
         Of all batches that a random order can bring together, the one with most padding is looked at: the tallest
         image, the widest one, and the smallest ones.
         """
-        height, width = (max(sides) for sides in zip(*sizes, strict=True))
-        areas = {index: sides[0] * sides[1] for index, sides in enumerate(sizes)}
-        extreme = {max(areas, key=lambda index: sizes[index][axis]) for axis in (0, 1)}
+        largest = [max(sides) for sides in zip(*sizes, strict=True)]
+        areas = {index: math.prod(sides) for index, sides in enumerate(sizes)}
+        extreme = {max(areas, key=lambda index: sizes[index][axis]) for axis in range(len(largest))}
         count = min(self.batch_size, len(sizes))
         small = sorted(area for index, area in areas.items() if index not in extreme)[: max(count - len(extreme), 0)]
-        pixels, own = count * height * width, sum(areas[index] for index in extreme) + sum(small)
+        pixels, own = count * math.prod(largest), sum(areas[index] for index in extreme) + sum(small)
         if count == 1 or pixels <= max(LITTLE, MOST_PADDING * own):
             return ""
-        return f"pads batches to {count} x {height:,} x {width:,} pixels, {pixels / own:,.0f} times those of the images"
+        shown = " x ".join(f"{side:,}" for side in (count, *largest))
+        return f"pads batches to {shown} pixels, {pixels / own:,.0f} times those of the images"
 
-    def check_padding(self, sizes: Sequence[tuple[int, int]]) -> None:
-        """Check that training batches of images of these sizes (H, W) are not mainly padding.
+    def check_padding(self, sizes: Sequence[tuple[int, ...]]) -> None:
+        """Check that training batches of images of these sizes (H, W), or volumes, are not mainly padding.
 
         Raises:
             UserError: If they may be.
         """
         if self.crop is not None:
-            sizes = [(min(height, self.crop[0]), min(width, self.crop[1])) for height, width in sizes]
+            sizes = [tuple(map(min, size, self.crop)) for size in sizes]
         if problem := self.needless_padding(sizes):
-            fix = "set data.crop_size=256, to train on squares, or data.batch_size=1"
+            parts = {2: "crop_size=256, to train on squares", 3: "patch_size=[32,64,64], to train on patches"}
+            fix = f"set data.{parts[len(sizes[0])]}, or data.batch_size=1"
             raise UserError(f"data.batch_size={self.batch_size}", problem, fix)
 
     def workers(self, device: torch.device) -> int:

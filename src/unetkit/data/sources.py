@@ -1,7 +1,9 @@
 """Where pairs of image and mask come from: each function finds the pairs of one kind of data set."""
 
 import logging
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from unetkit.data import synthetic, synthetic_multiclass
@@ -10,6 +12,7 @@ from unetkit.data.findings import Severity, first_names
 from unetkit.data.layout.find import Layout, find_layout
 from unetkit.data.pair import Pair
 from unetkit.data.tables import read_rows
+from unetkit.data.volumes import as_volume
 from unetkit.errors import UserError, check, readable, writable
 from unetkit.paths import command_line, path_of
 
@@ -68,7 +71,15 @@ def folder_pairs(
     Raises:
         UserError: If there are no images, an image has no mask, a mask has no image, or several may belong to one.
     """
-    layout = layout_of(root, mask_suffix, images, masks, stacks=stacks)
+    return _without_faults(layout_of(root, mask_suffix, images, masks, stacks=stacks), root, images)
+
+
+def _without_faults(layout: Layout, root: str | Path | None, images: str | int | None) -> list[Pair]:
+    """Return the pairs of a layout, and log what was recognised.
+
+    Raises:
+        UserError: If a finding stops training.
+    """
     place = f"data.root={root}" if root is not None else f"data.images={images}"
     for finding in sorted(layout.findings, key=lambda finding: finding.severity):
         if finding.severity == Severity.FAULT:
@@ -80,6 +91,44 @@ def folder_pairs(
     return list(layout.pairs)
 
 
+def volume_pairs(
+    root: str | Path | None,
+    mask_suffix: str | int = "",
+    images: str | int | None = None,
+    masks: str | int | None = None,
+    *,
+    spacing: Sequence[float] | None = None,
+) -> list[Pair]:
+    """Find your own volumes and their masks: NIfTI, TIFF stacks, .npy (D, H, W) or SEG-Y, a volume in each file.
+
+    Args:
+        root: See `folder_pairs`; so are the next three.
+        mask_suffix: The end that masks' names have after the images'.
+        images: Folder or pattern of the images.
+        masks: Folder or pattern of the masks.
+        spacing: Spacing (z, y, x) in mm to resample all volumes to; None for their own.
+
+    Raises:
+        UserError: As `folder_pairs`; or if a number is not above 0, or the mask of a volume is several files.
+    """
+    wanted = _spacing_of(spacing)
+    layout = layout_of(root, mask_suffix, images, masks, volumes=True)
+    found = []
+    for pair in _without_faults(layout, root, images):
+        if not isinstance(pair.mask, FileRef):
+            raise UserError(str(pair.image), "has a mask of several files", "merge them to one volume")
+        found.append(replace(pair, image=as_volume(pair.image, wanted), mask=as_volume(pair.mask, wanted)))
+    return found
+
+
+def _spacing_of(spacing: Sequence[float] | None) -> tuple[float, float, float] | None:
+    numbers = list(spacing) if isinstance(spacing, Sequence) and not isinstance(spacing, str) else []
+    are_three = len(numbers) == 3 and all(isinstance(x, int | float) and 0 < x < math.inf for x in numbers)
+    wanted = "null, or three numbers of mm above 0 along z, y and x, as in [3,1,1]"
+    check("data.spacing", spacing, spacing is None or are_three, wanted)
+    return (float(numbers[0]), float(numbers[1]), float(numbers[2])) if numbers else None
+
+
 def layout_of(
     root: str | Path | None,
     mask_suffix: str | int = "",
@@ -87,8 +136,9 @@ def layout_of(
     masks: str | int | None = None,
     *,
     stacks: bool = False,
+    volumes: bool = False,
 ) -> Layout:
-    """Find images and masks as `folder_pairs` does, with all findings instead of an error.
+    """Find images and masks as `folder_pairs` or `volume_pairs` does, with all findings instead of an error.
 
     Raises:
         UserError: If there is no image.
@@ -101,7 +151,7 @@ def layout_of(
     ]
     is_needed = root is not None or None in given
     path = existing_root(root, "give the folder that holds images and masks") if is_needed else None
-    return find_layout(path, suffix, given[0], given[1], stacks=stacks)
+    return find_layout(path, suffix, given[0], given[1], stacks=stacks, volumes=volumes)
 
 
 def suffix_of(given: object) -> str:

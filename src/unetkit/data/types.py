@@ -33,6 +33,8 @@ class SampleKey(NamedTuple):
 class Item(TypedDict):
     """A pair: an image (H, W, C) uint8, its mask (H, W) of class indices or `VOID`, and its index among all pairs.
 
+    A volume is (D, H, W, C), and its mask (D, H, W).
+
     `weight` (H, W) float32, 0 where the mask is void, is there only for a loss that needs it.
     """
 
@@ -44,6 +46,8 @@ class Item(TypedDict):
 
 class Batch(TypedDict):
     """Images (B, C, H, W) uint8, masks (B, H, W) uint8 of class indices or `VOID`, and indices (B,) among all pairs.
+
+    Volumes are (B, C, D, H, W), and their masks (B, D, H, W).
 
     `weight` (B, H, W) float32, 0 where the mask is void, is there only for a loss that needs it.
     """

@@ -8,7 +8,8 @@ tests/models/test_every_network.py and tests/test_configs.py.
 
 from unetkit.models.dumbnet import DumbNet
 from unetkit.models.fuse import fuse_conv_bn
-from unetkit.models.outputs import check_threshold, classify, probabilities
+from unetkit.models.layers import channels_last_of
+from unetkit.models.outputs import check_threshold, classify, logits_of, probabilities
 from unetkit.models.padding import centre_crop, mirror_pad, predict_full_frame
 from unetkit.models.residual_unet import ResidualUNet
 from unetkit.models.segmenter import Segmenter
@@ -28,10 +29,12 @@ __all__ = [
     "UTNet",
     "activation_bytes",
     "centre_crop",
+    "channels_last_of",
     "check_threshold",
     "classify",
     "fuse_conv_bn",
     "layer_table",
+    "logits_of",
     "mirror_pad",
     "predict_full_frame",
     "probabilities",

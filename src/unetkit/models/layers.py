@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -83,6 +84,12 @@ class Layers:
 
 
 IMAGES = Layers()
+
+
+def channels_last_of(network: nn.Module) -> torch.memory_format:
+    """Return the order of memory with the channels last, of a network for images or for volumes."""
+    is_of_volumes = getattr(network, "spatial_dims", 2) == 3
+    return torch.channels_last_3d if is_of_volumes else torch.channels_last
 
 
 def he_initialisation(module: nn.Module) -> None:

@@ -20,6 +20,15 @@ def probabilities(logits: Tensor) -> Tensor:
     return logits.softmax(1)
 
 
+def logits_of(probabilities: Tensor, num_classes: int) -> Tensor:
+    """Return logits (B, num_classes, H, W) whose `probabilities` are the given ones, up to rounding."""
+    least = torch.finfo(probabilities.dtype).eps
+    if num_classes > 2:
+        return probabilities.clamp(min=least).log()
+    foreground = probabilities.logit(least)
+    return foreground if num_classes == 1 else torch.cat([torch.zeros_like(foreground), foreground], 1)
+
+
 def classify(probabilities: Tensor, threshold: float) -> Tensor:
     """Return class indices (B, H, W), uint8, of what `probabilities` returns.
 

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unetkit.prediction.inputs import as_array
+from unetkit.data.resampling import rows_at
+from unetkit.prediction.inputs import as_array, volume_of
 from unetkit.prediction.predictor import Prediction, Predictor
 from unetkit.prediction.tiling import AT_ONCE, Array, Raster, blended_rows, cut
 
@@ -43,7 +44,11 @@ class Ensemble:
         Raises:
             UserError: If it can't be read, or dtype or channels are not those of the training images.
         """
-        rows = self.rows(as_array(image, self.members[0].preprocessing))
+        if self.has_volumes:
+            volume = volume_of(image)
+            rows = self.rows_of_volume(volume.values, volume.spacing)
+        else:
+            rows = self.rows(as_array(image, self.members[0].preprocessing))
         return Prediction.of(torch.cat(list(rows), dim=1), self.threshold, self.min_area)
 
     @property
@@ -81,7 +86,7 @@ class Ensemble:
         """Yield probabilities (1 or C, rows, W) of an image of any size, from top to bottom, tile by tile.
 
         Args:
-            image: The image.
+            image: The image, or a volume at the spacing of training.
             count_tile: Called after each of the tiles, whose number `tiles` gives.
 
         Raises:
@@ -97,7 +102,28 @@ class Ensemble:
             count_tile()
             return probabilities
 
-        return blended_rows(image, predict, first.tile, first.overlap, self.stride, margin)
+        return blended_rows(image, predict, *first.tiling, self.stride, margin, gaussian=self.has_volumes)
+
+    def rows_of_volume(
+        self, values: Array, spacing: Sequence[float] | None, count_tile: Callable[[], object] = lambda: None
+    ) -> Iterator[Tensor]:
+        """Yield probabilities (1 or C, d, H, W) of a volume, predicted at the spacing of training, from top to bottom.
+
+        Args:
+            values: The volume (D, H, W, C).
+            spacing: Its spacing (z, y, x) in mm; None if it is not known, and taken as that of training.
+            count_tile: See `rows`.
+
+        Raises:
+            UserError: If dtype or channels are not those of the training volumes.
+        """
+        wanted = self.members[0].preprocessing.spacing
+        return rows_at(values, spacing, wanted, lambda image: self.rows(image, count_tile))
+
+    @property
+    def has_volumes(self) -> bool:
+        """Whether the networks are for volumes."""
+        return self.members[0].has_volumes
 
     def _resized_rows(self, prepared: list[NDArray[np.uint8]], count_tile: Callable[[], object]) -> Iterator[Tensor]:
         """Do what `rows` does with members that resize, each as it was trained, so that an image is read as a whole."""
@@ -112,16 +138,16 @@ class Ensemble:
         """Whether a member resizes images."""
         return any(member.preprocessing.resize is not None for member in self.members)
 
-    def tiles(self, height: int, width: int) -> int:
-        """Return the number of tiles of an image."""
+    def tiles(self, *size: int) -> int:
+        """Return the number of tiles of an image (H, W), or of a volume (D, H, W) at the spacing of training."""
         if self.resizes:
-            sizes = [member.preprocessing.working_size(height, width) for member in self.members]
-            return sum(self._tiles(*size) for size in sizes)
-        return self._tiles(height, width)
+            sizes = [member.preprocessing.working_size(*size) for member in self.members]
+            return sum(self._tiles(working) for working in sizes)
+        return self._tiles(size)
 
-    def _tiles(self, height: int, width: int) -> int:
-        first = self.members[0]
-        return math.prod(len(cut(side, first.tile, first.overlap, self.stride).starts) for side in (height, width))
+    def _tiles(self, size: Sequence[int]) -> int:
+        axes = zip(size, *self.members[0].tiling, strict=True)
+        return math.prod(len(cut(side, tile, overlap, self.stride).starts) for side, tile, overlap in axes)
 
     def prepare(self, image: Array) -> list[NDArray[np.uint8]]:
         """Return an image (H, W, channels) uint8 as each of the members needs it.

@@ -10,6 +10,7 @@ from torch import Tensor
 from unetkit.data import Preprocessing
 from unetkit.data.decode import read_image
 from unetkit.data.files import FileRef
+from unetkit.data.volumes import Volume, read_volume
 from unetkit.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,6 +41,25 @@ def as_array(image: "str | Path | NDArray[Any] | Tensor | Image", preprocessing:
     if hasattr(image, "getbands"):  # importing Pillow to ask for the class would take time
         return _of_pillow(image, preprocessing.channels)
     raise UserError(f"a {type(image).__name__}", "is no image", "give a path, an array, a tensor or an image of Pillow")
+
+
+def volume_of(image: "str | Path | NDArray[Any] | Tensor | Image") -> Volume:
+    """Return a volume (D, H, W, C), of the dtype that it has, with its spacing if that is known.
+
+    Args:
+        image: A path; an array (D, H, W) or (D, H, W, C); or a tensor (D, H, W) or (C, D, H, W).
+
+    Raises:
+        UserError: If a file can't be read, or it is no volume.
+    """
+    if isinstance(image, str | Path):
+        return read_volume(FileRef(Path(image).expanduser()))
+    if not isinstance(image, np.ndarray | Tensor) or image.ndim not in (3, 4):
+        given = f"of shape {tuple(image.shape)}" if isinstance(image, np.ndarray | Tensor) else type(image).__name__
+        raise UserError(f"an image {given}", "is no volume, which the network is for", "give a path or (D, H, W)")
+    if isinstance(image, Tensor):
+        image = np.asarray(image.detach().cpu().movedim(0, -1) if image.ndim == 4 else image.detach().cpu())
+    return Volume(image if image.ndim == 4 else image[..., None])
 
 
 def _of_tensor(image: Tensor, preprocessing: Preprocessing) -> NDArray[Any]:

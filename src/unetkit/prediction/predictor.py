@@ -13,14 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from unetkit.data import Preprocessing
+from unetkit.data.resampling import rows_at
 from unetkit.errors import UserError
 from unetkit.models import classify, predict_full_frame, probabilities
-from unetkit.prediction.inputs import as_array
+from unetkit.prediction.inputs import as_array, volume_of
 from unetkit.prediction.tiling import AT_ONCE, Array, blended_rows
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+WHOLE_VOLUMES = (64, 128, 128)  # tiles of a network that was trained on whole volumes
 # Views whose predictions are averaged: angle in degrees, and whether mirrored left to right after the rotation.
 TTA: dict[str, list[tuple[float, bool]]] = {
     "none": [(0, False)],
@@ -35,12 +37,18 @@ class Prediction:
     """The prediction for an image.
 
     Attributes:
-        probability: Probability in [0, 1] of the foreground, (H, W) float32; for more classes of each, (C, H, W).
-        mask: Class indices (H, W) uint8; 1 is the foreground.
+        probability: Probability in [0, 1] of the foreground, (H, W) float32; for more classes of each, (C, H, W). Of a
+            volume (D, H, W) or (C, D, H, W).
+        mask: Class indices (H, W) uint8; 1 is the foreground. Of a volume (D, H, W).
     """
 
     probability: NDArray[np.float32]
     mask: NDArray[np.uint8]
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether the probability is that of a single foreground."""
+        return self.probability.ndim == self.mask.ndim
 
     @classmethod
     def of(cls, probability: Tensor, threshold: float, min_area: int = 0) -> "Prediction":
@@ -62,8 +70,9 @@ class Predictor:
         threshold: Probability above which a pixel is foreground.
         tta: Views whose predictions are averaged: `none`, `flip` (the mirror image too), `d4` (all eight flips and
             quarter turns) or `rotations` (seven equal steps of a full turn).
-        tile: Side in pixels above which an image is predicted in tiles.
-        overlap: Pixels that neighbouring tiles share and are blended over.
+        tile: Side in pixels above which an image is predicted in tiles. A volume is predicted in tiles of the size of
+            the patches of training, if these are not larger.
+        overlap: Pixels that neighbouring tiles share and are blended over; of volumes at most half a tile.
         min_area: Masks with fewer pixels than this are made empty.
     """
 
@@ -78,6 +87,8 @@ class Predictor:
     def __post_init__(self) -> None:
         if self.tta not in TTA:
             raise UserError(f"tta={self.tta}", f"must be one of {', '.join(TTA)}")
+        if self.has_volumes and self.tta == "rotations":
+            raise UserError("tta=rotations", "is for images, but the network is for volumes", "use tta=d4")
         if not 0 <= self.overlap < self.tile:
             raise UserError(f"overlap={self.overlap}", f"must be at least 0 and smaller than tile={self.tile}")
 
@@ -91,17 +102,38 @@ class Predictor:
             UserError: If it can't be read, dtype or channels are not those of the training images, or a probability is
                 not a number.
         """
+        if self.has_volumes:
+            volume = volume_of(image)
+            return self.predict_volume(volume.values, volume.spacing)
         return self.predict_prepared(self.preprocessing.to_uint8(as_array(image, self.preprocessing)))
 
     def predict_prepared(self, pixels: NDArray[np.uint8]) -> Prediction:
-        """Predict an image (H, W, channels) uint8 that went through `Preprocessing.to_uint8`."""
+        """Predict an image (H, W, channels) uint8 that went through `Preprocessing.to_uint8`; a volume likewise."""
         return Prediction.of(torch.cat(list(self.rows(pixels)), dim=1), self.threshold, self.min_area)
+
+    def predict_volume(self, values: Array, spacing: Sequence[float] | None, name: str = "the volume") -> Prediction:
+        """Predict a volume at the spacing of training; the result has the size of the volume.
+
+        Args:
+            values: The volume (D, H, W, C), of the dtype of the training volumes.
+            spacing: Its spacing (z, y, x) in mm; None if it is not known, and taken as that of training.
+            name: Its name, for errors.
+
+        Raises:
+            UserError: If dtype or channels are not those of the training volumes.
+        """
+
+        def rows(image: Array) -> Iterator[Tensor]:
+            return self.rows(self.preprocessing.to_uint8(image, name))
+
+        slabs = rows_at(values, spacing, self.preprocessing.spacing, rows)
+        return Prediction.of(torch.cat(list(slabs), dim=1), self.threshold, self.min_area)
 
     def rows(self, pixels: NDArray[np.uint8], count_tile: Callable[[], object] = lambda: None) -> Iterator[Tensor]:
         """Yield probabilities (1 or C, rows, W) of a prepared image, from top to bottom, tile by tile.
 
         Args:
-            pixels: (H, W, channels) of any size.
+            pixels: (H, W, channels) of any size; of a volume (D, H, W, channels), which gives (1 or C, d, H, W).
             count_tile: Called after each tile.
         """
 
@@ -110,11 +142,25 @@ class Predictor:
             count_tile()
             return probabilities
 
-        resized = self.preprocessing.resized(pixels)
-        rows = blended_rows(resized, predict, self.tile, self.overlap, self.stride, self.margin)
+        resized = pixels if self.has_volumes else self.preprocessing.resized(pixels)
+        tiles, overlaps = self.tiling
+        rows = blended_rows(resized, predict, tiles, overlaps, self.stride, self.margin, gaussian=self.has_volumes)
         if resized is pixels:
             return rows
         return rows_at_size(torch.cat(list(rows), dim=1), *pixels.shape[:2])
+
+    @property
+    def has_volumes(self) -> bool:
+        """Whether the network is for volumes (B, C, D, H, W)."""
+        return getattr(self.network, "spatial_dims", 2) == 3
+
+    @property
+    def tiling(self) -> tuple[list[int], list[int]]:
+        """Largest sides of the tiles, and the pixels that they share, along each axis of an image or volume."""
+        if not self.has_volumes:
+            return [self.tile] * 2, [self.overlap] * 2
+        tiles = [min(side, self.tile) for side in self.preprocessing.patch_size or WHOLE_VOLUMES]
+        return tiles, [min(side // 2, self.overlap) for side in tiles]
 
     @property
     def margin(self) -> int:
@@ -139,9 +185,9 @@ class Predictor:
         """
         self.network.eval()
         spare = max(margin - self.margin, 0)
-        pixels = pixels[:, spare : pixels.shape[1] - spare, spare : pixels.shape[2] - spare]
+        pixels = pixels[:, *(slice(spare, side - spare) for side in pixels.shape[1:-1])]
         device = next(self.network.parameters()).device
-        images = torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2)
+        images = torch.from_numpy(np.ascontiguousarray(pixels)).to(device).movedim(-1, 1)
         x = self.preprocessing.normalise(images)
         views = TTA[self.tta]
         total = self._view(x, margin, *views[0])
@@ -155,7 +201,7 @@ class Predictor:
 
     def _view(self, x: Tensor, margin: int, degrees: float, mirrored: bool) -> Tensor:
         """Return the probabilities for x, computed after a rotation and a mirroring, and turned back."""
-        height, width = (side - 2 * margin for side in x.shape[2:])
+        height, width = (side - 2 * margin for side in x.shape[-2:])
         side = math.ceil(math.hypot(height, width)) + 2 * margin
         x = rotated(x, degrees, side, side)
         x = x.flip(-1) if mirrored else x
@@ -180,7 +226,7 @@ def rows_at_size(x: Tensor, height: int, width: int) -> Iterator[Tensor]:
 
 
 def rotated(x: Tensor, degrees: float, height: int, width: int) -> Tensor:
-    """Rotate images (B, C, H, W) about their centre.
+    """Rotate images (B, C, H, W) about their centre; volumes in the plane of their last two axes.
 
     Quarter turns are exact. By other angles the result (B, C, height, width) is interpolated bilinearly, and shows the
     mirror image beyond the border.

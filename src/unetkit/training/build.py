@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from hydra.utils import instantiate
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
@@ -21,7 +22,7 @@ from unetkit.data import Preprocessing, SegmentationDataModule
 from unetkit.errors import UserError
 from unetkit.evaluation.primary import check_class, read_extra, read_primary
 from unetkit.losses import wants_weight
-from unetkit.models import check_threshold
+from unetkit.models import channels_last_of, check_threshold
 from unetkit.training.callbacks import CollapseWarning, EpochSeed
 from unetkit.training.checkpoint_io import WholeCheckpointIO
 from unetkit.training.class_weights import settle_class_weights
@@ -53,6 +54,7 @@ def prepare_data(cfg: DictConfig) -> SegmentationDataModule:
     augmentation = instantiate(cfg.augment, _convert_="all")
     data: SegmentationDataModule = instantiate(cfg.data, augmentation=augmentation, _convert_="all")
     check_something_to_learn(data, cfg.data.ignore_index)
+    check_dimensions(cfg, data)
     cfg.data.channels, cfg.data.num_classes = data.channels, data.num_classes
     settle_class_weights(cfg, data)
     needs_border_weights = wants_weight(instantiate(cfg.loss, _convert_="all"))
@@ -60,6 +62,20 @@ def prepare_data(cfg: DictConfig) -> SegmentationDataModule:
     if cfg.model.in_channels < data.channels:
         log.warning("model.in_channels=1: the colour images are turned to grey")
     return data
+
+
+def check_dimensions(cfg: DictConfig, data: SegmentationDataModule) -> None:
+    """Check that the network is for volumes where the data are, and for images where they are images.
+
+    Raises:
+        UserError: If not.
+    """
+    takes_volumes = cfg.model.get("spatial_dims", 2) == 3
+    if takes_volumes and not data.has_volumes:
+        problem = f"is for volumes, but data={data.name} holds images"
+        raise UserError("model.spatial_dims=3", problem, "use data=volumes, or model.spatial_dims=2")
+    if data.has_volumes and not takes_volumes:
+        raise UserError(f"data={data.name}", "holds volumes, but the network is for images", "add model=unet_3d")
 
 
 def check_something_to_learn(data: SegmentationDataModule, void: object) -> None:
@@ -127,7 +143,7 @@ def build_module(
     if cfg.mirror_border and data.serving.crop_size is not None:  # a crop takes its surroundings from its image
         data.surroundings = int(getattr(network, "margin", 0))
         module.trains_on_surrounded_crops = data.surroundings > 0
-    return module.to(memory_format=torch.channels_last) if cfg.channels_last else module
+    return module.to(memory_format=channels_last_of(network)) if cfg.channels_last else module
 
 
 def check_classes(cfg: DictConfig, found: int) -> None:
@@ -196,7 +212,7 @@ def build_network(
 def example_input(data: SegmentationDataModule, module: SegmentationModule) -> Tensor:
     """Return a training image as the network is given it: (1, C, H, W) float32, of the size to train on."""
     image = data.dataset("train", augment=True)[0]["image"]
-    return module.preprocessing.normalise(torch.from_numpy(image.transpose(2, 0, 1).copy())[None])
+    return module.preprocessing.normalise(torch.from_numpy(np.moveaxis(image, -1, 0).copy())[None])
 
 
 def build_trainer(cfg: DictConfig, run_dir: Path, stats: RunStats, stop: Stop | None = None) -> L.Trainer:

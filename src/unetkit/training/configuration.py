@@ -86,12 +86,6 @@ def check_values(cfg: DictConfig) -> None:
             f"trainer.accumulate_grad_batches={cfg.trainer.accumulate_grad_batches}",
             "use max-autotune-no-cudagraphs",
         )
-    if cfg.model.get("spatial_dims", 2) != 2:
-        raise UserError(
-            f"model.spatial_dims={cfg.model.spatial_dims}",
-            "is for volumes, but training reads images",
-            "use model.spatial_dims=2, or train unetkit.models.UNet on volumes as tests/models/test_unet_3d.py does",
-        )
 
 
 def check_data_keys(cfg: DictConfig) -> None:

@@ -12,6 +12,7 @@ from unetkit.data.types import VOID, Item, SampleKey
 from unetkit.errors import UserError
 from unetkit.metrics import confusion, iou
 from unetkit.plots import images as pictures
+from unetkit.plots.orthogonal import Place, flat_image, flat_mask, flat_probability, place_of
 from unetkit.plots.ranking import evenly, three_groups
 from unetkit.prediction.predictor import Prediction, Predictor
 from unetkit.training.module import SegmentationModule
@@ -62,8 +63,9 @@ def draw_training_pairs(data: SegmentationDataModule, rows: int = 8, epochs: int
     drawn = []
     for item in items:
         versions = [plain[item], *(augmented[SampleKey(epoch, item)] for epoch in range(epochs))]
-        whole = versions[0]["image"]
-        drawn.append([pictures.overlay(pair["image"], pair["mask"], data.has_background, whole) for pair in versions])
+        flat = [_flat(pair, data) for pair in versions]
+        whole = flat[0]["image"]
+        drawn.append([pictures.overlay(pair["image"], pair["mask"], data.has_background, whole) for pair in flat])
     headings = ["as it is", *(f"epoch {epoch}" for epoch in range(epochs))]
     names = [data.found.pairs[plain.indices[item]].id for item in items]
     return pictures.sheet(drawn, headings, names, _legend(data))
@@ -86,9 +88,12 @@ def draw_best_median_worst(
     for group, members in zip(("best", "median", "worst"), groups, strict=True):
         for score, item in members:
             pair = dataset[item]
-            image, prediction = pair["image"], predictor.predict_prepared(pair["image"])
-            probability = prediction.probability if prediction.probability.ndim == 2 else prediction.probability.max(0)
-            drawn = [pictures.overlay(image, mask, data.has_background) for mask in (pair["mask"], prediction.mask)]
+            place, prediction = _place(pair, data), predictor.predict_prepared(pair["image"])
+            image = flat_image(pair["image"], place)
+            probability = prediction.probability if prediction.is_binary else prediction.probability.max(0)
+            masks = [flat_mask(mask, place) for mask in (pair["mask"], prediction.mask)]
+            probability = flat_probability(probability, place)
+            drawn = [pictures.overlay(image, mask, data.has_background) for mask in masks]
             rows.append([pictures.visible(image), *drawn, pictures.heatmap(probability)])
             captions.append(f"{group}: IoU {score:.3f}, {data.found.pairs[pair['index']].id}")
     last = "probability" if data.num_classes <= 2 else "confidence"  # the probability of the predicted class
@@ -117,18 +122,33 @@ def log_prediction(
     logger: Logger, key: str, pair: Item, prediction: Prediction, step: int, data: SegmentationDataModule
 ) -> None:
     """Send image, truth and prediction to W&B (as mask overlays) or TensorBoard (drawn)."""
-    image, truth = pair["image"], pair["mask"]
+    place = _place(pair, data)
+    image = flat_image(pair["image"], place)
+    truth, predicted = (flat_mask(mask, place) for mask in (pair["mask"], prediction.mask))
     if isinstance(logger, WandbLogger):
         labels = {**dict(enumerate(data.class_names)), VOID: "void"}
-        drawn_masks = {"truth": truth, "prediction": prediction.mask}
+        drawn_masks = {"truth": truth, "prediction": predicted}
         masks = {name: {"mask_data": mask, "class_labels": labels} for name, mask in drawn_masks.items()}
         logger.log_image(key, [pictures.visible(image)], step=step, masks=[masks])
     elif isinstance(logger, TensorBoardLogger):
         drawn = [
             pictures.visible(image),
-            *(pictures.overlay(image, mask, data.has_background) for mask in (truth, prediction.mask)),
+            *(pictures.overlay(image, mask, data.has_background) for mask in (truth, predicted)),
         ]
         logger.experiment.add_image(key, np.hstack(drawn), step, dataformats="HWC")
+
+
+def _place(pair: Item, data: SegmentationDataModule) -> Place | None:
+    """Return the slices of a volume that are shown; None for an image."""
+    spacing = data.found.spacings[pair["index"]]
+    return place_of(pair["mask"], spacing) if data.has_volumes else None
+
+
+def _flat(pair: Item, data: SegmentationDataModule) -> Item:
+    """Return a pair as it is, or three slices of a pair of volumes."""
+    place = _place(pair, data)
+    flat: Item = {**pair, "image": flat_image(pair["image"], place), "mask": flat_mask(pair["mask"], place)}
+    return flat
 
 
 def _legend(data: SegmentationDataModule) -> dict[str, tuple[int, int, int]]:

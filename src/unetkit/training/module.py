@@ -22,7 +22,7 @@ from unetkit.errors import UserError
 from unetkit.evaluation.primary import DEFAULT, Primary, primary_metric, read_primary
 from unetkit.losses import apply_loss
 from unetkit.metrics import ClassIoU, segmentation_metrics
-from unetkit.models import centre_crop, classify, predict_full_frame, probabilities
+from unetkit.models import centre_crop, classify, logits_of, predict_full_frame, probabilities
 from unetkit.models.deep_supervision import SideHeads
 from unetkit.prediction.predictor import Predictor, at_size
 from unetkit.training.accumulation import Accumulation
@@ -334,7 +334,8 @@ class SegmentationModule(L.LightningModule):
         return apply_loss(self.loss, logits, target, valid, weight)
 
     def _evaluate(self, phase: str, batch: Batch) -> Tensor:
-        logits = self(batch["image"])
+        is_tiled = batch["mask"].ndim == 4 and self.preprocessing.patch_size is not None
+        logits = self._tiled_logits(batch["image"]) if is_tiled else self(batch["image"])
         probability = probabilities(logits)
         if self.preprocessing.resize is not None:  # as in prediction, scored at the size of the files
             logits, probability = (at_size(x, batch["mask"].shape[1:]) for x in (logits, probability))
@@ -344,6 +345,12 @@ class SegmentationModule(L.LightningModule):
         losses.update(loss, weight=valid.flatten(1).any(1).sum())
         scores.update(classify(probability, self.threshold), target, valid)
         return loss
+
+    def _tiled_logits(self, images: Tensor) -> Tensor:
+        """Return logits (B, num_classes, D, H, W) of volumes, tile by tile as in prediction, in little memory."""
+        predictor, volumes = self.predictor(), images.movedim(1, -1).cpu().numpy()
+        tiled = torch.stack([torch.cat(list(predictor.rows(volume)), dim=1) for volume in volumes])
+        return logits_of(tiled.to(images.device), self.num_classes)
 
     def _is_training(self) -> bool:
         return self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking

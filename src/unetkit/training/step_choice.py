@@ -90,9 +90,9 @@ def obstacles_to_capture(cfg: DictConfig, trainer: L.Trainer, module: Segmentati
 
 def has_mixed_sizes(data: SegmentationDataModule) -> bool:
     """Return whether batches of training pairs differ in height and width."""
-    sizes = {data.prepared.training.masks.shapes[i][:2] for i in data.split.indices("train")}
+    sizes = {data.prepared.training.masks.shapes[i] for i in data.split.indices("train")}
     crop = data.serving.crop
-    return len({size if crop is None else (min(size[0], crop[0]), min(size[1], crop[1])) for size in sizes}) > 1
+    return len({size if crop is None else tuple(map(min, size, crop)) for size in sizes}) > 1
 
 
 def waits_for_host(module: SegmentationModule) -> bool:

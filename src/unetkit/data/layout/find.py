@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from unetkit.data.drawn import DrawnMask, MergedMask, OutlinedMask
-from unetkit.data.files import FileRef
+from unetkit.data.files import SUFFIXES, VOLUME_SUFFIXES, FileRef
 from unetkit.data.findings import Finding, Severity, finding_on
 from unetkit.data.layout.annotations import find_outlines
 from unetkit.data.layout.given import items_of, named_files
@@ -22,6 +22,7 @@ from unetkit.data.pair import Pair
 from unetkit.errors import UserError
 
 KINDS = "PNG, JPEG, TIFF, BMP, GIF, WebP, AVIF, HEIC, NPY, NIfTI or DICOM"
+KINDS_OF_VOLUMES = "NIfTI, TIFF stacks, NPY or SEG-Y"
 KINDS_SHOWN = 6  # suffixes
 ENTRIES_SHOWN = 6
 LISTS = re.compile(r"(.*/)?ImageSets/Segmentation/(train|val|test|trainval)\.txt")  # PASCAL VOC
@@ -55,6 +56,7 @@ class Search:
         drawn: Masks by the file of their image that are drawn from outlines.
         kind: The kind of outlines.
         findings: What stops training or is not read.
+        kinds: The kinds of files that are read, in words.
     """
 
     entries: list[Entry]
@@ -63,6 +65,7 @@ class Search:
     drawn: dict[FileRef, tuple[Item, OutlinedMask]] = field(default_factory=dict)
     kind: str = ""
     findings: list[Finding] = field(default_factory=list)
+    kinds: str = KINDS
 
 
 def find_layout(
@@ -73,6 +76,7 @@ def find_layout(
     codes: Mapping[str, str] = MappingProxyType({}),
     *,
     stacks: bool = False,
+    volumes: bool = False,
 ) -> Layout:
     """Find images and masks and pair them.
 
@@ -83,15 +87,17 @@ def find_layout(
         masks: Folder or pattern of the masks; found by itself if None.
         codes: Run-length codes that stand for masks, by the id of the image; masks without an image are then ignored.
         stacks: Whether each page of a TIFF or .npy file is an image.
+        volumes: Whether each file is a volume, and only files of such kinds are read.
 
     Raises:
         UserError: If nothing can be found there, or an annotation file can't be used.
     """
-    entries = list_entries(root) if root is not None else []
+    kinds = VOLUME_SUFFIXES if volumes else SUFFIXES
+    entries = list_entries(root, kinds) if root is not None else []
     pictures = [entry for entry in entries if entry.is_image]
-    search = Search(entries, _roles(root, pictures, images, masks))
+    search = Search(entries, _roles(root, pictures, images, masks, kinds), kinds=KINDS_OF_VOLUMES if volumes else KINDS)
     search.findings += search.roles.findings
-    outlines = None if search.roles.masks else find_outlines(entries)
+    outlines = None if search.roles.masks or volumes else find_outlines(entries)
     if outlines is not None:
         search.kind, search.drawn, found = outlines
         search.findings += found
@@ -99,20 +105,23 @@ def find_layout(
     else:
         pairs = _pairs_of_masks(search, mask_suffix, codes)
     pairs, lists = _by_lists(pairs, entries, search.findings)
-    pairs = [page for pair in pairs for page in _pages(pair, stacks, search.findings)]
+    if not volumes:
+        pairs = [page for pair in pairs for page in _pages(pair, stacks, search.findings)]
     pairs = _with_final_splits(pairs, search.findings)
     search.findings += [*report_unlabelled(search.roles.unlabelled), *report_empty_splits(root, entries)]
     search.findings = [*_unread(search), *search.findings]
     if not pairs and not any(finding.severity == Severity.FAULT for finding in search.findings):
-        raise _no_image_found(root, search.findings)
+        raise _no_image_found(root, search)
     unlabelled = tuple(item.ref for item in search.roles.unlabelled)
     return Layout(tuple(pairs), _describe(search, pairs, lists), tuple(search.findings), unlabelled)
 
 
-def _roles(root: Path | None, entries: Sequence[Entry], images: str | None, masks: str | None) -> Roles:
+def _roles(
+    root: Path | None, entries: Sequence[Entry], images: str | None, masks: str | None, kinds: tuple[str, ...]
+) -> Roles:
     """Sort files into images and masks, as the user says where he does."""
-    named_images = None if images is None else named_files("data.images", images, root, entries)
-    named_masks = None if masks is None else named_files("data.masks", masks, root, entries)
+    named_images = None if images is None else named_files("data.images", images, root, entries, kinds)
+    named_masks = None if masks is None else named_files("data.masks", masks, root, entries, kinds)
     image_items, mask_items = items_of(named_images, named_masks)
     mask_refs = {item.ref for item in mask_items}
     image_items = [item for item in image_items if item.ref not in mask_refs]
@@ -254,7 +263,7 @@ def _unread(search: Search) -> list[Finding]:
     kinds = ", ".join(sorted({entry.ref.name.suffix.lower() or "no suffix" for entry in others})[:KINDS_SHOWN])
     what = f"{{n}} file{{s}} {{is}} of a kind that is not read ({kinds})"
     severity = Severity.FAULT if is_fault else Severity.WARNING
-    return finding_on(severity, what, f"convert to {KINDS}, or move elsewhere", (entry.path for entry in others))
+    return finding_on(severity, what, f"convert to {search.kinds}, or move elsewhere", (entry.path for entry in others))
 
 
 def _describe(search: Search, pairs: Sequence[Pair], lists: str) -> str:
@@ -277,9 +286,9 @@ def _places(items: Iterable[Item]) -> str:
     return " and ".join(homes) if len(homes) <= FOLDERS_SHOWN else f"{homes[0]} and {len(homes) - 1:,} more folders"
 
 
-def _no_image_found(root: Path | None, findings: Sequence[Finding]) -> UserError:
+def _no_image_found(root: Path | None, search: Search) -> UserError:
     """Say in one line what is there instead of images."""
     names = sorted(path.name + "/" * path.is_dir() for path in root.iterdir()) if root and root.is_dir() else []
     found = f"only {', '.join(names[:ENTRIES_SHOWN])}" if names else "nothing"
-    problem = f"holds no image ({KINDS}): {found} is there"
+    problem = f"holds no image ({search.kinds}): {found} is there"
     return UserError(f"data.root={root}", problem, "give the folder that holds the images and masks")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from unetkit.data.files import SUFFIXES
 from unetkit.data.layout.naming import Item
 from unetkit.data.layout.roles import placed
 from unetkit.data.layout.tree import Entry, list_entries
@@ -27,7 +28,13 @@ class Named:
     texts: tuple[str, ...]
 
 
-def named_files(key: str, value: str | int | Path, root: Path | None, entries: Sequence[Entry]) -> list[Named]:
+def named_files(
+    key: str,
+    value: str | int | Path,
+    root: Path | None,
+    entries: Sequence[Entry],
+    kinds: tuple[str, ...] = SUFFIXES,
+) -> list[Named]:
     """Return the image files that `data.images=` or `data.masks=` names.
 
     Args:
@@ -35,6 +42,7 @@ def named_files(key: str, value: str | int | Path, root: Path | None, entries: S
         value: A folder, of which all files are taken, or a pattern; below the root, or else as a path of its own.
         root: The root of the data set, or None.
         entries: The files below the root.
+        kinds: Suffixes of the files that are read.
 
     Raises:
         UserError: If no image file is named so.
@@ -46,7 +54,7 @@ def named_files(key: str, value: str | int | Path, root: Path | None, entries: S
         base = path if path.exists() and not path.is_file() else _fixed_part(path)
         if base.exists():
             rest = path.relative_to(base).as_posix() if path != base else "**/*"
-            found = _matching(rest, list_entries(base))
+            found = _matching(rest, list_entries(base, kinds))
     if not found:
         where = f" below {root} or here" if root else ""
         raise UserError(f"{key}={value}", f"names no image{where}", 'give a folder, or a pattern such as "**/*_t1.png"')

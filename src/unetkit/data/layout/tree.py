@@ -3,7 +3,7 @@
 import os
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unetkit.data.files import SUFFIXES, FileRef, zip_members
@@ -21,15 +21,17 @@ class Entry:
     Attributes:
         ref: The file.
         folders: The names of the folders, the outermost first; a zip counts as a folder of its name.
+        kinds: Suffixes of the files that are read.
     """
 
     ref: FileRef
     folders: tuple[str, ...]
+    kinds: tuple[str, ...] = SUFFIXES
 
     @property
     def is_image(self) -> bool:
         """Whether the name says that it is an image or a mask of a kind that is read."""
-        return self.ref.suffix in SUFFIXES
+        return self.ref.suffix in self.kinds
 
     @property
     def path(self) -> str:
@@ -37,10 +39,14 @@ class Entry:
         return "/".join([*self.folders, self.ref.name.name])
 
 
-def list_entries(root: Path) -> list[Entry]:
+def list_entries(root: Path, kinds: tuple[str, ...] = SUFFIXES) -> list[Entry]:
     """List all files below a folder or in a zip, sorted by path, without hidden ones.
 
     Zips that lie in the folder itself are opened if their name says what they hold, as `train.zip` or `masks.zip`.
+
+    Args:
+        root: The folder or zip.
+        kinds: Suffixes of the files that are read as images and masks.
 
     Raises:
         UserError: If it can't be read, is neither a folder nor a zip, or holds a zip beside its unpacked folder.
@@ -53,6 +59,7 @@ def list_entries(root: Path) -> list[Entry]:
         else:
             fix = "give the folder that holds the images and masks"
             raise UserError(f"data.root={root}", "is neither a folder nor a complete zip file", fix)
+    entries = [replace(entry, kinds=kinds) for entry in entries]
     return sorted(entries, key=lambda entry: (entry.folders, entry.ref.name.name))
 
 

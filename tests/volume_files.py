@@ -1,0 +1,40 @@
+"""Small volumes for tests: bright ellipsoids in noise, thicker along z than along y and x."""
+
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+SIZE, SPACING = (24, 32, 32), (2.5, 1.0, 1.0)  # voxels and mm along z, y, x
+AFFINE = np.diag([*SPACING[::-1], 1.0])
+nifti: Any = nibabel.Nifti1Image  # nibabel's constructors have no types
+
+
+def ellipsoid(seed: int, size: tuple[int, int, int] = SIZE) -> tuple[Array, Array]:
+    """Return an image (D, H, W) int16 and its mask uint8, of one ellipsoid that is round in mm."""
+    rng = np.random.default_rng(seed)
+    places = np.stack(np.meshgrid(*map(np.arange, size), indexing="ij"), -1) * SPACING
+    extent = np.array(size) * SPACING
+    centre, radius = rng.uniform(0.35, 0.65, 3) * extent, rng.uniform(0.25, 0.35) * extent[1:].min()
+    mask = (np.square(places - centre).sum(-1) < radius**2).astype(np.uint8)
+    image = 300.0 * mask + rng.normal(0, 60, size) - 100
+    return image.astype(np.int16), mask
+
+
+def write_nifti(path: Path, volume: Array, affine: Array = AFFINE) -> Path:
+    """Write a volume (D, H, W), whose rows run towards the back of the patient, as NIfTI; gives the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nifti(np.ascontiguousarray(volume[:, ::-1].transpose(2, 1, 0)), affine).to_filename(path)
+    return path
+
+
+def write_ellipsoids(root: Path, count: int, size: tuple[int, int, int] = SIZE) -> Path:
+    """Write pairs in nnU-Net's layout; gives the folder."""
+    for seed in range(count):
+        image, mask = ellipsoid(seed, size)
+        write_nifti(root / "imagesTr" / f"case_{seed:02}_0000.nii.gz", image)
+        write_nifti(root / "labelsTr" / f"case_{seed:02}.nii.gz", mask)
+    return root
