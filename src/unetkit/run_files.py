@@ -5,6 +5,7 @@ variable, another file or a function. Files that are large or deeply nested are 
 """
 
 import json
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,10 @@ from unetkit.errors import UserError
 MAX_BYTES = 2**20  # of a file; those of training have some thousand
 MAX_DEPTH = 50  # of containers in containers
 FIX = "restore it, or move it away"
+OVERRIDES = Path(".hydra") / "overrides.yaml"  # in a run directory: what was typed, as Hydra keeps it
+OUTCOME = "outcome.json"  # in a run directory of a sweep or search: status and reason, if there is no result
+STOPPED_BY = "stopped_by"  # key of a summary.json whose run is not at its end
+KEPT = re.compile(r"metrics\.(\d+)\.csv")  # names that training gives to the metrics of earlier starts
 
 
 def read_config(file: Path, fix: str = FIX) -> dict[str, Any]:
@@ -86,6 +91,12 @@ def read_text(file: Path, fix: str = FIX, limit: int = MAX_BYTES) -> str:
         if facts.st_size > limit:
             raise UserError(str(file), f"has {facts.st_size:,} bytes, more than {limit:,}", fix)
         return file.read_text(encoding="utf-8")
+
+
+def kept_metrics(run_dir: Path) -> list[Path]:
+    """Return the metrics of the earlier starts of a run, oldest first."""
+    numbers = {int(found[1]): file for file in run_dir.iterdir() if (found := KEPT.fullmatch(file.name))}
+    return [numbers[number] for number in sorted(numbers)]
 
 
 @contextmanager

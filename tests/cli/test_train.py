@@ -17,7 +17,7 @@ from conftest import Unetkit, WritePairs
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from unetkit.cli import train
+from unetkit.cli import sweep, train
 from unetkit.data.synthetic import section
 from unetkit.paths import config_dir
 
@@ -33,7 +33,7 @@ Configured = Callable[..., DictConfig]
 def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Configured:
     """Composes what is typed, as the configuration of a training in this process."""
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "131072")  # so that this process keeps its allocator's settings
-    monkeypatch.setattr(train, "mistakes", [])
+    monkeypatch.setattr(sweep, "mistakes", [])
 
     def call(*typed: str) -> DictConfig:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
@@ -52,7 +52,7 @@ def test_the_monitored_score_is_returned(configured: Configured, tmp_path: Path)
     best = json.loads((tmp_path / "run" / "summary.json").read_text())["best"]
     assert best["monitor"] == "val/dice"
     assert score == best["score"] is not None
-    assert train.mistakes == []
+    assert sweep.mistakes == []
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_mistake_is_one_line_and_other_runs_of_a_sweep_go_on(
     error = capsys.readouterr().err
     assert error.startswith(told)
     assert error.count("\n") == 1
-    assert len(train.mistakes) == 1  # for the exit status
+    assert len(sweep.mistakes) == 1  # for the exit status
 
 
 def write_section(path: Path) -> None:

@@ -11,8 +11,9 @@ from training_runs import config, rows, run, weights
 
 from unetkit.checkpoints.checkpoint import Checkpoint
 from unetkit.errors import UserError
+from unetkit.run_files import kept_metrics
 from unetkit.training.build import build_module, build_trainer, prepare_data
-from unetkit.training.resume import find_resume, kept_metrics, kept_training_loss, log_resume, next_position
+from unetkit.training.resume import find_resume, kept_training_loss, log_resume, next_position
 from unetkit.training.run_stats import RunStats
 
 

@@ -1,13 +1,15 @@
-"""Compare runs image by image, by paired differences: `unetkit compare runs=[BASELINE,OTHER]`."""
+"""Compare runs image by image, `unetkit compare runs=[BASELINE,OTHER]`, or those of a sweep, `unetkit compare DIR`."""
 
+import sys
 from typing import TYPE_CHECKING
 
 import hydra
 from omegaconf import DictConfig
 
+from unetkit.cli.quoting import exists
 from unetkit.cli.start import start
 from unetkit.errors import UserError, mistakes_in_one_line, writable
-from unetkit.paths import config_dir, path_of
+from unetkit.paths import config_dir, path_of, quoted_for_hydra
 
 if TYPE_CHECKING:
     from unetkit.evaluation import Comparison
@@ -19,16 +21,35 @@ WRITTEN = "comparison.md, comparison.csv, comparison.json and differences.png"
 def main(cfg: DictConfig) -> None:
     """Write the comparison as JSON, CSV, Markdown and a picture, and print the main results."""
     with mistakes_in_one_line():
+        if cfg.sweep is not None:
+            show_sweep(cfg)
+            return
         comparison = compare(cfg)
     for line in described(comparison):
         print(line)
     print(f"{len(comparison.ids)} images in common; wrote {WRITTEN} to {cfg.output}")
 
 
+def show_sweep(cfg: DictConfig) -> None:
+    """Print the table of a sweep or search, and write `sweep.csv` and `sweep.html` into its directory.
+
+    Raises:
+        UserError: If there are no runs, or runs are given as well.
+    """
+    from unetkit.cli.sweep import show
+
+    if cfg.runs is not None:
+        raise UserError("sweep= and runs=", "exclude each other", "give one of them")
+    folder = path_of("sweep", cfg.sweep)
+    with writable("sweep", folder):
+        show(folder)
+
+
 def compare(cfg: DictConfig) -> "Comparison":
     """Compare all runs with the first, and write what is found."""
     if cfg.runs is None:
-        raise UserError("runs=", "is missing", "give runs=[BASELINE,OTHER], folders that hold a scores.csv")
+        fix = "give runs=[BASELINE,OTHER], folders that hold a scores.csv, or the directory of a sweep"
+        raise UserError("runs=", "is missing", fix)
 
     from unetkit.evaluation import check_resampling, compare_runs, read_runs
     from unetkit.evaluation.primary import read_primary
@@ -65,5 +86,7 @@ def described(comparison: "Comparison") -> list[str]:
 
 
 def run() -> None:
-    """Run the command on what was typed."""
+    """Run the command on what was typed; a folder alone is the directory of a sweep."""
+    if len(sys.argv) == 2 and not sys.argv[1].startswith("-") and ("=" not in sys.argv[1] or exists(sys.argv[1])):
+        sys.argv[1] = f"sweep={quoted_for_hydra(sys.argv[1])}"
     start(main, __doc__, "compare")

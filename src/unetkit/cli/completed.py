@@ -11,28 +11,41 @@ from hydra.errors import HydraException
 from unetkit.cli.quoting import quoted
 from unetkit.errors import UserError
 from unetkit.paths import quoted_for_hydra
-from unetkit.run_files import read_yaml
+from unetkit.run_files import OVERRIDES, read_yaml
 from unetkit.training.requeue import job_directory
-from unetkit.training.run_state import AUTO, OVERRIDES, is_interrupted, run_of
+from unetkit.training.run_state import AUTO, is_interrupted, run_of
 
 OWN = ("checkpoint", "weights", "run_dir")  # what was typed for these is not typed again for a run that is resumed
 # The directory of a run may be a stranger's: what it says can't name code, or a place to write to.
 CODE = re.compile(r"_target_|_args_|_partial_|\$\{|^[+~]*hydra\b")
 PLACE = re.compile(r"[+~]*([\w.]+\.)?(cache_dir|dirpath|save_dir|default_root_dir)=.*", re.DOTALL)
-SWEEP = ("-m", "--multirun")
+SWEEP = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 
 
-def completed(arguments: Sequence[str]) -> list[str]:
+def completed(arguments: Sequence[str], *, resumes_itself: bool = False) -> list[str]:
     """Return the arguments of `unetkit train`, with those that need not be typed.
 
     `checkpoint=RUN` stands for all that was typed for this run; what is typed now overrules it. A run that was
-    interrupted goes on in its own directory, and a job of a cluster finds its directory again.
+    interrupted goes on in its own directory, and a job of a cluster finds its directory again. In a sweep, each run
+    goes on where it was interrupted, and is left alone if it is done.
+
+    Args:
+        arguments: The program, and what was typed.
+        resumes_itself: Whether the command needs no `checkpoint=auto` for that.
     """
     program, *typed = arguments
     checkpoint = _value_of("checkpoint", typed)
     run = None if checkpoint in (None, "null", AUTO) else run_of(checkpoint)
     stored = [] if run is None else trusted(missing(stored_overrides(run), typed), run)
-    return [program, *_directory(typed, checkpoint), *stored, *typed]
+    own = [f"checkpoint={AUTO}"] if checkpoint is None and not resumes_itself and is_sweep(typed) else []
+    # Right before the first override, as Hydra refuses overrides before and behind an option.
+    place = next((at for at, text in enumerate(typed) if "=" in text and not text.startswith("-")), len(typed))
+    return [program, *typed[:place], *_directory(typed, checkpoint), *own, *stored, *typed[place:]]
+
+
+def is_sweep(typed: Sequence[str]) -> bool:
+    """Return whether what was typed is to be done once for each of a grid."""
+    return bool({*SWEEP} & {*typed})
 
 
 def stored_overrides(run: Path) -> list[str]:
@@ -79,11 +92,10 @@ def missing(stored: Sequence[str], typed: Sequence[str]) -> list[str]:
 
 def _directory(typed: Sequence[str], checkpoint: str | None) -> list[str]:
     """Return the override of the run directory, if one follows from something else."""
-    is_sweep = bool({*SWEEP} & {*typed})
-    key = "hydra.sweep.dir" if is_sweep else "hydra.run.dir"
+    key = "hydra.sweep.dir" if is_sweep(typed) else "hydra.run.dir"
     if any(_key_of(text) == key for text in typed):
         return []
-    if checkpoint is not None and not is_sweep and is_interrupted(Path(checkpoint).expanduser()):
+    if checkpoint is not None and not is_sweep(typed) and is_interrupted(Path(checkpoint).expanduser()):
         return [f"{key}={quoted_for_hydra(checkpoint)}"]
     folder = job_directory(typed)
     return [] if folder is None else [f"{key}={folder}"]

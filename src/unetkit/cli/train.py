@@ -7,11 +7,9 @@ from omegaconf import DictConfig
 
 from unetkit.cli.completed import completed
 from unetkit.cli.memory import keep_freed_memory
-from unetkit.cli.start import start
-from unetkit.errors import UserError, mistakes_in_one_line
+from unetkit.cli.sweep import do_job, start_jobs
+from unetkit.errors import mistakes_in_one_line
 from unetkit.paths import config_dir
-
-mistakes: list[UserError] = []
 
 
 @hydra.main(config_path=str(config_dir()), config_name="train", version_base="1.3")
@@ -24,23 +22,14 @@ def main(cfg: DictConfig) -> float | None:
     from unetkit.training.records import monitored_score  # imported here: torch takes seconds that --help should not
     from unetkit.training.run import train
 
-    try:
-        return monitored_score(train(cfg))
-    except UserError as error:
-        mistakes.append(error)
-        print(f"error: {error}", file=sys.stderr)
-        return None
-    except KeyboardInterrupt:
-        sys.exit("stopped")
+    return do_job(cfg, lambda cfg: monitored_score(train(cfg)))
 
 
 def run() -> None:
     """Run the command on what was typed."""
-    mistakes.clear()
     with mistakes_in_one_line():
         sys.argv = completed(sys.argv)
-    start(main)
-    sys.exit(1 if mistakes else 0)
+        sys.exit(start_jobs(main))
 
 
 if __name__ == "__main__":  # as Lightning starts the other processes of DDP

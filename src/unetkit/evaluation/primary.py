@@ -84,6 +84,13 @@ def optional_scores(scores: Iterable[Primary]) -> tuple[str, ...]:
     return tuple(entry.name for entry in scores_with(names) if entry.is_optional)
 
 
+def lower_is_better(monitor: str) -> bool:
+    """Return whether less of a value that training logs, such as `val/loss`, is better: of losses and of distances."""
+    name = monitor.removeprefix("val/")
+    score = name.partition("/")[0]
+    return "loss" in monitor or (score in KEYS and read_primary(name).entry.lower_is_better)
+
+
 def check_class(primary: Primary, classes: Sequence[str], key: str = "metrics.primary") -> None:
     """Check that the class whose score leads, or is another key's, is one of those that are scored.
 

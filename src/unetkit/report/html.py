@@ -73,13 +73,19 @@ def write_report(
 
 def save(figure: Figure, path: Path) -> str:
     """Write a figure as SVG and PNG, and return the SVG as a data URI."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    content = svg(figure)
     with whole_file(path.with_suffix(".svg")) as part:
-        part.write_bytes(buffer.getvalue())
+        part.write_bytes(content)
     with whole_file(path.with_suffix(".png")) as part:
         figure.savefig(part, format="png", dpi=PAPER_DPI)
-    return _data_uri("image/svg+xml", buffer.getvalue())
+    return data_uri("image/svg+xml", content)
+
+
+def svg(figure: Figure) -> bytes:
+    """Return a figure as SVG, the same for the same numbers."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
 
 
 def _figures(
@@ -112,10 +118,11 @@ def _environment() -> jinja2.Environment:
 
 
 def _png(picture: Image) -> str:
-    return _data_uri("image/png", encode_png(picture))
+    return data_uri("image/png", encode_png(picture))
 
 
-def _data_uri(kind: str, content: bytes) -> str:
+def data_uri(kind: str, content: bytes) -> str:
+    """Return content as an address that holds it, such as `data:image/png;base64,...`."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 

@@ -69,6 +69,11 @@ def cross_validate(cfg: DictConfig) -> Summary:
     return summary
 
 
+def leading_score(summary: Summary) -> float:
+    """Return the leading score of all folds, for sweeps that optimise it."""
+    return found_in(summary["models"]["out of fold"], read_primary(summary["primary"]))["value"]
+
+
 def is_done(run: Path) -> bool:
     """Return whether the fold of this run directory has been trained to its end."""
     return (run / "summary.json").exists()

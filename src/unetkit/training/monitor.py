@@ -6,14 +6,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from unetkit.errors import UserError
-from unetkit.evaluation.primary import KEYS, read_primary
-
-
-def lower_is_better(monitor: str) -> bool:
-    """Return whether less of a logged value is better: of a loss, and of a distance."""
-    name = monitor.partition("/")[2]
-    score = name.partition("/")[0]
-    return "loss" in monitor or (score in KEYS and read_primary(name).entry.lower_is_better)
+from unetkit.evaluation.primary import KEYS, lower_is_better
 
 
 def set_modes(cfg: DictConfig) -> None:

@@ -21,9 +21,9 @@ from unetkit.data.jpeg import is_jpeg
 from unetkit.evaluation import git_commit
 from unetkit.models import layer_table
 from unetkit.paths import command_line, short_path, write_text
+from unetkit.run_files import OVERRIDES
 from unetkit.training.loggers import wandb_refusals
 from unetkit.training.module import SegmentationModule
-from unetkit.training.run_state import OVERRIDES
 from unetkit.training.run_stats import RunStats
 from unetkit.training.waiting import waiting_line
 

@@ -5,7 +5,6 @@ import csv
 import inspect
 import logging
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from torch import nn
 from unetkit.checkpoints.checkpoint import Checkpoint
 from unetkit.checkpoints.metadata import Metadata
 from unetkit.errors import UserError
+from unetkit.run_files import kept_metrics
 from unetkit.training.recipes import adopt_found, differences
 from unetkit.training.renamed import with_new_targets
 from unetkit.training.requeue import restart_sign
@@ -26,7 +26,6 @@ from unetkit.training.within_epoch import KEY
 log = logging.getLogger(__name__)
 
 TRAINING_LOSS = "train/loss_epoch"
-KEPT = re.compile(r"metrics\.(\d+)\.csv")  # names that `keep_old_metrics` gives
 SAME_WEIGHTS = "gradient_checkpointing"  # an argument of networks that changes no weight
 
 
@@ -208,9 +207,3 @@ def kept_training_loss(run_dir: Path, epoch: int) -> dict[str, float]:
         if losses:
             return {TRAINING_LOSS: round(float(losses[-1]), 6)}
     return {}
-
-
-def kept_metrics(run_dir: Path) -> list[Path]:
-    """Return the metrics of the earlier runs in this directory, oldest first."""
-    numbers = {int(found[1]): file for file in run_dir.iterdir() if (found := KEPT.fullmatch(file.name))}
-    return [numbers[number] for number in sorted(numbers)]

@@ -15,7 +15,7 @@ from unetkit.errors import UserError, enough_memory, writable
 from unetkit.paths import command_line, path_of, short_path, write_json
 from unetkit.plots.curves import draw_curves
 from unetkit.plots.images import write_png
-from unetkit.run_files import read_json
+from unetkit.run_files import STOPPED_BY, kept_metrics, read_json
 from unetkit.training.build import build_module, build_trainer, example_input, prepare_data
 from unetkit.training.configuration import check_values
 from unetkit.training.image_logger import draw_best_median_worst
@@ -40,14 +40,13 @@ from unetkit.training.resume import (
     check_same_batches,
     check_same_training,
     find_resume,
-    kept_metrics,
     kept_training_loss,
     log_changes,
     log_resume,
     resolve_auto,
 )
 from unetkit.training.run_lock import only_run_in
-from unetkit.training.run_state import STOPPED_BY, is_finished, last_checkpoint, run_of
+from unetkit.training.run_state import is_finished, last_checkpoint, run_of
 from unetkit.training.run_stats import RunStats
 from unetkit.training.step_choice import choose_step, compile_parts
 from unetkit.training.stopping import Stop

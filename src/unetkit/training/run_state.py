@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-from unetkit.run_files import read_json
+from unetkit.run_files import STOPPED_BY, read_json
 
-OVERRIDES = Path(".hydra") / "overrides.yaml"  # in a run directory: what was typed, as Hydra keeps it
 AUTO = "auto"  # value of checkpoint=
-STOPPED_BY = "stopped_by"  # key of a summary.json whose run is not at its end
 
 
 def last_checkpoint(run_dir: Path) -> Path:

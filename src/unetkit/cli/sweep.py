@@ -1,0 +1,187 @@
+"""Sweeps (`-m`): go on with an interrupted one, keep a failed job from ending the others, and show all runs at the end.
+
+Hydra's launchers run the jobs, perhaps in other processes, so that what became of a job is read from its directory.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from unetkit.cli.start import start
+from unetkit.errors import UserError
+from unetkit.paths import command_line, path_of, quoted_for_hydra, short_path, write_json
+from unetkit.run_files import OUTCOME, OVERRIDES, read_yaml
+
+LOCK = ".sweep.lock"
+DEFAULT = "runs/*/*-sweep*"  # sweeps whose directory nobody named
+PARENT_DEATH = 1  # PR_SET_PDEATHSIG of Linux's prctl
+OTHER_PROCESSES = "joblib"  # the launcher whose jobs run in children of this process
+
+started: list[tuple[Path, FileLock]] = []  # the directory of the sweep of this process, and the lock on it
+mistakes: list[Exception] = []  # of the jobs that ran in this process
+
+
+class SweepDirectory(Callback):
+    """Settle the directory of a sweep before its first job, as part of `hydra.callbacks`."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Take the directory that was named, or that of the same sweep if it was interrupted, or else a new one."""
+        earlier = interrupted_sweep(config)
+        folder = Path(config.hydra.sweep.dir) if earlier is None else earlier[0]
+        try:
+            started.append(earlier or (folder, locked(folder)))
+        except Timeout:  # no UserError: Hydra turns the errors of callbacks into warnings
+            sys.exit(f"error: {folder} is being written by another sweep; wait, or give another hydra.sweep.dir")
+        if earlier is not None:
+            again = "give another hydra.sweep.dir to start anew"
+            print(f"goes on with the sweep in {folder}, which was interrupted; {again}", file=sys.stderr)
+        with read_write(config.hydra), open_dict(config.hydra):  # other processes compose the jobs from this list
+            config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted_for_hydra(str(folder))}")
+            config.hydra.sweep.dir = str(folder)
+
+
+def interrupted_sweep(config: DictConfig) -> tuple[Path, FileLock] | None:
+    """Return the last sweep of the same command that has runs to do, with the lock on it; None if a place was named."""
+    named: Any = OmegaConf.to_container(config.hydra.sweep, resolve=False)
+    if not str(named["dir"]).startswith("${new_folder:"):
+        return None
+    typed = list(config.hydra.overrides.task)
+    for file in sorted(Path().glob(f"{DEFAULT}/multirun.yaml"), reverse=True):
+        try:
+            if typed_for(file) == typed:
+                return None if is_done(file.parent) else (file.parent, locked(file.parent))
+        except (UserError, Timeout):  # damaged, or going on
+            continue
+    return None
+
+
+def typed_for(file: Path) -> list[str]:
+    """Return what was typed for an earlier sweep, from its `multirun.yaml`."""
+    content = read_yaml(file)
+    try:
+        return list(content["hydra"]["overrides"]["task"])
+    except (KeyError, TypeError) as error:
+        raise UserError(str(file), "is not as Hydra writes it") from error
+
+
+def is_done(folder: Path) -> bool:
+    """Return whether a sweep came to its end, and all of its runs ended well."""
+    from unetkit.report.sweep import TABLE, read_sweep  # imported here: torch takes seconds
+
+    return (folder / TABLE).exists() and read_sweep(folder).is_done
+
+
+def locked(folder: Path) -> FileLock:
+    """Return the lock of a sweep's directory, held by this process until it ends.
+
+    Raises:
+        Timeout: If another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK)
+    lock.acquire(timeout=0)
+    return lock
+
+
+def do_job(cfg: DictConfig, work: Callable[[DictConfig], float | None]) -> float | None:
+    """Do the work of a single command, or of one job of a sweep, and return its score.
+
+    A mistake is one line, and the score is None. In a sweep any other error ends only its job; what it was is kept in
+    the run directory.
+    """
+    is_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    record = path_of("run_dir", cfg.run_dir) / OUTCOME if is_sweep else None
+    is_child = is_sweep and OTHER_PROCESSES in str(HydraConfig.get().runtime.choices.get("hydra/launcher"))
+    if record is not None:
+        record.unlink(missing_ok=True)
+    if is_child:
+        end_with_parent()
+    try:
+        return work(cfg)
+    except Exception as error:
+        is_mistake = isinstance(error, UserError)
+        if record is None and not is_mistake:
+            raise
+        line = str(error) if is_mistake else in_one_line(error)
+        mistakes.append(error)
+        print(f"error: {line}" if is_mistake else traceback.format_exc(), file=sys.stderr)
+        if record is not None:
+            write_json(record, {"status": "failed", "reason": line})
+        return None
+    except KeyboardInterrupt:
+        sys.exit("stopped")
+    except SystemExit as end:
+        if is_child:  # joblib would begin its next job, although this one was told to stop
+            os._exit(end.code if isinstance(end.code, int) else 1)
+        raise
+
+
+def in_one_line(error: BaseException) -> str:
+    """Return the kind of an error and what it says, at most some 200 characters."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+def end_with_parent() -> None:
+    """Let the system stop this job in order when the process that started it is killed (Linux only)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PARENT_DEATH, signal.SIGTERM)
+
+
+def start_jobs(main: Callable[[], object]) -> int:
+    """Start a single training or a sweep with Hydra; return the exit status, which is 1 if a job failed.
+
+    Args:
+        main: The function that `hydra.main` decorates.
+    """
+    started.clear()
+    mistakes.clear()
+    try:
+        start(main)
+    except (Exception, SystemExit, KeyboardInterrupt) as end:
+        if started and any(started[0][0].rglob(str(OVERRIDES))):  # else no run has begun
+            folder = short_path(started[0][0])
+            print(f"the sweep in {folder} is not done: type the same command to go on with it", file=sys.stderr)
+        if not started or not isinstance(end, Exception):
+            raise
+        # As where the system has killed a worker: the launcher gives up.
+        print(f"error: hydra/launcher failed ({in_one_line(end)})", file=sys.stderr)
+        return 0 if show(started[0][0]) else 1
+    finally:
+        for _, lock in started:
+            lock.release()
+    if not started:
+        return 1 if mistakes else 0
+    return 0 if show(started[0][0]) else 1
+
+
+def show(folder: Path) -> bool:
+    """Print the table of a sweep, and write `sweep.csv` and `sweep.html`; return whether all runs ended well.
+
+    Raises:
+        UserError: If the folder holds no runs.
+    """
+    from unetkit.report.sweep import described, read_sweep, write_table
+    from unetkit.report.sweep_page import write_page
+
+    sweep = read_sweep(folder)
+    best = sweep.best
+    command = ""
+    if best is not None and best.checkpoint.exists():
+        command = command_line("predict", f"checkpoint={short_path(best.checkpoint)}", "input=FILE_OR_FOLDER")
+    table, page = write_table(sweep), write_page(sweep, command)
+    print("\n".join(["", *described(sweep)]))
+    print(f"{sweep.counted()}; wrote {short_path(table)} and {short_path(page)}")
+    if command:
+        print(f"next, with the best run: {command}")
+    return sweep.is_done

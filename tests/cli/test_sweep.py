@@ -1,0 +1,123 @@
+"""Sweeps: the table of all runs, a failed job, and going on after an interruption, with each launcher."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Unetkit
+
+ROOT = Path(__file__).parents[2]
+QUICK = ["trainer.max_epochs=1", "trainer.accelerator=cpu", "trainer.enable_progress_bar=false"]
+TINY = ["model=plain_small", "model.channels=[4,8]", "data.count=16", "data.size=32", *QUICK]
+
+
+def write_run(folder: Path, overrides: list[str], score: float | None, **facts: object) -> None:
+    """Write what a run leaves; without a score, one that was killed."""
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra" / "overrides.yaml").write_text(json.dumps(overrides))
+    (folder / "metrics.csv").write_text("epoch,step,train/loss_epoch,val/iou_per_image\n0,3,0.7,\n0,3,,0.4\n")
+    if score is not None:
+        best = {"monitor": "val/iou_per_image", "score": score}
+        (folder / "summary.json").write_text(json.dumps({"best": best, "parameters": 1689, "seconds": 2.5, **facts}))
+
+
+def table(sweep: Path) -> list[dict[str, str]]:
+    with (sweep / "sweep.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_runs_of_a_sweep_are_compared_by_its_directory(tmp_path: Path, unetkit: Unetkit) -> None:
+    sweep = tmp_path / "my sweep=1"
+    write_run(sweep / "0-a", ["model=a", "optimizer.lr=0.001", "seed=1", "checkpoint=auto"], 0.5)
+    write_run(sweep / "1-a", ["model=a", "optimizer.lr=0.1", "seed=1"], 0.75)
+    write_run(sweep / "2-b", ["model=<b>", "optimizer.lr=0.001", "seed=1"], None)
+    write_run(sweep / "10-b", ["model=<b>", "optimizer.lr=0.1", "seed=1"], 0.9)
+    (sweep / "10-b" / "outcome.json").write_text(json.dumps({"status": "failed", "reason": "it was\nwrong"}))
+    done = unetkit("compare", str(sweep))
+    assert done.status == 0, done.stderr
+    rows = table(sweep)
+    assert list(rows[0])[:5] == ["run", "status", "model", "optimizer.lr", "val/iou_per_image"]
+    assert [(row["run"], row["status"]) for row in rows] == [
+        *(("1-a", "finished"), ("0-a", "finished"), ("2-b", "interrupted"), ("10-b", "failed"))
+    ]
+    assert (rows[0]["val/iou_per_image"], rows[0]["seconds"], rows[3]["reason"]) == ("0.75", "2.5", "it was wrong")
+    shown = done.stdout.splitlines()
+    assert shown[2].split() == ["1-a", "a", "0.1", "0.7500", "1,689", "-", "-", "-", "2.5", "finished"]
+    assert "failed: 10-b: it was wrong" in shown
+    page = (sweep / "sweep.html").read_text()
+    assert "&lt;b&gt;" in page
+    assert page.count("data:image/svg+xml") == 4
+    assert "http" not in page.replace("data:image", "")  # loads nothing
+
+
+def test_a_folder_that_is_no_sweep_is_one_line(tmp_path: Path, unetkit: Unetkit) -> None:
+    for folder, problem in ((tmp_path, "holds no runs"), (tmp_path / "no", "is no folder")):
+        said = f"error: {folder} {problem}; give the directory of a sweep or of a search\n"
+        assert unetkit("compare", str(folder)) == (1, "", said)
+
+
+def test_a_failed_job_is_named_and_the_same_command_does_only_what_is_left(
+    tmp_path: Path, unetkit: Unetkit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    typed = ["train", "-m", *TINY, "model.dropout=2,0", f"data.cache_dir={tmp_path / 'cache'}"]
+    done = unetkit(*typed)
+    assert done.status == 1
+    assert "Traceback" not in done.stderr
+    (sweep,) = tmp_path.glob("runs/*/*-sweep")
+    good, bad = table(sweep)
+    assert (good["run"], good["status"], good["model.dropout"]) == ("1-plain_small", "finished", "0")
+    assert (bad["run"], bad["reason"]) == ("0-plain_small", "model.dropout=2 must be at least 0 and below 1")
+    assert f"failed: 0-plain_small: {bad['reason']}" in done.stdout
+    before = (sweep / "1-plain_small" / "summary.json").stat().st_mtime_ns
+    done = unetkit(*typed)
+    assert done.status == 1
+    assert f"goes on with the sweep in {sweep.relative_to(tmp_path)}" in done.stderr
+    assert (sweep / "1-plain_small" / "summary.json").stat().st_mtime_ns == before
+    assert table(sweep) == [good, bad]
+    assert [*tmp_path.glob("runs/*/*")] == [sweep]
+
+
+def start(*typed: str, folder: Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, str(ROOT / "train.py"), "-m", *typed, f"data.cache_dir={folder / 'cache'}"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, cwd=folder, start_new_session=True, **pipes)  # type: ignore[call-overload, no-any-return]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_the_same_command_goes_on_with_a_sweep_that_was_killed(tmp_path: Path) -> None:
+    typed = [*TINY[:-3], *QUICK[1:], "trainer.max_epochs=6", "data.batch_size=2", "checkpoint_every=2", "seed=1,2"]
+    process = start(*typed, folder=tmp_path)
+    while not (found := [*tmp_path.glob("runs/*/*/1-*/checkpoints/last.ckpt")]):
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    sweep = found[0].parents[2]
+    first = (sweep / "0-plain_small" / "summary.json").stat().st_mtime_ns
+    assert not (sweep / "1-plain_small" / "summary.json").exists()
+    process = start(*typed, folder=tmp_path)
+    said, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    assert "resuming with epoch" in said
+    assert (sweep / "0-plain_small" / "summary.json").stat().st_mtime_ns == first
+    assert {row["status"] for row in table(sweep)} == {"finished"}
+    assert len([*tmp_path.glob("runs/*/*")]) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+def test_a_failed_job_ends_no_other_with_launchers_of_several_processes(launcher: str, tmp_path: Path) -> None:
+    pytest.importorskip(f"hydra_plugins.hydra_{launcher.removesuffix('_local')}_launcher")
+    process = start(f"hydra/launcher={launcher}", *TINY, "model.dropout=2,0", "hydra.sweep.dir=sweep", folder=tmp_path)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 1, said
+    assert "Traceback" not in said
+    assert "failed: 0-plain_small: model.dropout=2 must be at least 0 and below 1" in said
+    assert [row["status"] for row in table(tmp_path / "sweep")] == ["finished", "failed"]
