@@ -107,7 +107,11 @@ def membranes(data: Path, output: Path, is_gpu: bool) -> list[Part]:
 
 def cross_validations(data: Path, output: Path, is_gpu: bool) -> list[Part]:
     """Return the cross-validations, which go on where an earlier call stopped."""
+    short = ["experiment=tgs_small", "cross_validation.folds=[0,1]", "trainer.max_epochs=40"]
+    short += ["trainer.check_val_every_n_epoch=40"]
     recipes = {
+        "one-by-one": [*short, "cross_validation.at_once=1"],
+        "two-at-once": [*short, "cross_validation.at_once=2"],
         "tgs_small": ["experiment=tgs_small"],
         "tgs_best": ["experiment=tgs_best"],
         "tgs_base": ["experiment=tgs_base"],

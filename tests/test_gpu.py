@@ -11,7 +11,9 @@ import unetkit
 from unetkit.data import DeviceAugmentation
 from unetkit.data.device_augment import AugmentParams
 from unetkit.models import UNet
+from unetkit.training.cross_validation import cross_validate
 from unetkit.training.run import train
+from unetkit.training.step import StepGraph
 
 pytestmark = [
     pytest.mark.gpu,
@@ -137,3 +139,22 @@ def test_a_captured_run_is_resumed_on_the_gpu_and_on_the_cpu(tmp_path: Path) -> 
         tmp_path / "back", "graph", f"checkpoint={tmp_path / 'on_cpu'}", "trainer.max_epochs=3", "scheduler=none"
     )
     assert back["global_step"] > whole["global_step"]
+
+
+def test_two_folds_in_one_graph_train_as_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    captured: list[int] = []
+    capture = StepGraph._capture
+    monkeypatch.setattr(StepGraph, "_capture", lambda self, steps: (captured.append(len(steps)), capture(self, steps)))
+    tiny = ["model=plain_small", "model.channels=[4,8]", "data.count=150", "data.batch_size=8", "trainer.max_epochs=2"]
+    tiny += ["data.folds=2", "trainer.accelerator=gpu", "trainer.step=graph", "trainer.enable_progress_bar=false"]
+    for count in (1, 2):
+        folders = [f"run_dir={tmp_path / str(count)}", f"data.cache_dir={tmp_path}"]
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            cross_validate(compose("cross_validate", [*tiny, *folders, f"cross_validation.at_once={count}"]))
+    assert captured == [1, 1, 2]
+    for fold in ("fold-0", "fold-1"):
+        one, other = (
+            torch.load(tmp_path / count / fold / "checkpoints" / "last.ckpt", map_location="cpu", weights_only=True)
+            for count in ("1", "2")
+        )
+        assert_close(one, other, 2e-3)

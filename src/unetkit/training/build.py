@@ -215,13 +215,23 @@ def example_input(data: SegmentationDataModule, module: SegmentationModule) -> T
     return module.preprocessing.normalise(torch.from_numpy(np.moveaxis(image, -1, 0).copy())[None])
 
 
-def build_trainer(cfg: DictConfig, run_dir: Path, stats: RunStats, stop: Stop | None = None) -> L.Trainer:
-    """Build Lightning's Trainer with the loggers and callbacks of every run, and those that were chosen."""
+def build_trainer(
+    cfg: DictConfig, run_dir: Path, stats: RunStats, stop: Stop | None = None, position: int = 0
+) -> L.Trainer:
+    """Build Lightning's Trainer with the loggers and callbacks of every run, and those that were chosen.
+
+    Args:
+        cfg: The whole configuration.
+        run_dir: Folder of the run.
+        stats: What measures the run.
+        stop: What asks the run to stop; None for nothing.
+        position: Number of lines below the first one at which the progress bar is drawn.
+    """
     stop = stop or Stop()
     set_modes(cfg)
     callbacks = [
         EpochSeed(cfg.seed),
-        *([Bar()] if cfg.trainer.enable_progress_bar else []),
+        *([Bar(position)] if cfg.trainer.enable_progress_bar else []),
         *([StopOnNaN(run_dir)] if cfg.get("stop_on_nan", True) else []),
         CollapseWarning(),
         ImageLogger(run_dir / "pictures"),

@@ -1,8 +1,9 @@
 """k-fold cross-validation: each image is scored by the network of the fold that did not train on it."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -22,12 +23,13 @@ from unetkit.evaluation import (
 from unetkit.evaluation.primary import found_in, optional_scores, read_extra, read_primary
 from unetkit.paths import command_line, short_path, whole_file, write_json
 from unetkit.run_files import read_json
-from unetkit.training.folds import check_images, check_keys, check_same_recipe, chosen_folds
+from unetkit.training.folds import check_images, check_keys, check_same_recipe, chosen_folds, count_at_once, device_of
 from unetkit.training.monitor import set_modes
 from unetkit.training.post_processing import PostProcessing, choose, fold_scores, together
 from unetkit.training.renamed import use_new_names
 from unetkit.training.run import train
 from unetkit.training.run_data import data_of_run
+from unetkit.training.side_by_side import Member, SideBySide
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +59,7 @@ def cross_validate(cfg: DictConfig) -> Summary:
     folds = chosen_folds(cfg)
     check_same_recipe(cfg, base)
     check_images(cfg, base)
-    for fold in folds:
-        train_fold(cfg, fold, base / f"fold-{fold}")
+    train_folds(cfg, {base / f"fold-{fold}": fold for fold in folds})
     runs = [run for fold in range(cfg.data.folds) if is_done(run := base / f"fold-{fold}")]
     measured = [measure_fold(run, cfg) for run in runs]
     summary, chosen = summarise_folds(cfg, runs, measured)
@@ -79,17 +80,44 @@ def is_done(run: Path) -> bool:
     return (run / "summary.json").exists()
 
 
-def train_fold(cfg: DictConfig, fold: int, run: Path) -> None:
-    """Train a fold in its own run directory; resume it if it was interrupted; do nothing if it is done."""
-    if is_done(run):
+def train_folds(cfg: DictConfig, folds: Mapping[Path, int]) -> None:
+    """Train the folds that are not done, each in its own run directory; several at once where that is free.
+
+    A fold that fails leaves those that are trained beside it, and those after them, to be trained.
+
+    Args:
+        cfg: The configuration of all folds.
+        folds: Numbers of the folds, by their run directories.
+
+    Raises:
+        UserError: If a fold failed.
+    """
+    for run in filter(is_done, folds):
         log.info("%s is done already", short_path(run))
+    left = [run for run in folds if not is_done(run)]
+    count = count_at_once(cfg, len(left))
+    if count == 1:
+        for run in left:
+            train_fold(cfg, folds[run], run)
         return
+    failed: dict[str, BaseException] = {}
+    for first in range(0, len(left), count):
+        jobs = {run.name: partial(train_fold, cfg, folds[run], run) for run in left[first : first + count]}
+        failed |= SideBySide(jobs, device_of(cfg), cfg.trainer.max_time).run()
+    for name, error in failed.items():
+        log.error("%s: %s", name, error)
+    if failed:
+        raise next(iter(failed.values()))
+
+
+def train_fold(cfg: DictConfig, fold: int, run: Path, member: Member | None = None) -> None:
+    """Train a fold in its own run directory; resume it if it was interrupted."""
     last = run / "checkpoints" / "last.ckpt"
     own = OmegaConf.merge(cfg, {"run_dir": str(run), "data": {"fold": fold}})
     assert isinstance(own, DictConfig)  # narrows the type for mypy
     own.checkpoint = str(last) if last.exists() else None
     log.info("fold %d of %d", fold, cfg.data.folds)
-    train(own)
+    train(own, member=member)
 
 
 def measure_fold(run: Path, cfg: DictConfig) -> Measured:

@@ -1,7 +1,9 @@
 """Check, before the first fold is trained, what all folds of a cross-validation must have in common."""
 
+import logging
 from pathlib import Path
 
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig
 
@@ -11,6 +13,8 @@ from unetkit.evaluation import check_resampling
 from unetkit.paths import short_path
 from unetkit.prediction.predictor import TTA
 from unetkit.training.recipes import adopt_found, differences
+
+log = logging.getLogger(__name__)
 
 OTHER_PLACE = "give another hydra.run.dir"
 
@@ -49,6 +53,35 @@ def chosen_folds(cfg: DictConfig) -> list[int]:
     if cfg.data.split not in FOLDS:
         raise UserError(f"data.split={cfg.data.split}", "has no folds", f"use {', '.join(FOLDS[:-1])} or {FOLDS[-1]}")
     return folds
+
+
+def device_of(cfg: DictConfig) -> torch.device:
+    """Return the device that the folds are trained on."""
+    if cfg.trainer.accelerator not in ("auto", "gpu", "cuda") or not torch.cuda.is_available():
+        return torch.device("cpu")
+    devices = cfg.trainer.devices
+    return torch.device("cuda", devices[0] if isinstance(devices, ListConfig) else 0)
+
+
+def count_at_once(cfg: DictConfig, folds: int) -> int:
+    """Return how many of so many folds are trained at once, as `cross_validation.at_once` wants.
+
+    Raises:
+        UserError: If it is neither `auto` nor a number of at least 1.
+    """
+    wanted = cfg.cross_validation.at_once
+    is_count = isinstance(wanted, int) and not isinstance(wanted, bool) and wanted > 0
+    check("cross_validation.at_once", wanted, is_count or wanted == "auto", "auto, or a whole number of at least 1")
+    steps, is_cpu = cfg.trainer.get("step", "auto"), device_of(cfg).type == "cpu"
+    if wanted == 1 or folds < 2 or (wanted == "auto" and (is_cpu or steps == "eager")):
+        return 1
+    reason = "trainer.step=eager" if steps == "eager" or (is_cpu and steps == "auto") else ""
+    if any("wandb" in member.get("_target_", "") for member in (cfg.logger or {}).values()):
+        reason = "logger=wandb, which has one run at a time"
+    if reason:
+        log.info("the folds are trained one after the other, because of %s", reason)
+        return 1
+    return folds if wanted == "auto" else min(wanted, folds)
 
 
 def check_same_recipe(cfg: DictConfig, base: Path) -> None:

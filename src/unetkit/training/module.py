@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -39,6 +40,7 @@ from unetkit.training.optimisation import (
     steps_at_validations,
 )
 from unetkit.training.resumed_values import arguments_in_state, obey_arguments
+from unetkit.training.side_by_side import Member
 from unetkit.training.step import StepParts, TrainingStep
 
 NAMED = "named"  # with a number, within torchmetrics, as names of classes may hold a dot, which its keys may not
@@ -105,6 +107,7 @@ class SegmentationModule(L.LightningModule):
         self.takes_whole_steps = False  # whether `step` takes the steps, and not Lightning
         self.requires_capture = False  # whether a step that can't be captured ends the training
         self.step: TrainingStep | None = None
+        self.member: Member | None = None  # of a group of runs that are trained at once
         self.average: EMA | None = None  # updated within the whole steps
         self.taken: list[tuple[Tensor, int]] = []  # losses and numbers of images of steps that are not logged yet
         self.settings: list[dict[str, Any]] = []  # of the optimiser, on this device
@@ -179,7 +182,8 @@ class SegmentationModule(L.LightningModule):
     def take_step(self, batch: IndexBatch | Batch) -> Tensor:
         """Take a whole step of the training by `step`; returns the loss."""
         assert self.step is not None  # narrows the type for mypy
-        loss = self.step.take(batch, self.current_epoch)
+        taker = self.step.take if self.member is None else partial(self.member.take, self.step)
+        loss = taker(batch, self.current_epoch)
         if self.average is not None:
             self.average.count(self.global_step + 1)
         self.taken.append((loss, len(indices_of(batch))))

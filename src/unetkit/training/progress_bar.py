@@ -10,10 +10,14 @@ SECONDS = 0.2  # between two drawings; each takes about a millisecond, and reads
 
 
 class Bar(TQDMProgressBar):
-    """Lightning's bar of steps and scores, with the loss of the last step that it shows."""
+    """Lightning's bar of steps and scores, with the loss of the last step that it shows.
 
-    def __init__(self) -> None:
-        super().__init__()
+    Args:
+        position: Number of lines below the first one at which it is drawn, beside the bars of other runs.
+    """
+
+    def __init__(self, position: int = 0) -> None:
+        super().__init__(process_position=position)
         self._drawn_at = 0.0
 
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:

@@ -48,6 +48,7 @@ from unetkit.training.resume import (
 from unetkit.training.run_lock import only_run_in
 from unetkit.training.run_state import is_finished, last_checkpoint, run_of
 from unetkit.training.run_stats import RunStats
+from unetkit.training.side_by_side import Member
 from unetkit.training.step_choice import choose_step, compile_parts
 from unetkit.training.stopping import Stop
 from unetkit.training.wandb_run import forget_run
@@ -60,12 +61,13 @@ LESS_MEMORY = (
 )
 
 
-def train(cfg: DictConfig, typed: Sequence[str] | None = None) -> Summary:
+def train(cfg: DictConfig, typed: Sequence[str] | None = None, member: Member | None = None) -> Summary:
     """Train, score, draw and record one run; all of it is written to `cfg.run_dir`.
 
     Args:
         cfg: The configuration.
         typed: The overrides it was composed with, to be kept for `checkpoint=RUN`; None if Hydra keeps them itself.
+        member: Place of the run among several that are trained at once; None if it is trained alone.
 
     Returns:
         The content of `summary.json`.
@@ -75,13 +77,20 @@ def train(cfg: DictConfig, typed: Sequence[str] | None = None) -> Summary:
     """
     stats = RunStats()
     run_dir = resolve(cfg)
-    stop = Stop(cfg.trainer.max_time)
+    stop = Stop(cfg.trainer.max_time) if member is None else member.stop
     memory = enough_memory(f"data.batch_size={cfg.data.batch_size}", LESS_MEMORY)
     with stop.on_signals(), only_run_in(run_dir), memory:
-        return _train(cfg, run_dir, stats, stop, typed)
+        return _train(cfg, run_dir, stats, stop, typed, member)
 
 
-def _train(cfg: DictConfig, run_dir: Path, stats: RunStats, stop: Stop, typed: Sequence[str] | None) -> Summary:
+def _train(
+    cfg: DictConfig,
+    run_dir: Path,
+    stats: RunStats,
+    stop: Stop,
+    typed: Sequence[str] | None,
+    member: Member | None,
+) -> Summary:
     """Do what `train` does, in a run directory that no other run writes to."""
     if resolve_auto(cfg, run_dir) and is_finished(run_dir):
         log.info("checkpoint=auto: the run in %s is finished, so nothing is done", short_path(run_dir))
@@ -94,11 +103,12 @@ def _train(cfg: DictConfig, run_dir: Path, stats: RunStats, stop: Stop, typed: S
     with library_mistakes():
         data = prepare_data(cfg)
         module = build_module(cfg, data, resume, weights)
+        module.member = member
         example = example_input(data, module)
         avoid_wrong_gradients(cfg, module.network, example)
         if resume is None or not resume.is_in_place:
             forget_run(run_dir)
-        trainer = build_trainer(cfg, run_dir, stats, stop)
+        trainer = build_trainer(cfg, run_dir, stats, stop, 0 if member is None else member.position)
     continue_from(cfg, run_dir, data, module, trainer, resume, weights)
     with writable("run_dir", run_dir):
         keep_old_metrics(run_dir)

@@ -99,7 +99,7 @@ class SaveWithinEpoch(Checkpoint):
     def _decide(self, trainer: L.Trainer) -> bool:
         """Return whether a checkpoint is due, and note whether the run must stop; the same in all processes."""
         is_due = self.seconds is not None and time.monotonic() - self._saved_at >= self.seconds
-        number, is_over = int(self.stop.signal or 0), self.stop.is_time_over
+        number, is_over = int(self.stop.received or 0), self.stop.is_time_over
         if trainer.world_size > 1:
             ours = torch.tensor([is_due, is_over, number], device=trainer.strategy.root_device)
             torch.distributed.all_reduce(ours, torch.distributed.ReduceOp.MAX)

@@ -1,7 +1,7 @@
 """One whole step of training as a function over tensors that stay in place, which a GPU replays as one CUDA graph."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -75,9 +75,54 @@ def run_step(parts: StepParts, batch: IndexBatch | Batch, epoch: int | Tensor) -
     return loss.detach()
 
 
-@dataclass
+class StepGraph:
+    """A CUDA graph of the step of one training, or of the steps of several, each on a branch of its own."""
+
+    def __init__(self) -> None:
+        self._steps: list[TrainingStep] = []  # those that are captured
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._losses: list[Tensor] = []
+        self._constants: list[Any] = []
+
+    def take(self, steps: "Sequence[TrainingStep]") -> list[Tensor] | None:
+        """Take steps that are staged, after capturing them if other ones are captured.
+
+        Returns:
+            Their losses, which are scalars; None if they can't be replayed and have to run as they are.
+
+        Raises:
+            UserError: If a capture that is required fails.
+        """
+        if self._steps != [*steps]:
+            self._capture([*steps])
+        if self._graph is None or self._constants != [step.constants() for step in steps]:
+            return None
+        self._graph.replay()
+        return [loss.clone() for loss in self._losses]
+
+    def _capture(self, steps: "list[TrainingStep]") -> None:
+        """Capture the steps, which runs nothing; where that fails, let them go on without."""
+        torch.cuda.synchronize()
+        self._graph, self._steps = None, steps
+        torch.cuda.empty_cache()  # the graph has memory of its own
+        graph, first = torch.cuda.CUDAGraph(), steps[0].stream
+        # thread_local, since the loader's thread may take pinned memory meanwhile.
+        capture = torch.cuda.graph(graph, stream=first, capture_error_mode="thread_local")
+        try:
+            with capture:
+                self._losses = [_branch(step, first) for step in steps]
+                for step in steps[1:]:
+                    first.wait_stream(step.stream)
+        except (RuntimeError, torch.OutOfMemoryError) as error:
+            for step in steps:
+                step.give_up(error)
+        else:
+            self._graph, self._constants = graph, [step.constants() for step in steps]
+
+
+@dataclass(eq=False)
 class TrainingStep:
-    """Take steps: on a GPU by replaying a CUDA graph of `run_step`, elsewhere by running it.
+    """Take the steps of a training: on a GPU by replaying a CUDA graph of `run_step`, elsewhere by running it.
 
     The first steps on a GPU run as they are, on a stream of their own; they are steps of the training like all others.
     Then the step is captured once. A batch of another shape, as the last one of an epoch may be, is not replayed but
@@ -92,27 +137,29 @@ class TrainingStep:
     parts: StepParts
     captures: bool
     is_required: bool = False
+    graph: StepGraph = field(default_factory=StepGraph, init=False)
     warmed_up: int = field(default=0, init=False)
-    graph: torch.cuda.CUDAGraph | None = field(default=None, init=False)
 
     def take(self, batch: IndexBatch | Batch, epoch: int) -> Tensor:
         """Take a step on a batch that a loader gave and that is on the device; returns its loss, a scalar."""
+        losses = self.graph.take([self]) if self.stage(batch, epoch) else None
+        return self.run(batch, epoch) if losses is None else losses[0]
+
+    def stage(self, batch: IndexBatch | Batch, epoch: int) -> bool:
+        """Copy what a step needs to where a graph reads it; returns whether a graph can take this step."""
         if not self.captures:
-            return run_step(self.parts, batch, epoch)
+            return False
         if self.warmed_up == 0:
             self._allocate(batch)
         self.epoch.fill_(epoch)
         for rate, group in zip(self.rates, self.parts.optimizer.param_groups, strict=True):
             rate.fill_(group["lr"])
-        if not self._copy_in(batch):
-            return self._run(batch)
-        if self.graph is None and self.warmed_up >= WARM_UP:
-            self._capture()
-        if self.graph is None or self._constants() != self.captured_constants:
-            self.warmed_up += 1
-            return self._run(self.inputs)
-        self.graph.replay()
-        return self.loss.clone()
+        pairs = list(zip(tensors_of(self.inputs), tensors_of(batch), strict=True))
+        if any(there.shape != here.shape for there, here in pairs):
+            return False
+        for there, here in pairs:
+            there.copy_(here, non_blocking=True)
+        return self.warmed_up >= WARM_UP
 
     def _allocate(self, batch: IndexBatch | Batch) -> None:
         device = tensors_of(batch)[0].device
@@ -121,44 +168,24 @@ class TrainingStep:
         self.epoch = torch.zeros((), dtype=torch.int64, device=device)
         self.rates = [torch.zeros((), device=device) for _ in self.parts.optimizer.param_groups]
 
-    def _copy_in(self, batch: IndexBatch | Batch) -> bool:
-        """Copy a batch to where the graph reads it; returns false if its shapes are others."""
-        pairs = list(zip(tensors_of(self.inputs), tensors_of(batch), strict=True))
-        if any(there.shape != here.shape for there, here in pairs):
-            return False
-        for there, here in pairs:
-            there.copy_(here, non_blocking=True)
-        return True
-
-    def _run(self, batch: IndexBatch | Batch) -> Tensor:
-        """Run the step as it is, on the stream of the capture."""
+    def run(self, batch: IndexBatch | Batch, epoch: int) -> Tensor:
+        """Run a step as it is, after `stage`; on a GPU on the stream of the capture."""
+        self.warmed_up += 1
+        if not self.captures:
+            return run_step(self.parts, batch, epoch)
         current = torch.cuda.current_stream()
         self.stream.wait_stream(current)
-        with torch.cuda.stream(self.stream), self._rates_on_device():
+        with torch.cuda.stream(self.stream), self.rates_on_device():
             loss = run_step(self.parts, batch, self.epoch)
         current.wait_stream(self.stream)
         return loss
 
-    def _capture(self) -> None:
-        """Capture the step, which runs nothing; where that fails, go on without.
+    def give_up(self, error: RuntimeError) -> None:
+        """Run the steps as they are from now on, as the capture failed.
 
         Raises:
-            UserError: If the capture is required and fails.
+            UserError: If the capture is required.
         """
-        torch.cuda.synchronize()
-        torch.cuda.empty_cache()  # the graph has memory of its own
-        graph = torch.cuda.CUDAGraph()
-        # thread_local, since the loader's thread may take pinned memory meanwhile.
-        capture = torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local")
-        try:
-            with self._rates_on_device(), capture:
-                self.loss = run_step(self.parts, self.inputs, self.epoch)
-        except (RuntimeError, torch.OutOfMemoryError) as error:
-            self._give_up(error)
-        else:
-            self.graph, self.captured_constants = graph, self._constants()
-
-    def _give_up(self, error: RuntimeError) -> None:
         self.captures = False
         if self.parts.scaler is not None:  # forget the step that was not captured to its end
             self.parts.scaler._per_optimizer_states.clear()
@@ -170,7 +197,7 @@ class TrainingStep:
         log.warning("trainer.step=auto: the steps run one operation at a time, as they can't be captured: %s", reason)
 
     @contextmanager
-    def _rates_on_device(self) -> Iterator[None]:
+    def rates_on_device(self) -> Iterator[None]:
         """Let the optimiser read its rates from the device; schedules and checkpoints keep numbers."""
         groups = self.parts.optimizer.param_groups
         numbers = [group["lr"] for group in groups]
@@ -182,10 +209,18 @@ class TrainingStep:
             for group, number in zip(groups, numbers, strict=True):
                 group["lr"] = number
 
-    def _constants(self) -> list[dict[str, Any]]:
-        """Return what the graph has taken from the optimiser as constants, such as momenta that a schedule changes."""
+    def constants(self) -> list[dict[str, Any]]:
+        """Return what a graph takes from the optimiser as constants, such as momenta that a schedule changes."""
         groups = self.parts.optimizer.param_groups
         return [{key: group[key] for key in group if key not in ("params", "lr")} for group in groups]
+
+
+def _branch(step: TrainingStep, first: torch.cuda.Stream) -> Tensor:
+    """Capture a step on its own stream, which leaves the first one of the graph."""
+    if step.stream != first:
+        step.stream.wait_stream(first)
+    with torch.cuda.stream(step.stream), step.rates_on_device():
+        return run_step(step.parts, step.inputs, step.epoch)
 
 
 def tensors_of(batch: Any) -> list[Tensor]:

@@ -1,9 +1,11 @@
 """Choose how the steps of a run are taken: as whole steps, which a GPU captures and replays, or in Lightning's way."""
 
+import copy
 import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
@@ -12,10 +14,12 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from omegaconf import DictConfig
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from unetkit.data import SegmentationDataModule
 from unetkit.errors import UserError
 from unetkit.losses import apply_loss
+from unetkit.training.build import example_input
 from unetkit.training.module import SegmentationModule
 from unetkit.training.optimisation import for_capture
 from unetkit.training.step_loop import StepLoop
@@ -45,6 +49,9 @@ def choose_step(cfg: DictConfig, trainer: L.Trainer, module: SegmentationModule,
         takes_whole_steps = False
     module.takes_whole_steps = data.leaves_batches_to_step = takes_whole_steps
     module.requires_capture = wanted == "graph"
+    if module.member is not None and device.type == "cuda" and draws_random_numbers(module, data):
+        log.info("the runs are trained one after the other, as the network draws random numbers on the GPU (dropout)")
+        module.member = None
     if takes_whole_steps:
         loop = trainer.fit_loop.epoch_loop
         trainer.fit_loop.epoch_loop = StepLoop(trainer, loop.min_steps, loop.max_steps)
@@ -109,6 +116,28 @@ def waits_for_host(module: SegmentationModule) -> bool:
         except Exception:  # each library raises another class where it finds no value
             return True
     return False
+
+
+def draws_random_numbers(module: SegmentationModule, data: SegmentationDataModule) -> bool:
+    """Return whether the network draws random numbers in training, as dropout does."""
+    channels, height, width = example_input(data, module).shape[1:]
+    watch = RandomOperations()  # type: ignore[no-untyped-call]
+    kept = copy.deepcopy(module.network.state_dict())  # numbers of batches are counted even so
+    with FakeTensorMode(allow_non_fake_inputs=True), watch:
+        module.train()(torch.zeros(2, channels, height, width, dtype=torch.uint8))
+    module.network.load_state_dict(kept)
+    return watch.found
+
+
+class RandomOperations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Note whether an operation draws random numbers."""
+
+    found = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Look at an operation, and let it run."""
+        self.found = self.found or torch.Tag.nondeterministic_seeded in func.tags
+        return func(*args, **(kwargs or {}))
 
 
 def compile_parts(module: SegmentationModule, mode: str | bool, cache_dir: Path) -> None:

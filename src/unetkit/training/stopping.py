@@ -27,22 +27,29 @@ class Stop:
 
     Args:
         max_time: Longest time of this process, from now, as DAYS:HOURS:MINUTES:SECONDS; None for no limit.
+        program: What asks the whole program to stop, if this run is one of several that it trains at once; the
+            program's main thread handles the signals then.
 
     Attributes:
-        signal: The signal that came, or None.
         was_early: Whether training was stopped before its end.
 
     Raises:
         UserError: If the time is not written so.
     """
 
-    def __init__(self, max_time: str | None = None) -> None:
+    def __init__(self, max_time: str | None = None, program: "Stop | None" = None) -> None:
         self.ends_at = None if max_time is None else time.monotonic() + seconds_of(max_time)
-        self.signal: signal.Signals | None = None
+        self.program = program
+        self._received: signal.Signals | None = None
         self.was_early = False
         self._is_time_over = False
         self._is_training = False
         self._process = os.getpid()
+
+    @property
+    def received(self) -> signal.Signals | None:
+        """The signal that came, or None."""
+        return self._received if self.program is None else self.program.received
 
     @property
     def is_time_over(self) -> bool:
@@ -77,28 +84,40 @@ class Stop:
             yield
         except SystemExit:  # with which Lightning ends a training in order, and after Ctrl+C
             self.was_early = True
-            if self.signal is None and not self.is_time_over:
-                self.signal = signal.SIGINT
+            if self.received is None and not self.is_time_over:
+                self._received = signal.SIGINT
         except RuntimeError as error:
-            if self.signal is None or "DataLoader worker" not in str(error):  # the signal ended them too
+            if self.received is None or "DataLoader worker" not in str(error):  # the signal ended them too
                 raise
         finally:
             self._is_training = False
-        if self.signal is not None:
+        if self.received is not None:
             say(f"stopped; {f'resume with checkpoint={last}' if last.exists() else 'nothing is saved yet'}")
+            sys.exit(self._status())
+
+    @contextmanager
+    def while_runs_train(self) -> Iterator[None]:
+        """Handle the signals of a program that trains several runs at once, and end it after them if there was one."""
+        with self.on_signals():
+            self._is_training = True
+            try:
+                yield
+            finally:
+                self._is_training = False
+        if self.received is not None:
             sys.exit(self._status())
 
     def note(self, number: int, *, is_time_over: bool) -> None:
         """Note what another process of the run has met: a signal, or 0 for none; and whether its time is over."""
         self._is_time_over = self._is_time_over or is_time_over
-        if number and self.signal is None:
-            self.signal = signal.Signals(number)
+        if number and self.received is None:
+            self._received = signal.Signals(number)
 
     def _status(self) -> int:
         # Processes that Lightning started must not seem to have failed while the first one still writes.
-        if self.signal is None or rank_zero_only.rank != 0:  # type: ignore[attr-defined]
+        if self.received is None or rank_zero_only.rank != 0:  # type: ignore[attr-defined]
             return 0
-        return 1 if self.signal == signal.SIGINT else 128 + self.signal
+        return 1 if self.received == signal.SIGINT else 128 + self.received
 
     def _numbers(self) -> list[signal.Signals]:
         if threading.current_thread() is not threading.main_thread():
@@ -108,15 +127,15 @@ class Stop:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # a process that loads images: that of the run decides
             return
-        is_first, self.signal = self.signal is None, signal.Signals(number)
+        is_first, self._received = self._received is None, signal.Signals(number)
         if number == signal.SIGINT and not (self._is_training and is_first):
             raise KeyboardInterrupt
         if not self._is_training:
-            os.write(2, f"\n{self.signal.name}: stopped\n".encode())  # print can't be interrupted
+            os.write(2, f"\n{self._received.name}: stopped\n".encode())  # print can't be interrupted
             sys.exit(self._status())
         if is_first:
             again = "; Ctrl+C again stops immediately" if number == signal.SIGINT else ""
-            os.write(2, f"\n{self.signal.name}: stops after this batch{again}\n".encode())
+            os.write(2, f"\n{self._received.name}: stops after this batch{again}\n".encode())
 
 
 @rank_zero_only
