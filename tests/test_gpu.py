@@ -13,7 +13,7 @@ from unetkit.data.device_augment import AugmentParams
 from unetkit.models import UNet
 from unetkit.training.cross_validation import cross_validate
 from unetkit.training.run import train
-from unetkit.training.step import StepGraph
+from unetkit.training.step import StepGraph, TrainingStep
 
 pytestmark = [
     pytest.mark.gpu,
@@ -144,7 +144,12 @@ def test_a_captured_run_is_resumed_on_the_gpu_and_on_the_cpu(tmp_path: Path) -> 
 def test_two_folds_in_one_graph_train_as_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     captured: list[int] = []
     capture = StepGraph._capture
-    monkeypatch.setattr(StepGraph, "_capture", lambda self, steps: (captured.append(len(steps)), capture(self, steps)))
+
+    def count_steps(self: StepGraph, steps: list[TrainingStep]) -> None:
+        captured.append(len(steps))
+        capture(self, steps)
+
+    monkeypatch.setattr(StepGraph, "_capture", count_steps)
     tiny = ["model=plain_small", "model.channels=[4,8]", "data.count=150", "data.batch_size=8", "trainer.max_epochs=2"]
     tiny += ["data.folds=2", "trainer.accelerator=gpu", "trainer.step=graph", "trainer.enable_progress_bar=false"]
     for count in (1, 2):

@@ -97,7 +97,7 @@ def test_folds_of_two_recipes_are_never_mixed(tmp_path: Path) -> None:
     places = ("data.num_workers=0", "trainer.log_every_n_steps=5", "logger=wandb", "data.cache_dir=/tmp")
     assert cross_validate(config(tmp_path, fold, *places))["images"] == 12
     record = tmp_path / "fold-0" / "config.yaml"  # as of an earlier version, which had fewer keys
-    record.write_text(re.sub(r"(?m)^ *(background|label_smoothing|primary_metric|primary): .*\n|^metrics:\n", "",
+    record.write_text(re.sub(r"(?m)^ *(background|label_smoothing|primary_metric|primary|extra): .*\n|^metrics:\n", "",
                              record.read_text()))  # fmt: skip
     assert cross_validate(config(tmp_path, fold))["images"] == 12
     with pytest.raises(UserError, match=r"data.background=0 \(now None\)"):

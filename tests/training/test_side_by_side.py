@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -60,13 +61,12 @@ def test_folds_at_once_end_as_one_after_the_other(tmp_path: Path, caplog: pytest
 
 
 def test_a_run_that_diverges_leaves_the_others_as_they_would_be_alone(tmp_path: Path) -> None:
-    def job(member: Member | None, name: str, *options: str) -> None:
+    def job(member: Member | None, name: str, options: Sequence[str] = ()) -> None:
         train(run_config(tmp_path / name, tmp_path / "cache", "trainer.step=graph", *options), member=member)
 
     diverges = ["optimizer=sgd", "optimizer.lr=1e30", "trainer.gradient_clip_val=null"]
-    jobs = {name: partial(job, name=name) for name in ("first", "second", "third")}
-    jobs["second"] = lambda member: job(member, "second", *diverges)
-    errors = SideBySide(jobs, CPU).run()
+    jobs = {"first": (), "second": diverges, "third": ()}
+    errors = SideBySide({name: partial(job, name=name, options=options) for name, options in jobs.items()}, CPU).run()
     assert list(errors) == ["second"]
     assert isinstance(errors["second"], UserError)
     assert "is not a finite number" in str(errors["second"])
