@@ -69,7 +69,7 @@ def test_every_schedule_takes_a_run_of_any_length(name: str) -> None:
                 scheduler.step()
 
 
-@pytest.mark.parametrize("name", ["adamw", "sgd", "rmsprop"])
+@pytest.mark.parametrize("name", GROUPS["optimizer"])
 def test_every_optimizer_takes_parameters(name: str) -> None:
     make = instantiate(composed(f"optimizer={name}").optimizer)
     assert isinstance(make([nn.Parameter(torch.zeros(2))]), torch.optim.Optimizer)

@@ -63,15 +63,33 @@ def test_scores_in_training_are_those_of_predictions_at_the_size_of_the_files(
 
 
 def test_training_sees_the_small_images_and_validation_the_whole_masks(blocks: Path, tmp_path: Path) -> None:
-    cfg = config(blocks, "data.resize=[32,48]", "mirror_border=false")
+    cfg = config(blocks, "data.resize=[32,48]")
     data = prepare_data(cfg)
     batch = next(iter(data.train_dataloader()))
     assert batch["image"].shape[2:] == batch["mask"].shape[1:] == (32, 48)
     for batch in data.val_dataloader():
         assert batch["image"].shape[2:] == (32, 48)
         assert batch["mask"].shape[1:] in ((72, 60), (60, 80))
-    with pytest.raises(UserError, match="needs whole images; set mirror_border=true"):
-        build_module(cfg, data)
+
+
+def test_without_mirrored_borders_the_same_part_of_the_file_is_scored_as_of_the_resized_image(blocks: Path) -> None:
+    unpadded = [
+        "data.resize=[64,64]",
+        "mirror_border=false",
+        "model=unet",
+        "model.channels=[4,8]",
+        "model.padding=valid",
+    ]
+    cfg = config(blocks, *unpadded)
+    data = prepare_data(cfg)
+    module = build_module(cfg, data)
+    margin = cfg.data.resize[0] // 2 - module(torch.zeros(1, 1, 64, 64)).shape[2] // 2
+    batch = next(iter(data.val_dataloader()))
+    batch["mask"] = torch.full_like(batch["mask"], 1)
+    module.validation_step(batch, 0)
+    counts = module.scores["val"]["iou"].counts  # type: ignore[index]
+    height, width = (round(side * (1 - margin / 32)) for side in batch["mask"].shape[1:])
+    assert counts.sum() == len(batch["mask"]) * height * width
 
 
 def test_commands_write_masks_of_the_size_of_the_file_and_the_export_says_what_it_lacks(

@@ -81,12 +81,13 @@ class SegmentationDataModule(L.LightningDataModule):
 
         border_weight: `w0` and `sigma` (pixels) of the U-Net paper's weight map, for a loss that wants it.
 
-        batch_size: Number of images in a batch; this and the next four are those of `ServingOptions`.
+        batch_size: Number of images in a batch; this and the next five are those of `ServingOptions`.
         num_workers: Number of processes that load, or `auto`.
         crop_size: Side of the squares to train on, or height and width, in pixels; of volumes three sides (D, H, W);
             None for whole images.
         cache_on_device: Whether all pairs are kept in the device's memory, or `auto`.
         shuffle_seed: Seed of the order of training pairs, and of their crops.
+        shuffle: Whether training pairs come in another order in each epoch.
         **keys: Keys of the configuration that only `pairs` reads; here, errors name those that say where files are.
 
     Attributes:
@@ -131,13 +132,14 @@ class SegmentationDataModule(L.LightningDataModule):
         crop_size: int | Sequence[int] | None = None,
         cache_on_device: bool | Literal["auto"] = "auto",
         shuffle_seed: int = 0,
+        shuffle: bool = True,
         **keys: Any,
     ) -> None:
         super().__init__()
         self.name = name
         self.augmentation = augmentation
         self.cache_dir = path_of("data.cache_dir", cache_dir)
-        self.serving = ServingOptions(batch_size, num_workers, crop_size, cache_on_device, shuffle_seed)
+        self.serving = ServingOptions(batch_size, num_workers, crop_size, cache_on_device, shuffle_seed, shuffle)
         self.split_options = SplitOptions(split, val_fraction, folds, fold, seed)
         self.mask_encoding = MaskEncoding.of_keys(num_classes, mask_values, mask_colours, ignore_index)
         self.num_classes = _agreed_classes(num_classes, self.mask_encoding.num_classes)
@@ -286,12 +288,12 @@ class SegmentationDataModule(L.LightningDataModule):
         return PairDataset(images, masks, indices, augmentation, crop, borders, seed, self.surroundings)
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Return shuffled batches; a `DeviceAugmentation` changes them after their transfer to the device."""
+        """Return batches in the order that `shuffle` says; a `DeviceAugmentation` changes them on the device."""
         dataset = self.dataset("train", augment=True)
         dataset.times = self.times
         if isinstance(self.augmentation, DeviceAugmentation):
             dataset.augmentation = None
-        return self._loader(dataset, shuffle=True)
+        return self._loader(dataset, trains=True)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return whole images in the order of their names; those that are resized come with masks that are not."""
@@ -304,7 +306,7 @@ class SegmentationDataModule(L.LightningDataModule):
     def _whole_images(self, part: str) -> DataLoader[Any]:
         dataset = self.dataset(part)
         dataset.resize = None if self.resize is None else self.prepared.preprocessing.resized
-        return self._loader(dataset, shuffle=False)
+        return self._loader(dataset)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Note when the transfer of a batch begins."""
@@ -370,10 +372,10 @@ class SegmentationDataModule(L.LightningDataModule):
         )
         return np.array(groups, np.int64)
 
-    def _loader(self, dataset: PairDataset, *, shuffle: bool) -> DataLoader[Any]:
+    def _loader(self, dataset: PairDataset, *, trains: bool = False) -> DataLoader[Any]:
         serving = self.serving
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        sampler = self._sampler(len(dataset), shuffle=shuffle)
+        sampler = self._sampler(len(dataset), trains=trains)
         # Without a generator of its own, a loader takes a number from torch's, which would change dropout.
         generator = torch.Generator().manual_seed(serving.shuffle_seed)
         if self.is_cached_on(device):
@@ -383,7 +385,7 @@ class SegmentationDataModule(L.LightningDataModule):
         workers = serving.workers(device)
         return DataLoader(
             dataset,
-            batch_size=serving.batch_size if shuffle or not self._is_served_singly(dataset) else 1,
+            batch_size=serving.batch_size if trains or not self._is_served_singly(dataset) else 1,
             sampler=sampler,
             num_workers=workers,
             persistent_workers=workers > 0,
@@ -392,12 +394,18 @@ class SegmentationDataModule(L.LightningDataModule):
             pin_memory=device.type == "cuda",
         )
 
-    def _sampler(self, size: int, *, shuffle: bool) -> EpochSampler:
+    def _sampler(self, size: int, *, trains: bool) -> EpochSampler:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         seed, epoch = self.serving.shuffle_seed, self.first_epoch
-        start = self.first_batch * self.serving.batch_size if shuffle else 0
+        start = self.first_batch * self.serving.batch_size if trains else 0
         return EpochSampler(
-            size, shuffle=shuffle, seed=seed, rank=rank, world_size=world_size, epoch=epoch, start=start
+            size,
+            shuffle=trains and self.serving.shuffle,
+            seed=seed,
+            rank=rank,
+            world_size=world_size,
+            epoch=epoch,
+            start=start,
         )
 
     def _is_served_singly(self, dataset: PairDataset) -> bool:

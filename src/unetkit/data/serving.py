@@ -28,6 +28,7 @@ class ServingOptions:
             larger; of volumes depth, height and width of the patches; None for whole images.
         cache_on_device: Whether all pairs are kept in the device's memory, or `auto`: on a GPU, where that is possible.
         shuffle_seed: Seed of the order of training pairs, and of their crops.
+        shuffle: Whether training pairs come in another order in each epoch; else in that of their names.
 
     Raises:
         UserError: If a value is out of range.
@@ -38,6 +39,7 @@ class ServingOptions:
     crop_size: int | Sequence[int] | None = None
     cache_on_device: bool | Literal["auto"] = "auto"
     shuffle_seed: int = 0
+    shuffle: bool = True
 
     def __post_init__(self) -> None:
         def is_whole(value: object, least: int) -> bool:
@@ -53,6 +55,7 @@ class ServingOptions:
         is_known = self.cache_on_device in ("auto", True, False)
         check("data.cache_on_device", self.cache_on_device, is_known, "auto, true or false")
         check("data.shuffle_seed", self.shuffle_seed, is_whole(self.shuffle_seed, 0), "a whole number of at least 0")
+        check("data.shuffle", self.shuffle, isinstance(self.shuffle, bool), "true or false")
 
     @property
     def crop(self) -> tuple[int, ...] | None:

@@ -110,8 +110,6 @@ def build_module(
             that leads or is monitored is not computed.
     """
     check_classes(cfg, data.num_classes)
-    if data.resize is not None and not cfg.mirror_border:
-        raise UserError(f"data.resize={cfg.data.resize}", "needs whole images", "set mirror_border=true")
     set_modes(cfg)
     loss = instantiate(cfg.loss, _convert_="all")
     schedule = instantiate(cfg.scheduler, _convert_="all")

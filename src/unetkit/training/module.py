@@ -342,7 +342,9 @@ class SegmentationModule(L.LightningModule):
         logits = self._tiled_logits(batch["image"]) if is_tiled else self(batch["image"])
         probability = probabilities(logits)
         if self.preprocessing.resize is not None:  # as in prediction, scored at the size of the files
-            logits, probability = (at_size(x, batch["mask"].shape[1:]) for x in (logits, probability))
+            sizes = zip(batch["mask"].shape[1:], logits.shape[2:], batch["image"].shape[2:], strict=True)
+            size = [round(whole * scored / given) for whole, scored, given in sizes]  # smaller without mirror_border
+            logits, probability = (at_size(x, size) for x in (logits, probability))
         target, valid = _truth(batch, logits)
         losses, scores = self._collectors(phase)
         loss = self._loss(batch, logits, target, valid)

@@ -18,7 +18,7 @@ PLACES = re.compile(
     r"|trainer\.(accelerator|devices|enable_progress_bar|log_every_n_steps|max_time|profiler|compile|step))(\..*)?"
 )
 # What runs that are older than these keys were trained with, by the last part of a key.
-NEWER = {"background": 0, "label_smoothing": 0.0, "stacks": False}
+NEWER = {"background": 0, "label_smoothing": 0.0, "stacks": False, "shuffle": True}
 SHOWN = 3  # differences in a message
 
 
