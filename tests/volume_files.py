@@ -6,6 +6,7 @@ from typing import Any
 import nibabel
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, TiffImagePlugin
 
 Array = NDArray[Any]
 SIZE, SPACING = (24, 32, 32), (2.5, 1.0, 1.0)  # voxels and mm along z, y, x
@@ -38,3 +39,12 @@ def write_ellipsoids(root: Path, count: int, size: tuple[int, int, int] = SIZE) 
         write_nifti(root / "imagesTr" / f"case_{seed:02}_0000.nii.gz", image)
         write_nifti(root / "labelsTr" / f"case_{seed:02}.nii.gz", mask)
     return root
+
+
+def write_stack(path: Path, volume: Array, description: str, pixels_per_unit: float) -> Path:
+    """Write a volume (D, H, W) as the pages of a TIFF with a description and a resolution; gives the path."""
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[270], tags[282], tags[283] = description, pixels_per_unit, pixels_per_unit
+    first, *rest = map(Image.fromarray, volume)
+    first.save(path, save_all=True, append_images=rest, tiffinfo=tags)
+    return path

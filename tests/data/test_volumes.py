@@ -1,5 +1,6 @@
 """Volumes are read from every format with their spacing, masks lie where their images lie, and both are resampled."""
 
+import gzip
 from pathlib import Path
 
 import nibabel
@@ -10,8 +11,7 @@ import torch
 import torch.nn.functional as F
 from conftest import Array
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
-from PIL import Image, TiffImagePlugin
-from volume_files import AFFINE, SIZE, SPACING, ellipsoid, nifti, write_ellipsoids, write_nifti
+from volume_files import AFFINE, SIZE, SPACING, ellipsoid, nifti, write_ellipsoids, write_nifti, write_stack
 
 from unetkit.data.files import FileRef
 from unetkit.data.limits import decoding_at_most
@@ -34,23 +34,13 @@ def turned(path: Path, codes: str, target: Path) -> Path:
     return target
 
 
-def write_stack(path: Path, volume: Array, description: str, pixels_per_unit: float) -> Path:
-    tags = TiffImagePlugin.ImageFileDirectory_v2()
-    tags[270], tags[282], tags[283] = description, pixels_per_unit, pixels_per_unit
-    first, *rest = map(Image.fromarray, volume)
-    first.save(path, save_all=True, append_images=rest, tiffinfo=tags)
-    return path
-
-
 @pytest.mark.parametrize("codes", ["RAS", "LPS", "PIR", "SLA"])
 def test_nifti_is_turned_to_the_same_axes_however_it_is_stored(codes: str, tmp_path: Path) -> None:
     path = turned(write_nifti(tmp_path / "a.nii.gz", IMAGE), codes, tmp_path / f"{codes}.nii.gz")
     volume = read_volume(FileRef(path))
     np.testing.assert_array_equal(volume.values[..., 0], IMAGE)
     assert volume.spacing == pytest.approx(SPACING)
-    back = nibabel.Nifti1Image.from_bytes(
-        __import__("gzip").decompress(write_volume_like(path.read_bytes(), MASK, "a"))
-    )
+    back = nibabel.Nifti1Image.from_bytes(gzip.decompress(write_volume_like(path.read_bytes(), MASK, "a")))
     original = nibabel.load(path)
     np.testing.assert_allclose(back.affine, original.affine)  # type: ignore[attr-defined]
     np.testing.assert_array_equal(read_volume_bytes(back, tmp_path), MASK)

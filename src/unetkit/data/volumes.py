@@ -21,7 +21,7 @@ from unetkit.errors import UserError
 
 Spacing = tuple[float, float, float]
 MOST_CHANNELS = 16  # of a .npy with four axes; more are rather the slices of a volume in another order
-DESCRIPTION, X_RESOLUTION, Y_RESOLUTION = 270, 282, 283  # tags of TIFF 6.0
+DESCRIPTION, X_RESOLUTION, Y_RESOLUTION, UNIT = 270, 282, 283, 296  # tags of TIFF 6.0
 UNITS = {"nm": 1e-6, "µm": 1e-3, "um": 1e-3, "micron": 1e-3, "microns": 1e-3, "\\u00b5m": 1e-3, "cm": 10.0}  # in mm
 
 
@@ -170,6 +170,20 @@ def _with_channels(values: NDArray[Any], name: str) -> NDArray[Any]:
         problem = f"holds an array of shape {values.shape}, whose last axis is too long for channels"
         raise UserError(name, problem, "save it as (D, H, W) or (D, H, W, C)")
     return values[..., None] if values.ndim == 3 else values
+
+
+def write_tiff_like(content: bytes, mask: NDArray[np.uint8]) -> bytes:
+    """Return a TIFF stack of a mask (D, H, W) with the resolution and the spacing of another stack."""
+    from PIL import Image, TiffImagePlugin
+
+    tags, theirs = TiffImagePlugin.ImageFileDirectory_v2(), next(read_pages(content), {})
+    for tag in (DESCRIPTION, X_RESOLUTION, Y_RESOLUTION, UNIT):
+        if tag in theirs:
+            tags[tag] = theirs[tag]
+    first, *rest = map(Image.fromarray, mask)
+    buffer = io.BytesIO()
+    first.save(buffer, "TIFF", save_all=True, append_images=rest, tiffinfo=tags, compression="tiff_adobe_deflate")
+    return buffer.getvalue()
 
 
 def _decode_tiff(content: bytes, name: str) -> Volume:

@@ -22,6 +22,7 @@ from unetkit.prediction.seismic import predict_segy
 from unetkit.prediction.submission import RunLengths, write_submission
 from unetkit.prediction.tiling import Array, Raster
 from unetkit.prediction.value_range import scale_to
+from unetkit.prediction.volumes import predict_volume
 from unetkit.prediction.writers import Mask, open_writers, write_rows
 
 MANY_TILES = 100  # above which an image takes so long that its size is told
@@ -71,11 +72,14 @@ class FilePredictor:
         Raises:
             UserError: If what is asked for is impossible for such files or such a network.
         """
-        self.options.check(refs, self.ensemble.classes)
+        self.options.check(refs, self.ensemble.classes, has_volumes=self.ensemble.has_volumes)
         waiting: list[PreparedImage] = []
         for ref, name in zip(tqdm(refs, unit="file", disable=len(refs) < 2), result_names(refs), strict=True):
             with self._noted([ref]):
-                if is_segy(ref):
+                if self.ensemble.has_volumes:
+                    predict_volume(ref, name, self.ensemble, self.options)
+                    self.done += 1
+                elif is_segy(ref):
                     predict_segy(ref, name, self.ensemble, self.options)
                     self.done += 1
                 elif is_nifti(ref):

@@ -48,7 +48,7 @@ class OutputOptions:
             return files.enter_context(whole_file(self.output))
         return files.enter_context(whole_file(self.output / kind / name))
 
-    def check(self, refs: Sequence[FileRef], classes: int) -> None:
+    def check(self, refs: Sequence[FileRef], classes: int, *, has_volumes: bool = False) -> None:
         """Check that these files and a network of this many classes allow what is asked for.
 
         Raises:
@@ -56,6 +56,8 @@ class OutputOptions:
         """
         self._check_nothing_is_replaced(refs)
         has_segy = any(is_segy(ref) for ref in refs)
+        if has_volumes:
+            self._check_volumes(refs)
         if self.is_file and (len(refs) > 1 or has_segy or is_nifti(refs[0])):
             given = f"{len(refs)} images" if len(refs) > 1 else "a seismic or NIfTI file"
             raise UserError(f"output={self.output}", f"is one file, but the input is {given}", "give a folder")
@@ -70,6 +72,13 @@ class OutputOptions:
         if has_segy and classes > 2 and "probabilities" in self.write:
             problem = f"is impossible for SEG-Y and {classes} classes: a sample holds one value"
             raise UserError("write=probabilities", problem, "leave it out")
+
+    def _check_volumes(self, refs: Sequence[FileRef]) -> None:
+        """Check what is asked for of a network for volumes."""
+        if self.submission is not None:
+            raise UserError(f"submission={self.submission}", "is made of images, but these are volumes", "leave it out")
+        if self.is_file:
+            raise UserError(f"output={self.output}", "is one file, but the network is for volumes", "give a folder")
 
     def _check_nothing_is_replaced(self, refs: Sequence[FileRef]) -> None:
         output = real_path(self.output)

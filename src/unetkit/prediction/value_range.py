@@ -49,7 +49,7 @@ def scale_to(
 
 def amplitude_range(image: Raster) -> tuple[float, float]:
     """Return minus and plus the 99th percentile of the absolute values, so that zero lies in the middle."""
-    step = math.ceil(math.sqrt(math.prod(image.shape[:2]) / SAMPLED))
+    step = math.ceil(math.sqrt(math.prod(image.shape[: max(len(image.shape) - 1, 2)]) / SAMPLED))
     sample = image[slice(None, None, step), slice(None, None, step)]
     values = sample[~is_nodata(sample, nodata_values(sample))].astype(np.float64)
     limit = float(np.quantile(np.abs(values), 0.99)) if values.size else 0.0
