@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from unetkit.data import VOID, Augmentation, GridElastic, SegmentationDataModule, folder_pairs
 from unetkit.data.borders import BorderWeights, balancing_weights, border_map
+from unetkit.data.crops import Crops
 from unetkit.data.dataset import PairDataset, collate
 from unetkit.data.store import ArrayStore, cached_arrays
 from unetkit.data.types import SampleKey
@@ -89,7 +90,7 @@ def dataset(folder: Path, masks: list[Image], crop: int | None = None, **transfo
     borders = BorderWeights(stored(folder, maps, "maps"), balancing_weights(masks, VOID), w0=10.0)
     stores = stored(folder, images, "images"), stored(folder, masks, "masks")
     return PairDataset(
-        *stores, range(len(masks)), Augmentation(transforms, 0), None if crop is None else (crop, crop), borders
+        *stores, range(len(masks)), Augmentation(transforms, 0), None if crop is None else Crops((crop, crop)), borders
     )
 
 

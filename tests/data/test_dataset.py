@@ -8,9 +8,10 @@ import pytest
 import torch
 from conftest import Array
 
-from unetkit.data.dataset import EpochSampler, PairDataset, collate, random_crop
+from unetkit.data.crops import Crops
+from unetkit.data.dataset import EpochSampler, PairDataset, collate
 from unetkit.data.store import ArrayStore, cached_arrays
-from unetkit.data.types import VOID, Item, SampleKey, derived_seed
+from unetkit.data.types import VOID, Item, SampleKey
 
 RNG = np.random.default_rng(0)
 SIZES = [(20, 24), (12, 30), (8, 8), (1, 5)]
@@ -64,35 +65,6 @@ class TestCollate:
             assert (batch["mask"][i] != VOID).sum() == height * width
 
 
-class TestCrop:
-    @pytest.mark.parametrize("size", [1, 8, 12, 20, 99])
-    def test_image_and_mask_are_cut_alike(self, size: int) -> None:
-        image = RNG.integers(0, 200, (20, 12, 3), np.uint8)
-        for seed in range(10):
-            cut, mask = random_crop(image, image[..., 0], (size, size), seed)
-            assert cut.shape == (min(size, 20), min(size, 12), 3)
-            np.testing.assert_array_equal(cut[..., 0], mask)
-
-    @pytest.mark.parametrize(("size", "surroundings"), [(4, 3), (8, 30), (99, 2)])
-    def test_surroundings_are_those_of_the_image_and_its_mirror_image(self, size: int, surroundings: int) -> None:
-        image = RNG.integers(0, 200, (20, 12, 1), np.uint8)
-        whole = np.pad(image[..., 0], surroundings, "reflect")
-        for seed in range(10):
-            inner, _ = random_crop(image, image[..., 0], (size, size), seed)
-            cut, mask = random_crop(image, image[..., 0], (size, size), seed, surroundings)
-            np.testing.assert_array_equal(cut[..., 0], mask)
-            np.testing.assert_array_equal(cut[surroundings:-surroundings, surroundings:-surroundings], inner)
-            windows = np.lib.stride_tricks.sliding_window_view(whole, mask.shape)
-            assert (windows == mask).all((2, 3)).any()
-
-    def test_every_place_is_drawn_equally_often(self) -> None:
-        places = np.arange(16, dtype=np.uint8).reshape(4, 4)
-        corners = [int(random_crop(places[..., None], places, (2, 2), seed)[1][0, 0]) for seed in range(900)]
-        counts = np.bincount(corners, minlength=16).reshape(4, 4)
-        assert counts[:3, :3].min() > 60
-        assert counts[3].sum() == counts[:, 3].sum() == 0
-
-
 class TestPairs:
     def test_items_are_those_at_the_indices(self, stores: tuple[ArrayStore, ArrayStore]) -> None:
         dataset = PairDataset(*stores, [2, 0])
@@ -104,7 +76,7 @@ class TestPairs:
             np.testing.assert_array_equal(found["mask"], stores[1][index])
 
     def test_training_crops_differ_by_epoch_and_fit_their_mask(self, stores: tuple[ArrayStore, ArrayStore]) -> None:
-        dataset = PairDataset(*stores, [0], crop=(10, 10))
+        dataset = PairDataset(*stores, [0], crops=Crops((10, 10)))
         crops = [dataset[SampleKey(epoch, 0)] for epoch in range(10)]
         assert {crop["image"].shape for crop in crops} == {(10, 10, 3)}
         assert len({crop["image"].tobytes() for crop in crops}) > 5
@@ -159,19 +131,3 @@ class TestOrder:
         assert sorted(draw.item for draw in draws if not draw.is_padding) == list(range(size))
         assert len(draws) - size < world_size
         assert all(0 <= draw.item < size for draw in draws)
-
-
-def test_parts_may_be_rectangles_and_squares_stay_where_they_were(tmp_path: Path) -> None:
-    places = np.arange(48 * 60, dtype=np.int64).reshape(48, 60)
-    image = np.dstack([places // 256, places % 256]).astype(np.uint8)
-    masks: list[Array] = [np.zeros((48, 60), np.uint8), np.zeros((10, 60), np.uint8)]
-    stores = store(tmp_path, [image, image[:10]], "images"), store(tmp_path, masks, "masks")
-    cut = PairDataset(*stores, [0, 1], crop=(16, 24))
-    shapes = {cut[SampleKey(epoch, 0)]["mask"].shape for epoch in range(5)}
-    assert shapes == {(16, 24)}
-    assert cut[1]["mask"].shape == (10, 24)  # of a lower image, its whole height
-    corners = {tuple(cut[SampleKey(epoch, 0)]["image"][0, 0]) for epoch in range(8)}
-    assert len(corners) > 4
-    square = PairDataset(*stores, [0, 1], crop=(16, 16), seed=3)[SampleKey(2, 0)]["image"]
-    as_before = random_crop(image, masks[0], (16, 16), derived_seed(3, 2, 0, 16))[0]
-    np.testing.assert_array_equal(square, as_before)

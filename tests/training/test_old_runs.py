@@ -19,7 +19,7 @@ from unetkit.errors import UserError
 from unetkit.evaluation import LabelledImages, measure, open_models
 from unetkit.training.folds import check_same_recipe
 from unetkit.training.recipes import differences
-from unetkit.training.renamed import keep_smoothing, use_new_names
+from unetkit.training.renamed import keep_earlier_defaults, use_new_names
 from unetkit.training.run import train
 from unetkit.training.run_data import data_of_run
 
@@ -150,10 +150,21 @@ def test_an_old_run_goes_on_with_its_smoothing_unless_another_is_typed(loss: str
     cfg = config(tmp_path, cache, f"loss={loss}")
     stored = config(tmp_path, cache, f"loss={loss}", f"~{key}.smoothing", f"+{key}.smooth=2.0")
     OmegaConf.save(stored, tmp_path / "config.yaml", resolve=True)  # as training writes it
-    keep_smoothing(cfg, tmp_path / "config.yaml")
+    keep_earlier_defaults(cfg, tmp_path / "config.yaml")
     assert cfg.loss == stored.loss
     others = [config(tmp_path, cache, f"loss={loss}", f"{key}.smoothing=0.03"), config(tmp_path, cache, "loss=bce")]
     for other in others:
         before = other.copy()
-        keep_smoothing(other, tmp_path / "config.yaml")
+        keep_earlier_defaults(other, tmp_path / "config.yaml")
         assert other == before
+
+
+def test_a_run_from_before_crops_by_area_keeps_one_crop_of_each_image(tmp_path: Path, cache: Path) -> None:
+    cfg = config(tmp_path, cache, "data.crop_size=20")
+    stored = config(tmp_path, cache, "data.crop_size=20", "~data.crops_per_image", "~data.foreground_crops")
+    OmegaConf.save(stored, tmp_path / "config.yaml", resolve=True)
+    keep_earlier_defaults(cfg, tmp_path / "config.yaml")
+    assert (cfg.data.crops_per_image, cfg.data.foreground_crops) == (1, 0)
+    OmegaConf.save(config(tmp_path, cache, "data.crop_size=20"), tmp_path / "config.yaml", resolve=True)
+    keep_earlier_defaults(newer := config(tmp_path, cache, "data.crop_size=20"), tmp_path / "config.yaml")
+    assert (newer.data.crops_per_image, newer.data.foreground_crops) == ("auto", 0.33)

@@ -27,6 +27,11 @@ def slow(*values: object, id: str) -> object:
     ("extra", "kills"),
     [
         pytest.param(["trainer.val_check_interval=3", *PLATEAU], [3], id="validation within epochs"),
+        pytest.param(
+            ["data.count=8", "data.size=60", "data.crop_size=30", "augment=strong_device", "data.split=fraction"],
+            [4],
+            id="several crops of an image",
+        ),
         slow([], [1, 7, 9], id="plain"),
         slow(["trainer.accumulate_grad_batches=3", "data.batch_size=3"], [4, 7, 15], id="accumulated gradients"),
         slow(["trainer.val_check_interval=2", *PLATEAU, *EARLY, "trainer.max_epochs=4"], [3, 4], id="early stopping"),

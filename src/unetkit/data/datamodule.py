@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from unetkit.data.augment import Augmentation
 from unetkit.data.borders import border_options
+from unetkit.data.crops import Crops, crops_of_sizes, find_foreground
 from unetkit.data.dataset import EpochSampler, PairDataset
 from unetkit.data.device_augment import DeviceAugmentation
 from unetkit.data.device_cache import DeviceCache, IndexBatch, IndexDataset, unchanged
@@ -81,10 +83,12 @@ class SegmentationDataModule(L.LightningDataModule):
 
         border_weight: `w0` and `sigma` (pixels) of the U-Net paper's weight map, for a loss that wants it.
 
-        batch_size: Number of images in a batch; this and the next five are those of `ServingOptions`.
+        batch_size: Number of images in a batch; this and the next seven are those of `ServingOptions`.
         num_workers: Number of processes that load, or `auto`.
         crop_size: Side of the squares to train on, or height and width, in pixels; of volumes three sides (D, H, W);
             None for whole images.
+        crops_per_image: Number of crops of each image in an epoch, or `auto`: as many as have the image's area.
+        foreground_crops: Share of the crops that are centred on foreground.
         cache_on_device: Whether all pairs are kept in the device's memory, or `auto`.
         shuffle_seed: Seed of the order of training pairs, and of their crops.
         shuffle: Whether training pairs come in another order in each epoch.
@@ -130,6 +134,8 @@ class SegmentationDataModule(L.LightningDataModule):
         batch_size: int = 32,
         num_workers: int | Literal["auto"] = "auto",
         crop_size: int | Sequence[int] | None = None,
+        crops_per_image: int | Literal["auto"] = 1,
+        foreground_crops: float = 0.0,
         cache_on_device: bool | Literal["auto"] = "auto",
         shuffle_seed: int = 0,
         shuffle: bool = True,
@@ -139,7 +145,16 @@ class SegmentationDataModule(L.LightningDataModule):
         self.name = name
         self.augmentation = augmentation
         self.cache_dir = path_of("data.cache_dir", cache_dir)
-        self.serving = ServingOptions(batch_size, num_workers, crop_size, cache_on_device, shuffle_seed, shuffle)
+        self.serving = ServingOptions(
+            batch_size,
+            num_workers,
+            crop_size,
+            cache_on_device,
+            shuffle_seed,
+            shuffle,
+            crops_per_image,
+            foreground_crops,
+        )
         self.split_options = SplitOptions(split, val_fraction, folds, fold, seed)
         self.mask_encoding = MaskEncoding.of_keys(num_classes, mask_values, mask_colours, ignore_index)
         self.num_classes = _agreed_classes(num_classes, self.mask_encoding.num_classes)
@@ -282,10 +297,41 @@ class SegmentationDataModule(L.LightningDataModule):
 
     def dataset(self, part: str, *, augment: bool = False) -> PairDataset:
         """Return the pairs of `train`, `val` or `test`; with `augment`, as in training: resized, cropped, augmented."""
-        augmentation, crop = (self.augmentation, self.serving.crop) if augment else (None, None)
-        images, masks, borders = self.prepared.training if augment else self.prepared.whole
-        indices, seed = self.split.indices(part), self.serving.shuffle_seed
-        return PairDataset(images, masks, indices, augmentation, crop, borders, seed, self.surroundings)
+        indices = self.split.indices(part)
+        if not augment:
+            images, masks, borders = self.prepared.whole
+            return PairDataset(images, masks, indices, borders=borders)
+        images, masks, borders = self.prepared.training
+        return PairDataset(images, masks, indices, self.augmentation, self._crops, borders, self._crops_of(indices))
+
+    def _crops_of(self, indices: Sequence[int]) -> NDArray[np.int64] | None:
+        """Return how many crops of each of some images an epoch has; None without `crop_size`."""
+        crop, sizes = self.serving.crop, self._training_sizes(indices)
+        return None if crop is None else crops_of_sizes(sizes, crop, self.serving.crops_per_image)
+
+    @property
+    def epoch(self) -> str:
+        """The length of an epoch, for people."""
+        indices, crop, size = self.split.indices("train"), self.serving.crop, self.serving.batch_size
+        counts = self._crops_of(indices)
+        count, what = len(indices), "images"
+        if counts is not None and crop is not None:
+            count, what = int(counts.sum()), f"crops of {' x '.join(map(str, crop))} from {len(indices):,} images"
+        batches = math.ceil(count / size)
+        return f"{count:,} {what}, in {batches:,} batch{'es' * (batches > 1)} of up to {size}"
+
+    @property
+    def _crops(self) -> Crops | None:
+        """The parts of images to train on; where foreground lies is counted only if that is needed."""
+        serving, masks = self.serving, self.prepared.training.masks
+        if serving.crop is None:
+            return None
+        crops = Crops(serving.crop, serving.shuffle_seed, self.surroundings)
+        if not serving.foreground_crops or not _is_cropped(masks.shapes, serving.crop):
+            return crops
+        first = int(self.has_background)
+        foreground = find_foreground(masks, len(self.class_names), first, self.cache_dir)
+        return replace(crops, share=serving.foreground_crops, foreground=foreground)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return batches in the order that `shuffle` says; a `DeviceAugmentation` changes them on the device."""
@@ -333,7 +379,8 @@ class SegmentationDataModule(L.LightningDataModule):
         pairs = self._cached_pairs.fetch(batch) if isinstance(batch, IndexBatch) else batch
         if epoch is None or not isinstance(self.augmentation, DeviceAugmentation):
             return pairs
-        params = self.augmentation.sample_params(epoch, pairs["index"], *pairs["mask"].shape[1:])
+        draws = pairs.get("draw", pairs["index"])
+        params = self.augmentation.sample_params(epoch, draws, *pairs["mask"].shape[1:])
         return self.augmentation.apply(pairs, params)
 
     def describe(self) -> dict[str, Any]:
@@ -411,9 +458,7 @@ class SegmentationDataModule(L.LightningDataModule):
     def _is_served_singly(self, dataset: PairDataset) -> bool:
         """Whether whole images validate one by one: if training takes crops of them, or batches would be padding."""
         sizes, crop = self._sizes(dataset.indices), self.serving.crop
-        is_cropped = crop is not None and any(
-            side > most for size in sizes for side, most in zip(size, crop, strict=True)
-        )
+        is_cropped = crop is not None and _is_cropped(sizes, crop)
         is_mixed = self.resize is not None and len(set(sizes)) > 1  # masks of a batch must fit its logits
         return is_cropped or is_mixed or bool(self.serving.needless_padding(sizes))
 
@@ -444,6 +489,11 @@ class SegmentationDataModule(L.LightningDataModule):
     def is_cached_on(self, device: torch.device) -> bool:
         """Whether all pairs are moved to the device's memory once, instead of batch by batch."""
         return self.serving.caches_on(device, self.prepared.whole.images.nbytes, self.cache_needs)
+
+
+def _is_cropped(sizes: Iterable[Sequence[int]], crop: Sequence[int]) -> bool:
+    """Return whether one of some images, (H, W) or (D, H, W), is larger than a crop."""
+    return any(side > most for size in sizes for side, most in zip(size, crop, strict=True))
 
 
 def _rising(value_range: Sequence[float] | None) -> tuple[float, float] | None:

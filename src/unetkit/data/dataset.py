@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
 from unetkit.data.borders import BorderWeights
+from unetkit.data.crops import Crops
 from unetkit.data.loading_times import LoadingTimes
 from unetkit.data.store import ArrayStore
-from unetkit.data.types import VOID, Batch, Image, Item, SampleKey, derived_seed
+from unetkit.data.types import VOID, Batch, Image, Item, SampleKey
 
-Augment = Callable[[Image, Image, int, int], tuple[Image, Image]]  # (image, mask, epoch, index) -> (image, mask)
+Augment = Callable[[Image, Image, int, int], tuple[Image, Image]]  # (image, mask, epoch, number of the draw) -> both
 
 
 class PairDataset(Dataset[Item]):
@@ -25,11 +26,9 @@ class PairDataset(Dataset[Item]):
         masks: The mask (H, W) uint8 of each pair of the data; (D, H, W) of volumes.
         indices: The pairs that belong to this part.
         augmentation: Applied after cropping; None for none.
-        crop: Height and width of the random part that is cut from larger images, in pixels; also the depth, of volumes;
-            None for whole images.
+        crops: The parts that are cut from larger images; None for whole images.
         borders: Source of weight maps; None if the loss needs none.
-        seed: Seed of the position of the parts.
-        surroundings: Pixels around each part that it comes with, for a network that loses them.
+        counts: Number of parts of each pair in an epoch; None for one.
 
     Attributes:
         times: Where the time of loading goes.
@@ -42,40 +41,40 @@ class PairDataset(Dataset[Item]):
         masks: ArrayStore,
         indices: Sequence[int],
         augmentation: Augment | None = None,
-        crop: tuple[int, ...] | None = None,
+        crops: Crops | None = None,
         borders: BorderWeights | None = None,
-        seed: int = 0,
-        surroundings: int = 0,
+        counts: NDArray[np.int64] | None = None,
     ) -> None:
         self.images = images
         self.masks = masks
         self.indices = list(indices)
         self.augmentation = augmentation
-        self.crop = crop
+        self.crops = crops
         self.borders = borders
-        self.seed = seed
-        self.surroundings = surroundings
+        self.ends = np.arange(1, len(self.indices) + 1) if counts is None else np.cumsum(counts)
         self.times = LoadingTimes()
         self.resize: Callable[[Image], Image] | None = None
 
     def __len__(self) -> int:
-        return len(self.indices)
+        return int(self.ends[-1]) if len(self.ends) else 0
 
     def __getitem__(self, key: SampleKey | int) -> Item:
-        """Return a pair, cropped and augmented as in the epoch of the key."""
+        """Return a pair, or a part of it, cropped and augmented as in the epoch of the key."""
         key = SampleKey.of(key)
-        index = self.indices[key.item]
+        position = int(np.searchsorted(self.ends, key.item, side="right"))
+        index, number = self.indices[position], key.item - (int(self.ends[position - 1]) if position else 0)
+        draw = index + number * len(self.images)
         with self.times.measured("decode"):
-            image, mask = self._cropped(index, key.epoch)
+            image, mask = self._cropped(index, key.epoch, number)
             image = image if self.resize is None else self.resize(image)
         if self.augmentation is not None:
             with self.times.measured("augment"):
-                image, mask = self.augmentation(image, mask, key.epoch, index)
+                image, mask = self.augmentation(image, mask, key.epoch, draw)
         if self.borders is not None:
             mask, border = np.ascontiguousarray(mask.transpose(2, 0, 1))
         if key.is_padding:
             mask = np.full_like(mask, VOID)
-        item: Item = {"image": image, "mask": mask, "index": index}
+        item: Item = {"image": image, "mask": mask, "index": index, "draw": draw}
         if self.borders is not None:
             item["weight"] = self.borders.weight(mask, border)
         return item
@@ -85,16 +84,18 @@ class PairDataset(Dataset[Item]):
         with self.times.measured("decode"):
             return collate(items)
 
-    def _cropped(self, index: int, epoch: int) -> tuple[Image, Image]:
-        """Return the part of a pair that is used in an epoch; the mask has its map of borders as a second channel."""
-        image, mask = self.images[index], self.masks[index]
-        if self.borders is not None:
-            mask = np.dstack([mask, self.borders.maps[index]])  # channels, to be cropped and augmented alike
-        if self.crop is not None:
-            # A square had one number at first.
-            sides = self.crop[:1] if len(self.crop) == 2 and self.crop[0] == self.crop[1] else self.crop
-            seed = derived_seed(self.seed, epoch, index, *sides)
-            image, mask = random_crop(image, mask, self.crop, seed, self.surroundings)
+    def _cropped(self, index: int, epoch: int, number: int) -> tuple[Image, Image]:
+        """Return the part of a pair that is used in an epoch; the mask has its map of borders as a second channel.
+
+        Only that part is read from the files' memory maps.
+        """
+        parts = [self.images[index], self.masks[index], *([] if self.borders is None else [self.borders.maps[index]])]
+        if self.crops is not None:
+            corner = self.crops.corner(self.masks.shapes[index], epoch, index, number)
+            parts = [self.crops.cut(part, corner) for part in parts]
+        image, mask, *border = parts
+        if border:
+            mask = np.dstack([mask, *border])  # channels, to be augmented alike
         if self.augmentation is not None:
             image, mask = np.array(image), np.array(mask)  # read here what a memory map has not read yet
         return image, mask
@@ -143,40 +144,6 @@ class EpochSampler(Sampler[SampleKey]):
             yield SampleKey(self.epoch, int(order[position % self.size]), is_padding=position >= self.size)
 
 
-def random_crop(
-    image: Image, mask: Image, size: tuple[int, ...], seed: int, surroundings: int = 0
-) -> tuple[Image, Image]:
-    """Cut the same random part, at most of that size, from an image (H, W, C) and its mask (H, W) or (H, W, K).
-
-    Volumes have the axis D besides.
-
-    Args:
-        image: The image.
-        mask: Its mask.
-        size: Height and width of the part, or depth, height and width, in pixels.
-        seed: Seed of its position.
-        surroundings: Pixels that are added on each side, taken from the image, and mirrored beyond its border.
-    """
-    rng = np.random.default_rng(seed)
-    sides = mask.shape[: len(size)]
-    starts = [int(rng.integers(max(side - most, 0) + 1)) for side, most in zip(sides, size, strict=True)]
-    if not surroundings:
-        window = tuple(slice(start, start + most) for start, most in zip(starts, size, strict=True))
-        return image[window], mask[window]
-    places = [
-        mirrored_places(start - surroundings, min(start + most, side) + surroundings, side)
-        for start, most, side in zip(starts, size, sides, strict=True)
-    ]
-    return image[np.ix_(*places)], mask[np.ix_(*places)]
-
-
-def mirrored_places(first: int, end: int, side: int) -> NDArray[np.int64]:
-    """Return the places first, first + 1, ..., end - 1 of an axis of so many pixels that is mirrored at its ends."""
-    period = max(2 * side - 2, 1)
-    places = np.arange(first, end) % period
-    return np.minimum(places, -places % period)
-
-
 def collate(items: Sequence[Item]) -> Batch:
     """Stack items; smaller images are mirrored to the size of the largest, with void masks there.
 
@@ -197,6 +164,8 @@ def collate(items: Sequence[Item]) -> Batch:
         "mask": torch.from_numpy(np.stack(masks)),
         "index": torch.tensor([item["index"] for item in items]),
     }
+    if all("draw" in item for item in items):
+        batch["draw"] = torch.tensor([item["draw"] for item in items])
     weights = [item["weight"] for item in items if "weight" in item]
     if weights:
         batch["weight"] = torch.from_numpy(np.stack([np.pad(w, _missing(w, size)) for w in weights]))

@@ -29,6 +29,8 @@ class ServingOptions:
         cache_on_device: Whether all pairs are kept in the device's memory, or `auto`: on a GPU, where that is possible.
         shuffle_seed: Seed of the order of training pairs, and of their crops.
         shuffle: Whether training pairs come in another order in each epoch; else in that of their names.
+        crops_per_image: Number of crops of each image in an epoch, or `auto`: as many as have the image's area.
+        foreground_crops: Share of the crops that are centred on a pixel of the foreground.
 
     Raises:
         UserError: If a value is out of range.
@@ -40,6 +42,8 @@ class ServingOptions:
     cache_on_device: bool | Literal["auto"] = "auto"
     shuffle_seed: int = 0
     shuffle: bool = True
+    crops_per_image: int | Literal["auto"] = 1
+    foreground_crops: float = 0.0
 
     def __post_init__(self) -> None:
         def is_whole(value: object, least: int) -> bool:
@@ -54,6 +58,14 @@ class ServingOptions:
         check("data.crop_size", self.crop_size, is_crop, wanted)
         is_known = self.cache_on_device in ("auto", True, False)
         check("data.cache_on_device", self.cache_on_device, is_known, "auto, true or false")
+        is_count = self.crops_per_image == "auto" or is_whole(self.crops_per_image, 1)
+        check("data.crops_per_image", self.crops_per_image, is_count, "auto or a whole number of at least 1")
+        if self.crop_size is None and self.crops_per_image not in ("auto", 1):
+            needs = "needs data.crop_size, which is null"
+            raise UserError(f"data.crops_per_image={self.crops_per_image}", needs, "set data.crop_size=256")
+        share = self.foreground_crops
+        is_share = isinstance(share, int | float) and not isinstance(share, bool) and 0 <= share <= 1
+        check("data.foreground_crops", share, is_share, "a share from 0 to 1")
         check("data.shuffle_seed", self.shuffle_seed, is_whole(self.shuffle_seed, 0), "a whole number of at least 0")
         check("data.shuffle", self.shuffle, isinstance(self.shuffle, bool), "true or false")
 

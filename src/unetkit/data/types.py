@@ -35,12 +35,15 @@ class Item(TypedDict):
 
     A volume is (D, H, W, C), and its mask (D, H, W).
 
+    `draw` is the number that random draws depend on: the index, or another one for each further part of an image.
+
     `weight` (H, W) float32, 0 where the mask is void, is there only for a loss that needs it.
     """
 
     image: Image
     mask: Image
     index: int
+    draw: NotRequired[int]
     weight: NotRequired[NDArray[np.float32]]
 
 
@@ -49,12 +52,14 @@ class Batch(TypedDict):
 
     Volumes are (B, C, D, H, W), and their masks (B, D, H, W).
 
+    `draw` (B,) are the numbers that random draws depend on, see `Item`; without them, the indices are.
     `weight` (B, H, W) float32, 0 where the mask is void, is there only for a loss that needs it.
     """
 
     image: Tensor
     mask: Tensor
     index: Tensor
+    draw: NotRequired[Tensor]
     weight: NotRequired[Tensor]
 
 

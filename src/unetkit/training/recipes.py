@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from unetkit.run_files import read_config
-from unetkit.training.renamed import keep_smoothing, with_new_names
+from unetkit.training.renamed import keep_earlier_defaults, with_new_names
 
 # Keys that say where, how and how long a run went on, and not what was trained.
 PLACES = re.compile(
@@ -19,6 +19,7 @@ PLACES = re.compile(
 )
 # What runs that are older than these keys were trained with, by the last part of a key.
 NEWER = {"background": 0, "label_smoothing": 0.0, "stacks": False, "shuffle": True}
+NEWER |= {"crops_per_image": 1, "foreground_crops": 0.0}
 SHOWN = 3  # differences in a message
 
 
@@ -29,7 +30,7 @@ def adopt_found(cfg: DictConfig, file: Path) -> None:
         cfg: The configuration, changed in place.
         file: The `config.yaml` of the earlier run.
     """
-    keep_smoothing(cfg, file)
+    keep_earlier_defaults(cfg, file)
     stored = flat(read_config(file))
     for key in ("channels", "num_classes"):
         if cfg.data.get(key) == "auto":

@@ -71,6 +71,7 @@ def keep_overrides(run_dir: Path, typed: Sequence[str] | None) -> None:
 def log_setup(data: SegmentationDataModule, module: SegmentationModule, example: Tensor) -> None:
     """Log the data and the network."""
     log_data(data)
+    log.info("an epoch: %s", data.epoch)
     log.info(layer_table(module.network, example))
 
 

@@ -79,17 +79,32 @@ def with_smooth_added(typed: str) -> str:
     return f"++{typed}" if SMOOTH.fullmatch(typed) else typed
 
 
-def keep_smoothing(cfg: DictConfig, file: Path) -> None:
-    """Let a resumed run keep a smoothing in pixels, as earlier versions had it, unless another one is set.
+def keep_earlier_defaults(cfg: DictConfig, file: Path) -> None:
+    """Let a resumed run keep what earlier versions did, where a default has changed, unless another value is set.
 
     Args:
         cfg: The configuration, changed in place.
         file: `config.yaml` of the run that is resumed; it need not exist.
     """
-    if not file.is_file():
-        return
+    if file.is_file():
+        then = read_config(file)
+        _keep_smoothing(cfg, then.get("loss"))
+        _keep_crops(cfg, then.get("data"))
+
+
+def _keep_crops(cfg: DictConfig, then: Any) -> None:
+    """Keep one crop of each image in an epoch, which lies anywhere."""
+    is_older = isinstance(then, dict) and "crops_per_image" not in then
+    if is_older and cfg.data.crops_per_image == "auto":
+        cfg.data.crops_per_image, cfg.data.foreground_crops = 1, 0.0
+        if then.get("crop_size") is not None:
+            log.info("the run continues with one crop of each image in an epoch: data.crops_per_image=1")
+
+
+def _keep_smoothing(cfg: DictConfig, then: Any) -> None:
+    """Keep a smoothing in pixels."""
     loss = OmegaConf.to_container(cfg.loss)
-    kept = _with_smoothing_of(read_config(file).get("loss"), loss)
+    kept = _with_smoothing_of(then, loss)
     if kept != loss:
         log.info("the run continues with the smoothing that it was trained with, which is in pixels: loss.smooth")
         with open_dict(cfg):

@@ -182,7 +182,7 @@ def check_same_training(resume: Resume, ours: Metadata, network: nn.Module) -> N
         raise UserError(subject, problem, fix)
 
 
-def check_same_batches(resume: Resume, batch_size: int, processes: int) -> None:
+def check_same_batches(resume: Resume, batch_size: int, processes: int, epoch: str) -> None:
     """Check that a run that was saved within an epoch divides the images of that epoch in the same way.
 
     Raises:
@@ -196,6 +196,9 @@ def check_same_batches(resume: Resume, batch_size: int, processes: int) -> None:
         if value != now:
             problem = f"was saved within an epoch with {key}={value}, and this run has {now}"
             raise UserError(resume.checkpoint.subject, problem, f"resume with {key}={value}")
+    if state.get("epoch", epoch) != epoch:  # earlier versions did not store it
+        problem = f"was saved within an epoch of {state['epoch']}, and this run has one of {epoch}"
+        raise UserError(resume.checkpoint.subject, problem, "resume with the same keys of data")
 
 
 def kept_training_loss(run_dir: Path, epoch: int) -> dict[str, float]:

@@ -34,7 +34,7 @@ from unetkit.training.records import (
     summarise,
     write_records,
 )
-from unetkit.training.renamed import keep_smoothing, use_new_names
+from unetkit.training.renamed import keep_earlier_defaults, use_new_names
 from unetkit.training.resume import (
     Resume,
     check_same_batches,
@@ -97,7 +97,7 @@ def _train(
         return read_json(run_dir / "summary.json")
     resume = find_resume(cfg, run_dir)
     if resume is not None:
-        keep_smoothing(cfg, run_of(resume.checkpoint.path) / "config.yaml")
+        keep_earlier_defaults(cfg, run_of(resume.checkpoint.path) / "config.yaml")
     weights = Checkpoint.read(cfg.weights, "weights") if cfg.weights is not None and resume is None else None
     L.seed_everything(cfg.seed, verbose=False)
     with library_mistakes():
@@ -165,7 +165,7 @@ def continue_from(
     if resume is not None:
         assert module.metadata is not None  # narrows the type for mypy
         check_same_training(resume, module.metadata, module.network)
-        check_same_batches(resume, data.serving.batch_size, trainer.world_size)
+        check_same_batches(resume, data.serving.batch_size, trainer.world_size, data.epoch)
         log_resume(resume, cfg.monitor, run_dir)
         log_changes(cfg, resume)
         data.first_epoch, data.first_batch = resume.next_epoch, resume.next_batch

@@ -36,6 +36,7 @@ def save_position(trainer: L.Trainer, checkpoint: dict[str, Any]) -> None:
     data = trainer.datamodule  # type: ignore[attr-defined]  # set by Trainer.fit
     checkpoint[KEY] = {
         "batch_size": data.serving.batch_size,
+        "epoch": data.epoch,
         # Lightning counts the batch's step after it has called the hooks in which checkpoints are saved.
         "logged_steps": loop._batches_that_stepped + (not is_ended),
         "plateau": {} if is_ended else _plateau_scores(trainer),
