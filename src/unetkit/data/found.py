@@ -18,7 +18,7 @@ from unetkit.data.pair import Pair
 from unetkit.data.preprocessing import drop_equal_channels, value_quantiles
 from unetkit.data.store import ArrayStore, cached_arrays, cached_json
 from unetkit.data.types import VOID
-from unetkit.data.volumes import Spacing, VolumeRef, decoded_spacing
+from unetkit.data.volumes import Spacing, Volume, VolumeRef, decoded_spacing
 from unetkit.errors import UserError
 
 WITH_ALPHA = (2, 4)  # channels of grey or RGB with an alpha channel
@@ -73,9 +73,13 @@ class FoundData:
         return [round(float(share), 4) for share in pixels / pixels.sum()]
 
     def image(self, index: int) -> NDArray[Any]:
-        """Return a copy of an image as `read_image` gives it, (H, W) where it has one channel, or of a volume."""
+        """Return a copy of an image as `read_image` gives it, (H, W) where it has one channel."""
         image = np.array(self.images[index])
-        return image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
+        return image[..., 0] if image.shape[2] == 1 else image
+
+    def volume(self, index: int) -> Volume:
+        """Return a copy of a volume as `read_volume` gives it."""
+        return Volume(np.array(self.images[index]), self.spacings[index])
 
 
 def find_data(

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unetkit.data import SegmentationDataModule, folder_pairs
+from unetkit.data import SegmentationDataModule, folder_pairs, volume_pairs
+from unetkit.data.volumes import Volume
 from unetkit.errors import UserError, check
 from unetkit.evaluation.models import Model
 
@@ -24,6 +25,7 @@ class LabelledImages:
         classes: Names of the classes that are scored: without the background, if there is one.
         has_background: Whether class 0 is background.
         ids: Names of the images.
+        are_volumes: Whether they are volumes (D, H, W).
 
     Args:
         data: The source of the images.
@@ -47,16 +49,18 @@ class LabelledImages:
         self.has_background = data.has_background
         self.classes = tuple(data.class_names[k] for k in data.scored_classes)
         self.ids = [data.found.pairs[i].id for i in self._chosen]
+        self.are_volumes = data.has_volumes
 
     def __len__(self) -> int:
         return len(self._chosen)
 
-    def __getitem__(self, item: int) -> tuple[str, NDArray[Any], NDArray[np.uint8]]:
-        """Return the name, the image as read from its file, and the mask (H, W) of class indices."""
+    def __getitem__(self, item: int) -> tuple[str, NDArray[Any] | Volume, NDArray[np.uint8]]:
+        """Return the name, the image as read from its file, and the mask (H, W) of class indices; or a volume."""
         index = self._chosen[item]
-        return self.ids[item], self._data.found.image(index), self._data.found.masks[index]
+        found = self._data.found
+        return self.ids[item], found.volume(index) if self.are_volumes else found.image(index), found.masks[index]
 
-    def __iter__(self) -> Iterator[tuple[str, NDArray[Any], NDArray[np.uint8]]]:
+    def __iter__(self) -> Iterator[tuple[str, NDArray[Any] | Volume, NDArray[np.uint8]]]:
         return (self[item] for item in range(len(self)))
 
 
@@ -76,7 +80,7 @@ def images_of_folder(folder: str | Path, cache_dir: str | Path, model: Model, pa
     def build(keys: dict[str, Any]) -> SegmentationDataModule:
         return SegmentationDataModule(
             name=str(folder),
-            pairs=partial(folder_pairs, folder),
+            pairs=partial(volume_pairs if model.predictor.has_volumes else folder_pairs, folder),
             root=str(folder),
             augmentation=None,  # nothing is trained
             cache_dir=cache_dir,
@@ -128,6 +132,12 @@ def check_images(models: Sequence[Model], images: LabelledImages) -> list[str]:
     """
     warnings = []
     for model in models:
+        if model.predictor.has_volumes != images.are_volumes:
+            kinds = ("images", "volumes")
+            problem = (
+                f"is for {kinds[model.predictor.has_volumes]}, but {images.name} holds {kinds[images.are_volumes]}"
+            )
+            raise UserError(f"checkpoint={model.path}", problem, "give data of its kind")
         predicted, given = model.classes, max(images.num_classes, 2)
         if predicted != given:
             raise UserError(

@@ -1,7 +1,8 @@
 """Run one model on many images and count all that scores and curves follow from."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unetkit.data import VOID
+from unetkit.data.volumes import Volume
 from unetkit.errors import UserError
 from unetkit.evaluation.registry import ScoreEntry, scores_with
 from unetkit.metrics import Counts, calibration_counts, confusion_matrix, curve_counts, ranking_sample
@@ -76,7 +78,7 @@ class Measured:
 def measure(
     name: str,
     predictor: Predictor,
-    images: Iterable[tuple[str, NDArray[Any], NDArray[np.uint8]]],
+    images: Iterable[tuple[str, NDArray[Any] | Volume, NDArray[np.uint8]]],
     classes: tuple[str, ...],
     has_background: bool = True,
     optional: tuple[str, ...] = (),
@@ -86,8 +88,8 @@ def measure(
     Args:
         name: Name of the model.
         predictor: The model.
-        images: Name, image as read from its file, and true class indices (H, W), `VOID` where nothing is scored. An
-            image that is void throughout is left out.
+        images: Name, image as read from its file, and true class indices (H, W), `VOID` where nothing is scored; or a
+            volume. An image that is void throughout is left out.
         classes: Names of the classes that are scored.
         has_background: Whether class 0 is background, and not among them.
         optional: Names of the optional scores to compute, see `unetkit.evaluation.registry`.
@@ -97,14 +99,19 @@ def measure(
     """
     ids, rows = [], []
     for id, image, truth in images:
-        pixels = predictor.preprocessing.to_uint8(image, id)
+        if isinstance(image, Volume):
+            predict, spacing = partial(predictor.predict_volume, image.values, image.spacing, id), image.spacing
+        else:
+            pixels = predictor.preprocessing.to_uint8(image, id)
+            predict, spacing = partial(predictor.predict_prepared, pixels), None
         try:
-            prediction = predictor.predict_prepared(pixels)
+            prediction = predict()
         except UserError as error:  # NaN
             raise error.about(f"{name}, given {id},") from error
         if (truth != VOID).any():
             ids.append(id)
-            rows.append(measure_image(prediction, truth, len(classes) + has_background, int(has_background), optional))
+            first = int(has_background)
+            rows.append(measure_image(prediction, truth, len(classes) + first, first, optional, spacing))
     if not rows:
         raise UserError("no image", "has a pixel to score: all masks are void")
     measures = Measures(*(torch.stack(column) for column in zip(*rows, strict=True)))
@@ -117,8 +124,9 @@ def measure_image(
     num_classes: int,
     first: int = 1,
     optional: tuple[str, ...] = (),
+    spacing: Sequence[float] | None = None,
 ) -> Measures:
-    """Count one image; the results lack the axis N.
+    """Count one image or volume; the results lack the axis N.
 
     Args:
         prediction: Prediction for the image.
@@ -126,18 +134,20 @@ def measure_image(
         num_classes: C, the background included.
         first: Index of the first class that is scored.
         optional: Names of the optional scores to compute.
+        spacing: Distance of neighbouring voxels of a volume along (D, H, W), in mm; None if it is not known.
     """
     valid = truth != VOID
     # The truth is copied, as it may be a read-only map of a file, which torch warns about.
     mask, target, counts = (torch.from_numpy(x) for x in (prediction.mask, truth.copy(), valid))
     probability = torch.from_numpy(prediction.probability)
-    if probability.ndim == 2:
+    if prediction.is_binary:
         of_classes, confidence, hit = torch.stack([1 - probability, probability]), probability, target == 1
     else:
         of_classes, confidence, hit = probability, probability.amax(0), target == mask
     labels = range(first, num_classes)
-    formulas = [score.formula for score in scores_with(optional) if score.source == "masks"]
-    of_masks = [[formula(prediction.mask == label, truth == label, valid) for formula in formulas] for label in labels]
+    entries = [score for score in scores_with(optional) if score.source == "masks"]
+    pairs = [(prediction.mask == label, truth == label) for label in labels]
+    of_masks = [[entry.of_masks(*pair, valid, spacing) for entry in entries] for pair in pairs]
     classes = [(p, target == k, counts) for k, p in zip(labels, of_classes[first:], strict=True)]
     return Measures(
         confusion_matrix(mask, target, counts, num_classes),

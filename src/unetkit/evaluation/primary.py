@@ -141,7 +141,7 @@ def primary_metric(
     if primary.key.startswith(POOLED):
         return PooledIoU(num_classes, label)
     if entry.source == "masks":
-        return MaskScore(entry.formula, num_classes, label)
+        return MaskScore(entry.of_masks, num_classes, label)
     return CountScore(entry.formula, num_classes, label)
 
 

@@ -3,8 +3,11 @@
 from collections.abc import Callable, Container, Sequence
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
+from unetkit.errors import UserError
 from unetkit.metrics import (
     accuracy,
     average_precision,
@@ -20,9 +23,12 @@ from unetkit.metrics import (
     precision,
     recall,
     specificity,
+    surface_dice,
     v_info_of_masks,
     v_rand_of_masks,
 )
+
+Mask = NDArray[np.bool_]
 
 PER_IMAGE, POOLED = "per_image", "pooled"
 
@@ -47,6 +53,7 @@ class ScoreEntry(NamedTuple):
         of_all_classes: Maps confusion matrices (..., C, C) to the score (...) of all classes together, which then
             stands in place of the mean over the classes without the background.
         lower_is_better: Whether a smaller value is a better one.
+        of_volumes: Whether a formula of `masks` takes volumes, too, with their `spacing`; those of counts always do.
         is_optional: Whether it is computed only where it leads or `metrics.extra` names it, as it suits few tasks.
     """
 
@@ -59,6 +66,29 @@ class ScoreEntry(NamedTuple):
     of_all_classes: Callable[[Tensor], Tensor] | None = None
     lower_is_better: bool = False
     is_optional: bool = False
+    of_volumes: bool = False
+
+    def of_masks(self, prediction: Mask, target: Mask, valid: Mask, spacing: Sequence[float] | None = None) -> float:
+        """Compute a score whose source is `masks`, of one class of an image (H, W) or a volume (D, H, W).
+
+        Raises:
+            UserError: If it is a score of images only.
+        """
+        if prediction.ndim == 2:
+            return float(self.formula(prediction, target, valid))
+        self.check_of_volumes()
+        return float(self.formula(prediction, target, valid, spacing))
+
+    def check_of_volumes(self) -> None:
+        """Check that it is a score of volumes, too.
+
+        Raises:
+            UserError: If it is not.
+        """
+        if self.source == "masks" and not self.of_volumes:
+            raise UserError(
+                f"metrics.extra={self.name}", "is a score of images, but the data are volumes", "leave it out"
+            )
 
 
 SCORES = (
@@ -91,14 +121,16 @@ SCORES = (
         boundary_iou,
         source="masks",
         kinds=(PER_IMAGE,),
+        of_volumes=True,
     ),
     ScoreEntry(
         "hausdorff95",
-        "Hausdorff-95, px",
+        "Hausdorff-95, px (mm in volumes)",
         "95 % of each outline lies closer than this to the other; lower is better",
         hausdorff95,
         source="masks",
         kinds=(PER_IMAGE,),
+        of_volumes=True,
         lower_is_better=True,
     ),
     ScoreEntry(
@@ -117,6 +149,16 @@ SCORES = (
         source="calibration",
         kinds=(POOLED,),
         lower_is_better=True,
+    ),
+    ScoreEntry(
+        "surface_dice",
+        "surface Dice",
+        "share of both outlines or surfaces that lies within a pixel, or the longest side of a voxel, of the other",
+        surface_dice,
+        source="masks",
+        kinds=(PER_IMAGE,),
+        is_optional=True,
+        of_volumes=True,
     ),
     ScoreEntry(
         "v_rand",

@@ -5,7 +5,7 @@ name it in `__all__` below; add an entry to `SCORES` in `unetkit.evaluation.regi
 class to `scores.py` and an entry to `segmentation_metrics`. Add hand-computed values to tests/metrics/.
 """
 
-from unetkit.metrics.boundaries import boundary_iou, hausdorff95
+from unetkit.metrics.boundaries import boundary_iou, hausdorff95, surface_dice
 from unetkit.metrics.calibration import calibration_counts, calibration_error
 from unetkit.metrics.counts import (
     Counts,
@@ -77,6 +77,7 @@ __all__ = [
     "scored_classes",
     "segmentation_metrics",
     "specificity",
+    "surface_dice",
     "threshold_counts",
     "v_info",
     "v_info_of_masks",

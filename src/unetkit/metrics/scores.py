@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
@@ -110,7 +109,7 @@ class MaskScore(Score):
 
     def __init__(
         self,
-        formula: Callable[[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]], float],
+        formula: Callable[..., float],
         num_classes: int = 1,
         classes: Sequence[int] | None = None,
     ) -> None:
@@ -121,11 +120,23 @@ class MaskScore(Score):
         """Raise an error, as counts do not say where pixels are."""
         raise NotImplementedError
 
-    def update(self, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
-        """Add predicted and true class indices (B, H, W), where `valid` (B, H, W)."""
-        for mask, truth, counted in zip(*(x.cpu().numpy() for x in (prediction, target, valid)), strict=True):
+    def update(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        valid: Tensor,
+        spacings: Sequence[Sequence[float] | None] | None = None,
+    ) -> None:
+        """Add predicted and true class indices (B, H, W), where `valid` (B, H, W).
+
+        Volumes (B, D, H, W) come with the distance of their voxels along each axis, in mm, where that is known.
+        """
+        arrays = (x.cpu().numpy() for x in (prediction, target, valid))
+        for mask, truth, counted, spacing in zip(*arrays, spacings or [None] * len(target), strict=True):
             if counted.any():
-                self.total += float(np.mean([self.formula(mask == k, truth == k, counted) for k in self.classes]))
+                of_volume = {} if spacing is None else {"spacing": spacing}
+                scores = [self.formula(mask == k, truth == k, counted, **of_volume) for k in self.classes]
+                self.total += float(np.mean(scores))
                 self.images += 1
 
 

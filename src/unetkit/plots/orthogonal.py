@@ -72,10 +72,12 @@ def flat_mask(mask: NDArray[np.uint8], place: Place | None) -> NDArray[np.uint8]
     return mask if place is None else three_slices(mask, place, VOID)
 
 
-def flat_probability(probability: NDArray[np.float32], place: Place | None) -> NDArray[np.float32]:
+def flat_probability(
+    probability: NDArray[np.float32], place: Place | None, is_binary: bool = True
+) -> NDArray[np.float32]:
     """Return probabilities (H, W) or (C, H, W) as they are, and of those of a volume their three slices."""
     if place is None:
         return probability
-    if probability.ndim == 3:
+    if is_binary:
         return three_slices(probability, place)
     return np.stack([three_slices(of_class, place) for of_class in probability])

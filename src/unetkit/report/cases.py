@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unetkit.data import VOID
+from unetkit.data.volumes import Volume
 from unetkit.evaluation import LabelledImages, Measured, Model, per_image
 from unetkit.plots.images import Image, heatmap, overlay, visible
+from unetkit.plots.orthogonal import Place, flat_mask, flat_probability, place_of, three_slices
 from unetkit.plots.ranking import three_groups
 from unetkit.plots.shrink import shrink
-from unetkit.prediction.predictor import Prediction
+from unetkit.prediction.predictor import Prediction, Predictor
 
 SIDE = 320  # pixels of the longer side of a picture, at most
 EACH = 3  # images of a group
@@ -73,14 +75,16 @@ def draw(
     for group, item in chosen:
         id, image, truth = images[places[measured[0].ids[item]]]
         shown: list[tuple[str, Image]] = []
+        place = place_of(truth, image.spacing) if isinstance(image, Volume) else None
+        truth = flat_mask(truth, place)
         for model in models:
-            prepared = model.predictor.preprocessing.to_uint8(image, id)
+            prepared = model.predictor.preprocessing.to_uint8(_flat(image, place), id)
             if not shown:
                 shown = [
                     ("image", shrink(visible(prepared), SIDE)),
                     ("truth", shrink(overlay(prepared, truth, images.has_background), SIDE)),
                 ]
-            prediction = model.predictor.predict_prepared(prepared)
+            prediction = _predict(model.predictor, image, prepared, place)
             shown += _predicted(
                 prepared, truth, prediction, f"{model.name}: " if len(models) > 1 else "", images.has_background
             )
@@ -90,6 +94,19 @@ def draw(
         )
         cases.append(Case(group, f"{id}: {ious}", shown))
     return cases
+
+
+def _flat(image: NDArray[Any] | Volume, place: Place | None) -> NDArray[Any]:
+    """Return an image as it is, and three slices of a volume."""
+    return three_slices(image.values, place) if isinstance(image, Volume) and place else image  # type: ignore[return-value]
+
+
+def _predict(predictor: Predictor, image: NDArray[Any] | Volume, prepared: Image, place: Place | None) -> Prediction:
+    """Return the prediction for an image, and three slices of that for a volume."""
+    if not isinstance(image, Volume):
+        return predictor.predict_prepared(prepared)
+    whole = predictor.predict_volume(image.values, image.spacing)
+    return Prediction(flat_probability(whole.probability, place, whole.is_binary), flat_mask(whole.mask, place))
 
 
 def _predicted(

@@ -137,6 +137,10 @@ def build_module(
         deep_supervision=cfg.deep_supervision,
         metadata=Metadata(plain(cfg.model), preprocessing, cfg.threshold, data.describe(), recipe),
     )
+    if data.has_volumes:
+        module.spacings = data.found.spacings
+        for score in (primary, *extra):
+            score.entry.check_of_volumes()
     check_logged(cfg.monitor, module.logged("val"))
     if cfg.mirror_border and data.serving.crop_size is not None:  # a crop takes its surroundings from its image
         data.surroundings = int(getattr(network, "margin", 0))

@@ -98,6 +98,7 @@ class SegmentationModule(L.LightningModule):
         self.preprocessing = preprocessing
         self.threshold = threshold
         self.mirror_border = mirror_border
+        self.spacings: Sequence[Sequence[float] | None] | None = None  # of each volume of the data
         self.trains_on_surrounded_crops = False  # whether training images come with what the network loses
         self.deep_supervision = deep_supervision
         self.side_heads = SideHeads(network, num_classes) if deep_supervision else None
@@ -349,7 +350,10 @@ class SegmentationModule(L.LightningModule):
         losses, scores = self._collectors(phase)
         loss = self._loss(batch, logits, target, valid)
         losses.update(loss, weight=valid.flatten(1).any(1).sum())
-        scores.update(classify(probability, self.threshold), target, valid)
+        of_volumes: dict[str, Any] = {}
+        if self.spacings is not None:
+            of_volumes["spacings"] = [self.spacings[i] for i in batch["index"].tolist()]
+        scores.update(classify(probability, self.threshold), target, valid, **of_volumes)
         return loss
 
     def _tiled_logits(self, images: Tensor) -> Tensor:

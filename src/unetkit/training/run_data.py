@@ -43,6 +43,8 @@ def _with_own_places(cfg: dict[str, Any], cache_dir: str) -> dict[str, Any]:
     pairs = cfg.get("pairs")
     if isinstance(pairs, dict) and "synthetic" in str(pairs.get("_target_")):  # makes its images in `root`
         cfg = cfg | {"pairs": pairs | {"root": cache_dir}}
+    if isinstance(pairs, dict) and "spacing" in pairs:  # scores are those at the spacing of the files
+        cfg = cfg | {"pairs": pairs | {"spacing": None}}
     return cfg | {"cache_dir": cache_dir}
 
 
