@@ -14,6 +14,7 @@ COMMANDS = {
     "compare": ("compare", "compare runs image by image, from their scores"),
     "cross-validate": ("cross_validate", "train and score a network for each fold"),
     "doctor": ("doctor", "check images and masks before training, and propose a configuration"),
+    "find-lr": ("find_lr", "find a learning rate by a range test"),
     "export": ("export", "write a network as ONNX or torch.export, or a checkpoint without training state"),
     "demo": ("demo", "serve a web page to try checkpoints on images"),
     "import": ("import_checkpoint", "convert a checkpoint of another project"),
