@@ -25,7 +25,7 @@ def test_a_rate_to_type_and_its_picture(
     assert found
     assert 1e-5 < float(found[1]) < 3
     assert cv2.imread("learning_rate.png") is not None
-    assert [path.name for path in tmp_path.iterdir()] == ["learning_rate.png"]
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["learning_rate.png"]
 
 
 def test_the_rate_of_the_steepest_fall() -> None:

@@ -4,7 +4,6 @@ Smith 2017, *Cyclical Learning Rates for Training Neural Networks*, section 3.3.
 """
 
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ import matplotlib as mpl
 import numpy as np
 from lightning.pytorch.tuner.tuning import Tuner
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 from omegaconf import DictConfig, OmegaConf
 
 from unetkit.errors import UserError, check, enough_memory
@@ -88,7 +88,7 @@ def find_learning_rate(cfg: DictConfig, least: float, most: float, steps: int) -
     return RangeTest(rates, losses, propose(rates, losses))
 
 
-def propose(rates: Sequence[float], losses: Sequence[float]) -> float:
+def propose(rates: ArrayLike, losses: ArrayLike) -> float:
     """Return the rate at which the loss falls most steeply over the logarithm of the rate, rounded to two digits.
 
     Raises:
