@@ -19,7 +19,7 @@ GROUPS = {
     if folder.is_dir()
 }
 NETWORKS = [name for name in GROUPS["model"] if name != "unet"]
-TOGETHER = GROUPS.keys() - {"experiment", "debug"}  # which themselves choose files of other groups
+TOGETHER = GROUPS.keys() - {"experiment", "debug", "sweep"}  # two choose files of other groups, one is of `tune`
 
 
 def composed(*overrides: str) -> DictConfig:

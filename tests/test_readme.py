@@ -10,9 +10,13 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+
+from unetkit.cli.tune import is_own
+from unetkit.training.search_space import read_space, suggest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -60,6 +64,10 @@ def test_every_command_composes(page: str) -> None:
         if "--config-dir" in words:  # a file of the reader's
             continue
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            if name == "tune":  # the first trial
+                space = dict(compose(name, [text for text in overrides if is_own(text)]).sweep)
+                varied, fixed = read_space(name, space, [text for text in overrides if not is_own(text)])
+                overrides, name = [*fixed, *suggest(optuna.create_study().ask(), varied)], "train"
             compose(CONFIGS.get(name, name.replace("-", "_")), overrides)
 
 

@@ -12,6 +12,7 @@ COMMANDS = {
     "predict": ("predict", "write the masks of images"),
     "evaluate": ("evaluate", "score trained networks, with intervals, figures and a report"),
     "compare": ("compare", "compare runs image by image, from their scores"),
+    "tune": ("tune", "search for the best settings of a training"),
     "cross-validate": ("cross_validate", "train and score a network for each fold"),
     "doctor": ("doctor", "check images and masks before training, and propose a configuration"),
     "find-lr": ("find_lr", "find a learning rate by a range test"),

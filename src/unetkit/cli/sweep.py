@@ -8,9 +8,9 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
@@ -22,6 +22,9 @@ from unetkit.cli.start import start
 from unetkit.errors import UserError
 from unetkit.paths import command_line, path_of, quoted_for_hydra, short_path, write_json
 from unetkit.run_files import OUTCOME, OVERRIDES, read_yaml
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LOCK = ".sweep.lock"
 DEFAULT = "runs/*/*-sweep*"  # sweeps whose directory nobody named
@@ -165,8 +168,12 @@ def start_jobs(main: Callable[[], object]) -> int:
     return 0 if show(started[0][0]) else 1
 
 
-def show(folder: Path) -> bool:
+def show(folder: Path, more: Mapping[str, "Figure"] | None = None) -> bool:
     """Print the table of a sweep, and write `sweep.csv` and `sweep.html`; return whether all runs ended well.
+
+    Args:
+        folder: The sweep's directory.
+        more: More figures for the page, by title.
 
     Raises:
         UserError: If the folder holds no runs.
@@ -179,7 +186,7 @@ def show(folder: Path) -> bool:
     command = ""
     if best is not None and best.checkpoint.exists():
         command = command_line("predict", f"checkpoint={short_path(best.checkpoint)}", "input=FILE_OR_FOLDER")
-    table, page = write_table(sweep), write_page(sweep, command)
+    table, page = write_table(sweep), write_page(sweep, command, more)
     print("\n".join(["", *described(sweep)]))
     print(f"{sweep.counted()}; wrote {short_path(table)} and {short_path(page)}")
     if command:

@@ -1,6 +1,7 @@
 """Build the parts of a run from its configuration: data, module and trainer."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -218,7 +219,12 @@ def example_input(data: SegmentationDataModule, module: SegmentationModule) -> T
 
 
 def build_trainer(
-    cfg: DictConfig, run_dir: Path, stats: RunStats, stop: Stop | None = None, position: int = 0
+    cfg: DictConfig,
+    run_dir: Path,
+    stats: RunStats,
+    stop: Stop | None = None,
+    position: int = 0,
+    more: Sequence[L.Callback] = (),
 ) -> L.Trainer:
     """Build Lightning's Trainer with the loggers and callbacks of every run, and those that were chosen.
 
@@ -228,6 +234,7 @@ def build_trainer(
         stats: What measures the run.
         stop: What asks the run to stop; None for nothing.
         position: Number of lines below the first one at which the progress bar is drawn.
+        more: More callbacks.
     """
     stop = stop or Stop()
     set_modes(cfg)
@@ -238,6 +245,7 @@ def build_trainer(
         CollapseWarning(),
         ImageLogger(run_dir / "pictures"),
         *_members(cfg.callbacks),
+        *more,
         GivenValues(),
         stats,  # the last one: see RunStats
         SaveWithinEpoch(run_dir / "checkpoints" / "last.ckpt", cfg.get("checkpoint_every"), stop),

@@ -61,13 +61,19 @@ LESS_MEMORY = (
 )
 
 
-def train(cfg: DictConfig, typed: Sequence[str] | None = None, member: Member | None = None) -> Summary:
+def train(
+    cfg: DictConfig,
+    typed: Sequence[str] | None = None,
+    member: Member | None = None,
+    callbacks: Sequence[L.Callback] = (),
+) -> Summary:
     """Train, score, draw and record one run; all of it is written to `cfg.run_dir`.
 
     Args:
         cfg: The configuration.
         typed: The overrides it was composed with, to be kept for `checkpoint=RUN`; None if Hydra keeps them itself.
         member: Place of the run among several that are trained at once; None if it is trained alone.
+        callbacks: More callbacks, beside those of the configuration.
 
     Returns:
         The content of `summary.json`.
@@ -80,7 +86,7 @@ def train(cfg: DictConfig, typed: Sequence[str] | None = None, member: Member | 
     stop = Stop(cfg.trainer.max_time) if member is None else member.stop
     memory = enough_memory(f"data.batch_size={cfg.data.batch_size}", LESS_MEMORY)
     with stop.on_signals(), only_run_in(run_dir), memory:
-        return _train(cfg, run_dir, stats, stop, typed, member)
+        return _train(cfg, run_dir, stats, stop, typed, member, callbacks)
 
 
 def _train(
@@ -90,6 +96,7 @@ def _train(
     stop: Stop,
     typed: Sequence[str] | None,
     member: Member | None,
+    callbacks: Sequence[L.Callback],
 ) -> Summary:
     """Do what `train` does, in a run directory that no other run writes to."""
     if resolve_auto(cfg, run_dir) and is_finished(run_dir):
@@ -108,7 +115,8 @@ def _train(
         avoid_wrong_gradients(cfg, module.network, example)
         if resume is None or not resume.is_in_place:
             forget_run(run_dir)
-        trainer = build_trainer(cfg, run_dir, stats, stop, 0 if member is None else member.position)
+        position = 0 if member is None else member.position
+        trainer = build_trainer(cfg, run_dir, stats, stop, position, callbacks)
     continue_from(cfg, run_dir, data, module, trainer, resume, weights)
     with writable("run_dir", run_dir):
         keep_old_metrics(run_dir)

@@ -144,7 +144,7 @@ def say(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 
-def seconds_of(max_time: str) -> int:
+def seconds_of(max_time: str, key: str = "trainer.max_time") -> int:
     """Return the seconds of DAYS:HOURS:MINUTES:SECONDS.
 
     Raises:
@@ -152,6 +152,6 @@ def seconds_of(max_time: str) -> int:
     """
     found = TIME.fullmatch(str(max_time).strip())
     if found is None:
-        raise UserError(f"trainer.max_time={max_time}", "must be DAYS:HOURS:MINUTES:SECONDS, as 00:01:30:00")
+        raise UserError(f"{key}={max_time}", "must be DAYS:HOURS:MINUTES:SECONDS, as 00:01:30:00")
     days, hours, minutes, seconds = map(int, found.groups())
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
