@@ -58,11 +58,15 @@ class PairDataset(Dataset[Item]):
     def __len__(self) -> int:
         return int(self.ends[-1]) if len(self.ends) else 0
 
+    def first_item(self, position: int) -> int:
+        """Return the item that is the first part of a pair, given its position in `indices`."""
+        return int(self.ends[position - 1]) if position else 0
+
     def __getitem__(self, key: SampleKey | int) -> Item:
         """Return a pair, or a part of it, cropped and augmented as in the epoch of the key."""
         key = SampleKey.of(key)
         position = int(np.searchsorted(self.ends, key.item, side="right"))
-        index, number = self.indices[position], key.item - (int(self.ends[position - 1]) if position else 0)
+        index, number = self.indices[position], key.item - self.first_item(position)
         draw = index + number * len(self.images)
         with self.times.measured("decode"):
             image, mask = self._cropped(index, key.epoch, number)

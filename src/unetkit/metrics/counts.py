@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+AT_ONCE = 2**22  # pixels that are counted at once, so that large images take little memory
+
 
 class Counts(NamedTuple):
     """Numbers of pixels, each (..., K) for K classes.
@@ -51,6 +53,10 @@ def confusion(
         num_classes: Number of classes; 1 and 2 both mean background and one foreground class.
         classes: Indices of the K classes; None for all without the background.
     """
+    if valid.shape[1:].numel() > AT_ONCE:  # a sum of booleans takes 8 bytes for each
+        columns = (torch.split(x.flatten(1), AT_ONCE, dim=1) for x in (prediction, target, valid))
+        parts = [confusion(p, t, v, num_classes, classes) for p, t, v in zip(*columns, strict=True)]
+        return Counts(*(torch.stack(column).sum(0) for column in zip(*parts, strict=True)))
     pixels = valid.flatten(1).sum(1)
     counts = []
     for label in scored_classes(num_classes) if classes is None else classes:
@@ -64,8 +70,12 @@ def confusion(
 def confusion_matrix(prediction: Tensor, target: Tensor, valid: Tensor, num_classes: int) -> Tensor:
     """Count pixels by true class (rows) and predicted class (columns), where `valid`; (C, C) int64, C at least 2."""
     size = max(num_classes, 2)
-    pairs = target[valid].long() * size + prediction[valid].long()
-    return torch.bincount(pairs, minlength=size * size).view(size, size)
+    matrix = torch.zeros(size * size, dtype=torch.int64, device=target.device)
+    columns = (torch.split(x.flatten(), AT_ONCE) for x in (prediction, target, valid))
+    for predicted, true, counts in zip(*columns, strict=True):
+        pairs = true[counts].long() * size + predicted[counts].long()
+        matrix += torch.bincount(pairs, minlength=size * size)
+    return matrix.view(size, size)
 
 
 def ratio(part: Tensor, whole: Tensor, empty: Tensor | float = 1.0) -> Tensor:

@@ -193,7 +193,7 @@ class Predictor:
         total = self._view(x, margin, *views[0])
         for view in views[1:]:
             total += self._view(x, margin, *view)
-        result = (total / len(views)).cpu()
+        result = (total / len(views)).float().cpu()  # not bfloat16, in which tiles would be blended inexactly
         if result.sum().isnan():
             problem = "predicts values that are not numbers (NaN)"
             raise UserError("the network", problem, "its training diverged or its weights are damaged: give another")

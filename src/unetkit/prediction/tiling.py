@@ -155,6 +155,18 @@ def blended_rows(
         carried = strip[:, end - top :].clone()
 
 
+def strips(rows: Iterator[Tensor], height: int) -> Iterator[Tensor]:
+    """Join the rows (C, rows, W) of a prediction to strips of so many rows, the last one of fewer."""
+    waiting: list[Tensor] = []
+    for part in rows:
+        waiting.append(part)
+        if sum(x.shape[1] for x in waiting) >= height:
+            yield torch.cat(waiting, dim=1)
+            waiting = []
+    if waiting:
+        yield torch.cat(waiting, dim=1)
+
+
 def read_window(image: Raster, starts: Sequence[int], sides: Sequence[int], margin: int) -> Array:
     """Read (height + 2 margin, width + 2 margin[, C]) of an image around a tile, mirrored where the image ends.
 

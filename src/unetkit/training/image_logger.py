@@ -17,6 +17,8 @@ from unetkit.plots.ranking import evenly, three_groups
 from unetkit.prediction.predictor import Prediction, Predictor
 from unetkit.training.module import SegmentationModule
 
+SHOWN = 640  # pixels of the longer side from which on not every pixel is shown
+
 
 class ImageLogger(L.Callback):
     """Write `training_pairs.png` before training; send some predictions to W&B and TensorBoard.
@@ -48,7 +50,7 @@ class ImageLogger(L.Callback):
         for item in evenly(len(dataset), self.shown):
             pair = dataset[item]
             try:
-                prediction = predictor.predict_prepared(pair["image"])
+                prediction = predict_shown(predictor, pair, data)
             except UserError:  # NaN, with stop_on_nan=false
                 return
             for logger in loggers:
@@ -62,7 +64,8 @@ def draw_training_pairs(data: SegmentationDataModule, rows: int = 8, epochs: int
     items = evenly(len(plain), rows)
     drawn = []
     for item in items:
-        versions = [plain[item], *(augmented[SampleKey(epoch, item)] for epoch in range(epochs))]
+        first = augmented.first_item(item)
+        versions = [plain[item], *(augmented[SampleKey(epoch, first)] for epoch in range(epochs))]
         flat = [_flat(pair, data) for pair in versions]
         whole = flat[0]["image"]
         drawn.append([pictures.overlay(pair["image"], pair["mask"], data.has_background, whole) for pair in flat])
@@ -72,26 +75,29 @@ def draw_training_pairs(data: SegmentationDataModule, rows: int = 8, epochs: int
 
 
 def draw_best_median_worst(
-    predictor: Predictor, data: SegmentationDataModule, each: int = 3, looked_at: int = 500
+    predictor: Predictor, data: SegmentationDataModule, ranking: list[tuple[float, int]], each: int = 3
 ) -> pictures.Image:
     """Draw a sheet of the validation pairs with the best, median and worst IoU.
 
     Args:
         predictor: The trained network.
         data: The data it was trained on.
+        ranking: IoU and index of validation pairs, best first, see `SegmentationModule.ranking`; if it is empty, as no
+            image was validated, as many pairs as are shown are predicted for it.
         each: Number of pairs of each of the three kinds.
-        looked_at: Number of validation pairs that are scored at most.
     """
     dataset = data.dataset("val")
+    items = {index: item for item, index in enumerate(dataset.indices)}
     rows, captions = [], []
-    groups = three_groups(rank(predictor, data, looked_at), each)
+    groups = three_groups(ranking or rank(predictor, data, 3 * each), each)
     for group, members in zip(("best", "median", "worst"), groups, strict=True):
-        for score, item in members:
-            pair = dataset[item]
-            place, prediction = _place(pair, data), predictor.predict_prepared(pair["image"])
-            image = flat_image(pair["image"], place)
+        for score, index in members:
+            pair = dataset[items[index]]
+            place, prediction = _place(pair, data), predict_shown(predictor, pair, data)
+            flat = _flat(pair, data)
+            image = flat["image"]
             probability = prediction.probability if prediction.is_binary else prediction.probability.max(0)
-            masks = [flat_mask(mask, place) for mask in (pair["mask"], prediction.mask)]
+            masks = [flat["mask"], flat_mask(prediction.mask, place)]
             probability = flat_probability(probability, place)
             drawn = [pictures.overlay(image, mask, data.has_background) for mask in masks]
             rows.append([pictures.visible(image), *drawn, pictures.heatmap(probability)])
@@ -101,20 +107,16 @@ def draw_best_median_worst(
 
 
 def rank(predictor: Predictor, data: SegmentationDataModule, looked_at: int) -> list[tuple[float, int]]:
-    """Return IoU and number of validation pairs, best first; the IoU is that of `val/iou_per_image`.
-
-    Pairs that are empty in truth and prediction are left out: there is nothing to see in them.
-    """
+    """Return what `SegmentationModule.ranking` does, of a few images, for a network that was not validated."""
     dataset = data.dataset("val")
     ranking = []
     for item in evenly(len(dataset), looked_at):
         pair = dataset[item]
-        mask, truth = (
-            torch.from_numpy(x[None].copy()) for x in (predictor.predict_prepared(pair["image"]).mask, pair["mask"])
-        )
+        masks = predict_shown(predictor, pair, data).mask, _thinned(pair, data)["mask"]
+        mask, truth = (torch.from_numpy(x[None].copy()) for x in masks)
         counts = confusion(mask, truth, truth != VOID, data.num_classes, data.scored_classes)
         if (counts.tp + counts.fp + counts.fn).any():
-            ranking.append((iou(counts).mean().item(), item))
+            ranking.append((iou(counts).mean().item(), pair["index"]))
     return sorted(ranking, reverse=True)
 
 
@@ -122,9 +124,8 @@ def log_prediction(
     logger: Logger, key: str, pair: Item, prediction: Prediction, step: int, data: SegmentationDataModule
 ) -> None:
     """Send image, truth and prediction to W&B (as mask overlays) or TensorBoard (drawn)."""
-    place = _place(pair, data)
-    image = flat_image(pair["image"], place)
-    truth, predicted = (flat_mask(mask, place) for mask in (pair["mask"], prediction.mask))
+    flat = _flat(pair, data)
+    image, truth, predicted = flat["image"], flat["mask"], flat_mask(prediction.mask, _place(pair, data))
     if isinstance(logger, WandbLogger):
         labels = {**dict(enumerate(data.class_names)), VOID: "void"}
         drawn_masks = {"truth": truth, "prediction": predicted}
@@ -144,9 +145,33 @@ def _place(pair: Item, data: SegmentationDataModule) -> Place | None:
     return place_of(pair["mask"], spacing) if data.has_volumes else None
 
 
+def predict_shown(predictor: Predictor, pair: Item, data: SegmentationDataModule) -> Prediction:
+    """Predict the pixels of a pair that are shown; of a large image the others are dropped row by row."""
+    step = _step(pair, data)
+    if step == 1:
+        return predictor.predict_prepared(pair["image"])
+    kept, top = [], 0
+    for rows in predictor.rows(pair["image"]):
+        kept.append(rows[:, -top % step :: step, ::step].clone())  # a view would keep all
+        top += rows.shape[1]
+    return Prediction.of(torch.cat(kept, dim=1), predictor.threshold)
+
+
+def _step(pair: Item, data: SegmentationDataModule) -> int:
+    """Return the distance of the pixels of an image that are shown."""
+    return 1 if data.has_volumes else max(max(pair["mask"].shape) // SHOWN, 1)
+
+
+def _thinned(pair: Item, data: SegmentationDataModule) -> Item:
+    """Return a pair with the pixels that are shown."""
+    kept = (slice(None, None, _step(pair, data)),) * 2
+    thinned: Item = {**pair, "image": pair["image"][kept], "mask": pair["mask"][kept]}
+    return thinned
+
+
 def _flat(pair: Item, data: SegmentationDataModule) -> Item:
-    """Return a pair as it is, or three slices of a pair of volumes."""
-    place = _place(pair, data)
+    """Return a pair as it is shown: of a large image fewer pixels, and of volumes three slices."""
+    place, pair = _place(pair, data), _thinned(pair, data)
     flat: Item = {**pair, "image": flat_image(pair["image"], place), "mask": flat_mask(pair["mask"], place)}
     return flat
 

@@ -22,10 +22,11 @@ from unetkit.data.device_cache import IndexBatch, indices_of
 from unetkit.errors import UserError
 from unetkit.evaluation.primary import DEFAULT, Primary, primary_metric, read_primary
 from unetkit.losses import apply_loss
-from unetkit.metrics import ClassIoU, segmentation_metrics
+from unetkit.metrics import ClassIoU, Counts, confusion, iou, segmentation_metrics
 from unetkit.models import centre_crop, classify, logits_of, predict_full_frame, probabilities
 from unetkit.models.deep_supervision import SideHeads
-from unetkit.prediction.predictor import Predictor, at_size
+from unetkit.prediction.predictor import Predictor, at_size, rows_at_size
+from unetkit.prediction.tiling import strips
 from unetkit.training.accumulation import Accumulation
 from unetkit.training.callbacks import EMA
 from unetkit.training.optimisation import (
@@ -115,6 +116,9 @@ class SegmentationModule(L.LightningModule):
         self.given: dict[str, Any] = {}  # values that the schedule was given in this run
         self.monitored: float | None = None
         self.scored_at: int | None = None  # step of the last validation
+        self.seen: list[tuple[Tensor, Counts]] = []  # indices and counts of the images of the last validation
+        self.classes = classes
+        self.tile = Predictor.tile  # side in pixels above which an image is validated in tiles
         names = list(class_names or map(str, range(max(num_classes, 2))))
         self.has_background = 0 not in (classes or ())
         self.primary = primary or read_primary(DEFAULT)
@@ -144,7 +148,8 @@ class SegmentationModule(L.LightningModule):
 
     def predictor(self) -> Predictor:
         """Return a predictor that shares the network."""
-        return Predictor(self.network, self.preprocessing, self.threshold)
+        overlap = min(Predictor.overlap, self.tile // 8)
+        return Predictor(self.network, self.preprocessing, self.threshold, tile=self.tile, overlap=overlap)
 
     def logged(self, phase: str) -> list[str]:
         """Return the names of the loss and the scores that a pass of `val` or `test` logs."""
@@ -224,6 +229,10 @@ class SegmentationModule(L.LightningModule):
         if self.trainer.accumulate_grad_batches > 1:
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             self.accumulation.average(parameters, self.trainer.strategy)
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the images of the validation before."""
+        self.seen.clear()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Score a batch, and return its loss."""
@@ -339,6 +348,8 @@ class SegmentationModule(L.LightningModule):
         return apply_loss(self.loss, logits, target, valid, weight)
 
     def _evaluate(self, phase: str, batch: Batch) -> Tensor:
+        if self._are_large(batch):
+            return self._evaluate_in_strips(phase, batch)
         is_tiled = batch["mask"].ndim == 4 and self.preprocessing.patch_size is not None
         logits = self._tiled_logits(batch["image"]) if is_tiled else self(batch["image"])
         probability = probabilities(logits)
@@ -347,14 +358,77 @@ class SegmentationModule(L.LightningModule):
             size = [round(whole * scored / given) for whole, scored, given in sizes]  # smaller without mirror_border
             logits, probability = (at_size(x, size) for x in (logits, probability))
         target, valid = _truth(batch, logits)
-        losses, scores = self._collectors(phase)
         loss = self._loss(batch, logits, target, valid)
+        self._collect(phase, loss, classify(probability, self.threshold), target, valid, batch["index"])
+        return loss
+
+    def _collect(
+        self, phase: str, loss: Tensor, prediction: Tensor, target: Tensor, valid: Tensor, index: Tensor
+    ) -> None:
+        """Add images to the mean loss, the scores, and those that pictures choose from."""
+        losses, scores = self._collectors(phase)
         losses.update(loss, weight=valid.flatten(1).any(1).sum())
         of_volumes: dict[str, Any] = {}
         if self.spacings is not None:
-            of_volumes["spacings"] = [self.spacings[i] for i in batch["index"].tolist()]
-        scores.update(classify(probability, self.threshold), target, valid, **of_volumes)
+            of_volumes["spacings"] = [self.spacings[i] for i in index.tolist()]
+        scores.update(prediction, target, valid, **of_volumes)
+        if phase == "val":
+            self.seen.append((index, confusion(prediction, target, valid, self.num_classes, self.classes)))
+
+    def _are_large(self, batch: Batch) -> bool:
+        """Whether images are predicted in tiles, as `predict` does; not where only their centre is scored."""
+        size = batch["image"].shape[2:]
+        return self.mirror_border and len(size) == 2 and max(size) > self.tile
+
+    def _evaluate_in_strips(self, phase: str, batch: Batch) -> Tensor:
+        """Score images that `predict` would cut into tiles as it does, in little memory.
+
+        Returns:
+            The mean over images of their losses; that of an image is the mean over strips of the height of a tile,
+            weighted by their valid pixels.
+        """
+        losses = []
+        for item in range(len(batch["index"])):
+            one: Any = {key: value[item : item + 1] for key, value in batch.items() if isinstance(value, Tensor)}
+            losses.append(self._evaluate_strips(phase, one))
+        return torch.stack(losses).mean()
+
+    def _evaluate_strips(self, phase: str, batch: Batch) -> Tensor:
+        predictor, masks = self.predictor(), batch["mask"]
+        predictor.preprocessing = replace(self.preprocessing, resize=None)  # the loader has resized the image
+        rows = predictor.rows(batch["image"][0].movedim(0, -1).cpu().numpy())
+        if self.preprocessing.resize is not None:
+            rows = rows_at_size(torch.cat(list(rows), dim=1), *masks.shape[1:])
+        total, count, top, classes = masks.new_zeros((), dtype=torch.float32), 0, 0, torch.empty_like(masks)
+        for probability in strips(rows, predictor.tile):
+            part = slice(top, top := top + probability.shape[1])
+            given = probability[None].to(masks.device)
+            classes[:, part] = classify(given, self.threshold)
+            strip: Batch = {**batch, "mask": masks[:, part]}
+            if "weight" in batch:
+                strip["weight"] = batch["weight"][:, part]
+            valid = strip["mask"] != VOID
+            if pixels := int(valid.sum()):
+                total += pixels * self._loss(strip, logits_of(given, self.num_classes), strip["mask"], valid)
+                count += pixels
+        loss = total / max(count, 1)
+        self._collect(phase, loss, classes, masks, masks != VOID, batch["index"])
         return loss
+
+    def ranking(self) -> list[tuple[float, int]]:
+        """Return IoU and index among all pairs of the images of the last validation, best first.
+
+        Images that are empty in truth and prediction are left out.
+        """
+        found = [
+            (float(score), int(index))
+            for indices, counts in self.seen
+            for score, index, pixels in zip(
+                iou(counts).mean(1), indices, (counts.tp + counts.fp + counts.fn).sum(1), strict=True
+            )
+            if pixels
+        ]
+        return sorted(found, reverse=True)
 
     def _tiled_logits(self, images: Tensor) -> Tensor:
         """Return logits (B, num_classes, D, H, W) of volumes, tile by tile as in prediction, in little memory."""

@@ -129,12 +129,14 @@ def _train(
     if is_early:
         Checkpoint.read(last).load_weights_into(module.network, plain(cfg.model))  # averaged ones, with callbacks=ema
     scores = score(cfg, trainer, module, data, resume)
+    if trainer.is_global_zero:
+        with writable("run_dir", run_dir):
+            draw(trainer, module, data, run_dir, resume)
     summary = summarise(cfg, trainer, data, module, stats, scores)
     if is_early:
         summary |= {STOPPED_BY: "trainer.max_time", "last_checkpoint": str(last)}
     if trainer.is_global_zero:
         with writable("run_dir", run_dir):
-            draw(trainer, module, data, run_dir, resume)
             write_json(run_dir / "summary.json", summary)
         log_results(summary, run_dir, trainer)
         if is_early:
@@ -242,7 +244,8 @@ def draw(
     """Draw predictions and learning curves."""
     module.network.to(trainer.strategy.root_device)
     try:
-        write_png(run_dir / "pictures" / "predictions.png", draw_best_median_worst(module.predictor(), data))
+        sheet = draw_best_median_worst(module.predictor(), data, module.ranking())
+        write_png(run_dir / "pictures" / "predictions.png", sheet)
     except UserError as error:  # NaN, with stop_on_nan=false
         log.warning("pictures/predictions.png is not drawn: %s", error)
     earlier = kept_metrics(run_dir) if resume is not None and resume.is_in_place else []
