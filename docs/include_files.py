@@ -9,6 +9,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = {  # page of the site: file of the project
     "ablations.md": "results/ablations.md",
     "ablations-12.png": "results/ablations-12.png",
+    "isbi2012.md": "results/isbi2012/README.md",
     "contributing.md": "CONTRIBUTING.md",
     "changelog.md": "CHANGELOG.md",
 }
@@ -25,4 +26,4 @@ def on_page_markdown(markdown: str, **_: object) -> str:
     """Point links between these files and docs/, which are right in the project, at the pages of the site."""
     for page, source in PAGES.items():
         markdown = markdown.replace(f"](../{source}", f"]({page}")
-    return markdown.replace("](docs/", "](").replace("](../docs/", "](")
+    return markdown.replace("](docs/", "](").replace("](../docs/", "](").replace("](../../docs/", "](")
