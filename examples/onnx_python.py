@@ -25,7 +25,11 @@ pixels = np.asarray(image, facts["input"]).reshape(1, image.height, image.width,
 images = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
 probabilities = session.run(None, {"images": images})[0][0]  # (1 or N, H, W)
 
-mask = probabilities.argmax(0) if len(probabilities) > 1 else 255 * (probabilities[0] > facts["threshold"])
+above = probabilities > facts["threshold"]
+if facts.get("is_multilabel"):  # label k as bit k
+    mask = sum(above[k].astype(np.uint8) << k for k in range(len(above)))
+else:
+    mask = probabilities.argmax(0) if len(probabilities) > 1 else 255 * above[0]
 if np.count_nonzero(mask) < facts["min_area"]:
     mask = np.zeros_like(mask)
 Image.fromarray(mask.astype(np.uint8)).save(target)

@@ -97,7 +97,16 @@ class Checkpoint:
             reason = " ".join(str(error).split())[:300]
             raise UserError(self.subject, f"holds weights that do not fit its own network: {reason}") from error
         models.fuse_conv_bn(network).to(place, memory_format=models.channels_last_of(network))  # type: ignore[call-overload]
-        return Predictor(network, metadata.preprocessing, metadata.threshold, tta, tile, overlap, metadata.min_area)
+        return Predictor(
+            network,
+            metadata.preprocessing,
+            metadata.threshold,
+            tta,
+            tile,
+            overlap,
+            metadata.min_area,
+            bool(metadata.labels),
+        )
 
     def load_weights_into(self, network: nn.Module, model: dict[str, Any]) -> list[str]:
         """Fill a network, built from the configuration `model`, with these weights.

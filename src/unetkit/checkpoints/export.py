@@ -34,8 +34,9 @@ class RawToProbabilities(nn.Module):
     are uint8, or float32 with the values of the files if the training images were 16-bit or float.
     """
 
-    def __init__(self, network: nn.Module, preprocessing: Preprocessing) -> None:
+    def __init__(self, network: nn.Module, preprocessing: Preprocessing, *, is_multilabel: bool = False) -> None:
         super().__init__()
+        self.is_multilabel = is_multilabel
         self.network = network
         self.preprocessing = preprocessing
 
@@ -44,7 +45,8 @@ class RawToProbabilities(nn.Module):
         if self.preprocessing.value_range is not None:  # in float64 and rounded, as in `Preprocessing.to_uint8`
             low, high = self.preprocessing.value_range
             images = ((images.double() - low) * (255 / max(high - low, 1e-12))).clamp(0, 255).round()
-        return probabilities(predict_full_frame(self.network, self.preprocessing.normalise(images)))
+        logits = predict_full_frame(self.network, self.preprocessing.normalise(images))
+        return probabilities(logits, is_multilabel=self.is_multilabel)
 
 
 class MeanProbabilities(nn.Module):
@@ -112,6 +114,7 @@ def metadata_of(predictor: Predictor | Ensemble) -> dict[str, Any]:
         "value_range": preprocessing.value_range,
         **({} if preprocessing.resize is None else {"resize": preprocessing.resize}),
         "threshold": predictor.threshold,
+        "is_multilabel": members_of(predictor)[0].is_multilabel,
         "min_area": predictor.min_area,
     }
 
@@ -122,7 +125,10 @@ def trace(predictor: Predictor | Ensemble) -> ExportedProgram:
     preprocessing = members[0].preprocessing
     # With channels_last, batch 1 would need another graph.
     networks = [deepcopy(member.network).to(memory_format=torch.contiguous_format) for member in members]
-    each = [RawToProbabilities(n, member.preprocessing) for n, member in zip(networks, members, strict=True)]
+    each = [
+        RawToProbabilities(network, member.preprocessing, is_multilabel=member.is_multilabel)
+        for network, member in zip(networks, members, strict=True)
+    ]
     model = (MeanProbabilities(each) if len(each) > 1 else each[0]).eval()
     dtype = torch.uint8 if preprocessing.value_range is None else torch.float32
     example = torch.zeros(2, preprocessing.channels, 67, 101, dtype=dtype)
@@ -151,7 +157,8 @@ def probabilities_of(member: Predictor, images: Array) -> Array:
     """Return the probabilities (B, 1 or C, H, W) that a network predicts for raw images (B, H, W, channels)."""
     prepared = torch.from_numpy(np.stack([member.preprocessing.to_uint8(image) for image in images]))
     x = member.preprocessing.normalise(prepared.permute(0, 3, 1, 2))
-    return np.asarray(probabilities(predict_full_frame(member.network.eval(), x)))
+    logits = predict_full_frame(member.network.eval(), x)
+    return np.asarray(probabilities(logits, is_multilabel=member.is_multilabel))
 
 
 def noise(generator: np.random.Generator, shape: tuple[int, ...], value_range: tuple[float, float] | None) -> Array:

@@ -49,17 +49,19 @@ def load_ensemble(paths: Sequence[str | Path], device: str | torch.device = "cpu
     """
     members: list[Predictor] = []
     classes = 0
+    labels: list[str] = []
     for path in paths:
         checkpoint = Checkpoint.read(path)
         count = checkpoint.metadata.classes
-        if members and count != classes:
+        if members and (count, checkpoint.metadata.labels) != (classes, labels):
+            found = f"tells {count} classes apart, but {paths[0]} {classes}"
             raise UserError(
                 checkpoint.subject,
-                f"tells {count} classes apart, but {paths[0]} {classes}",
+                found if count != classes else f"has other labels than {paths[0]}",
                 "average only networks with the same classes",
             )
-        classes = count
+        classes, labels = count, checkpoint.metadata.labels
         members.append(checkpoint.predictor(device, **options))
     threshold = sum(member.threshold for member in members) / len(members)
     min_area = round(sum(member.min_area for member in members) / len(members))
-    return Ensemble(members, threshold, classes, min_area, checkpoint.metadata.has_background)
+    return Ensemble(members, threshold, classes, min_area, checkpoint.metadata.has_background, labels)

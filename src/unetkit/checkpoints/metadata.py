@@ -56,6 +56,12 @@ class Metadata:
         return "background" not in (self.data.get("mask_keys") or {})
 
     @property
+    def labels(self) -> list[str]:
+        """Names of the labels of a multi-label network; none for another."""
+        is_multilabel = "labels" in (self.data.get("mask_keys") or {})
+        return (self.class_names or [f"label {k}" for k in range(self.num_classes)]) if is_multilabel else []
+
+    @property
     def data_name(self) -> str | None:
         """Name of the data it was trained on, or None if the checkpoint does not have it."""
         return self.data.get("name")

@@ -78,6 +78,9 @@ def images_of_data(first: "Model", data: DictConfig, part: str) -> "LabelledImag
     from unetkit.evaluation import LabelledImages, first_readable
     from unetkit.training.run_data import data_of_config
 
+    if first.predictor.is_multilabel and "labels" in data:
+        data.labels, data.class_names = "multilabel", data.class_names or first.class_names
+        return LabelledImages(data_of_config(data), part)
     values = data.get("mask_values") or data.get("mask_colours")
     if data.get("num_classes") == "auto" and data.class_names is None and len(values or ()) in (0, first.classes):
         data.class_names = first.class_names

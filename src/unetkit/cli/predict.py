@@ -58,7 +58,7 @@ def load(cfg: DictConfig) -> "Ensemble":
     paths = find_checkpoints(cfg.checkpoint)
     ensemble = load_ensemble(paths, cfg.device, tta=cfg.tta, tile=cfg.tile, overlap=cfg.overlap)
     if cfg.threshold is not None:
-        check_threshold(cfg.threshold, ensemble.classes)
+        check_threshold(cfg.threshold, 2 if ensemble.labels else ensemble.classes)
         ensemble.threshold = cfg.threshold
     if cfg.min_area is not None:
         ensemble.min_area = cfg.min_area

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,9 +23,10 @@ from unetkit.data.dataset import EpochSampler, PairDataset
 from unetkit.data.device_augment import DeviceAugmentation
 from unetkit.data.device_cache import DeviceCache, IndexBatch, IndexDataset, unchanged
 from unetkit.data.found import FoundData, find_data
+from unetkit.data.label_names import label_names
 from unetkit.data.limits import decoding_at_most
 from unetkit.data.loading_times import LoadingTimes
-from unetkit.data.mask_encoding import MaskEncoding, class_names_of
+from unetkit.data.mask_encoding import CLASSES, LABELS, MULTILABEL, MaskEncoding, class_names_of
 from unetkit.data.pair import Pair
 from unetkit.data.prepared import PreparedData, prepare_data
 from unetkit.data.resize import read_resize, working_size
@@ -69,6 +70,8 @@ class SegmentationDataModule(L.LightningDataModule):
         ignore_index: Value (or colour) of void pixels in the mask files; None if there are none.
         num_classes: Number of classes (1 = binary; 2 = binary too, through a softmax), or `auto`.
         class_names: Names of class 0, 1, ...; None for `background`, `foreground` or `class 1`, ...
+        labels: `classes`, where each pixel is of one class; or `multilabel`, where it may be of several labels or
+            none. Class names are those of the labels then, found in folders if None, and there is no background.
         background: The class that scores leave out, 0; None if class 0 is a class like the others.
         channels: Number of channels that the images must have, or `auto`. An alpha channel counts, and is read, only
             where it makes up this number, as with 4 for RGB and alpha.
@@ -96,7 +99,8 @@ class SegmentationDataModule(L.LightningDataModule):
 
     Attributes:
         num_classes: Number of classes of the masks.
-        class_names: Names of class 0, 1, ...
+        class_names: Names of class 0, 1, ..., or of the labels.
+        is_multilabel: Whether masks hold labels that may overlap, label k as bit k.
         has_background: Whether class 0 is left out of scores.
         first_epoch: The epoch with which training begins; above 0 in a resumed run.
         first_batch: The batch of that epoch with which it begins; above 0 if the run was interrupted within the epoch.
@@ -125,6 +129,7 @@ class SegmentationDataModule(L.LightningDataModule):
         ignore_index: int | Sequence[int] | None = None,
         num_classes: int | Literal["auto"] = "auto",
         class_names: Sequence[str] | None = None,
+        labels: str = CLASSES,
         background: int | None = 0,
         channels: int | Literal["auto"] = "auto",
         value_range: Sequence[float] | None = None,
@@ -156,10 +161,20 @@ class SegmentationDataModule(L.LightningDataModule):
             foreground_crops,
         )
         self.split_options = SplitOptions(split, val_fraction, folds, fold, seed)
-        self.mask_encoding = MaskEncoding.of_keys(num_classes, mask_values, mask_colours, ignore_index)
-        self.num_classes = _agreed_classes(num_classes, self.mask_encoding.num_classes)
-        self.class_names = class_names_of(class_names, max(self.num_classes, 2))
-        self.has_background = background is not None
+        self._find_pairs = pairs
+        self.is_multilabel = labels == MULTILABEL
+        check("data.labels", labels, labels in LABELS, " or ".join(LABELS))
+        if self.is_multilabel:
+            self._find_pairs = cache(pairs)  # as names may lie in it
+            self.class_names = label_names(self._find_pairs, num_classes, class_names, mask_values or mask_colours)
+            void = MaskEncoding.of_keys("auto", None, None, ignore_index).void
+            self.mask_encoding = MaskEncoding(void=void, labels=len(self.class_names))
+            self.num_classes = len(self.class_names)
+        else:
+            self.mask_encoding = MaskEncoding.of_keys(num_classes, mask_values, mask_colours, ignore_index)
+            self.num_classes = _agreed_classes(num_classes, self.mask_encoding.num_classes)
+            self.class_names = class_names_of(class_names, max(self.num_classes, 2))
+        self.has_background = background is not None and not self.is_multilabel
         wanted = "0, or null if class 0 is a class like the others; data.mask_values says which value is class 0"
         check("data.background", background, background in (0, None) and background is not False, wanted)
         self.border_weight = border_weight
@@ -169,8 +184,7 @@ class SegmentationDataModule(L.LightningDataModule):
         self.leaves_batches_to_step = False
         self.times = LoadingTimes()
         self._transfer_began = 0.0
-        self._find_pairs = pairs
-        self._files = [f"data.{key}={keys[key]}" for key in FILE_KEYS if keys.get(key)]
+        self._files = [f"data.{key}={_as_typed(keys[key])}" for key in FILE_KEYS if keys.get(key)]
         self._wanted_channels = channels
         self.value_range = _rising(value_range)
         self.max_pixels = max_pixels
@@ -401,7 +415,8 @@ class SegmentationDataModule(L.LightningDataModule):
 
     def _mask_keys(self) -> dict[str, Any]:
         """Return the keys that masks of other images of the same kind are read with."""
-        return self.mask_encoding.stated_by | ({} if self.has_background else {"background": None})
+        is_class = not self.has_background and not self.is_multilabel
+        return self.mask_encoding.stated_by | ({"background": None} if is_class else {})
 
     @property
     def _cached_pairs(self) -> DeviceCache:
@@ -494,6 +509,11 @@ class SegmentationDataModule(L.LightningDataModule):
 def _is_cropped(sizes: Iterable[Sequence[int]], crop: Sequence[int]) -> bool:
     """Return whether one of some images, (H, W) or (D, H, W), is larger than a crop."""
     return any(side > most for size in sizes for side, most in zip(size, crop, strict=True))
+
+
+def _as_typed(value: object) -> str:
+    """Return a value of the configuration as it is typed."""
+    return f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)
 
 
 def _rising(value_range: Sequence[float] | None) -> tuple[float, float] | None:

@@ -75,6 +75,43 @@ class MergedMask(DrawnMask):
 
 
 @dataclass(frozen=True)
+class LabelMask(DrawnMask):
+    """The masks of several labels of one image, which may overlap, as one mask of bits.
+
+    Attributes:
+        masks: The mask of each label.
+        names: The name of each label.
+    """
+
+    masks: tuple[FileRef | DrawnMask, ...]
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.masks[0]} and those of {', '.join(self.names[1:])}"
+
+    @property
+    def name(self) -> PurePosixPath:  # noqa: D102
+        return self.masks[0].name
+
+    def fingerprint(self) -> str:  # noqa: D102
+        return "|".join(mask.fingerprint() for mask in self.masks)
+
+    def draw(self, height: int, width: int) -> NDArray[np.uint8]:
+        """Return the sum of 2^k over the labels k of each pixel, where everything but 0 is of a label.
+
+        Training reads each mask by its encoding instead, see `unetkit.data.masks.read_mask`.
+
+        Raises:
+            UserError: If a mask can't be read, or is of another size.
+        """
+        bits = np.zeros((height, width), np.uint8)
+        for label, mask in enumerate(self.masks):
+            merged = MergedMask((mask,)) if isinstance(mask, FileRef) else mask
+            bits |= np.uint8(1 << label) * (merged.draw(height, width) > 0)
+        return bits
+
+
+@dataclass(frozen=True)
 class Outline:
     """An object of an annotation file.
 

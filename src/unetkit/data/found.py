@@ -36,7 +36,9 @@ class FoundData:
         images: The image of each pair (H, W, C) as decoded, in the file's dtype; C = 1 where an RGB image is grey. For
             volumes (D, H, W, C); masks, too, then have the axis D.
         masks: The mask of each pair (H, W) uint8: class indices, `VOID` where void.
-        pixels: The number of pixels (N, K) of each class in each mask, void pixels left out.
+        pixels: The number of pixels (N, K) of each class in each mask, void pixels left out; of each label of
+            multi-label masks.
+        sizes: The number of pixels (N, 2) of each mask that are of class 0, or of no label, and that are not void.
         quantiles: Lowest and highest value of each image without outliers; None for an 8-bit image.
         nodata: The numbers in each image that stand for pixels without data, which are void in its mask.
         hidden_alpha: Ids of the pairs whose image has an alpha channel that varies and was left out.
@@ -49,6 +51,7 @@ class FoundData:
     images: ArrayStore
     masks: ArrayStore
     pixels: NDArray[np.int64]
+    sizes: NDArray[np.int64]
     quantiles: tuple[tuple[float, float] | None, ...]
     nodata: tuple[tuple[float, ...], ...]
     hidden_alpha: tuple[str, ...]
@@ -59,7 +62,7 @@ class FoundData:
     def coverage(self) -> NDArray[np.float64]:
         """The share (N,) of foreground in the valid pixels of each mask; nan where all pixels are void."""
         with np.errstate(invalid="ignore"):
-            return np.asarray(self.pixels[:, 1:].sum(1) / self.pixels.sum(1), np.float64)
+            return np.asarray(1 - self.sizes[:, 0] / self.sizes[:, 1], np.float64)
 
     def valid_pixels(self, index: int) -> NDArray[np.bool_] | None:
         """Return which pixels (H, W) of an image have data; None where all have."""
@@ -68,9 +71,8 @@ class FoundData:
 
     @property
     def class_shares(self) -> list[float]:
-        """The share of each class in the valid pixels of all masks."""
-        pixels = self.pixels.sum(0)
-        return [round(float(share), 4) for share in pixels / pixels.sum()]
+        """The share of each class, or label, in the valid pixels of all masks."""
+        return [round(float(share), 4) for share in self.pixels.sum(0) / self.sizes[:, 1].sum()]
 
     def image(self, index: int) -> NDArray[Any]:
         """Return a copy of an image as `read_image` gives it, (H, W) where it has one channel."""
@@ -116,9 +118,9 @@ def find_data(
     mask_sources = [(pair.mask and pair.mask.fingerprint(), pair.rle) for pair in pairs]
     masks_key = [images_key, mask_sources, *encoding.key, *nodata_key]
     masks = _read_masks(pairs, images, nodata, encoding, cache_dir, masks_key)
-    classes = max(encoding.num_classes, 2)
-    pixels = np.array(cached_json(cache_dir, masks_key, lambda: _class_counts(masks, classes), "pixels"), np.int64)
-    if not pixels.any():
+    counts = np.array(cached_json(cache_dir, masks_key, lambda: _class_counts(masks, encoding), "pixels"), np.int64)
+    pixels, sizes = _pixels_and_sizes(counts, encoding)
+    if not sizes[:, 1].any():
         raise UserError("every pixel of every mask", "is void", "does data.ignore_index mark the right value?")
     quantiles = cached_json(
         cache_dir,
@@ -131,6 +133,7 @@ def find_data(
         images,
         masks,
         pixels,
+        sizes,
         tuple(pair and (pair[0], pair[1]) for pair in quantiles),
         nodata,
         tuple(pair.id for pair, (hides_alpha, _) in zip(pairs, facts, strict=True) if hides_alpha),
@@ -190,5 +193,16 @@ def _read_masks(
     return cached_arrays(cache_dir, key, masks, len(pairs), "masks")
 
 
-def _class_counts(masks: ArrayStore, classes: int) -> list[list[int]]:
-    return [np.bincount(mask.ravel(), minlength=classes)[:classes].tolist() for mask in masks]
+def _class_counts(masks: ArrayStore, encoding: MaskEncoding) -> list[list[int]]:
+    """Count the pixels of each value of each mask, void ones left out."""
+    values = 2**encoding.labels if encoding.labels else max(encoding.num_classes, 2)
+    return [np.bincount(mask.ravel(), minlength=values)[:values].tolist() for mask in masks]
+
+
+def _pixels_and_sizes(counts: NDArray[np.int64], encoding: MaskEncoding) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return `FoundData.pixels` and `FoundData.sizes` from the pixels (N, V) of each value."""
+    sizes = np.stack([counts[:, 0], counts.sum(1)], 1)
+    if not encoding.labels:
+        return counts, sizes
+    bits = np.arange(counts.shape[1])[:, None] >> np.arange(encoding.labels) & 1
+    return counts @ bits, sizes

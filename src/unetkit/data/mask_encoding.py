@@ -12,6 +12,8 @@ from unetkit.errors import UserError
 
 BINARY_VALUES = (1, 255, 65535)  # each may stand for the foreground of a binary mask, whose background is 0
 LARGEST_BESIDE_VOID = 100  # where classes are numbered up to this, a 255 beside them usually marks void pixels
+CLASSES, MULTILABEL = LABELS = "classes", "multilabel"  # data.labels: one class in each pixel; labels that may overlap
+MOST_LABELS = 7  # bits of a mask in memory, as 255 is void
 VOID_COLOUR = 0xE0E0C0  # PASCAL VOC draws void pixels in this colour
 
 
@@ -23,11 +25,14 @@ class MaskEncoding:
         values: The values of class 0, 1, ...; None for binary masks, which hold 0 and one of `BINARY_VALUES`.
         void: The value of void pixels, which count neither in the loss nor in the scores; None if there is none.
         is_colour: Whether the values are colours.
+        labels: The number of labels of multi-label masks, where the value is the sum of 2^k over the labels k of a
+            pixel; 0 where each pixel is of one class.
     """
 
     values: tuple[int, ...] | None = None
     void: int | None = None
     is_colour: bool = False
+    labels: int = 0
 
     @classmethod
     def of_keys(
@@ -77,19 +82,21 @@ class MaskEncoding:
 
     @property
     def num_classes(self) -> int:
-        """The number of classes; 1 for any two classes, because one logit tells them apart."""
+        """The number of classes; 1 for any two classes, because one logit tells them apart; or that of labels."""
+        if self.labels:
+            return self.labels
         return 1 if self.values is None or len(self.values) == 2 else len(self.values)
 
     @property
     def key(self) -> list[object]:
         """Key for the cache, as plain containers; it changes when masks are read differently."""
-        return [self.values, self.void, self.is_colour]
+        return [self.values, self.void, self.is_colour, *([self.labels] if self.labels else [])]
 
     @property
     def stated_by(self) -> dict[str, Any]:
         """The keys under `data`, with their values, that state this encoding; none for binary masks without void."""
         values = self.values
-        keys: dict[str, Any] = {}
+        keys: dict[str, Any] = {"labels": MULTILABEL} if self.labels else {}
         if values is not None:
             if self.is_colour:
                 keys["mask_colours"] = [rgb(value) for value in values]
@@ -112,7 +119,14 @@ class MaskEncoding:
         return [*(self.values or (0, 255)), *([] if self.void is None else [self.void])]
 
     def indices(self, mask: NDArray[Any]) -> NDArray[np.uint8] | None:
-        """Return class indices (H, W), `VOID` where void, of a mask (H, W) of values; None if it holds other values."""
+        """Return class indices (H, W), `VOID` where void, of a mask (H, W) of values; None if it holds other values.
+
+        Of multi-label masks, the values are returned, with `VOID` where void.
+        """
+        if self.labels:
+            is_void = mask == self.void if self.void is not None else np.zeros(mask.shape, np.bool_)
+            is_known = ((mask >= 0) & (mask < 2**self.labels)) | is_void
+            return np.where(is_void, VOID, mask).astype(np.uint8) if is_known.all() else None
         known = self.values if self.values is not None else (0, *(v for v in BINARY_VALUES if v != self.void))
         found = np.setdiff1d(np.unique(mask), [] if self.void is None else [self.void])
         is_mixed = self.values is None and np.count_nonzero(found) > 1  # as 1 and 255, where 255 often marks void

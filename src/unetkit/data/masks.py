@@ -2,20 +2,22 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unetkit.data.decode import decode_layers, decode_palette_indices, read_content, read_layers
-from unetkit.data.drawn import DrawnMask, OutlinedMask
+from unetkit.data.drawn import DrawnMask, LabelMask, OutlinedMask
 from unetkit.data.files import FileRef
 from unetkit.data.jpeg import FLAT, flat_counts, flat_levels, is_jpeg
 from unetkit.data.layers import Layers
 from unetkit.data.mask_advice import advice_on_jpeg, advice_on_values
-from unetkit.data.mask_encoding import MaskEncoding, pack
+from unetkit.data.mask_encoding import MOST_LABELS, MaskEncoding, pack
 from unetkit.data.pair import Pair
 from unetkit.data.rle import decode_rle
+from unetkit.data.types import VOID
 from unetkit.data.volumes import VolumeRef, read_mask_for_training, read_volume
 from unetkit.errors import UserError
 from unetkit.paths import quoted_for_hydra
@@ -26,7 +28,7 @@ SAMPLED = 200  # about the largest number of masks that are read for the text of
 def read_mask(
     pair: Pair, shape: tuple[int, ...], encoding: MaskEncoding, others: Sequence[Pair] = ()
 ) -> NDArray[np.uint8]:
-    """Read the mask (H, W) of class indices, `VOID` where void.
+    """Read the mask (H, W) of class indices, `VOID` where void; of multi-label masks, the sum of 2^k over labels k.
 
     A palette PNG is read as its indices, unless the palette is grey. Each pixel of a JPEG mask, whose values are
     blurred, is read as the nearest known value; a flat area of another value is refused, as blur does not explain it.
@@ -45,15 +47,16 @@ def read_mask(
     if isinstance(pair.mask, OutlinedMask):
         _check_classes(pair.mask, encoding)
         return pair.mask.draw(*shape)
+    if isinstance(pair.mask, LabelMask):
+        return _read_labels(pair, pair.mask, shape, encoding, others)
+    if encoding.labels:
+        return _read_planes(pair.mask, shape, encoding)
     if isinstance(pair.mask, VolumeRef):
         assert isinstance(pair.image, VolumeRef)  # as `volume_pairs` makes them
         values, is_colour = read_mask_for_training(pair.mask, pair.image), False
     else:
         values, is_colour = mask_values(pair.mask, encoding.is_colour, shape)
-    if values.shape != shape:
-        fix = "was a camera's orientation applied to one of the two?" if values.shape == shape[::-1] else ""
-        problem = f"is {values.shape[0]}x{values.shape[1]}, its image {shape[0]}x{shape[1]}"
-        raise UserError(str(pair.mask), problem, fix)
+    _check_shape(pair.mask, values.shape, shape)
     if is_jpeg(pair.mask):
         _check_jpeg(pair, values, is_colour, encoding, others)
         values = encoding.nearest(values)
@@ -63,6 +66,57 @@ def read_mask(
     if pair.rle is not None and (_decode_rle_of(pair, shape) != indices).any():
         problem = f"and the run-length code of {pair.id} in train.csv differ"
         raise UserError(str(pair.mask), problem, "remove the wrong one")
+    return indices
+
+
+def _check_shape(mask: FileRef | DrawnMask, found: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    """Raise a `UserError` unless a mask has the size of its image."""
+    found = found[: len(shape)]
+    if found != shape:
+        fix = "was a camera's orientation applied to one of the two?" if found == shape[::-1] else ""
+        problem = f"is {found[0]}x{found[1]}, its image {shape[0]}x{shape[1]}"
+        raise UserError(str(mask), problem, fix)
+
+
+def _read_labels(
+    pair: Pair, mask: LabelMask, shape: tuple[int, ...], encoding: MaskEncoding, others: Sequence[Pair]
+) -> NDArray[np.uint8]:
+    """Read the binary mask of each label as a bit; a pixel that is void for one label is void."""
+    bits, is_void = np.zeros(shape, np.uint8), np.zeros(shape, np.bool_)
+    for label, own in enumerate(mask.masks):
+        alike = [replace(other, mask=other.mask.masks[label]) for other in others if isinstance(other.mask, LabelMask)]
+        indices = read_mask(replace(pair, mask=own), shape, MaskEncoding(void=encoding.void), alike)
+        is_void |= indices == VOID
+        bits |= np.uint8(1 << label) * (indices == 1)
+    return np.where(is_void, np.uint8(VOID), bits)
+
+
+def _read_planes(mask: FileRef | DrawnMask, shape: tuple[int, ...], encoding: MaskEncoding) -> NDArray[np.uint8]:
+    """Read a multi-label mask of one file: bit planes of one channel, or a channel for each label.
+
+    Raises:
+        UserError: If it can't be read, has another size, or holds more labels than the encoding.
+    """
+    if isinstance(mask, DrawnMask):
+        raise UserError(str(mask), "holds no masks of several labels", "set data.labels=classes")
+    values = read_layers(mask).pixels
+    _check_shape(mask, values.shape, shape)
+    if is_jpeg(mask):
+        raise UserError(str(mask), "is a JPEG, which blurs values", "save masks as PNG")
+    if values.ndim == 3 and values.shape[2] == encoding.labels > 1 and (values != values[..., :1]).any():
+        weights = np.uint8(1) << np.arange(encoding.labels, dtype=np.uint8)
+        bits = ((values > 0) * weights).sum(2, dtype=np.uint8)
+        is_void = (values == encoding.void).any(2) if encoding.void is not None else np.zeros(shape, np.bool_)
+        return np.where(is_void, np.uint8(VOID), bits)
+    flat = values if values.ndim == 2 else values[..., 0]
+    indices = encoding.indices(flat) if values.ndim == 2 or not (values != values[..., :1]).any() else None
+    if indices is None:
+        held = f"{values.shape[2]} channels" if values.ndim == 3 else f"values up to {values.max()}"
+        problem = (
+            f"holds {held}, but {encoding.labels} labels are bit planes of 0 to {2**encoding.labels - 1}, or channels"
+        )
+        fix = f"name all labels in data.class_names, at most {MOST_LABELS}; a value of void pixels is data.ignore_index"
+        raise UserError(str(mask), problem, fix)
     return indices
 
 

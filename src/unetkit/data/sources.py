@@ -10,6 +10,8 @@ from unetkit.data import synthetic, synthetic_multiclass
 from unetkit.data.files import FileRef, find_folder
 from unetkit.data.findings import Severity, first_names
 from unetkit.data.layout.find import Layout, find_layout
+from unetkit.data.layout.labels import find_labels
+from unetkit.data.mask_encoding import CLASSES, LABELS, MULTILABEL
 from unetkit.data.pair import Pair
 from unetkit.data.tables import read_rows
 from unetkit.data.volumes import as_volume
@@ -54,9 +56,11 @@ def folder_pairs(
     root: str | Path | None,
     mask_suffix: str | int = "",
     images: str | int | None = None,
-    masks: str | int | None = None,
+    masks: str | int | Sequence[str | int] | None = None,
     *,
     stacks: bool = False,
+    labels: str = CLASSES,
+    class_names: Sequence[str] | None = None,
 ) -> list[Pair]:
     """Find your own images and masks in any usual layout, and log in one line what was recognised.
 
@@ -65,13 +69,16 @@ def folder_pairs(
         mask_suffix: The end that masks' names have after the images', e.g. `_mask` for cat.jpg and cat_mask.png; found
             by itself if empty.
         images: Folder or pattern of the images, where they can't be found by themselves.
-        masks: Folder or pattern of the masks.
+        masks: Folder or pattern of the masks; of multi-label masks one for each label, as a list.
         stacks: Whether each page of a TIFF or .npy file is an image; the slices of NIfTI and DICOM files always are.
+        labels: `classes`, or `multilabel` where masks of several labels may overlap.
+        class_names: Names of the labels, in their order; None for those of their folders.
 
     Raises:
         UserError: If there are no images, an image has no mask, a mask has no image, or several may belong to one.
     """
-    return _without_faults(layout_of(root, mask_suffix, images, masks, stacks=stacks), root, images)
+    layout = layout_of(root, mask_suffix, images, masks, stacks=stacks, labels=labels, class_names=class_names)
+    return _without_faults(layout, root, images)
 
 
 def _without_faults(layout: Layout, root: str | Path | None, images: str | int | None) -> list[Pair]:
@@ -133,10 +140,12 @@ def layout_of(
     root: str | Path | None,
     mask_suffix: str | int = "",
     images: str | int | None = None,
-    masks: str | int | None = None,
+    masks: str | int | Sequence[str | int] | None = None,
     *,
     stacks: bool = False,
     volumes: bool = False,
+    labels: str = CLASSES,
+    class_names: Sequence[str] | None = None,
 ) -> Layout:
     """Find images and masks as `folder_pairs` or `volume_pairs` does, with all findings instead of an error.
 
@@ -145,13 +154,21 @@ def layout_of(
     """
     suffix = suffix_of(mask_suffix)
     check("data.stacks", stacks, isinstance(stacks, bool), "true or false")
-    given = [
-        None if value is None else str(path_of(key, value))
-        for key, value in (("data.images", images), ("data.masks", masks))
-    ]
-    is_needed = root is not None or None in given
+    check("data.labels", labels, labels in LABELS, " or ".join(LABELS))
+    several = [] if masks is None or isinstance(masks, str | int) else list(masks)
+    if several and labels != MULTILABEL:
+        problem = "lists the masks of several labels"
+        raise UserError(f"data.masks=[{','.join(map(str, several))}]", problem, f"set data.labels={MULTILABEL}")
+    own_images = None if images is None else str(path_of("data.images", images))
+    given = [masks] if isinstance(masks, str | int) else several
+    own_masks = [str(path_of("data.masks", value)) for value in given]
+    is_needed = root is not None or own_images is None or not own_masks
     path = existing_root(root, "give the folder that holds images and masks") if is_needed else None
-    return find_layout(path, suffix, given[0], given[1], stacks=stacks, volumes=volumes)
+    if labels == MULTILABEL and (several or not own_masks):
+        found = find_labels(path, suffix, own_images, own_masks, class_names or (), stacks=stacks)
+        if found is not None:
+            return found
+    return find_layout(path, suffix, own_images, own_masks[0] if own_masks else None, stacks=stacks, volumes=volumes)
 
 
 def suffix_of(given: object) -> str:

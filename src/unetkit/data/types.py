@@ -63,6 +63,11 @@ class Batch(TypedDict):
     weight: NotRequired[Tensor]
 
 
+def of_label(mask: Image, label: int) -> Image:
+    """Return the binary mask of a label, 0 and 1, `VOID` where void, from a multi-label mask of any shape."""
+    return np.where(mask == VOID, np.uint8(VOID), mask >> np.uint8(label) & np.uint8(1))
+
+
 def derived_seed(*numbers: int) -> int:
     """Return a seed that depends on all of several numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])

@@ -20,13 +20,15 @@ class DemoModel:
         name: The path that was typed for it.
         predictor: The network with its preprocessing and threshold.
         parameters: Number of parameters of the network.
-        class_names: Names of class 0, 1, ..., as far as the checkpoint has them.
+        class_names: Names of class 0, 1, ..., or of the labels, as far as the checkpoint has them.
+        has_background: Whether class 0 is background.
     """
 
     name: str
     predictor: Predictor
     parameters: int
     class_names: Sequence[str] = ()
+    has_background: bool = True
 
     @classmethod
     def load(cls, path: str, device: str) -> Self:
@@ -38,7 +40,9 @@ class DemoModel:
         checkpoint = Checkpoint.read(path)
         network = checkpoint.build_network()  # the predictor's has fewer parameters: its norms are fused
         parameters = sum(weights.numel() for weights in network.parameters())
-        return cls(path, checkpoint.predictor(device), parameters, checkpoint.metadata.class_names or ())
+        metadata = checkpoint.metadata
+        names = metadata.class_names or ()
+        return cls(path, checkpoint.predictor(device), parameters, names, metadata.has_background)
 
     @property
     def title(self) -> str:

@@ -15,7 +15,7 @@ from unetkit.demo import markup
 from unetkit.demo.demo_model import DemoModel
 from unetkit.demo.display import fit
 from unetkit.errors import UserError
-from unetkit.plots.images import CLASS_COLOURS, Image, encode_png, heatmap, overlay, to_rgb
+from unetkit.plots.images import CLASS_COLOURS, GREY, Image, colour_of, encode_png, heatmap, overlay, to_rgb
 from unetkit.prediction.predictor import Prediction
 
 COLOURS = np.concatenate([np.zeros((1, 3), np.uint8), CLASS_COLOURS])  # by class; the background is black
@@ -32,8 +32,10 @@ class Result:
         mask: Class indices (H, W), or None if the threshold decides.
         figures: Image and probability as HTML, which do not depend on the threshold.
         seconds: Time that the prediction took.
-        class_names: Names of class 0, 1, ..., as far as they are known.
+        class_names: Names of class 0, 1, ..., or of the labels, as far as they are known.
         min_area: Masks of fewer pixels are made empty.
+        has_background: Whether class 0 is background.
+        is_multilabel: Whether the mask holds labels as bits.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Result:
     seconds: float
     class_names: Sequence[str]
     min_area: int
+    has_background: bool = True
+    is_multilabel: bool = False
 
     def mask_at(self, threshold: float) -> NDArray[np.uint8]:
         """Return class indices (H, W)."""
@@ -65,28 +69,39 @@ def predict(model: DemoModel, name: str, image: NDArray[Any]) -> Result:
     probability, mask = prediction.probability, None
     caption = "Probability"
     if probability.ndim == 3:
-        caption = "Probability of the predicted class"
+        caption = f"Probability of the {'likeliest label' if model.predictor.is_multilabel else 'predicted class'}"
         probability, mask = probability.max(0), prediction.mask
     picture = to_rgb(fit(pixels))
     scale = f'{caption}, 0<span class="scale"></span>1'
     figures = markup.figure("image", picture, "Image") + markup.figure("probability", heatmap(fit(probability)), scale)
-    return Result(name, picture, probability, mask, figures, seconds, model.class_names, model.predictor.min_area)
+    return Result(
+        name,
+        picture,
+        probability,
+        mask,
+        figures,
+        seconds,
+        model.class_names,
+        model.predictor.min_area,
+        model.has_background,
+        model.predictor.is_multilabel,
+    )
 
 
 def show(result: Result, threshold: float) -> str:
     """Return the pictures of a result, its facts and a link to download the mask, as HTML."""
     mask = result.mask_at(threshold)
     small = fit(mask, cv2.INTER_NEAREST)
-    is_binary = result.mask is None
-    figures = result.figures + markup.figure("mask", small * np.uint8(255) if is_binary else COLOURS[small], "Mask")
-    figures += markup.figure("overlay", overlay(result.picture, small), "Overlay")
+    figures = result.figures + markup.figure("mask", _drawn(result, small), "Mask")
+    drawn = overlay(result.picture, small, result.has_background, is_multilabel=result.is_multilabel)
+    figures += markup.figure("overlay", drawn, "Overlay")
     facts = [
         markup.text(result.name),
         f"{mask.shape[1]:,} x {mask.shape[0]:,} pixels",
         f"{result.seconds:.2f} s",
-        *_shares(mask, result.class_names, is_binary),
+        *_shares(mask, result),
     ]
-    line = "".join(f"<span>{fact}</span>" for fact in facts) + _download(result.name, mask, is_binary)
+    line = "".join(f"<span>{fact}</span>" for fact in facts) + _download(result, mask)
     return f'<div class="pictures">{figures}</div><div class="facts">{line}</div>'
 
 
@@ -112,24 +127,43 @@ def respond(
     return shown
 
 
-def _shares(mask: NDArray[np.uint8], class_names: Sequence[str], is_binary: bool) -> list[str]:
-    """Return the colour, name and share of pixels of each class that is there, the background left out."""
-    counts = np.bincount(mask.ravel(), minlength=2)
-    names = class_names or (("background", "foreground") if is_binary else ())
-    names = [*names, *(f"class {label}" for label in range(len(names), len(counts)))]
+def _drawn(result: Result, mask: NDArray[np.uint8]) -> Image:
+    """Return the mask as a picture: black and white, or in the colours of classes or labels."""
+    if result.mask is None:
+        return mask * np.uint8(255)
+    if result.is_multilabel:
+        return overlay(np.zeros((*mask.shape, 3), np.uint8), mask, is_multilabel=True)
+    colours = COLOURS.copy()
+    colours[0] = COLOURS[0] if result.has_background else GREY
+    return colours[mask]
+
+
+def _shares(mask: NDArray[np.uint8], result: Result) -> list[str]:
+    """Return the colour, name and share of pixels of each class or label that is there, a background left out."""
+    is_binary = result.mask is None
+    if result.is_multilabel:
+        shares = {label + 1: float((mask >> label & 1).mean()) for label in range(len(result.class_names))}
+        names = ["", *result.class_names]
+    else:
+        counts = np.bincount(mask.ravel(), minlength=2)
+        shares = {label: count / mask.size for label, count in enumerate(counts.tolist())}
+        names = list(result.class_names) or (["background", "foreground"] if is_binary else [])
+        names += [f"class {label}" for label in range(len(names), len(counts))]
+    shown = [label for label, share in shares.items() if (label or not result.has_background) and (is_binary or share)]
     return [
-        f'<span class="swatch" style="background: rgb{tuple(CLASS_COLOURS[label - 1].tolist())}"></span>'
-        f"{markup.text(name)} {counts[label] / mask.size:.1%}"
-        for label, name in enumerate(names[: len(counts)])
-        if label and (is_binary or counts[label])
+        f'<span class="swatch" style="background: rgb{colour_of(label)}"></span>'
+        f"{markup.text(names[label])} {shares[label]:.1%}"
+        for label in shown
     ]
 
 
-def _download(name: str, mask: NDArray[np.uint8], is_binary: bool) -> str:
+def _download(result: Result, mask: NDArray[np.uint8]) -> str:
+    is_binary = result.mask is None
     content = encode_png(mask * np.uint8(255) if is_binary else mask)
+    values = "0 and 255" if is_binary else "a bit for each label" if result.is_multilabel else "class indices"
     return (
-        f'<a class="download" download="{markup.text(Path(name).stem)}_mask.png" href="{markup.data_url(content)}">'
-        f"Download mask (PNG, {'0 and 255' if is_binary else 'class indices'})</a>"
+        f'<a class="download" download="{markup.text(Path(result.name).stem)}_mask.png" '
+        f'href="{markup.data_url(content)}">Download mask (PNG, {values})</a>'
     )
 
 

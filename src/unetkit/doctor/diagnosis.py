@@ -55,7 +55,7 @@ def diagnose(
     mask_suffix: str | int = "",
     machine: Machine | None = None,
     images: str | None = None,
-    masks: str | None = None,
+    masks: str | Sequence[str] | None = None,
     stacks: bool = False,
 ) -> Diagnosis:
     """Read all images and masks once, check them, and propose an experiment.
@@ -77,7 +77,8 @@ def diagnose(
     stats = tuple(survey(progress))
     plan = plan_masks(stats)
     pixels = _count_classes(stats, plan)
-    coverage = {id: float(counts[1:].sum() / max(counts.sum(), 1)) for id, counts in pixels.items()}
+    sizes = {pair.pair.id: int(pair.mask.counts.sum()) for pair in stats if pair.mask}
+    coverage = {id: plan.coverage(counts, sizes[id]) for id, counts in pixels.items()}
     findings = [
         *layout.findings,
         *check_files(stats),

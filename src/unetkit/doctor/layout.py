@@ -1,11 +1,15 @@
 """Finds the images and masks of a user's folder or zip as training does, and which choice of `data` reads it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from unetkit.data.files import find_folder
 from unetkit.data.findings import Finding, Severity
 from unetkit.data.layout.find import find_layout
+from unetkit.data.layout.labels import find_labels
+from unetkit.data.mask_encoding import CLASSES, MULTILABEL
 from unetkit.data.pair import Pair
 from unetkit.data.sources import layout_of
 from unetkit.data.tables import read_rows
@@ -28,7 +32,7 @@ class FoundFiles:
 
     root: Path | None
     source: str
-    keys: dict[str, str | bool]
+    keys: dict[str, Any]
     description: str
     pairs: tuple[Pair, ...]
     findings: tuple[Finding, ...]
@@ -48,7 +52,7 @@ def find_files(
     root: str | Path | None,
     mask_suffix: str | int = "",
     images: str | None = None,
-    masks: str | None = None,
+    masks: str | Sequence[str] | None = None,
     stacks: bool = False,
 ) -> FoundFiles:
     """Find images and masks under a folder or zip; the arguments are the keys under `data` of these names.
@@ -58,11 +62,16 @@ def find_files(
     """
     path = None if root is None else real_path(Path(root).expanduser())
     given = {"mask_suffix": str(mask_suffix), "images": images, "masks": masks, "stacks": stacks}
-    keys: dict[str, str | bool] = {key: value for key, value in given.items() if value}
+    keys: dict[str, Any] = {key: value for key, value in given.items() if value}
     codes, unread = ({}, ()) if keys or path is None else _read_kaggle_table(path / "train.csv")
     if path is not None and codes:
         return _with_codes(path, codes)
-    layout = layout_of(root, mask_suffix, images, masks, stacks=stacks)
+    has_labels = isinstance(masks, Sequence) and not isinstance(masks, str)
+    if path is not None and path.exists() and not masks:
+        labelled = find_labels(path, str(mask_suffix), images, stacks=stacks)
+        has_labels = labelled is not None and bool(labelled.pairs)
+    labels = MULTILABEL if has_labels else CLASSES
+    layout = layout_of(root, mask_suffix, images, masks, stacks=stacks, labels=labels)
     return FoundFiles(path, "folder", keys, layout.description, layout.pairs, (*unread, *layout.findings))
 
 

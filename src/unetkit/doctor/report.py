@@ -111,6 +111,12 @@ def _class_table(diagnosis: Diagnosis) -> Iterable[str]:
     if encoding.num_classes == 1 or not diagnosis.pixels:
         return
     pixels = np.array(list(diagnosis.pixels.values()))
+    if encoding.labels:
+        yield "  labels    (share of all pixels, number of masks that have it)"
+        size = sum(pair.mask.counts.sum() for pair in diagnosis.stats if pair.pair.id in diagnosis.pixels and pair.mask)
+        for name, counts in zip(diagnosis.plan.class_names or (), pixels.T[1:], strict=True):
+            yield f"    {name:<20}{counts.sum() / size:>6.1%} {np.count_nonzero(counts):>8,}"
+        return
     yield "  classes   (share of all pixels, number of masks that have it)"
     for index, counts in enumerate(pixels.T[:CLASSES_SHOWN]):
         value = (encoding.values or ())[index]

@@ -24,6 +24,7 @@ class LabelledImages:
         num_classes: Number of classes in the masks; 1 for binary masks.
         classes: Names of the classes that are scored: without the background, if there is one.
         has_background: Whether class 0 is background.
+        is_multilabel: Whether the classes are labels that may overlap.
         ids: Names of the images.
         are_volumes: Whether they are volumes (D, H, W).
 
@@ -47,6 +48,7 @@ class LabelledImages:
         self.name = data.name if part == "all" else f"{data.name}, {part} part"
         self.num_classes = data.num_classes
         self.has_background = data.has_background
+        self.is_multilabel = data.is_multilabel
         self.classes = tuple(data.class_names[k] for k in data.scored_classes)
         self.ids = [data.found.pairs[i].id for i in self._chosen]
         self.are_volumes = data.has_volumes
@@ -80,7 +82,9 @@ def images_of_folder(folder: str | Path, cache_dir: str | Path, model: Model, pa
     def build(keys: dict[str, Any]) -> SegmentationDataModule:
         return SegmentationDataModule(
             name=str(folder),
-            pairs=partial(volume_pairs if model.predictor.has_volumes else folder_pairs, folder),
+            pairs=partial(volume_pairs, folder)
+            if model.predictor.has_volumes
+            else partial(folder_pairs, folder, labels=keys.get("labels", "classes"), class_names=model.class_names),
             root=str(folder),
             augmentation=None,  # nothing is trained
             cache_dir=cache_dir,
@@ -138,6 +142,13 @@ def check_images(models: Sequence[Model], images: LabelledImages) -> list[str]:
                 f"is for {kinds[model.predictor.has_volumes]}, but {images.name} holds {kinds[images.are_volumes]}"
             )
             raise UserError(f"checkpoint={model.path}", problem, "give data of its kind")
+        if model.predictor.is_multilabel != images.is_multilabel:
+            kinds = ("one class a pixel", "labels that may overlap")
+            raise UserError(
+                f"checkpoint={model.path}",
+                f"predicts {kinds[model.predictor.is_multilabel]}, but {images.name} has masks of the other kind",
+                "see data.labels",
+            )
         predicted, given = model.classes, max(images.num_classes, 2)
         if predicted != given:
             raise UserError(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unetkit.data import VOID
+from unetkit.data.types import of_label
 from unetkit.data.volumes import Volume
 from unetkit.errors import UserError
 from unetkit.evaluation.registry import ScoreEntry, scores_with
@@ -22,7 +23,8 @@ class Measures(NamedTuple):
     """What is counted of N images with C classes (at least 2), of which K are scored: all but a background.
 
     Attributes:
-        confusion: Pixels (N, C, C) int64 by true class (rows) and predicted class.
+        confusion: Pixels (N, C, C) int64 by true class (rows) and predicted class; of multi-label masks (N, K, 2, 2),
+            without and with each label.
         of_masks: The scores (N, K, S) float64 whose source is `masks`, in the order of `Measured.scores`.
         curves: Histograms (N, K, T + 1, 2) int64, see `unetkit.metrics.curve_counts`.
         ranking: Probabilities (N, K, 2, SAMPLE) float32 that stand for the order of the pixels, see
@@ -66,13 +68,43 @@ class Measured:
 
     def counts(self) -> Counts:
         """Return the counts (N, K) of each image and scored class."""
-        return Counts.of_matrix(self.measures.confusion, int(self.has_background))
+        return self.counts_of(self.measures.confusion)
+
+    def counts_of(self, confusion: Tensor) -> Counts:
+        """Return the counts (..., K) of confusion matrices, which may be sums of several images."""
+        if self.is_multilabel:
+            return Counts(*(column.squeeze(-1) for column in Counts.of_matrix(confusion)))
+        return Counts.of_matrix(confusion, int(self.has_background))
+
+    @property
+    def is_multilabel(self) -> bool:
+        """Whether the classes are labels that may overlap."""
+        return self.measures.confusion.ndim == 4
+
+    @property
+    def pixels(self) -> Tensor:
+        """The number (N,) of valid pixels of each image."""
+        matrix = self.measures.confusion
+        return (matrix[:, 0] if self.is_multilabel else matrix).sum((1, 2))
 
     @property
     def coverage(self) -> NDArray[np.float64]:
-        """Share (N,) of the valid pixels of each image that are not of class 0."""
-        pixels = self.measures.confusion.sum(2).double()
-        return np.asarray(1 - pixels[:, 0] / pixels.sum(1))
+        """Share (N,) of the valid pixels of each image that are not of class 0; of labels the mean of their shares."""
+        return self._shares(2)
+
+    @property
+    def predicted_share(self) -> NDArray[np.float64]:
+        """The same share of the predicted masks."""
+        return self._shares(1)
+
+    def _shares(self, axis: int) -> NDArray[np.float64]:
+        """Return the shares of true masks, for the axis 2 of the matrices, or of predicted ones, for 1."""
+        matrix = self.measures.confusion
+        if self.is_multilabel:
+            background = matrix.sum(axis + 1)[..., 0].double().mean(1)
+        else:
+            background = matrix.sum(axis)[:, 0].double()
+        return np.asarray(1 - background / self.pixels)
 
 
 def measure(
@@ -110,12 +142,40 @@ def measure(
             raise error.about(f"{name}, given {id},") from error
         if (truth != VOID).any():
             ids.append(id)
-            first = int(has_background)
-            rows.append(measure_image(prediction, truth, len(classes) + first, first, optional, spacing))
+            if predictor.is_multilabel:
+                rows.append(measure_labels(prediction, truth, len(classes), optional))
+            else:
+                first = int(has_background)
+                rows.append(measure_image(prediction, truth, len(classes) + first, first, optional, spacing))
     if not rows:
         raise UserError("no image", "has a pixel to score: all masks are void")
     measures = Measures(*(torch.stack(column) for column in zip(*rows, strict=True)))
     return Measured(name, tuple(ids), classes, predictor.threshold, measures, has_background, optional)
+
+
+def measure_labels(
+    prediction: Prediction, truth: NDArray[np.uint8], labels: int, optional: tuple[str, ...] = ()
+) -> Measures:
+    """Count one image with a multi-label mask, as if each label were an image with a binary mask.
+
+    Args:
+        prediction: Prediction for the image.
+        truth: The sum of 2^k over the labels k of each pixel (H, W), or `VOID`.
+        labels: Number of labels.
+        optional: See `measure`.
+    """
+    of_labels = []
+    for label in range(labels):
+        of_one = Prediction(prediction.probability[label], of_label(prediction.mask, label))
+        of_labels.append(measure_image(of_one, of_label(truth, label), 2, optional=optional))
+    confusion, of_masks, curves, ranking, calibration = zip(*of_labels, strict=True)
+    return Measures(
+        torch.stack(confusion),
+        torch.cat(of_masks),
+        torch.cat(curves),
+        torch.cat(ranking),
+        torch.stack(calibration).sum(0),
+    )
 
 
 def measure_image(

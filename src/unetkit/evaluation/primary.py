@@ -13,7 +13,7 @@ from unetkit.errors import UserError, check
 from unetkit.evaluation.measure import Measured
 from unetkit.evaluation.registry import MAIN, PER_IMAGE, POOLED, SCORES, ScoreEntry, kind_of, score_of, scores_with
 from unetkit.evaluation.statistics import statistics
-from unetkit.metrics import CountScore, MaskScore, PooledIoU
+from unetkit.metrics import CountScore, LabelScore, MaskScore, PooledIoU
 
 DEFAULT = "iou_per_image"
 # Names of training that are not those of the registry; all others are scores of images.
@@ -126,7 +126,12 @@ def extra_of_config(config: Mapping[str, Any]) -> list[Primary]:
 
 
 def primary_metric(
-    primary: Primary, num_classes: int, class_names: Sequence[str], classes: Sequence[int] | None = None
+    primary: Primary,
+    num_classes: int,
+    class_names: Sequence[str],
+    classes: Sequence[int] | None = None,
+    *,
+    is_multilabel: bool = False,
 ) -> Metric:
     """Return the metric that computes a score in training, such as the leading one.
 
@@ -135,8 +140,13 @@ def primary_metric(
         num_classes: Channels of the network's logits.
         class_names: Names of all classes.
         classes: Indices of the classes that are scored; None for all without the background.
+        is_multilabel: Whether classes are labels, held as bits.
     """
     label = classes if primary.class_name is None else [class_names.index(primary.class_name)]
+    if is_multilabel:
+        of_mask = primary._replace(class_name=None)
+        labels = range(num_classes) if label is None else label
+        return LabelScore(lambda: primary_metric(of_mask, 1, ("background", "foreground")), labels)
     entry = primary.entry
     if primary.key.startswith(POOLED):
         return PooledIoU(num_classes, label)

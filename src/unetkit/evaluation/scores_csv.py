@@ -28,17 +28,15 @@ def score_rows(model: Measured, primary: Primary) -> list[dict[str, Any]]:
 
     Of several classes, also IoU and Dice of each, and the leading score of each.
     """
-    matrices = model.measures.confusion
-    pixels = matrices.sum((1, 2))
     columns = {
-        "pixels": pixels,
+        "pixels": model.pixels,
         "true_share": torch.from_numpy(model.coverage),
-        "predicted_share": 1 - matrices.sum(1)[:, 0] / pixels,
+        "predicted_share": torch.from_numpy(model.predicted_share),
     }
     scores = per_image(model)
     for name, values in scores.items():
-        of_all = BY_NAME[name].of_all_classes
-        columns[name] = of_all(matrices) if of_all else values.mean(1)
+        of_all = None if model.is_multilabel else BY_NAME[name].of_all_classes
+        columns[name] = of_all(model.measures.confusion) if of_all else values.mean(1)
     for index, label in enumerate(model.classes if len(model.classes) > 1 else ()):
         columns |= {
             f"{name}_{label}": scores[name][:, index] for name in dict.fromkeys(("iou", "dice", primary.entry.name))

@@ -45,12 +45,12 @@ def statistics(measured: Measured, label: int | None = None) -> dict[str, Statis
         if POOLED not in score.kinds:
             continue
         if score.source == "counts":
-            found[key] = _of_counts(confusion, score.formula, columns, int(measured.has_background))
+            found[key] = _of_counts(measured, confusion, score.formula, columns)
         elif score.source == "ranking":
             found[key] = _of_ranking(measured, score.formula, columns)
         elif label is None:
             found[key] = _of_sums(measured.measures.calibration, score.formula)
-        if label is None and score.of_all_classes:
+        if label is None and score.of_all_classes and not measured.is_multilabel:
             found[key] = _of_sums(confusion, score.of_all_classes)
             found[f"{PER_IMAGE}/{score.name}"] = mean_over_images(score.of_all_classes(confusion).double())
     return found
@@ -61,8 +61,8 @@ def mean_over_images(scores: Tensor) -> Statistic:
     return lambda weights: (weights @ scores) / weights.sum(1)
 
 
-def _of_counts(confusion: Tensor, formula: Callable[[Counts], Tensor], columns: slice, first: int) -> Statistic:
-    return lambda weights: formula(Counts.of_matrix(_sums(weights, confusion), first))[:, columns].mean(1)
+def _of_counts(measured: Measured, confusion: Tensor, formula: Callable[[Counts], Tensor], columns: slice) -> Statistic:
+    return lambda weights: formula(measured.counts_of(_sums(weights, confusion)))[:, columns].mean(1)
 
 
 def _of_ranking(measured: Measured, formula: Callable[[Tensor], Tensor], columns: slice) -> Statistic:

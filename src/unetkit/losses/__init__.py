@@ -13,6 +13,7 @@ conf/loss/sum.yaml. Then `train.py loss=FILE` finds it, and so does tests/losses
 """
 
 from unetkit.losses.compose import DiceBCELoss, WeightedSum, apply_loss, wants_weight
+from unetkit.losses.labels import EachLabel
 from unetkit.losses.lovasz import LovaszLoss
 from unetkit.losses.pixels import CrossEntropyLoss, FocalLoss, TopKLoss, WeightedCrossEntropyLoss
 from unetkit.losses.regions import (
@@ -31,6 +32,7 @@ __all__ = [
     "CrossEntropyLoss",
     "DiceBCELoss",
     "DiceLoss",
+    "EachLabel",
     "FocalLoss",
     "FocalTverskyLoss",
     "GeneralizedDiceLoss",

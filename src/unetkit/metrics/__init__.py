@@ -25,6 +25,7 @@ from unetkit.metrics.counts import (
     specificity,
 )
 from unetkit.metrics.curves import THRESHOLDS, curve_counts, threshold_counts
+from unetkit.metrics.labels import LabelScore, label_confusion
 from unetkit.metrics.partitions import VInfo, VRand, v_info, v_info_of_masks, v_rand, v_rand_of_masks
 from unetkit.metrics.ranking import average_precision, ranking_counts, ranking_sample
 from unetkit.metrics.scores import (
@@ -48,6 +49,7 @@ __all__ = [
     "Dice",
     "ImageIoU",
     "KaggleScore",
+    "LabelScore",
     "MaskScore",
     "PooledIoU",
     "PredictedShare",
@@ -66,6 +68,7 @@ __all__ = [
     "hausdorff95",
     "iou",
     "kaggle_score",
+    "label_confusion",
     "matthews",
     "pixel_accuracy",
     "pixel_error",

@@ -13,6 +13,7 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from unetkit.metrics.counts import Counts, confusion, dice, iou, kaggle_score, ratio, scored_classes
+from unetkit.metrics.labels import LabelScore
 
 
 class Score(Metric):
@@ -225,20 +226,23 @@ class PredictedShare(Metric):
         return self.predicted / self.pixels
 
 
-def segmentation_metrics(num_classes: int, classes: Sequence[int] | None = None) -> MetricCollection:
+def segmentation_metrics(
+    num_classes: int, classes: Sequence[int] | None = None, *, is_multilabel: bool = False
+) -> MetricCollection:
     """Return the scores of a run by name: pooled and per-image IoU, Dice, Kaggle's score, and the predicted share.
 
     Args:
         num_classes: Channels of the network's logits; 1 and 2 both mean one foreground class.
         classes: Indices of the classes that are scored; None for all without the background, class 0.
+        is_multilabel: Whether masks hold labels as bits, so that each score is the mean of those of the labels.
     """
-    return MetricCollection(
-        {
-            "iou": PooledIoU(num_classes, classes),
-            "iou_per_image": ImageIoU(num_classes, classes),
-            "dice": Dice(num_classes, classes),
-            "kaggle": KaggleScore(num_classes, classes),
-            "predicted_share": PredictedShare(),
-        },
-        compute_groups=False,
-    )
+    kinds: dict[str, Callable[..., Metric]] = {
+        "iou": PooledIoU,
+        "iou_per_image": ImageIoU,
+        "dice": Dice,
+        "kaggle": KaggleScore,
+    }
+    scores: dict[str, Metric | MetricCollection] = {}
+    for name, kind in kinds.items():
+        scores[name] = LabelScore(kind, range(num_classes)) if is_multilabel else kind(num_classes, classes)
+    return MetricCollection(scores | {"predicted_share": PredictedShare()}, compute_groups=False)

@@ -1,6 +1,6 @@
 """Draw images, masks and predictions as pictures (H, W, 3) uint8, and write them as PNG files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,14 @@ def visible(image: Image, like: Image | None = None) -> Image:
     return np.asarray(np.clip((picture.astype(np.float32) - low) * (255 / (high - low)), 0, 255).round(), np.uint8)
 
 
-def overlay(image: Image, mask: Image, has_background: bool = True, like: Image | None = None) -> Image:
+def overlay(
+    image: Image,
+    mask: Image,
+    has_background: bool = True,
+    like: Image | None = None,
+    *,
+    is_multilabel: bool = False,
+) -> Image:
     """Return the image with each class of the mask (H, W) tinted and outlined; void (255) stays as it is.
 
     Args:
@@ -68,16 +75,27 @@ def overlay(image: Image, mask: Image, has_background: bool = True, like: Image 
         mask: Class indices.
         has_background: Whether class 0 stays as it is, too.
         like: See `visible`.
+        is_multilabel: Whether the mask holds labels as bits; where several overlap, their colours mix.
     """
     picture = visible(image, like).copy()
-    for label in np.unique(mask[(mask >= int(has_background)) & (mask < 255)]):
-        region = (mask == label).astype(np.uint8)
-        colour = np.array(colour_of(int(label)), np.uint8)
+    for label, region in _regions(mask, has_background, is_multilabel):
+        colour = np.array(colour_of(label), np.uint8)
         inside = region > 0
         picture[inside] = (0.65 * picture[inside] + 0.35 * colour).astype(np.uint8)
         contours, _ = cv2.findContours(region, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(picture, contours, -1, colour.tolist(), 1)
     return picture
+
+
+def _regions(mask: Image, has_background: bool, is_multilabel: bool) -> Iterator[tuple[int, Image]]:
+    """Yield the number of each colour with the pixels (H, W) uint8, 0 or 1, that have it."""
+    shown = mask[mask < 255]
+    if is_multilabel:
+        for bit in range(int(shown.max()).bit_length() if shown.size else 0):
+            yield bit + 1, ((mask >> bit & 1) * (mask < 255)).astype(np.uint8)
+    else:
+        for label in np.unique(shown[shown >= int(has_background)]):
+            yield int(label), (mask == label).astype(np.uint8)
 
 
 def colour_of(label: int) -> tuple[int, int, int]:
@@ -86,13 +104,18 @@ def colour_of(label: int) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def class_colours(names: Sequence[str], has_background: bool = True) -> dict[str, tuple[int, int, int]]:
+def class_colours(
+    names: Sequence[str], has_background: bool = True, *, is_multilabel: bool = False
+) -> dict[str, tuple[int, int, int]]:
     """Return the colours of classes by name for a legend; none for two classes, which need none.
 
     Args:
         names: Names of class 0, 1, ...
         has_background: Whether class 0 is left out.
+        is_multilabel: Whether these are labels, each with a colour.
     """
+    if is_multilabel:
+        return {name: colour_of(label) for label, name in enumerate(names, 1)}
     shown = list(enumerate(names))[int(has_background) :]
     return {name: colour_of(label) for label, name in shown} if len(names) > 2 else {}
 

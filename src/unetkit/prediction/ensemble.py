@@ -30,6 +30,7 @@ class Ensemble:
         classes: Number of classes, background included; at least 2.
         min_area: Masks with fewer pixels than this are made empty.
         has_background: Whether class 0 is background, which overlays leave as it is.
+        labels: Names of the labels of multi-label networks; none for others.
     """
 
     members: Sequence[Predictor]
@@ -37,6 +38,7 @@ class Ensemble:
     classes: int = 2
     min_area: int = 0
     has_background: bool = True
+    labels: Sequence[str] = ()
 
     def __call__(self, image: "str | Path | Array | Tensor | Image") -> Prediction:
         """Predict an image, as `Predictor` does.
@@ -49,7 +51,8 @@ class Ensemble:
             rows = self.rows_of_volume(volume.values, volume.spacing)
         else:
             rows = self.rows(as_array(image, self.members[0].preprocessing))
-        return Prediction.of(torch.cat(list(rows), dim=1), self.threshold, self.min_area)
+        probability = torch.cat(list(rows), dim=1)
+        return Prediction.of(probability, self.threshold, self.min_area, is_multilabel=bool(self.labels))
 
     @property
     def tile(self) -> int:

@@ -72,7 +72,8 @@ class FilePredictor:
         Raises:
             UserError: If what is asked for is impossible for such files or such a network.
         """
-        self.options.check(refs, self.ensemble.classes, has_volumes=self.ensemble.has_volumes)
+        ensemble = self.ensemble
+        self.options.check(refs, ensemble.classes, ensemble.labels, has_volumes=ensemble.has_volumes)
         waiting: list[PreparedImage] = []
         for ref, name in zip(tqdm(refs, unit="file", disable=len(refs) < 2), result_names(refs), strict=True):
             with self._noted([ref]):
@@ -161,8 +162,10 @@ class FilePredictor:
                 self.ensemble.classes,
                 self.ensemble.has_background,
                 ref,
+                self.ensemble.labels,
             )
             if self.options.submission is not None:
                 writers.append(RunLengths(self.codes, printable(str(name)), *image.shape[:2]))
-            write_rows(writers, rows, self.ensemble.threshold, self.ensemble.min_area)
+            ensemble = self.ensemble
+            write_rows(writers, rows, ensemble.threshold, ensemble.min_area, is_multilabel=bool(ensemble.labels))
         self.done += 1

@@ -48,13 +48,21 @@ class OutputOptions:
             return files.enter_context(whole_file(self.output))
         return files.enter_context(whole_file(self.output / kind / name))
 
-    def check(self, refs: Sequence[FileRef], classes: int, *, has_volumes: bool = False) -> None:
+    def check(
+        self, refs: Sequence[FileRef], classes: int, labels: Sequence[str] = (), *, has_volumes: bool = False
+    ) -> None:
         """Check that these files and a network of this many classes allow what is asked for.
 
         Raises:
             UserError: If they don't.
         """
         self._check_nothing_is_replaced(refs)
+        volumes = [ref for ref in refs if is_segy(ref) or is_nifti(ref)]
+        if labels and (self.is_file or self.submission is not None or volumes):
+            kept = f"output={self.output}" if self.is_file else f"submission={self.submission}"
+            kept = str(volumes[0]) if volumes else kept
+            problem = f"holds one mask, but the network predicts {len(labels)} labels that may overlap"
+            raise UserError(kept, problem, "give images, and a folder: each label gets a folder of masks in it")
         has_segy = any(is_segy(ref) for ref in refs)
         if has_volumes:
             self._check_volumes(refs)

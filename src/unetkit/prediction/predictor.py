@@ -39,7 +39,8 @@ class Prediction:
     Attributes:
         probability: Probability in [0, 1] of the foreground, (H, W) float32; for more classes of each, (C, H, W). Of a
             volume (D, H, W) or (C, D, H, W).
-        mask: Class indices (H, W) uint8; 1 is the foreground. Of a volume (D, H, W).
+        mask: Class indices (H, W) uint8; 1 is the foreground. Of a volume (D, H, W). Of a multi-label network the sum
+            of 2^k over the labels k of a pixel, so that `mask >> k & 1` is the mask of label k.
     """
 
     probability: NDArray[np.float32]
@@ -51,10 +52,12 @@ class Prediction:
         return self.probability.ndim == self.mask.ndim
 
     @classmethod
-    def of(cls, probability: Tensor, threshold: float, min_area: int = 0) -> "Prediction":
+    def of(
+        cls, probability: Tensor, threshold: float, min_area: int = 0, *, is_multilabel: bool = False
+    ) -> "Prediction":
         """Return the prediction from probabilities (1 or C, H, W); a mask below `min_area` pixels is made empty."""
         array = probability.numpy()
-        mask = classify(probability[None], threshold)[0].numpy()
+        mask = classify(probability[None], threshold, is_multilabel=is_multilabel)[0].numpy()
         if np.count_nonzero(mask) < min_area:
             mask[:] = 0
         return cls(array[0] if len(array) == 1 else array, mask)
@@ -74,6 +77,7 @@ class Predictor:
             the patches of training, if these are not larger.
         overlap: Pixels that neighbouring tiles share and are blended over; of volumes at most half a tile.
         min_area: Masks with fewer pixels than this are made empty.
+        is_multilabel: Whether each channel of the output is a label with a sigmoid of its own.
     """
 
     network: nn.Module
@@ -83,6 +87,7 @@ class Predictor:
     tile: int = 1024
     overlap: int = 128
     min_area: int = 0
+    is_multilabel: bool = False
 
     def __post_init__(self) -> None:
         if self.tta not in TTA:
@@ -109,7 +114,8 @@ class Predictor:
 
     def predict_prepared(self, pixels: NDArray[np.uint8]) -> Prediction:
         """Predict an image (H, W, channels) uint8 that went through `Preprocessing.to_uint8`; a volume likewise."""
-        return Prediction.of(torch.cat(list(self.rows(pixels)), dim=1), self.threshold, self.min_area)
+        probability = torch.cat(list(self.rows(pixels)), dim=1)
+        return Prediction.of(probability, self.threshold, self.min_area, is_multilabel=self.is_multilabel)
 
     def predict_volume(self, values: Array, spacing: Sequence[float] | None, name: str = "the volume") -> Prediction:
         """Predict a volume at the spacing of training; the result has the size of the volume.
@@ -205,7 +211,8 @@ class Predictor:
         side = math.ceil(math.hypot(height, width)) + 2 * margin
         x = rotated(x, degrees, side, side)
         x = x.flip(-1) if mirrored else x
-        y = probabilities(self.network(x) if margin else predict_full_frame(self.network, x))
+        logits = self.network(x) if margin else predict_full_frame(self.network, x)
+        y = probabilities(logits, is_multilabel=self.is_multilabel)
         y = y.flip(-1) if mirrored else y
         return rotated(y, -degrees, height, width)
 

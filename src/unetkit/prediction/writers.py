@@ -1,5 +1,6 @@
 """The output files of one image, each filled from top to bottom while the image is predicted."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from unetkit.data.files import FileRef
 from unetkit.data.georeference import TYPES, read_georeference
+from unetkit.data.types import of_label
 from unetkit.models import classify
 from unetkit.plots.images import CLASS_COLOURS, overlay, write_png
 from unetkit.prediction.options import MASK_FORMATS, OutputOptions
@@ -130,9 +132,9 @@ class MaskNpy(Writer):
 class ProbabilityNpy(Writer):
     """Writes probabilities (H, W), or (H, W, C) for more than two classes, as float16 to a .npy, row by row."""
 
-    def __init__(self, file: IO[bytes], height: int, width: int, classes: int) -> None:
+    def __init__(self, file: IO[bytes], shape: tuple[int, ...]) -> None:
         self.file = file
-        write_npy_header(file, (height, width) if classes == 2 else (height, width, classes), np.float16)
+        write_npy_header(file, shape, np.float16)
 
     def append(self, probability: Tensor, mask: Mask) -> None:
         """Write the next rows."""
@@ -149,9 +151,19 @@ class OverlayPng(Writer):
         image: The image that is predicted.
         to_uint8: From its pixels (h, w[, C]) to those to show, (h, w, channels) uint8.
         has_background: Whether class 0 stays as it is.
+        is_multilabel: Whether masks hold labels as bits.
     """
 
-    def __init__(self, path: Path, image: Raster, to_uint8: Callable[[Any], Mask], has_background: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        image: Raster,
+        to_uint8: Callable[[Any], Mask],
+        has_background: bool = True,
+        *,
+        is_multilabel: bool = False,
+    ) -> None:
+        self.is_multilabel = is_multilabel
         self.path, self.image, self.to_uint8 = path, image, to_uint8
         self.has_background = has_background
         self.step = -(-max(image.shape[:2]) // LARGEST_OVERLAY)
@@ -174,7 +186,32 @@ class OverlayPng(Writer):
 
     def finish(self) -> None:
         """Draw and write the picture."""
-        write_png(self.path, overlay(np.concatenate(self.pixels), np.concatenate(self.masks), self.has_background))
+        pixels, mask = np.concatenate(self.pixels), np.concatenate(self.masks)
+        write_png(self.path, overlay(pixels, mask, self.has_background, is_multilabel=self.is_multilabel))
+
+
+class OneLabel(Writer):
+    """Writes the mask of one label of a multi-label network as a binary mask.
+
+    Args:
+        label: The label.
+        writer: Writes the binary mask.
+    """
+
+    def __init__(self, label: int, writer: Writer) -> None:
+        self.label, self.writer = label, writer
+
+    def append(self, probability: Tensor, mask: Mask) -> None:
+        """Take the next rows."""
+        self.writer.append(probability[self.label : self.label + 1], of_label(mask, self.label))
+
+    def clear_mask(self) -> None:
+        """Make the mask empty."""
+        self.writer.clear_mask()
+
+    def finish(self) -> None:
+        """Write what needs all rows."""
+        self.writer.finish()
 
 
 def open_writers(
@@ -186,6 +223,7 @@ def open_writers(
     classes: int,
     has_background: bool = True,
     ref: FileRef | None = None,
+    labels: Sequence[str] = (),
 ) -> list[Writer]:
     """Return the writers of an image's masks, probabilities and overlays, as the options ask for.
 
@@ -198,18 +236,22 @@ def open_writers(
         classes: Number of classes, background included.
         has_background: Whether class 0 is background.
         ref: The file of the image, whose georeference a TIFF gets.
+        labels: Names of the labels of a multi-label network, each of which gets a folder of masks.
     """
     height, width = image.shape[:2]
     writers: list[Writer] = []
     if "masks" in options.write:
-        path = options.create_file(files, "masks", f"{name}{MASK_FORMATS[options.mask_format]}")
-        writers.append(_mask_writer(options.mask_format, files, path, ref, (height, width)))
+        file_name = f"{name}{MASK_FORMATS[options.mask_format]}"
+        for place in [f"{folder_of(label)}/{file_name}" for label in labels] or [file_name]:
+            path = options.create_file(files, "masks", place)
+            writer = _mask_writer(options.mask_format, files, path, ref, (height, width))
+            writers.append(OneLabel(len(writers), writer) if labels else writer)
     if "probabilities" in options.write:
         file = files.enter_context(options.create_file(files, "probabilities", f"{name}.npy").open("wb"))
-        writers.append(ProbabilityNpy(file, height, width, classes))
+        writers.append(ProbabilityNpy(file, (height, width, *([classes] if classes > 2 or labels else []))))
     if "overlays" in options.write:
         path = options.create_file(files, "overlays", f"{name}.png")
-        writers.append(OverlayPng(path, image, to_uint8, has_background))
+        writers.append(OverlayPng(path, image, to_uint8, has_background, is_multilabel=bool(labels)))
     return writers
 
 
@@ -221,7 +263,14 @@ def _mask_writer(kind: str, files: ExitStack, path: Path, ref: FileRef | None, s
     return (MaskPalette if kind == "palette" else MaskPng)(path, *size)
 
 
-def write_rows(writers: Sequence[Writer], rows: Iterable[Tensor], threshold: float, min_area: int) -> None:
+def write_rows(
+    writers: Sequence[Writer],
+    rows: Iterable[Tensor],
+    threshold: float,
+    min_area: int,
+    *,
+    is_multilabel: bool = False,
+) -> None:
     """Hand the probabilities of an image, and the mask that they give, to its writers.
 
     Args:
@@ -229,10 +278,11 @@ def write_rows(writers: Sequence[Writer], rows: Iterable[Tensor], threshold: flo
         rows: Probabilities (1 or C, h, W), from top to bottom.
         threshold: Probability above which a pixel is foreground.
         min_area: A mask with fewer pixels than this is made empty.
+        is_multilabel: Whether the probabilities are of labels.
     """
     area = 0
     for probability in rows:
-        mask = classify(probability[None], threshold)[0].numpy()
+        mask = classify(probability[None], threshold, is_multilabel=is_multilabel)[0].numpy()
         area += int(np.count_nonzero(mask))
         for writer in writers:
             writer.append(probability, mask)
@@ -240,6 +290,11 @@ def write_rows(writers: Sequence[Writer], rows: Iterable[Tensor], threshold: flo
         if area < min_area:
             writer.clear_mask()
         writer.finish()
+
+
+def folder_of(label: str) -> str:
+    """Return the name of a label's folder: the label, with marks that could lead to another folder replaced."""
+    return re.sub(r'[/\\:*?"<>|\x00-\x1f]', "_", label).strip(". ") or "label"
 
 
 def mask_scale(probability: Tensor) -> int:

@@ -48,7 +48,7 @@ def choose(models: Sequence[Measured]) -> list[tuple[str, int]]:
     filled = np.flatnonzero((models[0].coverage > 0) | (not models[0].has_background))
     worst, median, best = three_groups(filled[np.argsort(scores[0][filled], kind="stable")].tolist(), EACH)
     empty = (models[0].coverage == 0) & models[0].has_background
-    marked = models[0].measures.confusion[:, 0, 1:].sum(1).numpy() * empty
+    marked = (models[0].predicted_share * models[0].pixels.numpy()).round() * empty
     groups = {
         "worst": worst,
         "median": median,
@@ -82,12 +82,10 @@ def draw(
             if not shown:
                 shown = [
                     ("image", shrink(visible(prepared), SIDE)),
-                    ("truth", shrink(overlay(prepared, truth, images.has_background), SIDE)),
+                    ("truth", shrink(_overlay(prepared, truth, images), SIDE)),
                 ]
             prediction = _predict(model.predictor, image, prepared, place)
-            shown += _predicted(
-                prepared, truth, prediction, f"{model.name}: " if len(models) > 1 else "", images.has_background
-            )
+            shown += _predicted(prepared, truth, prediction, f"{model.name}: " if len(models) > 1 else "", images)
         ious = ", ".join(
             f"{'IoU' if len(models) == 1 else model.name} {score[item]:.3f}"
             for model, score in zip(models, scores, strict=True)
@@ -110,14 +108,19 @@ def _predict(predictor: Predictor, image: NDArray[Any] | Volume, prepared: Image
 
 
 def _predicted(
-    image: Image, truth: NDArray[np.uint8], prediction: Prediction, prefix: str, has_background: bool
+    image: Image, truth: NDArray[np.uint8], prediction: Prediction, prefix: str, images: LabelledImages
 ) -> list[tuple[str, Image]]:
     """Draw the errors and the probability of one foreground class, or the classes and the errors of several."""
+    has_background = images.has_background or images.is_multilabel
     probability, wrong = prediction.probability, errors(image, truth, prediction.mask, has_background)
     if probability.ndim == 2:
         return [(f"{prefix}errors", wrong), (f"{prefix}probability", shrink(heatmap(probability), SIDE))]
-    drawn = (f"{prefix}prediction", shrink(overlay(image, prediction.mask, has_background), SIDE))
+    drawn = (f"{prefix}prediction", shrink(_overlay(image, prediction.mask, images), SIDE))
     return [drawn, (f"{prefix}errors", wrong)]
+
+
+def _overlay(image: Image, mask: NDArray[np.uint8], images: LabelledImages) -> Image:
+    return overlay(image, mask, images.has_background, is_multilabel=images.is_multilabel)
 
 
 def errors(image: Image, truth: NDArray[np.uint8], mask: NDArray[np.uint8], has_background: bool = True) -> Image:

@@ -65,7 +65,7 @@ def precision_recall(models: Sequence[Measured]) -> Figure:
     for label, axes in enumerate(panels):
         for index, model in enumerate(models):
             curve = threshold_counts(model.measures.curves[:, label].sum(0))
-            chosen_counts = Counts.of_matrix(model.measures.confusion.sum(0), int(model.has_background))
+            chosen_counts = model.counts_of(model.measures.confusion.sum(0))
             chosen = Counts(*(column[label] for column in chosen_counts))
             style = _style(index)
             some = curve.tp + curve.fp > 0  # precision is not defined where nothing is predicted

@@ -64,7 +64,13 @@ def write_report(
         score_of=score_of,
         kind_of=kind_of,
         of_each_class=OF_EACH_CLASS,
-        colours={name: colour_of(label) for label, name in enumerate(measured[0].classes, measured[0].has_background)},
+        colours={
+            name: colour_of(label)
+            for label, name in enumerate(
+                measured[0].classes, measured[0].has_background or measured[0].is_multilabel
+            )
+        },
+        is_multilabel=measured[0].is_multilabel,
         tiles={model.name: shown_first(summary["models"][model.name], primary) for model in models},
         date=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
     )  # fmt: skip
@@ -100,7 +106,7 @@ def _figures(
         ("precision_recall", figures.precision_recall(measured)),
         ("reliability", figures.reliability(measured, summary)),
         *([("coverage", figures.iou_by_coverage(measured, draws))] if measured[0].has_background else []),
-        ("confusion", figures.confusion(measured)),
+        *([] if measured[0].is_multilabel else [("confusion", figures.confusion(measured))]),
     ]
 
 

@@ -85,6 +85,10 @@ def check_something_to_learn(data: SegmentationDataModule, void: object) -> None
     Raises:
         UserError: If they are.
     """
+    if data.is_multilabel:
+        if not data.found.pixels.any():
+            raise UserError(f"data={data.name}", "has no pixel of a label in any mask, so there is nothing to learn")
+        return
     present = [name for name, pixels in zip(data.class_names, data.found.pixels.sum(0), strict=True) if pixels]
     if present == data.class_names[:1]:
         fix = "" if void is None else f"data.ignore_index={void} leaves out the pixels of this value"
@@ -110,7 +114,7 @@ def build_module(
         UserError: If the network has another number of classes than the masks, a threshold has no use, or the score
             that leads or is monitored is not computed.
     """
-    check_classes(cfg, data.num_classes)
+    check_classes(cfg, data.num_classes, is_multilabel=data.is_multilabel)
     set_modes(cfg)
     loss = instantiate(cfg.loss, _convert_="all")
     schedule = instantiate(cfg.scheduler, _convert_="all")
@@ -131,6 +135,7 @@ def build_module(
         num_classes=cfg.model.num_classes,
         class_names=data.class_names,
         classes=data.scored_classes,
+        is_multilabel=data.is_multilabel,
         primary=primary,
         extra=extra,
         threshold=cfg.threshold,
@@ -149,18 +154,18 @@ def build_module(
     return module.to(memory_format=channels_last_of(network)) if cfg.channels_last else module
 
 
-def check_classes(cfg: DictConfig, found: int) -> None:
+def check_classes(cfg: DictConfig, found: int, *, is_multilabel: bool = False) -> None:
     """Check that the network has the classes of the masks, and that a threshold has a use.
 
     Raises:
         UserError: If not.
     """
-    is_binary = found <= 2
+    is_binary = found <= 2 and not is_multilabel
     if cfg.model.num_classes not in ((1, 2) if is_binary else (found,)):
         wanted = "two classes, which is 1 (sigmoid) or 2 (softmax)" if is_binary else found
         raise UserError(f"model.num_classes={cfg.model.num_classes}", f"does not fit: the masks have {wanted}")
     if cfg.threshold != DEFAULT_THRESHOLD:
-        check_threshold(cfg.threshold, found)
+        check_threshold(cfg.threshold, 2 if is_multilabel else found)
 
 
 def describe_recipe(cfg: DictConfig, split_digest: str) -> dict[str, Any]:

@@ -23,6 +23,13 @@ def settle_class_weights(cfg: DictConfig, data: SegmentationDataModule) -> None:
     """
     pixels = data.found.pixels[data.split.indices("train")]
     for key, node in _losses("loss", cfg.loss):
+        for name in ("class_weights", "pos_weight"):
+            given = node.get(name)
+            if data.is_multilabel and given is not None and not isinstance(given, int | float):
+                problem = "is not known for data.labels=multilabel"
+                raise UserError(f"{key}.{name}={given}", problem, f"a number for {key}.pos_weight weighs each label")
+        if data.is_multilabel:
+            continue
         if node.get("class_weights") == AUTO:
             node.class_weights = median_frequency_weights(pixels)
             named = zip(data.class_names, node.class_weights, strict=True)

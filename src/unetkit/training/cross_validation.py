@@ -146,7 +146,7 @@ def summarise_folds(
     summary |= {"primary": primary.name, "tta": cfg.cross_validation.tta, "seed": cfg.seed} | facts
     summary["data"] = {key: first["data"][key] for key in ("name", "split", "folds", "seed")}
     chosen = None
-    if whole.measures.confusion.shape[1] == 2:
+    if whole.measures.confusion.shape[1:] == (2, 2):
         chosen, summary["post_processing"] = choose(measured, primary)
     return summary, chosen
 

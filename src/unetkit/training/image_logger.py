@@ -1,6 +1,7 @@
 """Pictures of a run: training pairs, and predictions for the loggers and the run directory."""
 
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -8,9 +9,9 @@ import torch
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
 from unetkit.data import SegmentationDataModule
-from unetkit.data.types import VOID, Item, SampleKey
+from unetkit.data.types import VOID, Item, SampleKey, of_label
 from unetkit.errors import UserError
-from unetkit.metrics import confusion, iou
+from unetkit.metrics import confusion, iou, label_confusion
 from unetkit.plots import images as pictures
 from unetkit.plots.orthogonal import Place, flat_image, flat_mask, flat_probability, place_of
 from unetkit.plots.ranking import evenly, three_groups
@@ -68,7 +69,7 @@ def draw_training_pairs(data: SegmentationDataModule, rows: int = 8, epochs: int
         versions = [plain[item], *(augmented[SampleKey(epoch, first)] for epoch in range(epochs))]
         flat = [_flat(pair, data) for pair in versions]
         whole = flat[0]["image"]
-        drawn.append([pictures.overlay(pair["image"], pair["mask"], data.has_background, whole) for pair in flat])
+        drawn.append([_overlay(data, pair["image"], pair["mask"], whole) for pair in flat])
     headings = ["as it is", *(f"epoch {epoch}" for epoch in range(epochs))]
     names = [data.found.pairs[plain.indices[item]].id for item in items]
     return pictures.sheet(drawn, headings, names, _legend(data))
@@ -99,10 +100,11 @@ def draw_best_median_worst(
             probability = prediction.probability if prediction.is_binary else prediction.probability.max(0)
             masks = [flat["mask"], flat_mask(prediction.mask, place)]
             probability = flat_probability(probability, place)
-            drawn = [pictures.overlay(image, mask, data.has_background) for mask in masks]
+            drawn = [_overlay(data, image, mask) for mask in masks]
             rows.append([pictures.visible(image), *drawn, pictures.heatmap(probability)])
             captions.append(f"{group}: IoU {score:.3f}, {data.found.pairs[pair['index']].id}")
-    last = "probability" if data.num_classes <= 2 else "confidence"  # the probability of the predicted class
+    is_binary = data.num_classes <= 2 and not data.is_multilabel
+    last = "probability" if is_binary else "confidence"  # the probability of the predicted class
     return pictures.sheet(rows, ("image", "truth", "prediction", last), captions, _legend(data))
 
 
@@ -114,7 +116,10 @@ def rank(predictor: Predictor, data: SegmentationDataModule, looked_at: int) -> 
         pair = dataset[item]
         masks = predict_shown(predictor, pair, data).mask, _thinned(pair, data)["mask"]
         mask, truth = (torch.from_numpy(x[None].copy()) for x in masks)
-        counts = confusion(mask, truth, truth != VOID, data.num_classes, data.scored_classes)
+        if data.is_multilabel:
+            counts = label_confusion(mask, truth, truth != VOID, data.num_classes)
+        else:
+            counts = confusion(mask, truth, truth != VOID, data.num_classes, data.scored_classes)
         if (counts.tp + counts.fp + counts.fn).any():
             ranking.append((iou(counts).mean().item(), pair["index"]))
     return sorted(ranking, reverse=True)
@@ -127,14 +132,12 @@ def log_prediction(
     flat = _flat(pair, data)
     image, truth, predicted = flat["image"], flat["mask"], flat_mask(prediction.mask, _place(pair, data))
     if isinstance(logger, WandbLogger):
-        labels = {**dict(enumerate(data.class_names)), VOID: "void"}
-        drawn_masks = {"truth": truth, "prediction": predicted}
-        masks = {name: {"mask_data": mask, "class_labels": labels} for name, mask in drawn_masks.items()}
+        masks = _masks_of_wandb(data, {"truth": truth, "prediction": predicted})
         logger.log_image(key, [pictures.visible(image)], step=step, masks=[masks])
     elif isinstance(logger, TensorBoardLogger):
         drawn = [
             pictures.visible(image),
-            *(pictures.overlay(image, mask, data.has_background) for mask in (truth, predicted)),
+            *(_overlay(data, image, mask) for mask in (truth, predicted)),
         ]
         logger.experiment.add_image(key, np.hstack(drawn), step, dataformats="HWC")
 
@@ -178,7 +181,28 @@ def _flat(pair: Item, data: SegmentationDataModule) -> Item:
 
 def _legend(data: SegmentationDataModule) -> dict[str, tuple[int, int, int]]:
     """Return the colours by class, of three classes or more."""
-    return pictures.class_colours(data.class_names, data.has_background)
+    return pictures.class_colours(data.class_names, data.has_background, is_multilabel=data.is_multilabel)
+
+
+def _overlay(
+    data: SegmentationDataModule, image: pictures.Image, mask: pictures.Image, like: pictures.Image | None = None
+) -> pictures.Image:
+    return pictures.overlay(image, mask, data.has_background, like, is_multilabel=data.is_multilabel)
+
+
+def _masks_of_wandb(data: SegmentationDataModule, masks: dict[str, pictures.Image]) -> dict[str, dict[str, Any]]:
+    """Return masks as W&B takes them: one of all classes, or one of each label."""
+    if not data.is_multilabel:
+        labels = {**dict(enumerate(data.class_names)), VOID: "void"}
+        return {name: {"mask_data": mask, "class_labels": labels} for name, mask in masks.items()}
+    return {
+        f"{name} {label}": {
+            "mask_data": of_label(mask, k),
+            "class_labels": {1: label, VOID: "void"},
+        }
+        for name, mask in masks.items()
+        for k, label in enumerate(data.class_names)
+    }
 
 
 def _data_of(trainer: L.Trainer) -> SegmentationDataModule:

@@ -21,8 +21,17 @@ from unetkit.data import VOID, Batch, Preprocessing
 from unetkit.data.device_cache import IndexBatch, indices_of
 from unetkit.errors import UserError
 from unetkit.evaluation.primary import DEFAULT, Primary, primary_metric, read_primary
-from unetkit.losses import apply_loss
-from unetkit.metrics import ClassIoU, Counts, confusion, iou, segmentation_metrics
+from unetkit.losses import EachLabel, apply_loss
+from unetkit.metrics import (
+    ClassIoU,
+    Counts,
+    LabelScore,
+    PooledIoU,
+    confusion,
+    iou,
+    label_confusion,
+    segmentation_metrics,
+)
 from unetkit.models import centre_crop, classify, logits_of, predict_full_frame, probabilities
 from unetkit.models.deep_supervision import SideHeads
 from unetkit.prediction.predictor import Predictor, at_size, rows_at_size
@@ -63,6 +72,8 @@ class SegmentationModule(L.LightningModule):
         num_classes: Channels of the network's logits.
         class_names: Names of class 0, 1, ..., used in the names of their scores; None for their numbers.
         classes: Indices of the classes that scores are means over; None for all without the background, class 0.
+        is_multilabel: Whether the classes are labels that may overlap: the loss is the mean of that of each label, and
+            so are the scores.
         primary: The score that leads, which is computed even if it is not one of those above; None for IoU per image.
         extra: Further scores to compute.
         threshold: Probability above which a pixel is foreground.
@@ -84,6 +95,7 @@ class SegmentationModule(L.LightningModule):
         num_classes: int = 1,
         class_names: Sequence[str] | None = None,
         classes: Sequence[int] | None = None,
+        is_multilabel: bool = False,
         primary: Primary | None = None,
         extra: Sequence[Primary] = (),
         threshold: float = 0.5,
@@ -93,7 +105,8 @@ class SegmentationModule(L.LightningModule):
     ) -> None:
         super().__init__()
         self.network = network
-        self.loss = loss
+        self.is_multilabel = is_multilabel
+        self.loss = EachLabel(loss) if is_multilabel else loss
         self.make_optimizer = optimizer
         self.schedule = schedule
         self.preprocessing = preprocessing
@@ -122,16 +135,19 @@ class SegmentationModule(L.LightningModule):
         names = list(class_names or map(str, range(max(num_classes, 2))))
         self.has_background = 0 not in (classes or ())
         self.primary = primary or read_primary(DEFAULT)
-        metrics = segmentation_metrics(num_classes, classes)
+        metrics = segmentation_metrics(num_classes, classes, is_multilabel=is_multilabel)
         self.logs = [*metrics.keys()]  # names of scores
-        if num_classes > 2:
-            metrics.add_metrics({"classes": ClasswiseWrapper(ClassIoU(num_classes), names, "iou/")})
+        if num_classes > 2 or is_multilabel:
+            labels = range(num_classes)
+            each = LabelScore(PooledIoU, labels, as_mean=False) if is_multilabel else ClassIoU(num_classes)
+            metrics.add_metrics({"classes": ClasswiseWrapper(each, names, "iou/")})
             self.logs += [f"iou/{name}" for name in names]
         self.named: dict[str, str] = {}  # names of scores by that in torchmetrics
         for score in (self.primary, *extra):
             if score.name not in self.logs:
                 self.named[key := f"{NAMED}{len(self.named)}"] = score.name
-                metrics.add_metrics({key: primary_metric(score, num_classes, names, classes)})
+                computed = primary_metric(score, num_classes, names, classes, is_multilabel=is_multilabel)
+                metrics.add_metrics({key: computed})
                 self.logs.append(score.name)
         self.scores = nn.ModuleDict({phase: metrics.clone(prefix=f"{phase}/") for phase in ("val", "test")})
         self.losses = nn.ModuleDict({phase: MeanMetric(nan_strategy="disable") for phase in ("val", "test")})
@@ -149,7 +165,14 @@ class SegmentationModule(L.LightningModule):
     def predictor(self) -> Predictor:
         """Return a predictor that shares the network."""
         overlap = min(Predictor.overlap, self.tile // 8)
-        return Predictor(self.network, self.preprocessing, self.threshold, tile=self.tile, overlap=overlap)
+        return Predictor(
+            self.network,
+            self.preprocessing,
+            self.threshold,
+            tile=self.tile,
+            overlap=overlap,
+            is_multilabel=self.is_multilabel,
+        )
 
     def logged(self, phase: str) -> list[str]:
         """Return the names of the loss and the scores that a pass of `val` or `test` logs."""
@@ -352,14 +375,15 @@ class SegmentationModule(L.LightningModule):
             return self._evaluate_in_strips(phase, batch)
         is_tiled = batch["mask"].ndim == 4 and self.preprocessing.patch_size is not None
         logits = self._tiled_logits(batch["image"]) if is_tiled else self(batch["image"])
-        probability = probabilities(logits)
+        probability = probabilities(logits, is_multilabel=self.is_multilabel)
         if self.preprocessing.resize is not None:  # as in prediction, scored at the size of the files
             sizes = zip(batch["mask"].shape[1:], logits.shape[2:], batch["image"].shape[2:], strict=True)
             size = [round(whole * scored / given) for whole, scored, given in sizes]  # smaller without mirror_border
             logits, probability = (at_size(x, size) for x in (logits, probability))
         target, valid = _truth(batch, logits)
         loss = self._loss(batch, logits, target, valid)
-        self._collect(phase, loss, classify(probability, self.threshold), target, valid, batch["index"])
+        prediction = classify(probability, self.threshold, is_multilabel=self.is_multilabel)
+        self._collect(phase, loss, prediction, target, valid, batch["index"])
         return loss
 
     def _collect(
@@ -373,7 +397,14 @@ class SegmentationModule(L.LightningModule):
             of_volumes["spacings"] = [self.spacings[i] for i in index.tolist()]
         scores.update(prediction, target, valid, **of_volumes)
         if phase == "val":
-            self.seen.append((index, confusion(prediction, target, valid, self.num_classes, self.classes)))
+            self.seen.append((index, self._counts(prediction, target)))
+
+    def _counts(self, prediction: Tensor, target: Tensor) -> Counts:
+        """Count the pixels (B, K) of each scored class or label of each image."""
+        valid = target != VOID
+        if self.is_multilabel:
+            return label_confusion(prediction, target, valid, self.num_classes)
+        return confusion(prediction, target, valid, self.num_classes, self.classes)
 
     def _are_large(self, batch: Batch) -> bool:
         """Whether images are predicted in tiles, as `predict` does; not where only their centre is scored."""
@@ -403,13 +434,14 @@ class SegmentationModule(L.LightningModule):
         for probability in strips(rows, predictor.tile):
             part = slice(top, top := top + probability.shape[1])
             given = probability[None].to(masks.device)
-            classes[:, part] = classify(given, self.threshold)
+            classes[:, part] = classify(given, self.threshold, is_multilabel=self.is_multilabel)
             strip: Batch = {**batch, "mask": masks[:, part]}
             if "weight" in batch:
                 strip["weight"] = batch["weight"][:, part]
             valid = strip["mask"] != VOID
             if pixels := int(valid.sum()):
-                total += pixels * self._loss(strip, logits_of(given, self.num_classes), strip["mask"], valid)
+                logits = logits_of(given, self.num_classes, is_multilabel=self.is_multilabel)
+                total += pixels * self._loss(strip, logits, strip["mask"], valid)
                 count += pixels
         loss = total / max(count, 1)
         self._collect(phase, loss, classes, masks, masks != VOID, batch["index"])

@@ -77,6 +77,7 @@ def find_layout(
     *,
     stacks: bool = False,
     volumes: bool = False,
+    entries: Sequence[Entry] | None = None,
 ) -> Layout:
     """Find images and masks and pair them.
 
@@ -88,14 +89,17 @@ def find_layout(
         codes: Run-length codes that stand for masks, by the id of the image; masks without an image are then ignored.
         stacks: Whether each page of a TIFF or .npy file is an image.
         volumes: Whether each file is a volume, and only files of such kinds are read.
+        entries: The files to look among; None for all below the root.
 
     Raises:
         UserError: If nothing can be found there, or an annotation file can't be used.
     """
     kinds = VOLUME_SUFFIXES if volumes else SUFFIXES
-    entries = list_entries(root, kinds) if root is not None else []
+    if entries is None:
+        entries = list_entries(root, kinds) if root is not None else []
     pictures = [entry for entry in entries if entry.is_image]
-    search = Search(entries, _roles(root, pictures, images, masks, kinds), kinds=KINDS_OF_VOLUMES if volumes else KINDS)
+    shown = KINDS_OF_VOLUMES if volumes else KINDS
+    search = Search(list(entries), _roles(root, pictures, images, masks, kinds), kinds=shown)
     search.findings += search.roles.findings
     outlines = None if search.roles.masks or volumes else find_outlines(entries)
     if outlines is not None:

@@ -48,7 +48,10 @@ def _told_apart_by_nothing(matched: Matched) -> list[Finding]:
     twins = [masks for _, masks in several if len({(mask.place, mask.name) for mask in masks}) == 1]
     others = [(image, masks) for image, masks in several if masks not in twins]
     same = [item for held in (*matched.clashes, *twins) for item in held[1:]]
-    choice = "say which are the masks, as in " + " or ".join(_choices(others[0][1])) if others else ""
+    choice = ""
+    if others:
+        choice = f"say which are the masks, as in {' or '.join(_choices(others[0][1]))}"
+        choice += "; or set data.labels=multilabel, if they are those of several labels, which may overlap"
     names = (f"{image.shown} ({', '.join(mask.shown for mask in masks)})" for image, masks in others)
     what = "{n} file{s} {has} the same name as another, apart from the file type"
     return [

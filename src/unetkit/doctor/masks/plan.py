@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unetkit.data.drawn import OutlinedMask
+from unetkit.data.drawn import LabelMask, OutlinedMask
 from unetkit.data.findings import Finding
 from unetkit.data.mask_encoding import BINARY_VALUES, VOID_COLOUR, MaskEncoding, pack, rgb
 from unetkit.data.types import VOID
 from unetkit.doctor.masks.encoding import check_encoding
+from unetkit.doctor.masks.labels import check_overlap, count_labels
 from unetkit.doctor.masks.stray import check_rare_classes, check_stray_values, find_stray_values
 from unetkit.doctor.masks.unusable import find_unusable, is_dim_jpeg
 from unetkit.doctor.masks.values import ValueCounts, check_jpegs, count_values, shown_values
@@ -43,6 +44,12 @@ class MaskPlan:
         """The number of classes; 1 for binary masks."""
         return self.encoding.num_classes
 
+    def coverage(self, counts: NDArray[np.int64], size: int) -> float:
+        """Return the share of foreground, in [0, 1], of a mask of so many pixels from what `count_classes` gives."""
+        if self.encoding.labels:
+            return float(1 - counts[0] / max(size, 1))
+        return float(counts[1:].sum() / max(counts.sum(), 1))
+
     def classes(self, values: NDArray[Any], mask: MaskStats) -> NDArray[np.uint8] | None:
         """Return the class indices of values of a mask, `VOID` where void; None if it holds other values."""
         if mask.is_soft or (self.encoding.values is None and is_dim_jpeg(mask)):
@@ -55,7 +62,12 @@ class MaskPlan:
         return self.encoding.indices(values)
 
     def count_classes(self, mask: MaskStats) -> NDArray[np.int64] | None:
-        """Return the pixels of each class, without void ones; None if the mask holds other values."""
+        """Return the pixels of each class, without void ones; None if the mask holds other values.
+
+        Of multi-label masks, the pixels of no label, then of each one.
+        """
+        if self.encoding.labels:
+            return count_labels(mask, self.encoding.labels)
         classes = self.classes(mask.values, mask)
         if classes is None:
             return None
@@ -65,6 +77,9 @@ class MaskPlan:
 
 def plan_masks(stats: Sequence[PairStats]) -> MaskPlan:
     """Decide under which encoding the masks make most sense, and report those that don't fit."""
+    labels = next((p.pair.mask.names for p in stats if isinstance(p.pair.mask, LabelMask)), None)
+    if labels is not None:
+        return plan_labels(labels, stats)
     class_names = next((p.pair.mask.class_names for p in stats if isinstance(p.pair.mask, OutlinedMask)), None)
     if class_names is not None:
         return _plan_outlines(class_names)
@@ -85,6 +100,14 @@ def plan_masks(stats: Sequence[PairStats]) -> MaskPlan:
         *check_rare_classes(encoding, counts),
     ]
     return MaskPlan(encoding, _describe(encoding, found), tuple(findings))
+
+
+def plan_labels(names: tuple[str, ...], stats: Sequence[PairStats]) -> MaskPlan:
+    """Return how masks of labels in folders of their own are read."""
+    encoding = MaskEncoding(labels=len(names))
+    return MaskPlan(
+        encoding, f"labels, each with masks of its own: {', '.join(names)}", check_overlap(names, stats), names
+    )
 
 
 def _plan_outlines(class_names: tuple[str, ...]) -> MaskPlan:

@@ -110,6 +110,7 @@ def _data_lines(layout: FoundFiles, stats: Sequence[PairStats], plan: MaskPlan, 
 
 def _encoding_lines(encoding: MaskEncoding) -> list[Line]:
     reasons = {
+        "labels": "each pixel may be of several labels, or of none",
         "mask_values": "the values in the masks, of class 0, 1, ...",
         "mask_colours": "the colours in the masks, of class 0 (the background), 1, ...",
         "ignore_index": f"{_void_sign(encoding)} marks void pixels, which are ignored",
@@ -183,6 +184,8 @@ def _norm_lines(batch: BatchSize) -> list[Line]:
 def _loss(pixels: NDArray[np.int64], plan: MaskPlan) -> tuple[str, str]:
     """Return the choice of the group `loss`, and why, by the pixels (K,) of each class."""
     shares = pixels / max(pixels.sum(), 1)
+    if plan.encoding.labels:
+        return "dice_bce", "a sigmoid, Dice and cross-entropy for each label"
     if plan.num_classes == 1:
         share, what = float(shares[1:].sum()), "foreground"
     else:
