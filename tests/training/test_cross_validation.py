@@ -2,10 +2,14 @@
 
 import csv
 import json
+import os
 import re
+import signal
 from pathlib import Path
+from typing import Any
 
 import cv2
+import lightning as L
 import numpy as np
 import pytest
 from conftest import WritePairs
@@ -15,6 +19,7 @@ from training_runs import QUIET, composed
 from unetkit.checkpoints.files import find_checkpoints
 from unetkit.checkpoints.loading import load_ensemble
 from unetkit.errors import UserError
+from unetkit.training.build import build_trainer
 from unetkit.training.cross_validation import cross_validate
 
 
@@ -66,6 +71,27 @@ def test_a_fold_interrupted_after_its_last_epoch_gets_its_records(tmp_path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_a_stopped_fold_says_that_the_same_command_resumes_which_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def build_and_stop(*arguments: Any) -> L.Trainer:
+        trainer = build_trainer(*arguments)
+        stop = L.pytorch.callbacks.LambdaCallback(on_train_batch_start=lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        trainer.callbacks.insert(0, stop)  # type: ignore[attr-defined]
+        return trainer
+
+    with monkeypatch.context() as patch:
+        patch.setattr("unetkit.training.run.build_trainer", build_and_stop)
+        with pytest.raises(SystemExit):
+            cross_validate(config(tmp_path, "cross_validation.folds=[0]"))
+    assert capsys.readouterr().err.splitlines()[-1] == "stopped; the same command resumes"
+    summary = cross_validate(config(tmp_path, "cross_validation.folds=[0]"))
+    assert summary["epochs"] == 1
+    with (tmp_path / "fold-0" / "config.yaml").open() as file:
+        assert f"checkpoint: {tmp_path}/fold-0/checkpoints/last.ckpt" in file.read()
+
+
 def test_a_random_fraction_becomes_folds_but_a_chosen_way_to_divide_stays(tmp_path: Path) -> None:
     for override, said in (("data.split=fraction", "kfold"), ("data.split=contiguous", "contiguous")):
         folder = tmp_path / said

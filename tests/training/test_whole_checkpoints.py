@@ -27,7 +27,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_and_is_told(tmp_path: Path) ->
     file = tmp_path / "last.ckpt"
     small, large = ({"weights": torch.full((n,), float(n))} for n in (1000, 100_000))
     WholeCheckpointIO().save_checkpoint(small, file)
-    said = r"last\.ckpt can't be written \(File too large\); the one before is whole: make room, and resume with"
+    said = r"last\.ckpt can't be written \(File too large\); the one before is whole: make room; resume with"
     with room_for(100_000), pytest.raises(UserError, match=said):
         WholeCheckpointIO().save_checkpoint(large, file)
     assert torch.equal(torch.load(file)["weights"], small["weights"])

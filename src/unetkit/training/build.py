@@ -246,7 +246,7 @@ def build_trainer(
     callbacks = [
         EpochSeed(cfg.seed),
         *([Bar(position)] if cfg.trainer.enable_progress_bar else []),
-        *([StopOnNaN(run_dir)] if cfg.get("stop_on_nan", True) else []),
+        *([StopOnNaN(run_dir, is_fold(cfg))] if cfg.get("stop_on_nan", True) else []),
         CollapseWarning(),
         ImageLogger(run_dir / "pictures"),
         *_members(cfg.callbacks),
@@ -262,7 +262,7 @@ def build_trainer(
         {key: value for key, value in plain(cfg.trainer).items() if key not in NOT_OF_LIGHTNING},
         logger=[CSVLogger(run_dir, name="", version=""), *_members(cfg.logger)],
         callbacks=callbacks,
-        plugins=plugins(),
+        plugins=plugins(is_fold(cfg)),
         precision=precision,
         default_root_dir=str(run_dir / "lightning"),  # not there, so Lightning finds no hpc_ckpt_*.ckpt to resume from
         enable_model_summary=False,
@@ -271,10 +271,15 @@ def build_trainer(
     return trainer
 
 
-def plugins() -> list[Any]:
+def is_fold(cfg: DictConfig) -> bool:
+    """Return whether a run is part of a cross-validation, whose folds have one recipe and find their checkpoints."""
+    return "cross_validation" in cfg
+
+
+def plugins(of_a_fold: bool = False) -> list[Any]:
     """Return how checkpoints are written; under SLURM, also that Lightning neither saves nor requeues on SIGUSR1."""
     is_slurm = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()  # in the order of Lightning
-    return [WholeCheckpointIO(), *([SLURMEnvironment(auto_requeue=False)] if is_slurm else [])]
+    return [WholeCheckpointIO(of_a_fold), *([SLURMEnvironment(auto_requeue=False)] if is_slurm else [])]
 
 
 def _members(group: DictConfig | None) -> list[Any]:

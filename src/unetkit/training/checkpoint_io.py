@@ -8,6 +8,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from unetkit.checkpoints.files import write_content
 from unetkit.errors import UserError
 from unetkit.paths import whole_file
+from unetkit.training.stopping import how_to_resume
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -15,7 +16,14 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
     Lightning's own writes to TMPDIR, from where the file is copied if that is on another device: a program that is
     killed meanwhile leaves part of the file, and nothing of the one before.
+
+    Args:
+        is_fold: Whether the run is part of a cross-validation.
     """
+
+    def __init__(self, is_fold: bool = False) -> None:
+        super().__init__()
+        self.is_fold = is_fold
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write a checkpoint; until it is whole, the one before stays.
@@ -29,7 +37,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
                 write_content(checkpoint, part)
         except OSError as error:
             problem = f"can't be written ({error.strerror or error})"
-            fix = f"the one before is whole: make room, and resume with checkpoint={file}" if file.exists() else ""
-            raise UserError(
-                str(file), problem, fix or "make room, or give another place with hydra.run.dir="
-            ) from error
+            is_one_before = file.exists()
+            resume = f"the one before is whole: make room; {how_to_resume(file, self.is_fold)}"
+            fix = resume if is_one_before else "make room, or give another place with hydra.run.dir="
+            raise UserError(str(file), problem, fix) from error

@@ -16,7 +16,7 @@ from unetkit.paths import command_line, path_of, short_path, write_json
 from unetkit.plots.curves import draw_curves
 from unetkit.plots.images import write_png
 from unetkit.run_files import STOPPED_BY, kept_metrics, read_json
-from unetkit.training.build import build_module, build_trainer, example_input, prepare_data
+from unetkit.training.build import build_module, build_trainer, example_input, is_fold, prepare_data
 from unetkit.training.configuration import check_values
 from unetkit.training.image_logger import draw_best_median_worst
 from unetkit.training.mistakes import library_mistakes, training_mistakes
@@ -123,7 +123,7 @@ def _train(
         write_records(cfg, run_dir, data, trainer)
         keep_overrides(run_dir, typed)
     log_setup(data, module, example)
-    with stop.in_order(last := last_checkpoint(run_dir)):
+    with stop.in_order(last := last_checkpoint(run_dir), is_fold(cfg)):
         fit(cfg, trainer, module, data, resume)
     is_early = stop.was_early and last.exists()
     if is_early:
@@ -141,7 +141,8 @@ def _train(
         log_results(summary, run_dir, trainer)
         if is_early:
             again = command_line("train", f"checkpoint={short_path(run_dir)}")
-            log.info("trainer.max_time is over, before the run is at its end: go on with %s", again)
+            advice = "raise it, with another hydra.run.dir" if is_fold(cfg) else f"go on with {again}"
+            log.info("trainer.max_time is over, before the run is at its end: %s", advice)
     return summary
 
 

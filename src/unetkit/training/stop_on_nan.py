@@ -42,10 +42,11 @@ class StopOnNaN(L.Callback):
 
     Args:
         run_dir: Folder of the run, with its checkpoints.
+        is_fold: Whether the run is part of a cross-validation, whose folds all have one recipe.
     """
 
-    def __init__(self, run_dir: Path) -> None:
-        self.run_dir = run_dir
+    def __init__(self, run_dir: Path, is_fold: bool = False) -> None:
+        self.run_dir, self.is_fold = run_dir, is_fold
         self._checked_at = time.monotonic()
         self._recent: list[tuple[int, str, int, Tensor, Tensor]] = []  # Seen, while still on the device
 
@@ -124,12 +125,13 @@ class StopOnNaN(L.Callback):
 
     def _fix(self, trainer: L.Trainer) -> str:
         file = self.run_dir / "checkpoints" / "last.ckpt"
-        last = short_path(file) if file.exists() else None
+        last = short_path(file) if file.exists() and not self.is_fold else None
+        place = ", in another hydra.run.dir" if self.is_fold else ""
         if _overflowed(trainer):
             start = f"resume with checkpoint={last} and" if last else "start again with"
-            return f"{start} trainer.precision=bf16-mixed or 32; stop_on_nan=false goes on"
+            return f"{start} trainer.precision=bf16-mixed or 32{place}; stop_on_nan=false goes on"
         start = f", from weights={last}" if last else ""
-        return f"start again with a lower optimizer.lr{start}; stop_on_nan=false goes on"
+        return f"start again with a lower optimizer.lr{start}{place}; stop_on_nan=false goes on"
 
 
 def _is_alone_on_cpu(trainer: L.Trainer) -> bool:

@@ -73,11 +73,12 @@ class Stop:
             signal.signal(number, self._note)
 
     @contextmanager
-    def in_order(self, last: Path) -> Iterator[None]:
+    def in_order(self, last: Path, is_fold: bool = False) -> Iterator[None]:
         """Only note signals in this block, which trains; end the program after it if there was one.
 
         Args:
             last: The checkpoint to resume from; it need not exist.
+            is_fold: Whether the run is part of a cross-validation.
         """
         self._is_training = True
         try:
@@ -92,7 +93,7 @@ class Stop:
         finally:
             self._is_training = False
         if self.received is not None:
-            say(f"stopped; {f'resume with checkpoint={last}' if last.exists() else 'nothing is saved yet'}")
+            say(f"stopped; {how_to_resume(last, is_fold) if last.exists() else 'nothing is saved yet'}")
             sys.exit(self._status())
 
     @contextmanager
@@ -136,6 +137,11 @@ class Stop:
         if is_first:
             again = "; Ctrl+C again stops immediately" if number == signal.SIGINT else ""
             os.write(2, f"\n{self._received.name}: stops after this batch{again}\n".encode())
+
+
+def how_to_resume(last: Path, is_fold: bool) -> str:
+    """Return what to type to resume from a checkpoint; each fold of a cross-validation finds its own."""
+    return "the same command resumes" if is_fold else f"resume with checkpoint={last}"
 
 
 @rank_zero_only
