@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +17,34 @@ from interrupted import same_state
 from test_loggers import read_records
 from training_runs import QUIET, TINY
 
+from faults.program import Program, Running
+
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")]
 
 # Ten epochs of sixteen batches, whose dropout, augmentation and order of images are random.
 OPTIONS = [*TINY, *QUIET, "model.dropout=0.3", "data.count=80", "data.batch_size=4", "trainer.max_epochs=10"]
 
 
-def start(*typed: str, **environment: str) -> "subprocess.Popen[str]":
-    """Start a training in a process group of its own."""
-    command = [sys.executable, "-m", "unetkit", "train", *typed]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(command, env={**os.environ, **environment}, start_new_session=True, **pipes)  # type: ignore[call-overload, no-any-return]
+PROGRAM = Program(is_fresh=False)
 
 
-def wait_for_checkpoint(last: Path, process: "subprocess.Popen[str]", since: float = 0.0) -> None:
+def start(folder: Path, *typed: str, **environment: str) -> Running:
+    """Start a training in a process group of its own; `folder` gets a file of what it says."""
+    return PROGRAM.start("train", *typed, cwd=folder, environment=environment)
+
+
+def wait_for_checkpoint(last: Path, is_alive: Callable[[], object], since: float = 0.0) -> None:
     """Wait until a checkpoint is written."""
     while not (last.exists() and last.stat().st_mtime > since):
-        assert process.poll() is None, process.communicate()[0]
+        assert is_alive(), "it has ended before"
         time.sleep(0.01)
 
 
-def train_to_the_end(*typed: str, **environment: str) -> str:
+def train_to_the_end(folder: Path, *typed: str, **environment: str) -> str:
     """Train; give what was said."""
-    process = start(*typed, **environment)
-    said, _ = process.communicate(timeout=500)
-    assert process.returncode == 0, said
-    return said
+    done = start(folder, *typed, **environment).end()
+    assert done.status == 0, done.said
+    return done.said
 
 
 def content(folder: Path) -> dict[str, Any]:
@@ -60,94 +62,99 @@ def options(cache: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def whole(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The last checkpoint of a run without an interruption."""
-    train_to_the_end(*options, f"hydra.run.dir={(folder := tmp_path_factory.mktemp('whole'))}")
-    return content(folder)
+    folder = tmp_path_factory.mktemp("whole")
+    train_to_the_end(folder, *options, "hydra.run.dir=run")
+    return content(folder / "run")
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_run_that_is_killed_again_and_again(
     workers: int, tmp_path: Path, options: list[str], whole: dict[str, Any]
 ) -> None:
-    typed = [*options, f"hydra.run.dir={tmp_path}", f"data.num_workers={workers}", "checkpoint_every=3"]
-    last, rng = tmp_path / "checkpoints" / "last.ckpt", random.Random(workers)
+    typed = [*options, "hydra.run.dir=run", f"data.num_workers={workers}", "checkpoint_every=3", "checkpoint=auto"]
+    last, rng = tmp_path / "run" / "checkpoints" / "last.ckpt", random.Random(workers)
     at = []
-    for _ in range(5):
-        process = start(*typed, "checkpoint=auto")
-        wait_for_checkpoint(last, process, since=time.time())
+    for _ in range(4):
+        running = start(tmp_path, *typed)
+        wait_for_checkpoint(last, running.process.is_alive, since=time.time())
         time.sleep(rng.uniform(0, 0.2))
-        process.kill()
-        process.communicate()
-        at.append(content(tmp_path)["global_step"])
+        running.send(signal.SIGKILL)
+        assert running.end().status == -signal.SIGKILL
+        at.append(content(tmp_path / "run")["global_step"])
     assert at == sorted(set(at))
     assert any(step % 16 for step in at)  # within an epoch
-    train_to_the_end(*typed, "checkpoint=auto")
-    same_state(whole, content(tmp_path))
+    train_to_the_end(tmp_path, *typed)
+    same_state(whole, content(tmp_path / "run"))
 
 
 def test_a_signal_to_all_processes_of_a_run(tmp_path: Path, options: list[str], whole: dict[str, Any]) -> None:
-    process = start(*options, f"hydra.run.dir={tmp_path}", "data.num_workers=2", "checkpoint_every=3")
-    wait_for_checkpoint(tmp_path / "checkpoints" / "last.ckpt", process)
-    os.killpg(process.pid, signal.SIGTERM)
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 143
-    assert "Traceback" not in said
-    assert said.splitlines()[-1] == f"stopped; resume with checkpoint={tmp_path}/checkpoints/last.ckpt"
-    assert content(tmp_path)["global_step"] % 16  # within an epoch
-    train_to_the_end(f"checkpoint={tmp_path}", options[-1])
-    same_state(whole, content(tmp_path))
+    run = tmp_path / "run"
+    running = start(tmp_path, *options, f"hydra.run.dir={run}", "data.num_workers=2", "checkpoint_every=3")
+    wait_for_checkpoint(run / "checkpoints" / "last.ckpt", running.process.is_alive)
+    os.killpg(running.pid, signal.SIGTERM)
+    done = running.end()
+    assert done.status == 143
+    assert "Traceback" not in done.said
+    assert done.said.splitlines()[-1] == f"stopped; resume with checkpoint={run}/checkpoints/last.ckpt"
+    assert content(run)["global_step"] % 16  # within an epoch
+    train_to_the_end(tmp_path, f"checkpoint={run}", options[-1])
+    same_state(whole, content(run))
 
 
 def test_a_signal_to_one_of_two_processes_that_train(tmp_path: Path, options: list[str]) -> None:
     both = [*options, "trainer=ddp_cpu", "data.count=40", "data.batch_size=2", "trainer.max_epochs=3"]
-    train_to_the_end(*both, f"hydra.run.dir={tmp_path / 'whole'}")
-    process = start(*both, f"hydra.run.dir={tmp_path / 'part'}", "checkpoint_every=2")
-    wait_for_checkpoint(tmp_path / "part" / "checkpoints" / "last.ckpt", process)
+
+    def start_both(*typed: str) -> "subprocess.Popen[str]":  # Lightning starts the second process from the program
+        command = [sys.executable, "-m", "unetkit", "train", *typed]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    process = start_both(*both, f"hydra.run.dir={tmp_path / 'part'}", "checkpoint_every=2")
+    wait_for_checkpoint(tmp_path / "part" / "checkpoints" / "last.ckpt", lambda: process.poll() is None)
     process.terminate()
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 143, said
     assert "within_epoch" in content(tmp_path / "part")
-    train_to_the_end(f"checkpoint={tmp_path / 'part'}", options[-1])
+    for typed in ([f"checkpoint={tmp_path / 'part'}", options[-1]], [*both, f"hydra.run.dir={tmp_path / 'whole'}"]):
+        process = start_both(*typed)
+        said, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, said
     same_state(content(tmp_path / "whole"), content(tmp_path / "part"))
 
 
-def test_a_job_of_slurm_that_is_requeued(
-    tmp_path: Path, options: list[str], whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_job_of_slurm_that_is_requeued(tmp_path: Path, options: list[str], whole: dict[str, Any]) -> None:
     job = {"SLURM_JOB_ID": "71", "SLURM_JOB_NAME": "train", "SLURM_NTASKS": "1", "SLURM_PROCID": "0"}
     job |= {"SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_NODELIST": "here"}
-    process = start(*(typed := [*options, "checkpoint_every=3"]), **job)
+    running = start(tmp_path, *(typed := [*options, "checkpoint_every=3"]), **job)
     while not (found := list(tmp_path.glob("runs/slurm-71/*/checkpoints/last.ckpt"))):
-        assert process.poll() is None
+        assert running.process.is_alive()
         time.sleep(0.01)
-    process.send_signal(signal.SIGUSR1)
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 138, said
+    running.send(signal.SIGUSR1)
+    done = running.end()
+    assert done.status == 138, done.said
     run = found[0].parents[1]
     assert "within_epoch" in content(run)
-    again = train_to_the_end(*typed, **job, SLURM_RESTART_COUNT="1")
+    again = train_to_the_end(tmp_path, *typed, **job, SLURM_RESTART_COUNT="1")
     assert "SLURM_RESTART_COUNT=1, so this job was started again: checkpoint=auto" in again
     same_state(whole, content(run))
-    assert "is finished, so nothing is done" in train_to_the_end(
-        *options, "checkpoint_every=3", **job, SLURM_RESTART_COUNT="2"
-    )
+    assert "is finished, so nothing is done" in train_to_the_end(tmp_path, *typed, **job, SLURM_RESTART_COUNT="2")
     assert [folder.name for folder in tmp_path.glob("runs/*")] == ["slurm-71"]
     assert not list(tmp_path.rglob("hpc_ckpt*"))
 
 
 def test_the_wandb_run_of_an_interrupted_run_goes_on(tmp_path: Path, options: list[str]) -> None:
-    typed = [*options, f"hydra.run.dir={tmp_path}", "logger=wandb", "logger.wandb.mode=offline", "checkpoint=auto"]
+    run = tmp_path / "run"
+    typed = [*options, f"hydra.run.dir={run}", "logger=wandb", "logger.wandb.mode=offline", "checkpoint=auto"]
     typed += ["trainer.log_every_n_steps=1", "checkpoint_every=3", "trainer.max_epochs=6"]
-    last = tmp_path / "checkpoints" / "last.ckpt"
     for number in (signal.SIGTERM, signal.SIGKILL):
-        process = start(*typed)
-        wait_for_checkpoint(last, process, since=time.time())
-        process.send_signal(number)
-        process.communicate()
+        running = start(tmp_path, *typed)
+        wait_for_checkpoint(run / "checkpoints" / "last.ckpt", running.process.is_alive, since=time.time())
+        running.send(number)
+        running.process.join()
         time.sleep(1)  # W&B's own process writes what it was given
-    train_to_the_end(*typed)
-    files = sorted((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
-    known = json.loads((tmp_path / "wandb.json").read_text())["id"]
+        running.end()
+    train_to_the_end(tmp_path, *typed)
+    files = sorted((run / "wandb").glob("offline-run-*/*.wandb"))
+    known = json.loads((run / "wandb.json").read_text())["id"]
     assert [file.stem for file in files] == 3 * [f"run-{known}"]
     parts = [[*history(file)] for file in files]
     rows = [row for part in parts for row in part]
