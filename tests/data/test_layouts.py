@@ -322,6 +322,36 @@ def test_files_that_are_not_read_are_told(tmp_path: Path, caplog: pytest.LogCapt
         folder_pairs(tmp_path)
 
 
+def test_links_to_folders_are_followed_but_not_in_a_circle(tmp_path: Path) -> None:
+    write(tmp_path / "disk", ["a.png", "b.png"])
+    root = write(tmp_path / "data", ["masks/a.png", "masks/b.png"])
+    (root / "images").symlink_to(tmp_path / "disk")
+    (root / "masks" / "again").symlink_to(root)
+    (tmp_path / "disk" / "there").symlink_to(tmp_path / "disk")
+    assert [pair.id for pair in folder_pairs(str(root))] == ["a", "b"]
+
+
+def test_folders_that_link_to_each_other_have_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unetkit.data.layout.tree.MAX_FOLDERS", 1000)
+    root = write(tmp_path, ["images/a.png", "masks/a.png"])
+    for name in "abcdefghi":
+        (root / name).mkdir()
+        for other in "abcdefghi":
+            (root / name / other).symlink_to(root / other)
+    with pytest.raises(UserError, match=r"has more than 1,000 folders; remove links to folders"):
+        folder_pairs(str(root))
+
+
+def test_a_link_to_a_folder_that_is_called_as_an_image_is_no_place_of_others(tmp_path: Path) -> None:
+    write(tmp_path / "other", ["train/images/x.png", "train/masks/x.png"])
+    root = write(tmp_path / "data", ["images/a.png", "masks/a.png", "masks/b.png"])
+    (root / "images" / "b.png").symlink_to(tmp_path / "other")
+    a, b = folder_pairs(str(root))
+    assert (a.id, b.id) == ("a", "b")
+    with pytest.raises(UserError, match=r"images/b\.png is a folder"):
+        read_image(b.image, 1)
+
+
 def outlines_of(pair: Pair, classes: int = 0) -> Array:
     encoding = MaskEncoding.of_keys(classes) if classes else MaskEncoding()
     height, width = read_image(pair.image).shape[:2]

@@ -1,6 +1,5 @@
 """Every file below a folder, or in a zip, with the names of the folders that lead to it."""
 
-import os
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from unetkit.data.layout.words import meaning_of
 from unetkit.errors import UserError, readable
 
 MAX_DEPTH = 8  # folders below the root
+MAX_FOLDERS = 20_000  # folders that are looked into; links can make many of few
 OF_SYSTEMS = ("__MACOSX", "Thumbs.db", "desktop.ini")
 
 
@@ -53,7 +53,7 @@ def list_entries(root: Path, kinds: tuple[str, ...] = SUFFIXES) -> list[Entry]:
     """
     with readable(root):
         if root.is_dir():
-            entries = list(_walk(root, (), set()))
+            entries = list(_Walk(root).below(root, (), set()))
         elif root.is_file() and (zipfile.is_zipfile(root) or root.suffix.lower() == ".zip"):
             entries = _in_zip(root, ())
         else:
@@ -63,22 +63,40 @@ def list_entries(root: Path, kinds: tuple[str, ...] = SUFFIXES) -> list[Entry]:
     return sorted(entries, key=lambda entry: (entry.folders, entry.ref.name.name))
 
 
-def _walk(folder: Path, folders: tuple[str, ...], outer: set[Path]) -> Iterator[Entry]:
-    """List a folder and those in it; a link to a folder around it is not followed."""
-    real = Path(os.path.realpath(folder))
-    if real in outer or len(folders) > MAX_DEPTH:
-        return
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.name in OF_SYSTEMS:
-            continue
-        if path.is_dir():
-            yield from _walk(path, (*folders, path.name), outer | {real})
-        elif path.suffix.lower() == ".zip" and not folders and meaning_of(path.stem):
-            if path.with_suffix("").is_dir():
-                raise UserError(f"{path.with_suffix('')} and {path}", "are a folder and a zip of one name", "keep one")
-            yield from _in_zip(path, (path.stem,))
-        else:
-            yield Entry(FileRef(path), folders)
+class _Walk:
+    """Lists folders; links to folders are followed, as the images may lie on another disk."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.folders = root, 0
+
+    def below(self, folder: Path, folders: tuple[str, ...], outer: set[tuple[int, int]]) -> Iterator[Entry]:
+        """List a folder and those in it; a link to a folder around it is not followed.
+
+        Raises:
+            UserError: If there are too many, or a folder and a zip have one name.
+        """
+        status = folder.stat()
+        here = status.st_dev, status.st_ino
+        if here in outer or len(folders) > MAX_DEPTH:
+            return
+        self.folders += 1
+        if self.folders > MAX_FOLDERS:
+            problem = f"has more than {MAX_FOLDERS:,} folders"
+            raise UserError(f"data.root={self.root}", problem, "remove links to folders from it, or give a part of it")
+        for path in sorted(folder.iterdir()):
+            if path.name.startswith(".") or path.name in OF_SYSTEMS:
+                continue
+            # A link that is called as an image is a mistake, and not a place of others: reading it says so.
+            if path.is_dir() and not (path.is_symlink() and path.suffix.lower() in SUFFIXES):
+                yield from self.below(path, (*folders, path.name), outer | {here})
+            elif path.suffix.lower() == ".zip" and not folders and meaning_of(path.stem):
+                if path.with_suffix("").is_dir():
+                    raise UserError(
+                        f"{path.with_suffix('')} and {path}", "are a folder and a zip of one name", "keep one"
+                    )
+                yield from _in_zip(path, (path.stem,))
+            else:
+                yield Entry(FileRef(path), folders)
 
 
 def _in_zip(path: Path, folders: tuple[str, ...]) -> list[Entry]:
