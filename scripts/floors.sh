@@ -13,6 +13,6 @@ tests=(
   checkpoints/test_export.py checkpoints/test_checkpoint.py prediction models/test_zoo.py
   data/test_files.py data/test_layers.py data/test_damaged_files.py data/test_gdal.py data/test_segy.py
   metrics/test_metrics.py metrics/test_metrics_formulas.py losses/test_losses.py
-  evaluation/test_compare.py report/test_report.py demo/test_page.py
+  evaluation/test_compare.py report/test_report.py demo/test_page.py cli/test_tune.py
 )
 "$place/bin/pytest" "${tests[@]/#/tests/}"
