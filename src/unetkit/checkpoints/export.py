@@ -23,6 +23,7 @@ from unetkit.prediction.predictor import Predictor
 
 TOLERANCE = 1e-4  # largest difference of probabilities between the file and PyTorch
 SIZES = ((1, 101, 101), (3, 64, 96), (1, 97, 131), (3, 33, 40))  # (batch, height, width) of the images compared
+VOLUMES = ((1, 16, 32, 32), (2, 19, 21, 40))  # (batch, depth, height, width) of the volumes compared
 
 Array = NDArray[Any]
 
@@ -30,8 +31,9 @@ Array = NDArray[Any]
 class RawToProbabilities(nn.Module):
     """A network with the steps before and after it: value range, normalisation, mirrored borders, sigmoid or softmax.
 
-    It maps images (B, channels, H, W) of any size to probabilities (B, 1 or num_classes, H, W) float32. The images
-    are uint8, or float32 with the values of the files if the training images were 16-bit or float.
+    It maps images (B, channels, H, W) of any size to probabilities (B, 1 or num_classes, H, W) float32, and volumes
+    (B, channels, D, H, W) likewise. The images are uint8, or float32 with the values of the files if the training
+    images were 16-bit or float.
     """
 
     def __init__(self, network: nn.Module, preprocessing: Preprocessing, *, is_multilabel: bool = False) -> None:
@@ -97,7 +99,7 @@ def export(predictor: Predictor | Ensemble, file: Path, form: str = "onnx", **fa
             worst = max(differences, key=differences.__getitem__)
             if not differences[worst] <= TOLERANCE:  # also catches NaN
                 problem = f"would differ from PyTorch by up to {differences[worst]:.1e}, more than {TOLERANCE:.0e}"
-                where = f"for images of (batch, height, width) {worst}"
+                where = f"for images of (batch, height, width) {worst}"  # or (batch, depth, height, width)
                 raise UserError(f"output={file}", f"{problem}, {where}, so it was not written")
     except ImportError as error:
         raise UserError(f"format={form}", f"needs {error.name}", 'pip install "unetkit[export]"') from error
@@ -113,6 +115,7 @@ def metadata_of(predictor: Predictor | Ensemble) -> dict[str, Any]:
         "channels": preprocessing.channels,
         "value_range": preprocessing.value_range,
         **({} if preprocessing.resize is None else {"resize": preprocessing.resize}),
+        **({} if preprocessing.spacing is None else {"spacing": preprocessing.spacing}),
         "threshold": predictor.threshold,
         "is_multilabel": members_of(predictor)[0].is_multilabel,
         "min_area": predictor.min_area,
@@ -131,32 +134,38 @@ def trace(predictor: Predictor | Ensemble) -> ExportedProgram:
     ]
     model = (MeanProbabilities(each) if len(each) > 1 else each[0]).eval()
     dtype = torch.uint8 if preprocessing.value_range is None else torch.float32
-    example = torch.zeros(2, preprocessing.channels, 67, 101, dtype=dtype)
-    free = dict.fromkeys(AXES, Dim.DYNAMIC)
+    sides = (19, 21, 35) if members[0].has_volumes else (67, 101)
+    example = torch.zeros(2, preprocessing.channels, *sides, dtype=dtype)
+    free = dict.fromkeys(AXES[example.ndim], Dim.DYNAMIC)
     with symbolic.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]  # no guards against sizes 0 and 1
         return torch.export.export(model, (example,), dynamic_shapes=(free,), strict=False)
 
 
+def compared_sizes(predictor: Predictor | Ensemble) -> Sequence[tuple[int, ...]]:
+    """Return the sizes of the images, or volumes, on which a file is compared with PyTorch."""
+    return VOLUMES if members_of(predictor)[0].has_volumes else SIZES
+
+
 @torch.inference_mode()
-def compare(predictor: Predictor | Ensemble, run: PredictArray) -> dict[tuple[int, int, int], float]:
-    """Return the largest difference between the file's probabilities and PyTorch's, for each of `SIZES`."""
+def compare(predictor: Predictor | Ensemble, run: PredictArray) -> dict[tuple[int, ...], float]:
+    """Return the largest difference between the file's probabilities and PyTorch's, for each of `compared_sizes`."""
     members = members_of(predictor)
     preprocessing = members[0].preprocessing
     generator = np.random.default_rng(0)
     differences = {}
-    for batch, height, width in SIZES:
-        images = noise(generator, (batch, height, width, preprocessing.channels), preprocessing.value_range)
+    for size in compared_sizes(predictor):
+        images = noise(generator, (*size, preprocessing.channels), preprocessing.value_range)
         wanted = np.mean([probabilities_of(member, images) for member in members], 0)
-        got = run(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+        got = run(np.ascontiguousarray(np.moveaxis(images, -1, 1)))
         assert got.shape == wanted.shape, (got.shape, wanted.shape)
-        differences[batch, height, width] = float(np.abs(got - wanted).max())
+        differences[size] = float(np.abs(got - wanted).max())
     return differences
 
 
 def probabilities_of(member: Predictor, images: Array) -> Array:
     """Return the probabilities (B, 1 or C, H, W) that a network predicts for raw images (B, H, W, channels)."""
     prepared = torch.from_numpy(np.stack([member.preprocessing.to_uint8(image) for image in images]))
-    x = member.preprocessing.normalise(prepared.permute(0, 3, 1, 2))
+    x = member.preprocessing.normalise(prepared.movedim(-1, 1))
     logits = predict_full_frame(member.network.eval(), x)
     return np.asarray(probabilities(logits, is_multilabel=member.is_multilabel))
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
 PredictArray = Callable[[NDArray[Any]], NDArray[Any]]  # from images (B, channels, H, W) to probabilities
-AXES = {0: "batch", 2: "height", 3: "width"}  # of the images, free in size
+# Axes of images and of volumes, by their number of dimensions, that are free in size.
+AXES = {4: {0: "batch", 2: "height", 3: "width"}, 5: {0: "batch", 2: "depth", 3: "height", 4: "width"}}
 
 
 def write_onnx(program: ExportedProgram, file: Path, metadata: dict[str, Any]) -> None:
@@ -22,19 +23,21 @@ def write_onnx(program: ExportedProgram, file: Path, metadata: dict[str, Any]) -
     import onnxruntime  # noqa: F401  # needed to check the file; fails here before the long work
     from onnxscript import ir
 
+    axes = AXES[program.example_inputs[0][0].ndim]
     onnx = torch.onnx.export(
         program,
         dynamo=True,
         external_data=False,
         input_names=["images"],
         output_names=["probabilities"],
-        dynamic_shapes=(AXES,),
+        dynamic_shapes=(axes,),
         verbose=False,
     )
     assert onnx is not None
     output = onnx.model.graph.outputs[0]
     assert output.shape is not None
-    output.shape = ir.Shape(["batch", output.shape[1], "height", "width"])
+    batch, *sides = axes.values()
+    output.shape = ir.Shape([batch, output.shape[1], *sides])
     onnx.model.metadata_props.update({key: json.dumps(value) for key, value in metadata.items()})
     onnx.save(file)
 

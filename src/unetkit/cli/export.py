@@ -54,7 +54,7 @@ def write_program(cfg: DictConfig, file: Path) -> None:
     Several networks, as those of a cross-validation, become one file that averages their probabilities.
     """
     from unetkit.checkpoints.checkpoint import Checkpoint
-    from unetkit.checkpoints.export import SIZES, export
+    from unetkit.checkpoints.export import compared_sizes, export
     from unetkit.checkpoints.files import find_checkpoints
     from unetkit.checkpoints.loading import load_ensemble
 
@@ -64,23 +64,25 @@ def write_program(cfg: DictConfig, file: Path) -> None:
     difference = export(ensemble, file, cfg.format, **facts)
     if len(paths) > 1:
         print(f"the mean of {len(paths)} networks: {', '.join(map(str, paths))}")
-    sizes = ", ".join("x".join(map(str, size)) for size in SIZES)
+    sizes = ", ".join("x".join(map(str, size)) for size in compared_sizes(ensemble))
     print(f"compared with PyTorch at {sizes}")
     if (resize := ensemble.members[0].preprocessing.resize) is not None:
         size = f"scale {resize}" if isinstance(resize, float) else f"{resize[0]} x {resize[1]} pixels"
         print(f"resizing is not part of the file: give it images resized to {size}, and resize what it returns")
+    if (spacing := ensemble.members[0].preprocessing.spacing) is not None:
+        print(f"resampling is not part of the file: give it volumes of {list(spacing)} mm along z, y, x")
     print(
         f"wrote {file} ({file.stat().st_size / 1e6:.1f} MB), largest difference {difference:.1e}; "
-        f"run it: {how_to_run(file)}"
+        f"run it: {how_to_run(file, has_volumes=ensemble.has_volumes)}"
     )
 
 
-def how_to_run(file: Path) -> str:
+def how_to_run(file: Path, *, has_volumes: bool = False) -> str:
     """Return how an exported network is run: the clone's example where there is one, or else a line of Python."""
     example = config_dir().with_name("examples") / "onnx_python.py"
     if file.suffix == SUFFIXES["torch"]:
         return f'torch.export.load("{file}").module()(images)'
-    if not example.exists():
+    if has_volumes or not example.exists():
         return f'onnxruntime.InferenceSession("{file}").run(None, {{"images": images}})'
     return shlex.join([short_path(sys.executable), short_path(example), str(file), "IMAGE.png", "MASK.png"])
 

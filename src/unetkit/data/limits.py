@@ -176,8 +176,8 @@ def check_npy(stream: IO[bytes], size: int, name: str) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def check_npy_file(path: Path) -> None:
-    """Check the header of a .npy file without reading the rest.
+def check_npy_file(path: Path) -> tuple[int, ...]:
+    """Check the header of a .npy file without reading the rest, and return the shape of the array.
 
     Raises:
         UserError: As `check_npy`; or if it is no regular file.
@@ -185,4 +185,4 @@ def check_npy_file(path: Path) -> None:
     """
     size = check_kind(path)
     with path.open("rb") as stream:
-        check_npy(stream, size, str(path))
+        return check_npy(stream, size, str(path))

@@ -12,6 +12,7 @@ from unetkit.data.findings import Finding, Severity, most_serious_first
 from unetkit.doctor.checks.duplicates import find_duplicates
 from unetkit.doctor.checks.pairs import check_amounts, check_files, check_images
 from unetkit.doctor.checks.sequence import check_sequence
+from unetkit.doctor.checks.volumes import check_volumes
 from unetkit.doctor.layout import FoundFiles, find_files
 from unetkit.doctor.masks.plan import MaskPlan, plan_masks
 from unetkit.doctor.proposal.experiment import propose
@@ -81,6 +82,7 @@ def diagnose(
     coverage = {id: plan.coverage(counts, sizes[id]) for id, counts in pixels.items()}
     findings = [
         *layout.findings,
+        *check_volumes(layout),
         *check_files(stats),
         *check_images(stats),
         *plan.findings,

@@ -1,6 +1,7 @@
 """Finds the images and masks of a user's folder or zip as training does, and which choice of `data` reads it."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from unetkit.data.pair import Pair
 from unetkit.data.sources import layout_of
 from unetkit.data.tables import read_rows
 from unetkit.errors import UserError, readable
-from unetkit.paths import real_path
+from unetkit.paths import command_line, real_path
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,24 @@ def find_files(
         labelled = find_labels(path, str(mask_suffix), images, stacks=stacks)
         has_labels = labelled is not None and bool(labelled.pairs)
     labels = MULTILABEL if has_labels else CLASSES
-    layout = layout_of(root, mask_suffix, images, masks, stacks=stacks, labels=labels)
+    try:
+        layout = layout_of(root, mask_suffix, images, masks, stacks=stacks, labels=labels)
+    except UserError:
+        _check_for_volumes(root)
+        raise
+    if not layout.pairs:
+        _check_for_volumes(root)
     return FoundFiles(path, "folder", keys, layout.description, layout.pairs, (*unread, *layout.findings))
+
+
+def _check_for_volumes(root: str | Path | None) -> None:
+    """Raise a `UserError` with the command if a folder without images holds volumes, as SEG-Y."""
+    pairs: tuple[Pair, ...] = ()
+    with suppress(UserError):
+        pairs = layout_of(root, volumes=True).pairs
+    if pairs:
+        command = command_line("train", "model=unet_3d", "data=volumes", f"data.root={root}")
+        raise UserError(f"data.root={root}", "holds volumes and no images", f"train on them with `{command}`")
 
 
 def _with_codes(root: Path, codes: dict[str, str]) -> FoundFiles:

@@ -135,7 +135,7 @@ def errors(image: Image, truth: NDArray[np.uint8], mask: NDArray[np.uint8], has_
     size = picture.shape[1], picture.shape[0]
     valid = truth != VOID
     wrong = (mask != truth) & valid
-    right = (mask == truth) & (truth > 0) & has_background
+    right = (mask == truth) & (truth > 0) & valid & has_background
     false, missed = wrong & ((mask > 0) | (not has_background)), wrong & (mask == 0) & has_background
     y, x = np.indices(picture.shape[:2])
     stripes, dots = (x + y) % 12 < 6, (x % 8 < 4) & (y % 8 < 4)

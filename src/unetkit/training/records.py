@@ -30,6 +30,7 @@ from unetkit.training.waiting import waiting_line
 log = logging.getLogger(__name__)
 
 Summary = dict[str, Any]
+SAME_SPACING = 0.1  # relative difference of spacings that does not matter
 
 
 @rank_zero_only
@@ -105,6 +106,8 @@ def log_data(data: SegmentationDataModule) -> None:
             "data, set data.channels=%d",
             *(len(hidden), hidden[0], data.channels + 1),
         )
+    if line := spacing_line(data):
+        log.warning(line)
     jpegs = sum(is_jpeg(pair.mask) for pair in pairs)
     if jpegs:
         log.info("%d masks are JPEG, which blurs outlines: each pixel gets the nearest value; PNG is exact", jpegs)
@@ -114,6 +117,20 @@ def log_data(data: SegmentationDataModule) -> None:
         absent = [name for name, share in shares if share == 0]
         if absent:
             log.warning("in no mask: %s; is data.num_classes right? Such a class scores 1", ", ".join(absent))
+
+
+def spacing_line(data: SegmentationDataModule) -> str:
+    """Return what to do about volumes of several spacings that are not resampled; empty if they are alike."""
+    known = np.array([spacing for spacing in data.found.spacings if spacing is not None])
+    if len(known) == 0 or (np.ptp(known, axis=0) <= SAME_SPACING * known.min(0)).all():
+        return ""
+    low, high, middle = (
+        ",".join(f"{x:.3g}" for x in side) for side in (known.min(0), known.max(0), np.median(known, 0))
+    )
+    return (
+        f"the spacing of the volumes along z, y, x is from [{low}] to [{high}] mm, and a network sees voxels only: "
+        f"data.spacing=[{middle}] resamples them to the middle one"
+    )
 
 
 def summarise(
