@@ -18,6 +18,8 @@ from unetkit.checkpoints.metadata import Metadata
 from unetkit.data import Preprocessing
 from unetkit.data.files import FileRef
 from unetkit.data.volumes import read_volume
+from unetkit.demo.demo_model import DemoModel
+from unetkit.errors import UserError
 from unetkit.models import UNet
 from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.tiling import blended_rows, cut
@@ -138,6 +140,17 @@ def test_what_is_for_images_is_refused(
     done = unetkit("predict", f"checkpoint={bright}", f"input={tmp_path / 'a.npy'}", "device=cpu", *typed)
     assert done.status == 1
     assert message in done.stderr
+
+
+def test_a_checkpoint_with_a_tiny_spacing_takes_no_memory() -> None:
+    predictor = Predictor(Bright(), Preprocessing(1, (-100.0, 200.0), spacing=(1e-3, 1e-3, 1e-3)))
+    with pytest.raises(UserError, match=r"the volume at the spacing of training has .* voxels, more than"):
+        predictor.predict_volume(IMAGE[..., None], (1.0, 1.0, 1.0))
+
+
+def test_the_page_of_the_demo_refuses_a_network_for_volumes(bright: Path) -> None:
+    with pytest.raises(UserError, match="is a network for volumes, and the page shows images"):
+        DemoModel.load(str(bright), "cpu")
 
 
 def test_an_image_is_no_volume(bright: Path, tmp_path: Path, unetkit: Unetkit) -> None:

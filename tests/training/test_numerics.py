@@ -46,6 +46,20 @@ class AlwaysBroken(nn.Conv2d):
         return y * torch.tensor([0] + [1] * (y.shape[1] - 1)).view(1, -1, 1, 1) if y.dtype == torch.bfloat16 else y
 
 
+class BrokenVolumes(nn.Conv3d):
+    """A convolution of volumes whose gradients are wrong in bfloat16 and channels_last."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return Garbage.apply(super().forward(input))  # type: ignore[no-any-return]
+
+
+def test_wrong_layers_of_volumes_are_found() -> None:
+    volumes = torch.zeros(1, 2, 8, 20, 24)
+    assert wrong_layers(nn.Sequential(nn.Conv3d(2, 3, 3)), volumes, torch.channels_last) == []
+    (found,) = wrong_layers(nn.Sequential(BrokenVolumes(2, 3, 3)), volumes, torch.channels_last)
+    assert found.endswith("at 8x16x16 px")
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_right_layers_pass(layout: torch.memory_format) -> None:
     network = nn.Sequential(nn.Conv2d(1, 20, 3, padding=1), nn.ReLU(), nn.ConvTranspose2d(20, 4, 2, stride=2))

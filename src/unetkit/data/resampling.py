@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unetkit.data.limits import check_voxels
+
 Size = tuple[int, int, int]
 
 
@@ -91,10 +93,14 @@ def rows_at(
         spacing: Its spacing (z, y, x); None if it is not known.
         wanted: The spacing of training; None if volumes kept their own.
         rows: Yields probabilities (C, d, h, w) of a volume of that spacing, from top to bottom.
+
+    Raises:
+        UserError: If it has too many voxels at that spacing.
     """
     depth, height, width = image.shape[:3]
     size = (depth, height, width)
     small = size if spacing is None or wanted is None else size_at(size, spacing, wanted)
     if small == size:
         return rows(image)
+    check_voxels(small, image.dtype.itemsize * image.shape[3], "the volume at the spacing of training")
     return resampled_rows(rows(resampled(image, small)), small[0], size)

@@ -139,7 +139,11 @@ def spacing_of_refs(refs: Sequence[FileRef]) -> Spacing | None:
 
 
 def _size(ref: VolumeRef, volume: Volume) -> tuple[int, int, int]:
-    """Return the size of a volume at the spacing that its reference asks for."""
+    """Return the size of a volume at the spacing that its reference asks for.
+
+    Raises:
+        UserError: If the file does not say its own spacing, or the volume would have too many voxels.
+    """
     depth, height, width = volume.values.shape[:3]
     if ref.spacing is None:
         return depth, height, width
@@ -147,7 +151,9 @@ def _size(ref: VolumeRef, volume: Volume) -> tuple[int, int, int]:
         wanted = ",".join(f"{side:g}" for side in ref.spacing)
         problem = f"does not say its spacing, so it can't be resampled to data.spacing=[{wanted}]"
         raise UserError(str(ref), problem, "set data.spacing=null, or save it as NIfTI")
-    return size_at((depth, height, width), volume.spacing, ref.spacing)
+    size = size_at((depth, height, width), volume.spacing, ref.spacing)
+    check_voxels(size, volume.values.dtype.itemsize * volume.values.shape[3], f"{ref} at data.spacing")
+    return size
 
 
 def _decode(content: bytes, ref: FileRef, like: Orientation | None) -> Volume:

@@ -9,6 +9,7 @@ import numpy as np
 
 from unetkit.checkpoints.checkpoint import Checkpoint
 from unetkit.demo import markup
+from unetkit.errors import UserError
 from unetkit.prediction.predictor import Predictor
 
 
@@ -35,9 +36,12 @@ class DemoModel:
         """Load a checkpoint of training.
 
         Raises:
-            UserError: As `unetkit.load`.
+            UserError: As `unetkit.load`, or if the network is for volumes.
         """
         checkpoint = Checkpoint.read(path)
+        if checkpoint.metadata.model.get("spatial_dims", 2) == 3:
+            problem = "is a network for volumes, and the page shows images"
+            raise UserError(f"checkpoint={path}", problem, "use `unetkit predict` with it")
         network = checkpoint.build_network()  # the predictor's has fewer parameters: its norms are fused
         parameters = sum(weights.numel() for weights in network.parameters())
         metadata = checkpoint.metadata

@@ -12,7 +12,8 @@ from unetkit.training.configuration import choose_precision, is_on_cpu
 log = logging.getLogger(__name__)
 
 TOLERANCE = 0.05  # relative error (norm of the difference over the norm); rounding to bfloat16 alone gives 0.003
-LARGEST = 48  # pixels a side of the features that a layer is tried on
+LARGEST = {4: 48, 5: 16}  # pixels a side of the features that a layer is tried on, by their number of axes
+CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, nn.Conv3d, nn.ConvTranspose3d)
 
 
 def avoid_wrong_gradients(cfg: DictConfig, network: nn.Module, images: Tensor) -> None:
@@ -24,7 +25,7 @@ def avoid_wrong_gradients(cfg: DictConfig, network: nn.Module, images: Tensor) -
     Args:
         cfg: The whole configuration.
         network: The network, in the memory order that the configuration asks for.
-        images: A batch (B, C, H, W) as large as those to train on, normalised.
+        images: A batch (B, C, H, W), or of volumes, as large as those to train on, normalised.
     """
     is_bfloat16 = choose_precision(cfg.trainer.precision, cfg.trainer.accelerator) == "bf16-mixed"
     if not (is_bfloat16 and is_on_cpu(cfg.trainer.accelerator)):
@@ -65,23 +66,19 @@ def wrong_layers(network: nn.Module, images: Tensor, memory_format: torch.memory
         if kind not in tried:
             tried.add(kind)
             if not _is_right(layer, shape, memory_format):
-                wrong.append(f"{layer} at {shape[-2]}x{shape[-1]} px")
+                wrong.append(f"{layer} at {'x'.join(map(str, shape[2:]))} px")
     return wrong
 
 
 def _layers_with_shapes(network: nn.Module, images: Tensor) -> list[tuple[nn.Module, tuple[int, ...]]]:
-    """Return the convolutions of a network, each with the shape of its input, cut to `LARGEST` rows and columns."""
+    """Return the convolutions of a network, each with the shape of its input, whose sides are cut to `LARGEST`."""
     met: list[tuple[nn.Module, tuple[int, ...]]] = []
 
     def note(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         batch, channels, *sides = inputs[0].shape
-        met.append((layer, (batch, channels, *(min(side, LARGEST) for side in sides))))
+        met.append((layer, (batch, channels, *(min(side, LARGEST[inputs[0].ndim]) for side in sides))))
 
-    hooks = [
-        layer.register_forward_pre_hook(note)
-        for layer in network.modules()
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
-    ]
+    hooks = [layer.register_forward_pre_hook(note) for layer in network.modules() if isinstance(layer, CONVOLUTIONS)]
     was_training = network.training
     try:
         with torch.no_grad():
@@ -108,6 +105,8 @@ def _gradients(
     layer: nn.Module, x: Tensor, memory_format: torch.memory_format, *, is_exact: bool
 ) -> tuple[Tensor, ...]:
     """Return the gradients (float32) of a layer's weight and input, for a fixed random gradient of its output."""
+    if memory_format == torch.channels_last and x.ndim == 5:
+        memory_format = torch.channels_last_3d
     weight = dict(layer.named_parameters())["weight"].detach().clone()
     weight = weight.contiguous(memory_format=memory_format).requires_grad_()
     x = x.clone().contiguous(memory_format=memory_format).requires_grad_()
