@@ -107,7 +107,7 @@ def test_numbers_of_objects_are_not_taken_for_classes(tmp_path: Path) -> None:
         for k in range(20 + i):
             mask[k % 6 * 6 : k % 6 * 6 + 4, k // 6 * 6 : k // 6 * 6 + 4] = k + 1
     diagnosis = diagnose(save_pairs(tmp_path, images, masks), machine=CPU)
-    assert "mask > 0" in finding_on(diagnosis, "44 values: are these classes, or numbers of objects?").command
+    assert "data.instances=" in finding_on(diagnosis, "44 values: are these classes, or numbers of objects?").fix
 
 
 def test_masks_of_a_single_value_are_a_fault(tmp_path: Path) -> None:

@@ -109,6 +109,8 @@ def described(summary: "Summary") -> list[str]:
         lines.append(name)
         for key, _, found in shown_first(model, primary):
             lines.append("  {:<20}{:.4f}  95 % interval {:.4f} to {:.4f}".format(key, *found.values()))
+        for key, found in model.get("objects", {}).items():
+            lines.append("  {:<20}{:.4f}  95 % interval {:.4f} to {:.4f}".format(f"objects/{key}", *found.values()))
     first = next(iter(summary["models"]))
     for name, scores in summary["differences"].items():
         score = primary.key if primary.class_name is None else "per_image/iou"

@@ -69,6 +69,7 @@ def described(predictor: "FilePredictor", options: "OutputOptions") -> str:
     """Return the line that says what was written, and where."""
     places = {kind: options.output if options.is_file else options.output / kind for kind in options.write}
     written = [f"{predictor.done} {kind} to {place}" for kind, place in places.items()]
+    written += [f"{predictor.done} numbered masks to {options.output / 'instances'}"] if options.instances else []
     written += [f"{len(predictor.codes)} rows to {options.submission}"] if options.submission else []
     left_out = f"; {len(predictor.failed)} left out, see below" if predictor.failed else ""
     return f"wrote {', '.join(written)}{left_out}"
@@ -83,7 +84,8 @@ def read_output_options(cfg: DictConfig) -> "OutputOptions":
     from unetkit.models import check_threshold
     from unetkit.prediction.options import MASK_FORMATS, OutputOptions
 
-    check("stacks", cfg.stacks, isinstance(cfg.stacks, bool), "true or false")
+    for key in ("stacks", "instances"):
+        check(key, cfg[key], isinstance(cfg[key], bool), "true or false")
     check("mask_format", cfg.mask_format, cfg.mask_format in MASK_FORMATS, f"one of {', '.join(MASK_FORMATS)}")
     for key, least in (("tile", 1), ("overlap", 0), ("batch_size", 1)):
         check(key, cfg[key], is_integer(cfg[key], least), f"an integer of at least {least}")
@@ -102,6 +104,7 @@ def read_output_options(cfg: DictConfig) -> "OutputOptions":
         read_segy_bytes(cfg.segy_bytes),
         is_file,
         cfg.stacks,
+        cfg.instances,
     )
 
 

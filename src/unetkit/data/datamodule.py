@@ -27,6 +27,7 @@ from unetkit.data.label_names import label_names
 from unetkit.data.limits import decoding_at_most
 from unetkit.data.loading_times import LoadingTimes
 from unetkit.data.mask_encoding import CLASSES, LABELS, MULTILABEL, MaskEncoding, class_names_of
+from unetkit.data.objects import CLASS_NAMES, INSTANCES
 from unetkit.data.pair import Pair
 from unetkit.data.prepared import PreparedData, prepare_data
 from unetkit.data.resize import read_resize, working_size
@@ -72,6 +73,8 @@ class SegmentationDataModule(L.LightningDataModule):
         class_names: Names of class 0, 1, ...; None for `background`, `foreground` or `class 1`, ...
         labels: `classes`, where each pixel is of one class; or `multilabel`, where it may be of several labels or
             none. Class names are those of the labels then, found in folders if None, and there is no background.
+        instances: `foreground` or `boundary` where masks number objects, such as nuclei: one class for all of them, or
+            their insides and boundaries, by which predicted objects are split; None where masks hold classes.
         background: The class that scores leave out, 0; None if class 0 is a class like the others.
         channels: Number of channels that the images must have, or `auto`. An alpha channel counts, and is read, only
             where it makes up this number, as with 4 for RGB and alpha.
@@ -130,6 +133,7 @@ class SegmentationDataModule(L.LightningDataModule):
         num_classes: int | Literal["auto"] = "auto",
         class_names: Sequence[str] | None = None,
         labels: str = CLASSES,
+        instances: str | None = None,
         background: int | None = 0,
         channels: int | Literal["auto"] = "auto",
         value_range: Sequence[float] | None = None,
@@ -170,6 +174,12 @@ class SegmentationDataModule(L.LightningDataModule):
             void = MaskEncoding.of_keys("auto", None, None, ignore_index).void
             self.mask_encoding = MaskEncoding(void=void, labels=len(self.class_names))
             self.num_classes = len(self.class_names)
+        elif instances is not None:
+            check("data.instances", instances, instances in INSTANCES, f"null, {' or '.join(INSTANCES)}")
+            void = MaskEncoding.of_keys("auto", None, None, ignore_index).void
+            self.mask_encoding = MaskEncoding(void=void, instances=instances)
+            self.num_classes = _agreed_classes(num_classes, self.mask_encoding.num_classes)
+            self.class_names = class_names_of(class_names or CLASS_NAMES[instances], max(self.num_classes, 2))
         else:
             self.mask_encoding = MaskEncoding.of_keys(num_classes, mask_values, mask_colours, ignore_index)
             self.num_classes = _agreed_classes(num_classes, self.mask_encoding.num_classes)

@@ -63,14 +63,22 @@ class MergedMask(DrawnMask):
         return " ".join(ref.fingerprint() for ref in self.refs)
 
     def draw(self, height: int, width: int) -> NDArray[np.uint8]:  # noqa: D102
-        merged = np.zeros((height, width), np.uint8)
-        for ref in self.refs:
+        return np.where(self.number(height, width) > 0, np.uint8(255), np.uint8(0))
+
+    def number(self, height: int, width: int) -> NDArray[np.int32]:
+        """Return the number of the file, from 1, that each pixel (height, width) is foreground in; 0 for none.
+
+        Raises:
+            UserError: If a file can't be read, or has another size.
+        """
+        merged = np.zeros((height, width), np.int32)
+        for number, ref in enumerate(self.refs, 1):
             values = read_image(ref)
             if values.shape[:2] != merged.shape:
                 problem = f"is {values.shape[0]}x{values.shape[1]}, its image {height}x{width}"
                 raise UserError(str(ref), problem, "export the mask again at the image's size")
             least = 128 if is_jpeg(ref) else 1  # JPEG scatters small values around an outline
-            merged[(values.reshape(height, width, -1) >= least).any(2)] = 255
+            merged[(values.reshape(height, width, -1) >= least).any(2)] = number
         return merged
 
 

@@ -17,8 +17,8 @@ MOST_CLASSES = 40  # more values than this, unless they are 0, 1, 2, ..., come f
 MANY_CLASSES = 21  # those of PASCAL VOC; more values than these may be the numbers of objects
 MOST_OBJECTS = 200  # numbered objects in a mask; a photograph has up to 256 values
 ARE_OBJECTS = "are these classes, or numbers of objects?"
-AS_ONE_VALUE = "if objects are numbered, give all of them one value; in Python:"
-ONE_VALUE = 'cv2.imwrite("mask.png", np.uint8(mask > 0) * 255)'
+AS_OBJECTS = "if objects are numbered, set data.instances=boundary, or foreground where none of them touch"
+LARGEST_OF_8_BITS = 255
 VALUES_SHOWN = 12
 FEW_PIXELS = 1 / 100  # a value is a stray value if it has a smaller share of a mask's pixels, and
 FEW_MASKS = 1 / 50  # if a smaller share of the other masks holds it
@@ -53,7 +53,7 @@ def advice_on_values(
     if are_many and not are_too_many(found):
         problem = f"holds {len(values)} values, and with other masks {len(found)}: {ARE_OBJECTS}"
         classes = f"if they are classes, set {_keys_for(list(map(int, found)), is_colour, encoding)}"
-        return UserError(str(ref), problem, f"{AS_ONE_VALUE} {ONE_VALUE}; {classes}")
+        return UserError(str(ref), problem, f"{AS_OBJECTS}; {classes}")
     if len(found) > MOST_CLASSES:
         problem = f"holds {len(values)} {what}, and with other masks {len(found)}; a mask has one for each class"
         return UserError(str(ref), problem, "was it resized smoothly, or saved as JPEG?")
@@ -66,7 +66,8 @@ def advice_on_values(
 
 def are_too_many(values: Sequence[float]) -> bool:
     """Return whether sorted values are too many for classes, and not the numbers of objects either."""
-    are_numbers = len(values) < MOST_OBJECTS and len(values) > values[-1] / 2 if values else False
+    is_dense = len(values) > values[-1] / 2 if values else False
+    are_numbers = is_dense and (len(values) < MOST_OBJECTS or values[-1] > LARGEST_OF_8_BITS)
     return len(values) > MOST_CLASSES and not are_numbers
 
 

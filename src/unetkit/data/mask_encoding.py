@@ -27,12 +27,15 @@ class MaskEncoding:
         is_colour: Whether the values are colours.
         labels: The number of labels of multi-label masks, where the value is the sum of 2^k over the labels k of a
             pixel; 0 where each pixel is of one class.
+        instances: `foreground` or `boundary` where the values are the numbers of objects: the classes that become of
+            them, see `unetkit.data.objects.classes_of_objects`; None where the values are classes.
     """
 
     values: tuple[int, ...] | None = None
     void: int | None = None
     is_colour: bool = False
     labels: int = 0
+    instances: str | None = None
 
     @classmethod
     def of_keys(
@@ -83,20 +86,21 @@ class MaskEncoding:
     @property
     def num_classes(self) -> int:
         """The number of classes; 1 for any two classes, because one logit tells them apart; or that of labels."""
-        if self.labels:
-            return self.labels
+        if self.labels or self.instances:
+            return self.labels or (3 if self.instances == "boundary" else 1)
         return 1 if self.values is None or len(self.values) == 2 else len(self.values)
 
     @property
     def key(self) -> list[object]:
         """Key for the cache, as plain containers; it changes when masks are read differently."""
-        return [self.values, self.void, self.is_colour, *([self.labels] if self.labels else [])]
+        return [self.values, self.void, self.is_colour, *filter(None, (self.labels, self.instances))]
 
     @property
     def stated_by(self) -> dict[str, Any]:
         """The keys under `data`, with their values, that state this encoding; none for binary masks without void."""
         values = self.values
         keys: dict[str, Any] = {"labels": MULTILABEL} if self.labels else {}
+        keys |= {"instances": self.instances} if self.instances else {}
         if values is not None:
             if self.is_colour:
                 keys["mask_colours"] = [rgb(value) for value in values]

@@ -15,6 +15,7 @@ from unetkit.data.jpeg import FLAT, flat_counts, flat_levels, is_jpeg
 from unetkit.data.layers import Layers
 from unetkit.data.mask_advice import advice_on_jpeg, advice_on_values
 from unetkit.data.mask_encoding import MOST_LABELS, MaskEncoding, pack
+from unetkit.data.objects import Numbers, classes_of_objects, number_objects
 from unetkit.data.pair import Pair
 from unetkit.data.rle import decode_rle
 from unetkit.data.types import VOID
@@ -49,6 +50,8 @@ def read_mask(
         return pair.mask.draw(*shape)
     if isinstance(pair.mask, LabelMask):
         return _read_labels(pair, pair.mask, shape, encoding, others)
+    if encoding.instances:
+        return classes_of_objects(read_objects(pair, shape, encoding), encoding.instances)
     if encoding.labels:
         return _read_planes(pair.mask, shape, encoding)
     if isinstance(pair.mask, VolumeRef):
@@ -67,6 +70,23 @@ def read_mask(
         problem = f"and the run-length code of {pair.id} in train.csv differ"
         raise UserError(str(pair.mask), problem, "remove the wrong one")
     return indices
+
+
+def read_objects(pair: Pair, shape: tuple[int, ...], encoding: MaskEncoding) -> Numbers:
+    """Read the number of the object of each pixel (H, W), 0 for the background, -1 where void.
+
+    A mask of colours has an object for each colour; black is the background.
+
+    Raises:
+        UserError: If there is no mask file, or it has another shape than the image, or holds no numbers.
+    """
+    if pair.mask is None or isinstance(pair.mask, OutlinedMask | LabelMask | VolumeRef):
+        raise UserError(str(pair.mask or pair.id), "does not number objects", "leave out data.instances")
+    values, _ = mask_values(pair.mask, False, shape)
+    _check_shape(pair.mask, values.shape, shape)
+    if is_jpeg(pair.mask):
+        raise UserError(str(pair.mask), "is a JPEG, which blurs the numbers of objects", "save masks as PNG or TIFF")
+    return number_objects(pair.mask, values, encoding.void)
 
 
 def _check_shape(mask: FileRef | DrawnMask, found: tuple[int, ...], shape: tuple[int, ...]) -> None:

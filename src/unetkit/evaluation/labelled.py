@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unetkit.data import SegmentationDataModule, folder_pairs, volume_pairs
+from unetkit.data.masks import read_objects
+from unetkit.data.objects import Numbers
 from unetkit.data.volumes import Volume
 from unetkit.errors import UserError, check
 from unetkit.evaluation.models import Model
@@ -61,6 +63,17 @@ class LabelledImages:
         index = self._chosen[item]
         found = self._data.found
         return self.ids[item], found.volume(index) if self.are_volumes else found.image(index), found.masks[index]
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether the masks number objects."""
+        return self._data.mask_encoding.instances is not None
+
+    def objects_of(self, id: str) -> Numbers:
+        """Return the number of the object of each pixel (H, W) of an image, 0 for the background, -1 where void."""
+        index = self._chosen[self.ids.index(id)]
+        pair, shape = self._data.found.pairs[index], self._data.found.masks.shapes[index]
+        return read_objects(pair, shape, self._data.mask_encoding)
 
     def __iter__(self) -> Iterator[tuple[str, NDArray[Any] | Volume, NDArray[np.uint8]]]:
         return (self[item] for item in range(len(self)))

@@ -1,6 +1,6 @@
 """Run one model on many images and count all that scores and curves follow from."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,6 +16,8 @@ from unetkit.data.volumes import Volume
 from unetkit.errors import UserError
 from unetkit.evaluation.registry import ScoreEntry, scores_with
 from unetkit.metrics import Counts, calibration_counts, confusion_matrix, curve_counts, ranking_sample
+from unetkit.metrics.objects import object_counts
+from unetkit.prediction.objects import split_objects
 from unetkit.prediction.predictor import Prediction, Predictor
 
 
@@ -51,6 +53,8 @@ class Measured:
         measures: Counts of these images.
         has_background: Whether class 0 is background, and not scored.
         optional: Names of the optional scores that were computed.
+        objects: Objects (N, 10, 3) that were found, invented and missed, see `unetkit.metrics.object_counts`; None
+            where the masks do not number objects.
     """
 
     name: str
@@ -60,6 +64,7 @@ class Measured:
     measures: Measures
     has_background: bool = True
     optional: tuple[str, ...] = ()
+    objects: Tensor | None = None
 
     @property
     def scores(self) -> tuple[ScoreEntry, ...]:
@@ -114,6 +119,7 @@ def measure(
     classes: tuple[str, ...],
     has_background: bool = True,
     optional: tuple[str, ...] = (),
+    objects_of: Callable[[str], NDArray[np.int32]] | None = None,
 ) -> Measured:
     """Predict images and count.
 
@@ -125,11 +131,13 @@ def measure(
         classes: Names of the classes that are scored.
         has_background: Whether class 0 is background, and not among them.
         optional: Names of the optional scores to compute, see `unetkit.evaluation.registry`.
+        objects_of: Gives the numbers of the objects (H, W) of the image of a name; None if there are none.
 
     Raises:
         UserError: If an image is not of the kind that the model was trained on, none is left, or NaN is predicted.
     """
     ids, rows = [], []
+    objects: list[Tensor] = []
     for id, image, truth in images:
         if isinstance(image, Volume):
             predict, spacing = partial(predictor.predict_volume, image.values, image.spacing, id), image.spacing
@@ -142,6 +150,8 @@ def measure(
             raise error.about(f"{name}, given {id},") from error
         if (truth != VOID).any():
             ids.append(id)
+            if objects_of is not None:
+                objects.append(object_counts(split_objects(prediction.mask), objects_of(id)))
             if predictor.is_multilabel:
                 rows.append(measure_labels(prediction, truth, len(classes), optional))
             else:
@@ -150,7 +160,8 @@ def measure(
     if not rows:
         raise UserError("no image", "has a pixel to score: all masks are void")
     measures = Measures(*(torch.stack(column) for column in zip(*rows, strict=True)))
-    return Measured(name, tuple(ids), classes, predictor.threshold, measures, has_background, optional)
+    found = torch.stack(objects) if objects else None
+    return Measured(name, tuple(ids), classes, predictor.threshold, measures, has_background, optional, found)
 
 
 def measure_labels(

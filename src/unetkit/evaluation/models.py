@@ -94,7 +94,7 @@ class Model:
             data = self._config().get("data")
             keys = {key: data[key] for key in MASK_KEYS if data.get(key)} if isinstance(data, dict) else {}
             keys |= {"background": None} if isinstance(data, dict) and data.get("background", 0) is None else {}
-        if self.predictor.is_multilabel:
+        if self.predictor.is_multilabel or "instances" in keys:
             return [{"num_classes": "auto"} | keys]
         indices = {"num_classes": self.num_classes} if self.num_classes > 2 else {}
         scored = {"background": None} if "background" in keys else {}

@@ -8,8 +8,8 @@ from torch import Tensor
 from unetkit.evaluation.bootstrap import bootstrap, difference
 from unetkit.evaluation.measure import Measured
 from unetkit.evaluation.registry import BY_NAME, PER_IMAGE
-from unetkit.evaluation.statistics import per_image, statistics
-from unetkit.metrics import Counts
+from unetkit.evaluation.statistics import mean_over_images, per_image, statistics
+from unetkit.metrics import Counts, object_precision
 
 Summary = dict[str, Any]
 SAME = 1e-9  # scores of an image that differ by less count as equal
@@ -83,7 +83,15 @@ def _of_model(model: Measured, draws: Tensor) -> dict[str, Any]:
         },
         "empty_masks": {name: empty_masks(model, label) for label, name in enumerate(model.classes)},
         "confusion": model.measures.confusion.sum(0).tolist(),
+        **({} if model.objects is None else {"objects": object_scores(model.objects, draws)}),
     }
+
+
+def object_scores(objects: Tensor, draws: Tensor) -> dict[str, Any]:
+    """Return the scores of objects (N, 10, 3) with their intervals: means over images, by the IoU that they need."""
+    precision = object_precision(objects).double()
+    chosen = {"ap": precision.mean(1), "ap50": precision[:, 0], "ap75": precision[:, 5]}
+    return {name: bootstrap(mean_over_images(values), draws)._asdict() for name, values in chosen.items()}
 
 
 def _median(sizes: Tensor) -> float | None:

@@ -9,6 +9,7 @@ from unetkit.data.files import SEGY_SUFFIXES, FileRef
 from unetkit.data.segy import check_header_bytes
 from unetkit.errors import UserError
 from unetkit.paths import real_path, whole_file
+from unetkit.prediction.objects import can_split
 
 KINDS = ("masks", "probabilities", "overlays")
 MASK_FORMATS = {"png": ".png", "palette": ".png", "tif": ".tif", "npy": ".npy"}  # with the ends of files
@@ -29,6 +30,7 @@ class OutputOptions:
             (see `amplitude_range`); None takes those used in training.
         segy_bytes: First bytes, from 1, of the inline and the crossline number in a SEG-Y trace header.
         is_file: Whether `output` is a file; then `write` has one member.
+        instances: Whether objects are numbered, as 16-bit images in the folder `instances`.
         stacks: Whether TIFF and .npy files are stacks, of which each page is an image.
     """
 
@@ -41,6 +43,7 @@ class OutputOptions:
     segy_bytes: tuple[int, int] = (189, 193)
     is_file: bool = False
     stacks: bool = False
+    instances: bool = False
 
     def create_file(self, files: ExitStack, kind: str, name: str) -> Path:
         """Return a path to write to, which becomes the file `kind`/`name` when `files` closes without an error."""
@@ -57,6 +60,8 @@ class OutputOptions:
             UserError: If they don't.
         """
         self._check_nothing_is_replaced(refs)
+        if self.instances:
+            self._check_instances(refs, classes, labels)
         volumes = [ref for ref in refs if is_segy(ref) or is_nifti(ref)]
         if labels and (self.is_file or self.submission is not None or volumes):
             kept = f"output={self.output}" if self.is_file else f"submission={self.submission}"
@@ -87,6 +92,19 @@ class OutputOptions:
             raise UserError(f"submission={self.submission}", "is made of images, but these are volumes", "leave it out")
         if self.is_file:
             raise UserError(f"output={self.output}", "is one file, but the network is for volumes", "give a folder")
+
+    def _check_instances(self, refs: Sequence[FileRef], classes: int, labels: Sequence[str]) -> None:
+        problem = ""
+        if self.is_file:
+            problem = f"needs a folder, and output={self.output} is one file"
+        elif labels or classes > 3:
+            problem = f"is for one kind of objects, and the network has {len(labels) or classes - 1}"
+        elif any(is_segy(ref) or is_nifti(ref) for ref in refs):
+            problem = "is for images, and there are seismic or NIfTI files"
+        elif not can_split():
+            raise UserError("instances=true", "needs scikit-image", 'pip install "unetkit[instances]"')
+        if problem:
+            raise UserError("instances=true", problem, "leave it out")
 
     def _check_nothing_is_replaced(self, refs: Sequence[FileRef]) -> None:
         output = real_path(self.output)

@@ -13,12 +13,15 @@ from torch import Tensor
 from unetkit.data.files import FileRef
 from unetkit.data.georeference import TYPES, read_georeference
 from unetkit.data.types import of_label
+from unetkit.errors import UserError
 from unetkit.models import classify
 from unetkit.plots.images import CLASS_COLOURS, overlay, write_png
+from unetkit.prediction.objects import split_objects
 from unetkit.prediction.options import MASK_FORMATS, OutputOptions
 from unetkit.prediction.tiling import Raster
 
 Mask = NDArray[np.uint8]
+MOST_OBJECTS = 65535
 LARGEST_OVERLAY = 4096  # pixels a side; overlays of larger images show every second, third, ... pixel
 
 
@@ -190,6 +193,26 @@ class OverlayPng(Writer):
         write_png(self.path, overlay(pixels, mask, self.has_background, is_multilabel=self.is_multilabel))
 
 
+class InstancesPng(WholeMask):
+    """Writes a 16-bit PNG with the number of the object of each pixel, 0 for the background."""
+
+    def __init__(self, path: Path, height: int, width: int) -> None:
+        super().__init__(height, width)
+        self.path = path
+
+    def finish(self) -> None:
+        """Split the mask and write the picture.
+
+        Raises:
+            UserError: If there are more objects than 16 bits can number.
+        """
+        numbers = split_objects(self.mask)
+        if numbers.max(initial=0) > MOST_OBJECTS:
+            problem = f"has {numbers.max():,} objects, more than 16 bits can number"
+            raise UserError(self.path.stem, problem, "cut the image into parts")
+        write_png(self.path, numbers.astype(np.uint16))
+
+
 class OneLabel(Writer):
     """Writes the mask of one label of a multi-label network as a binary mask.
 
@@ -246,6 +269,9 @@ def open_writers(
             path = options.create_file(files, "masks", place)
             writer = _mask_writer(options.mask_format, files, path, ref, (height, width))
             writers.append(OneLabel(len(writers), writer) if labels else writer)
+    if options.instances:
+        path = options.create_file(files, "instances", f"{name}.png")
+        writers.append(InstancesPng(path, height, width))
     if "probabilities" in options.write:
         file = files.enter_context(options.create_file(files, "probabilities", f"{name}.npy").open("wb"))
         writers.append(ProbabilityNpy(file, (height, width, *([classes] if classes > 2 or labels else []))))

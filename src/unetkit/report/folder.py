@@ -20,6 +20,7 @@ from unetkit.evaluation import (
 )
 from unetkit.evaluation.primary import Primary, check_class, optional_scores
 from unetkit.paths import write_json
+from unetkit.prediction.objects import can_split
 from unetkit.report.html import write_report
 
 
@@ -50,13 +51,22 @@ def evaluate_models(
     check_class(primary, images.classes)
     optional = optional_scores([primary, *(models[0].extra() if extra is None else extra)])
     warnings = check_images(models, images)
+    if images.has_objects and not can_split():
+        warnings.append('Objects are not scored, as scikit-image is missing: pip install "unetkit[instances]".')
     for line in warnings:
         tqdm.write(f"warning: {line}", file=sys.stderr)
     with writable("output", folder):
         folder.mkdir(parents=True, exist_ok=True)
+    objects_of = images.objects_of if images.has_objects and can_split() else None
     measured = [
         measure(
-            m.name, m.predictor, tqdm(images, m.name, unit="image"), images.classes, images.has_background, optional
+            m.name,
+            m.predictor,
+            tqdm(images, m.name, unit="image"),
+            images.classes,
+            images.has_background,
+            optional,
+            objects_of,
         )
         for m in models
     ]

@@ -95,7 +95,17 @@ def together(folds: Sequence[Measured]) -> Measured:
     first = folds[0]
     measures = Measures(*(torch.cat(columns) for columns in zip(*(fold.measures for fold in folds), strict=True)))
     ids = tuple(id for fold in folds for id in fold.ids)
-    return Measured("out of fold", ids, first.classes, first.threshold, measures, first.has_background, first.optional)
+    objects = None if first.objects is None else torch.cat([fold.objects for fold in folds if fold.objects is not None])
+    return Measured(
+        "out of fold",
+        ids,
+        first.classes,
+        first.threshold,
+        measures,
+        first.has_background,
+        first.optional,
+        objects,
+    )
 
 
 def fold_scores(fold: Measured, primary: Primary) -> dict[str, float]:

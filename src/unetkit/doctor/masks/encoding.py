@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from unetkit.data.findings import Finding, Severity
-from unetkit.data.mask_advice import ARE_OBJECTS, AS_ONE_VALUE, MANY_CLASSES, MOST_CLASSES, ONE_VALUE, are_too_many
+from unetkit.data.mask_advice import ARE_OBJECTS, AS_OBJECTS, MANY_CLASSES, MOST_CLASSES, are_too_many
 from unetkit.data.mask_encoding import BINARY_VALUES, MaskEncoding
 from unetkit.doctor.masks.values import shown_values
 
@@ -59,5 +59,5 @@ def _check_classes(encoding: MaskEncoding) -> list[Finding]:
         return [Finding(Severity.FAULT, what, "save one value for each class; were masks resized smoothly?")]
     if len(values) > MANY_CLASSES:
         what = f"the masks hold {len(values)} values: {ARE_OBJECTS}"
-        return [Finding(Severity.WARNING, what, AS_ONE_VALUE, command=ONE_VALUE)]
+        return [Finding(Severity.WARNING, what, AS_OBJECTS)]
     return []
