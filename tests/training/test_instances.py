@@ -13,6 +13,7 @@ from unetkit.data import SegmentationDataModule, folder_pairs
 from unetkit.data.decode import read_image
 from unetkit.data.files import FileRef
 from unetkit.errors import UserError
+from unetkit.training.cross_validation import cross_validate
 from unetkit.training.run import train
 
 SIDE = 40
@@ -99,6 +100,13 @@ def test_from_files_to_a_report(
     mean = np.mean([float(line.split(",")[column]) for line in rows[1:]])
     assert summary["models"]["run"]["objects"]["ap"]["value"] == pytest.approx(mean, abs=1e-5)
     assert "Scores of objects" in Path("evaluation/report.html").read_text()
+
+
+@pytest.mark.slow
+def test_a_cross_validation_scores_objects(numbered: Path, tmp_path: Path) -> None:
+    keys = ["data.folds=2", "cross_validation.bootstrap=100"]
+    summary = cross_validate(composed(*typed(numbered, tmp_path / "cv", "boundary"), *keys, name="cross_validate"))
+    assert 0 <= summary["models"]["out of fold"]["objects"]["ap"]["value"] <= 1
 
 
 def test_what_does_not_number_objects_is_refused_in_one_line(numbered: Path, tmp_path: Path) -> None:

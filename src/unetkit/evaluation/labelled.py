@@ -14,6 +14,7 @@ from unetkit.data.objects import Numbers
 from unetkit.data.volumes import Volume
 from unetkit.errors import UserError, check
 from unetkit.evaluation.models import Model
+from unetkit.prediction.objects import can_split
 
 PARTS = ("train", "val", "test", "all")
 
@@ -68,6 +69,11 @@ class LabelledImages:
     def has_objects(self) -> bool:
         """Whether the masks number objects."""
         return self._data.mask_encoding.instances is not None
+
+    @property
+    def scored_objects(self) -> Callable[[str], Numbers] | None:
+        """What gives the objects of an image; None where there are none, or scikit-image is missing to split masks."""
+        return self.objects_of if self.has_objects and can_split() else None
 
     def objects_of(self, id: str) -> Numbers:
         """Return the number of the object of each pixel (H, W) of an image, 0 for the background, -1 where void."""

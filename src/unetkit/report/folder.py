@@ -20,7 +20,6 @@ from unetkit.evaluation import (
 )
 from unetkit.evaluation.primary import Primary, check_class, optional_scores
 from unetkit.paths import write_json
-from unetkit.prediction.objects import can_split
 from unetkit.report.html import write_report
 
 
@@ -51,13 +50,12 @@ def evaluate_models(
     check_class(primary, images.classes)
     optional = optional_scores([primary, *(models[0].extra() if extra is None else extra)])
     warnings = check_images(models, images)
-    if images.has_objects and not can_split():
+    if images.has_objects and images.scored_objects is None:
         warnings.append('Objects are not scored, as scikit-image is missing: pip install "unetkit[instances]".')
     for line in warnings:
         tqdm.write(f"warning: {line}", file=sys.stderr)
     with writable("output", folder):
         folder.mkdir(parents=True, exist_ok=True)
-    objects_of = images.objects_of if images.has_objects and can_split() else None
     measured = [
         measure(
             m.name,
@@ -66,7 +64,7 @@ def evaluate_models(
             images.classes,
             images.has_background,
             optional,
-            objects_of,
+            images.scored_objects,
         )
         for m in models
     ]

@@ -127,7 +127,9 @@ def measure_fold(run: Path, cfg: DictConfig) -> Measured:
     images = LabelledImages(data_of_run(run, cfg.data.cache_dir), "val")
     shown = tqdm(images, run.name, unit="image", disable=not cfg.trainer.enable_progress_bar)
     optional = optional_scores([read_primary(cfg.metrics.primary), *read_extra(cfg.metrics.get("extra"))])
-    return measure(run.name, model.predictor, shown, images.classes, images.has_background, optional)
+    return measure(
+        run.name, model.predictor, shown, images.classes, images.has_background, optional, images.scored_objects
+    )
 
 
 def summarise_folds(
