@@ -52,8 +52,8 @@ def bright(tmp_path: Path) -> Path:
             parameter[:, 0, *(side // 2 for side in parameter.shape[2:])] = 1
         network.head.bias.fill_(-0.5)
     preprocessing = Preprocessing(1, (-100.0, 200.0), patch_size=(8, 16, 16))
-    save_weights(tmp_path / "net.ckpt", Metadata(MODEL | {"norm": "none"}, preprocessing), network.state_dict())
-    return tmp_path / "net.ckpt"
+    save_weights(tmp_path / "bright.ckpt", Metadata(MODEL | {"norm": "none"}, preprocessing), network.state_dict())
+    return tmp_path / "bright.ckpt"
 
 
 def smooth(image: Array) -> Array:
@@ -128,7 +128,7 @@ def test_each_format_comes_back_as_itself(bright: Path, tmp_path: Path, unetkit:
     ("typed", "message"),
     [
         (["tta=rotations"], "tta=rotations is for images, but the network is for volumes"),
-        (["output=OUT.npy"], "is one file, but the network is for volumes"),
+        (["output=OUT.nii.gz"], "out.nii.gz must end in .npy, as the mask of"),
         (["submission=OUT.csv"], "is made of images, but these are volumes"),
     ],
 )
@@ -140,6 +140,21 @@ def test_what_is_for_images_is_refused(
     done = unetkit("predict", f"checkpoint={bright}", f"input={tmp_path / 'a.npy'}", "device=cpu", *typed)
     assert done.status == 1
     assert message in done.stderr
+
+
+def test_the_mask_of_one_volume_is_written_where_output_says(
+    bright: Path, checkpoint: Path, tmp_path: Path, unetkit: Unetkit
+) -> None:
+    path, target = write_nifti(tmp_path / "a.nii", smooth(IMAGE)), tmp_path / "mask.nii.gz"
+    typed = [f"input={path}", f"output={target}", "device=cpu"]
+    assert unetkit("predict", f"checkpoint={bright}", *typed).status == 0
+    np.testing.assert_array_equal(read_volume(FileRef(target)).values[..., 0], MASK)
+    target.unlink()
+    np.save(tmp_path / "b.npy", IMAGE[0])
+    done = unetkit(
+        "predict", f"checkpoint={checkpoint}", f"input={tmp_path / 'b.npy'}", f"output={target}", "device=cpu"
+    )
+    assert "is the file of a volume's mask, but the network is for images" in done.stderr
 
 
 def test_a_checkpoint_with_a_tiny_spacing_takes_no_memory() -> None:

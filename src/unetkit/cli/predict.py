@@ -114,22 +114,23 @@ def is_one_file(output: Path, mask_format: str) -> bool:
     Raises:
         UserError: If it ends as a picture that masks are not written as.
     """
-    from unetkit.data.files import SUFFIXES
-    from unetkit.prediction.options import MASK_FORMATS
+    from unetkit.data.files import SEGY_SUFFIXES, SUFFIXES, FileRef
+    from unetkit.prediction.options import MASK_FORMATS, VOLUME_FORMATS
 
-    suffix = output.suffix.lower()
-    if output.is_dir() or suffix not in SUFFIXES:
+    suffix = FileRef(output).suffix
+    if output.is_dir() or suffix not in SUFFIXES + SEGY_SUFFIXES:
         return False
-    endings = list(dict.fromkeys(MASK_FORMATS.values()))
+    endings = list(dict.fromkeys([*MASK_FORMATS.values(), *VOLUME_FORMATS]))
     check("output", output, suffix in endings, f"a folder, or one file that ends in {' or '.join(endings)}")
     return True
 
 
 def format_of(output: Path, mask_format: str) -> str:
     """Return the format of one file: the one that was typed if its files end so, or else the one that the name says."""
+    from unetkit.data.files import FileRef
     from unetkit.prediction.options import MASK_FORMATS
 
-    suffix = output.suffix.lower()
+    suffix = FileRef(output).suffix
     return mask_format if MASK_FORMATS[mask_format] == suffix else suffix[1:]
 
 

@@ -13,6 +13,7 @@ from unetkit.prediction.objects import can_split
 
 KINDS = ("masks", "probabilities", "overlays")
 MASK_FORMATS = {"png": ".png", "palette": ".png", "tif": ".tif", "npy": ".npy"}  # with the ends of files
+VOLUME_FORMATS = (".nii.gz", *SEGY_SUFFIXES)  # further ends of the mask of a volume
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,12 @@ class OutputOptions:
             problem = f"holds one mask, but the network predicts {len(labels)} labels that may overlap"
             raise UserError(kept, problem, "give images, and a folder: each label gets a folder of masks in it")
         has_segy = any(is_segy(ref) for ref in refs)
+        if self.is_file and not has_volumes and self.mask_format not in MASK_FORMATS:
+            problem = "is the file of a volume's mask, but the network is for images"
+            raise UserError(f"output={self.output}", problem, "give a folder, or a file that ends in .png")
         if has_volumes:
             self._check_volumes(refs)
-        if self.is_file and (len(refs) > 1 or has_segy or is_nifti(refs[0])):
+        if not has_volumes and self.is_file and (len(refs) > 1 or has_segy or is_nifti(refs[0])):
             given = f"{len(refs)} images" if len(refs) > 1 else "a seismic or NIfTI file"
             raise UserError(f"output={self.output}", f"is one file, but the input is {given}", "give a folder")
         if has_segy:
@@ -90,8 +94,12 @@ class OutputOptions:
         """Check what is asked for of a network for volumes."""
         if self.submission is not None:
             raise UserError(f"submission={self.submission}", "is made of images, but these are volumes", "leave it out")
-        if self.is_file:
-            raise UserError(f"output={self.output}", "is one file, but the network is for volumes", "give a folder")
+        if self.instances:
+            raise UserError("instances=true", "is for images, but these are volumes", "leave it out")
+        if self.is_file and len(refs) > 1:
+            raise UserError(f"output={self.output}", f"is one file, but there are {len(refs)} volumes", "give a folder")
+        if self.is_file and (ending := mask_suffix(refs[0])) != FileRef(self.output).suffix:
+            raise UserError(f"output={self.output}", f"must end in {ending}, as the mask of {refs[0]} does")
 
     def _check_instances(self, refs: Sequence[FileRef], classes: int, labels: Sequence[str]) -> None:
         problem = ""
@@ -115,6 +123,11 @@ class OutputOptions:
                 if (output / kind).exists():  # perhaps the true masks, or the images themselves
                     problem = f"holds the images and a folder {kind}, whose files would be replaced"
                     raise UserError(f"output={self.output}", problem, "give another output")
+
+
+def mask_suffix(ref: FileRef) -> str:
+    """Return the end of the file of a volume's mask, which has the format of the volume."""
+    return ".nii.gz" if is_nifti(ref) else ref.suffix
 
 
 def is_nifti(ref: FileRef) -> bool:

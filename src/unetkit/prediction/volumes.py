@@ -18,7 +18,7 @@ from unetkit.models import classify
 from unetkit.plots.images import overlay, write_png
 from unetkit.plots.orthogonal import flat_mask, place_of, three_slices
 from unetkit.prediction.ensemble import Ensemble
-from unetkit.prediction.options import OutputOptions, is_nifti
+from unetkit.prediction.options import OutputOptions, is_nifti, mask_suffix
 from unetkit.prediction.value_range import scale_to
 from unetkit.prediction.writers import mask_scale, write_npy_header
 
@@ -43,7 +43,7 @@ def predict_volume(ref: FileRef, name: PurePosixPath, ensemble: Ensemble, option
             probabilities = options.create_file(files, "probabilities", f"{name}.npy")
         mask, scale = _predict(ref, volume, scaled, probabilities)
         if "masks" in options.write:
-            path = options.create_file(files, "masks", f"{name}{_suffix(ref)}")
+            path = options.create_file(files, "masks", f"{name}{mask_suffix(ref)}")
             _write_mask(path, ref, mask, scale, options)
         if "overlays" in options.write:
             place = place_of(mask, volume.spacing)
@@ -77,10 +77,6 @@ def _predict(
     if np.count_nonzero(mask) < ensemble.min_area:
         mask[:] = 0
     return mask, scale
-
-
-def _suffix(ref: FileRef) -> str:
-    return ".nii.gz" if is_nifti(ref) else ref.suffix
 
 
 def _write_mask(path: Path, ref: FileRef, mask: NDArray[np.uint8], scale: int, options: OutputOptions) -> None:
