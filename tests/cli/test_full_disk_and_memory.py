@@ -73,7 +73,7 @@ def test_without_memory_a_command_is_one_line(
     tmp_path: Path, checkpoint: Path, write_pairs: WritePairs, write_image: WriteImage
 ) -> None:
     data = write_pairs(tmp_path / "data", IMAGES, MASKS)
-    large = write_image(tmp_path / "large" / "x.png", np.zeros((3000, 3000), np.uint8)).parent
+    large = write_image(tmp_path / "large" / "x.png", np.zeros((2000, 2000), np.uint8)).parent
     train = [*TRAIN, *QUIET, f"data.root={data}", f"data.cache_dir={tmp_path / 'cache'}", "model.channels=[512,512]"]
     done = with_memory(500, *train, f"hydra.run.dir={tmp_path / 'run'}")
     assert done.returncode == 1
@@ -81,7 +81,7 @@ def test_without_memory_a_command_is_one_line(
     assert "; lower it, or set" in done.stderr
     assert "Traceback" not in done.stderr
     predict = ["predict", f"checkpoint={checkpoint}", f"input={large}", f"output={tmp_path / 'out'}", "device=cpu"]
-    done = with_memory(150, *predict, "tile=4000")
+    done = with_memory(100, *predict, "tile=4000")
     assert done.returncode == 1
     assert "x.png: the prediction needs more memory than is free; give a smaller tile= than 4000" in done.stderr
     assert "Traceback" not in done.stderr

@@ -70,7 +70,6 @@ def test_a_fold_interrupted_after_its_last_epoch_gets_its_records(tmp_path: Path
     assert (tmp_path / "fold-1" / "pictures" / "predictions.png").exists()
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 def test_a_stopped_fold_says_that_the_same_command_resumes_which_it_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -92,6 +91,7 @@ def test_a_stopped_fold_says_that_the_same_command_resumes_which_it_does(
         assert f"checkpoint: {tmp_path}/fold-0/checkpoints/last.ckpt" in file.read()
 
 
+@pytest.mark.slow
 def test_a_random_fraction_becomes_folds_but_a_chosen_way_to_divide_stays(tmp_path: Path) -> None:
     for override, said in (("data.split=fraction", "kfold"), ("data.split=contiguous", "contiguous")):
         folder = tmp_path / said

@@ -56,6 +56,7 @@ def test_each_monitor_has_a_direction_of_its_own_and_one_that_is_typed_is_kept()
     assert (cfg.callbacks.early_stopping.mode, cfg.callbacks.best.mode) == ("min", "max")
 
 
+@pytest.mark.slow
 def test_the_best_epoch_is_that_of_the_lowest_loss(tmp_path: Path, cache: Path) -> None:
     summary = run(tmp_path, cache, "monitor=val/loss", "optimizer.lr=1", "scheduler=none", "trainer.max_epochs=3")
     losses = [float(row["val/loss"]) for row in csv.DictReader((tmp_path / "metrics.csv").open()) if row["val/loss"]]

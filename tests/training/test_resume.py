@@ -140,6 +140,7 @@ def test_a_run_that_ended_within_an_epoch_goes_on_there(tmp_path: Path, cache: P
     assert rows(tmp_path / "whole")[-1] == rows(tmp_path / "resumed")[-1]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_an_earlier_version_from_within_an_epoch_is_resumed_with_a_warning(
     tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

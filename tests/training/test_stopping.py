@@ -62,8 +62,8 @@ def test_a_signal_saves_within_the_epoch_and_the_same_command_goes_on(
     same_state(whole, torch.load(last, weights_only=True))
 
 
-def test_a_run_without_time_makes_one_step_at_each_start(
-    tmp_path: Path, cache: Path, whole: dict[str, Any], caplog: pytest.LogCaptureFixture
+def test_a_run_without_time_makes_one_step_and_is_saved(
+    tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     assert run(tmp_path, cache, *OPTIONS, "trainer.max_time='00:00:00:00'", "checkpoint=auto")["steps"] == 1
@@ -72,6 +72,12 @@ def test_a_run_without_time_makes_one_step_at_each_start(
     assert summary["stopped_by"] == "trainer.max_time"
     assert Path(summary["last_checkpoint"]).exists()
     assert not is_finished(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_run_whose_time_is_over_goes_on_exactly(tmp_path: Path, cache: Path, whole: dict[str, Any]) -> None:
+    for _ in range(2):
+        assert run(tmp_path, cache, *OPTIONS, "trainer.max_time='00:00:00:00'", "checkpoint=auto")["steps"] < 3
     with pytest.raises(UserError, match="holds a run that was interrupted"):
         run(tmp_path, cache, *OPTIONS)
     assert run(tmp_path, cache, *OPTIONS, "checkpoint=auto")["steps"] == 6
