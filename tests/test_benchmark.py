@@ -88,7 +88,7 @@ def test_a_mistake_is_one_line(main: Callable[[], None], tmp_path: Path, monkeyp
 
 @pytest.mark.slow
 def test_step(tmp_path: Path) -> None:
-    sizes = ["--sizes", "32", "--small-batch", "1", "--large-batch", "1"]
+    sizes = ["--sizes", "64", "--small-batch", "1", "--large-batch", "1"]
     answer = asked(tmp_path, "step", *sizes, "--cases", "unet_recreation_small", "unet_milesial")
     ours, theirs, alone = answer["rows"]
     assert [row["batch"] for row in answer["rows"]] == [4, 4, 4]
