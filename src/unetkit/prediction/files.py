@@ -10,8 +10,9 @@ import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
-from unetkit.data.decode import open_image
+from unetkit.data.decode import open_image, read_layers
 from unetkit.data.files import FileRef, result_names
+from unetkit.data.nodata import nodata_values, void_pixels
 from unetkit.data.pages import pages_of
 from unetkit.errors import UserError, is_out_of_memory
 from unetkit.paths import printable
@@ -36,11 +37,13 @@ class PreparedImage:
         ref: The file.
         name: Name of its outputs, without suffix.
         pixels: What `Ensemble.prepare` gives.
+        void: Pixels (H, W) without data; None if all have data.
     """
 
     ref: FileRef
     name: PurePosixPath
     pixels: list[Array]
+    void: Array | None
 
     @property
     def size(self) -> tuple[int, ...]:
@@ -102,15 +105,16 @@ class FilePredictor:
         """Predict a large image at once, or a batch of small ones when it is full; return the images still waiting."""
         image = open_image(ref, self.ensemble.channels)
         ensemble = scale_to(ref, image, self.options.value_range, self.ensemble)
+        void = void_of(ref, image, ensemble.members[0].preprocessing.value_range)
         if max(image.shape[:2]) > ensemble.tile or ensemble.resizes:
             height, width = image.shape[:2]
             tiles = ensemble.tiles(height, width)
             if tiles > MANY_TILES:
                 tqdm.write(f"{ref}: {width:,} x {height:,} pixels, {tiles:,} tiles")
             with tqdm(total=tiles, unit="tile", desc=printable(str(name)), leave=False, disable=tiles < 2) as bar:
-                self._write(ref, name, image, ensemble.to_pixels, ensemble.rows(image, bar.update))
+                self._write(ref, name, image, ensemble.to_pixels, ensemble.rows(image, bar.update), void)
             return waiting
-        prepared = PreparedImage(ref, name, ensemble.prepare(image[slice(None), slice(None)]))
+        prepared = PreparedImage(ref, name, ensemble.prepare(image[slice(None), slice(None)]), void)
         if waiting and (prepared.size != waiting[0].size or len(waiting) == self._batch_size(prepared)):
             self._predict_batch(waiting)
             waiting = []
@@ -126,7 +130,7 @@ class FilePredictor:
         with self._noted([image.ref for image in images]):
             probabilities = self.ensemble.probabilities([image.pixels for image in images])
             for image, probability in zip(images, probabilities, strict=True):
-                self._write(image.ref, image.name, image.pixels[0], lambda pixels: pixels, [probability])
+                self._write(image.ref, image.name, image.pixels[0], lambda pixels: pixels, [probability], image.void)
 
     @contextmanager
     def _noted(self, refs: Sequence[FileRef]) -> Iterator[None]:
@@ -150,6 +154,7 @@ class FilePredictor:
         image: Raster,
         to_uint8: Callable[[Any], Mask],
         rows: Iterable[Tensor],
+        void: Array | None,
     ) -> None:
         """Write all outputs of an image from its probabilities (1 or C, h, W), which come from top to bottom."""
         with ExitStack() as files:
@@ -167,5 +172,23 @@ class FilePredictor:
             if self.options.submission is not None:
                 writers.append(RunLengths(self.codes, printable(str(name)), *image.shape[:2]))
             ensemble = self.ensemble
-            write_rows(writers, rows, ensemble.threshold, ensemble.min_area, is_multilabel=bool(ensemble.labels))
+            is_multilabel = bool(ensemble.labels)
+            write_rows(writers, rows, ensemble.threshold, ensemble.min_area, is_multilabel=is_multilabel, void=void)
         self.done += 1
+
+
+def void_of(ref: FileRef, image: Raster, value_range: tuple[float, float] | None) -> Array | None:
+    """Return the pixels (H, W) of an image that have no data, as training leaves them out; None if all have data.
+
+    Args:
+        ref: The file, which may note the number that stands for missing data.
+        image: The image; one that is read window by window is not looked at.
+        value_range: Lowest and highest value of data; a number between them is data. None for 8-bit images.
+    """
+    if not isinstance(image, np.ndarray) or value_range is None:
+        return None
+    low, high = value_range
+    noted = read_layers(ref).nodata if ref.suffix in (".tif", ".tiff") else None
+    values = [value for value in nodata_values(image, noted) if not low <= value <= high]
+    void = void_pixels(image.reshape(*image.shape[:2], -1), values) if values else None
+    return void if void is not None and void.any() else None

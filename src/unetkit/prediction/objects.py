@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from unetkit.data.types import VOID
 from unetkit.errors import UserError
 
 LEAST_DISTANCE = 3  # pixels between the middles of two objects, where only the foreground is predicted
@@ -37,7 +38,7 @@ def split_objects(mask: NDArray[np.uint8]) -> Numbers:
         from skimage.segmentation import watershed
     except ImportError as error:
         raise UserError("instances=true", "needs scikit-image", 'pip install "unetkit[instances]"') from error
-    foreground = mask > 0
+    foreground = (mask > 0) & (mask != VOID)
     distance = cv2.GaussianBlur(_distance(foreground), (0, 0), SMOOTHING) * foreground
     seeds = _parts(mask == 1) if (mask == 2).any() else _peaks(distance, foreground)
     seeds = _with_all_parts(seeds, distance, foreground)

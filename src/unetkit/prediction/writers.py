@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unetkit.data.files import FileRef
 from unetkit.data.georeference import TYPES, read_georeference
-from unetkit.data.types import of_label
+from unetkit.data.types import VOID, of_label
 from unetkit.errors import UserError
 from unetkit.models import classify
 from unetkit.plots.images import CLASS_COLOURS, overlay, write_png
@@ -296,6 +296,7 @@ def write_rows(
     min_area: int,
     *,
     is_multilabel: bool = False,
+    void: NDArray[np.bool_] | None = None,
 ) -> None:
     """Hand the probabilities of an image, and the mask that they give, to its writers.
 
@@ -305,11 +306,17 @@ def write_rows(
         threshold: Probability above which a pixel is foreground.
         min_area: A mask with fewer pixels than this is made empty.
         is_multilabel: Whether the probabilities are of labels.
+        void: Pixels (H, W) without data, which are `VOID` in a mask of class indices, and 0 in a binary one; None if
+            all have data.
     """
-    area = 0
+    area = top = 0
     for probability in rows:
         mask = classify(probability[None], threshold, is_multilabel=is_multilabel)[0].numpy()
-        area += int(np.count_nonzero(mask))
+        if void is not None:
+            part = void[top : top + len(mask)]
+            mask[part] = VOID if len(probability) > 1 and not is_multilabel else 0
+        top += len(mask)
+        area += int(np.count_nonzero((mask > 0) & (mask != VOID)))
         for writer in writers:
             writer.append(probability, mask)
     for writer in writers:
