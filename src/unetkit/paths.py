@@ -181,3 +181,10 @@ def _finite(node: Any) -> Any:
     if isinstance(node, list | tuple):
         return [_finite(value) for value in node]
     return None if isinstance(node, float) and not math.isfinite(node) else node
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use, whatever OMP_NUM_THREADS says of torch's threads."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

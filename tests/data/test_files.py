@@ -2,7 +2,7 @@
 
 import sys
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import cv2
 import numpy as np
@@ -333,3 +333,14 @@ class TestFilesThatPillowReads:
         monkeypatch.setitem(sys.modules, "pillow_heif", None)
         with pytest.raises(UserError, match=r"a\.heic is a HEIC file; pip install 'unetkit\[heic\]' to read it"):
             read_image(FileRef(tmp_path / "a.heic"))
+
+
+@pytest.mark.parametrize(
+    "name", ["a.PNG", "a.b.tif", ".hidden", ".a.png", "a.", "x", "x.nii.GZ", "y.gz", "é.jpg", "a b_.c"]
+)
+def test_suffix_and_stem_are_those_of_a_path_in_a_folder_and_in_a_zip(name: str) -> None:
+    expected = PurePosixPath(name).suffix.lower()
+    expected = ".nii.gz" if name.lower().endswith(".nii.gz") else expected
+    for ref in (FileRef(Path("folder.x") / name), FileRef(Path("z.zip"), f"inner.y/{name}")):
+        assert ref.suffix == expected
+        assert ref.stem == name[: len(name) - len(expected)]

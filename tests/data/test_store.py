@@ -1,6 +1,7 @@
 """What was decoded once is kept, until what it depends on changes."""
 
 import pickle
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from unetkit.data.store import ArrayStore, cached_arrays, cached_json
+from unetkit.data.limits import check_size, decoding_at_most
+from unetkit.data.store import ArrayStore, cached_arrays, cached_json, in_order
 from unetkit.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -136,3 +138,34 @@ def test_a_file_that_windows_holds_for_another_run_is_kept(tmp_path: Path, monke
     is_written_by_another = False
     with pytest.raises(UserError, match=r"data\.cache_dir=.* can't be written"):
         stored(tmp_path / "other", Decoding())
+
+
+def test_results_of_threads_come_in_order_with_the_limits_of_the_caller_and_the_first_error() -> None:
+    def numbered(number: int) -> tuple[int, int]:
+        with pytest.raises(UserError, match=r"more than 77 in all"):
+            check_size(9, 9, 1, "image")
+        return number, threading.get_ident()
+
+    with decoding_at_most(77, "max_pixels"):
+        seen = list(in_order(numbered, range(50)))
+    assert [number for number, _ in seen] == list(range(50))
+    assert threading.get_ident() not in {thread for _, thread in seen}
+
+    def fails(number: int) -> int:
+        if number % 10 == 3:
+            raise UserError(f"{number}", "is wrong")
+        return number
+
+    results = in_order(fails, range(50))
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(UserError, match=r"^3 is wrong"):
+        next(results)
+
+
+def test_many_arrays_of_one_kind_take_few_bytes_beside_their_content(tmp_path: Path) -> None:
+    arrays = [np.full((4, 4), i % 200, np.uint8) for i in range(3000)] + [np.zeros((2, 3), np.uint16)]
+    store = cached_arrays(tmp_path, ["many"], lambda: arrays, len(arrays), "tiles")
+    assert store.path.with_suffix(".json").stat().st_size < 100
+    assert len({id(shape) for shape in store.shapes}) == 2
+    for i in (0, 1, 1999, 2999, 3000):
+        np.testing.assert_array_equal(store[i], arrays[i])

@@ -10,7 +10,8 @@ import torch
 from conftest import Unetkit
 
 from unetkit.data import DeviceAugmentation, SegmentationDataModule, synthetic_pairs
-from unetkit.data.serving import MAX_WORKERS, ServingOptions, usable_cores
+from unetkit.data.serving import MAX_WORKERS, ServingOptions
+from unetkit.paths import usable_cores
 from unetkit.training.waiting import helpful_settings
 
 SMALL = [

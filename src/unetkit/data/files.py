@@ -55,15 +55,23 @@ class FileRef:
         return PurePosixPath(self.member or self.path.as_posix())
 
     @property
+    def last(self) -> str:
+        """The last part of the name; of a file in a folder it costs no parsing, which counts where files are many."""
+        return self.name.name if self.member else self.path.name
+
+    @property
     def stem(self) -> str:
         """The name without suffix as text, in Unicode's composed form: macOS stores accents as separate characters."""
-        return printable(unicodedata.normalize("NFC", self.name.name[: -len(self.suffix) or None]))
+        stem = self.last[: -len(self.suffix) or None]
+        return stem if stem.isascii() else printable(unicodedata.normalize("NFC", stem))
 
     @property
     def suffix(self) -> str:
         """The suffix in small letters, as `.png` or `.nii.gz`; empty if there is none."""
-        suffix = self.name.suffix.lower()
-        return ".nii.gz" if suffix == ".gz" and self.name.name.lower().endswith(".nii.gz") else suffix
+        name = self.last
+        dot = name.rfind(".")
+        suffix = name[dot:].lower() if 0 < dot < len(name) - 1 else ""
+        return ".nii.gz" if suffix == ".gz" and name.lower().endswith(".nii.gz") else suffix
 
     def read(self) -> bytes:
         """Read the content.
@@ -138,7 +146,7 @@ def _inner_parts(ref: FileRef) -> list[str]:
 
 
 def _known(refs: list[FileRef], suffixes: tuple[str, ...]) -> list[FileRef]:
-    known = [ref for ref in refs if ref.suffix in suffixes and not ref.name.name.startswith(".")]
+    known = [ref for ref in refs if ref.suffix in suffixes and not ref.last.startswith(".")]
     return sorted(known, key=lambda ref: ref.name)
 
 

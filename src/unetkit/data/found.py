@@ -16,7 +16,7 @@ from unetkit.data.masks import read_mask
 from unetkit.data.nodata import nodata_values, void_pixels
 from unetkit.data.pair import Pair
 from unetkit.data.preprocessing import drop_equal_channels, value_quantiles
-from unetkit.data.store import ArrayStore, cached_arrays, cached_json
+from unetkit.data.store import ArrayStore, cached_arrays, cached_json, digest, in_order
 from unetkit.data.types import VOID
 from unetkit.data.volumes import Spacing, Volume, VolumeRef, decoded_spacing
 from unetkit.errors import UserError
@@ -108,14 +108,14 @@ def find_data(
     pairs = tuple(sorted(find_pairs(), key=lambda pair: pair.id))
     if not pairs:
         raise UserError(f"data={name}", "found no image")
-    images_key = tuple(pair.image.fingerprint() for pair in pairs)
+    images_key: tuple[str, ...] = (digest(pair.image.fingerprint() for pair in pairs),)
     if channels in WITH_ALPHA:
         images_key += (f"{channels} channels",)
     images, facts = _read_images(pairs, channels, cache_dir, images_key)
     low, high = value_range or (np.inf, -np.inf)
     nodata = tuple(tuple(value for value in values if not low <= value <= high) for _, values in facts)
     nodata_key = [list(map(str, values)) for values in nodata] if any(nodata) else []
-    mask_sources = [(pair.mask and pair.mask.fingerprint(), pair.rle) for pair in pairs]
+    mask_sources = digest((pair.mask and pair.mask.fingerprint(), pair.rle) for pair in pairs)
     masks_key = [images_key, mask_sources, *encoding.key, *nodata_key]
     masks = _read_masks(pairs, images, nodata, encoding, cache_dir, masks_key)
     counts = np.array(cached_json(cache_dir, masks_key, lambda: _class_counts(masks, encoding), "pixels"), np.int64)
@@ -148,13 +148,16 @@ def _read_images(
     """Decode the images of pairs, or take them from the cache; the facts are found in the same reading."""
     read: list[ImageFacts] = []
 
+    def decoded(pair: Pair) -> tuple[NDArray[Any], ImageFacts]:
+        layers = read_layers(pair.image)
+        image = layers.image(channels)
+        hides_alpha = layers.has_varying_alpha and image is layers.pixels
+        return drop_equal_channels(image), (hides_alpha, nodata_values(image, layers.nodata))
+
     def images() -> Iterator[NDArray[Any]]:
-        for pair in pairs:
-            layers = read_layers(pair.image)
-            image = layers.image(channels)
-            hides_alpha = layers.has_varying_alpha and image is layers.pixels
-            read.append((hides_alpha, nodata_values(image, layers.nodata)))
-            yield drop_equal_channels(image)
+        for image, found in in_order(decoded, pairs):
+            read.append(found)
+            yield image
 
     def facts() -> list[ImageFacts]:
         if len(read) < len(pairs):  # the images are in the cache, but this is not
@@ -183,14 +186,13 @@ def _read_masks(
 ) -> ArrayStore:
     """Decode the masks of pairs, or take them from the cache; pixels without data are void."""
 
-    def masks() -> Iterator[NDArray[np.uint8]]:
-        for index, (pair, shape) in enumerate(zip(pairs, images.shapes, strict=True)):
-            mask = read_mask(pair, shape[:-1], encoding, pairs)
-            if nodata[index]:
-                mask[void_pixels(images[index], nodata[index])] = VOID
-            yield mask
+    def decoded(index: int) -> NDArray[np.uint8]:
+        mask = read_mask(pairs[index], images.shapes[index][:-1], encoding, pairs)
+        if nodata[index]:
+            mask[void_pixels(images[index], nodata[index])] = VOID
+        return mask
 
-    return cached_arrays(cache_dir, key, masks, len(pairs), "masks")
+    return cached_arrays(cache_dir, key, lambda: in_order(decoded, range(len(pairs))), len(pairs), "masks")
 
 
 def _class_counts(masks: ArrayStore, encoding: MaskEncoding) -> list[list[int]]:

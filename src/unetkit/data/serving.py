@@ -1,7 +1,6 @@
 """How pairs are served: in which batches, by how many processes, from which memory."""
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -9,6 +8,7 @@ from typing import Literal
 import torch
 
 from unetkit.errors import UserError, check
+from unetkit.paths import usable_cores
 
 CACHE_SHARE = 1 / 8  # largest share of a GPU's free memory that the pairs take with cache_on_device=auto
 MOST_PADDING = 16  # times the pixels of its images that a batch may have
@@ -131,10 +131,3 @@ class ServingOptions:
         if self.cache_on_device and missing:
             raise UserError("data.cache_on_device=true", f"needs {missing[0]}", "or set data.cache_on_device=false")
         return self.cache_on_device
-
-
-def usable_cores() -> int:
-    """Return the number of cores that this process may use, whatever OMP_NUM_THREADS says of torch's threads."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -2,18 +2,25 @@
 
 import hashlib
 import json
+import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unetkit.errors import writable
-from unetkit.paths import whole_file
+from unetkit.paths import usable_cores, whole_file
 
-FORMAT = 4  # raise it when what is stored changes, so that no older file is misread
+Given = TypeVar("Given")
+Result = TypeVar("Result")
+
+FORMAT = 5  # raise it when what is stored changes, so that no older file is misread
 ALIGNMENT = 16  # bytes; each array starts at a multiple, as the largest dtypes want
 MANY = 500  # arrays from which making them shows a progress bar
 
@@ -24,7 +31,7 @@ class ArrayStore:
     A pickled store holds only the path, so workers share the pages instead of copying them.
 
     Attributes:
-        path: The file; `.json` beside it holds shape and dtype of each array.
+        path: The file; `.json` beside it holds number, shape and dtype of arrays that are alike and follow each other.
         shapes: The shape of each array.
         dtypes: The dtype of each array.
         nbytes: The size of the file.
@@ -32,12 +39,16 @@ class ArrayStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        index = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        self.shapes: list[tuple[int, ...]] = [tuple(shape) for shape, _ in index]
-        self.dtypes = [np.dtype(dtype) for _, dtype in index]
-        sizes = [int(np.prod(shape)) * dtype.itemsize for shape, dtype in zip(self.shapes, self.dtypes, strict=True)]
-        ends = np.cumsum([_padded(size) for size in sizes])
-        self._starts = ends - [_padded(size) for size in sizes]
+        runs = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        self.shapes: list[tuple[int, ...]] = []
+        self.dtypes: list[np.dtype[Any]] = []
+        for count, shape, dtype in runs:  # all arrays of a run share one tuple
+            self.shapes += [tuple(shape)] * count
+            self.dtypes += [np.dtype(dtype)] * count
+        run_sizes = [math.prod(shape) * np.dtype(dtype).itemsize for _, shape, dtype in runs]
+        sizes = np.repeat(np.array(run_sizes, np.int64), [count for count, _, _ in runs])
+        ends = np.cumsum(-(-sizes // ALIGNMENT) * ALIGNMENT)
+        self._starts = ends - (-(-sizes // ALIGNMENT) * ALIGNMENT)
         self._ends = self._starts + sizes
         self._data = np.memmap(path, np.uint8, "r")
         self.nbytes = int(self._data.size)
@@ -84,14 +95,16 @@ def cached_arrays(
         pass  # not there, or broken by a crash
     from tqdm import tqdm  # here, because predicting needs no progress bar
 
-    index = []
+    runs: list[list[Any]] = []
     with _written(path) as part, part.open("wb") as file:
         for array in tqdm(arrays(), f"decoding {what}", total, unit="", leave=False, disable=total < MANY):
             content = np.ascontiguousarray(array).tobytes()
             file.write(content.ljust(_padded(len(content)), b"\0"))
-            index.append((array.shape, array.dtype.str))
+            if not runs or runs[-1][1:] != [array.shape, array.dtype.str]:
+                runs.append([0, array.shape, array.dtype.str])
+            runs[-1][0] += 1
     with _written(path.with_suffix(".json")) as part:
-        part.write_text(json.dumps(index), encoding="utf-8")
+        part.write_text(json.dumps(runs), encoding="utf-8")
     return ArrayStore(path)
 
 
@@ -109,6 +122,34 @@ def cached_json(cache_dir: Path, key: Sequence[object], make: Callable[[], Any],
     with _written(path) as part:
         part.write_text(content, encoding="utf-8")
     return json.loads(content)
+
+
+def digest(values: Iterable[object]) -> str:
+    """Return a checksum of plain values, to stand for many of them in a key."""
+    found = hashlib.sha256()
+    for value in values:
+        found.update(json.dumps(value).encode())
+    return found.hexdigest()
+
+
+def in_order(function: Callable[[Given], Result], items: Iterable[Given]) -> Iterator[Result]:
+    """Yield the results of a function in the order of its arguments, computed by a thread for each core.
+
+    At most one for each thread is computed ahead, so that few are in memory at once.
+    """
+    workers = usable_cores()
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(copy_context().run, function, item))  # limits are kept in the context
+                if len(waiting) > workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def _padded(size: int) -> int:

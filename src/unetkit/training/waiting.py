@@ -6,7 +6,7 @@ import lightning as L
 import torch
 
 from unetkit.data import SegmentationDataModule
-from unetkit.data.serving import usable_cores
+from unetkit.paths import usable_cores
 
 NOTABLE = 0.05  # share of the time spent waiting for data from which there is something to say
 

@@ -1,8 +1,9 @@
 """Every file below a folder, or in a zip, with the names of the folders that lead to it."""
 
+import os
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from unetkit.data.files import SUFFIXES, FileRef, zip_members
@@ -36,7 +37,7 @@ class Entry:
     @property
     def path(self) -> str:
         """The path below the root, with `/` between the names."""
-        return "/".join([*self.folders, self.ref.name.name])
+        return "/".join([*self.folders, self.ref.last])
 
 
 def list_entries(root: Path, kinds: tuple[str, ...] = SUFFIXES) -> list[Entry]:
@@ -53,21 +54,20 @@ def list_entries(root: Path, kinds: tuple[str, ...] = SUFFIXES) -> list[Entry]:
     """
     with readable(root):
         if root.is_dir():
-            entries = list(_Walk(root).below(root, (), set()))
+            entries = list(_Walk(root, kinds).below(root, (), set()))
         elif root.is_file() and (zipfile.is_zipfile(root) or root.suffix.lower() == ".zip"):
-            entries = _in_zip(root, ())
+            entries = _in_zip(root, (), kinds)
         else:
             fix = "give the folder that holds the images and masks"
             raise UserError(f"data.root={root}", "is neither a folder nor a complete zip file", fix)
-    entries = [replace(entry, kinds=kinds) for entry in entries]
-    return sorted(entries, key=lambda entry: (entry.folders, entry.ref.name.name))
+    return sorted(entries, key=lambda entry: (entry.folders, entry.ref.last))
 
 
 class _Walk:
     """Lists folders; links to folders are followed, as the images may lie on another disk."""
 
-    def __init__(self, root: Path) -> None:
-        self.root, self.folders = root, 0
+    def __init__(self, root: Path, kinds: tuple[str, ...]) -> None:
+        self.root, self.kinds, self.folders = root, kinds, 0
 
     def below(self, folder: Path, folders: tuple[str, ...], outer: set[tuple[int, int]]) -> Iterator[Entry]:
         """List a folder and those in it; a link to a folder around it is not followed.
@@ -83,23 +83,26 @@ class _Walk:
         if self.folders > MAX_FOLDERS:
             problem = f"has more than {MAX_FOLDERS:,} folders"
             raise UserError(f"data.root={self.root}", problem, "remove links to folders from it, or give a part of it")
-        for path in sorted(folder.iterdir()):
-            if path.name.startswith(".") or path.name in OF_SYSTEMS:
+        with os.scandir(folder) as found:  # says what is a folder without a look at each file
+            items = sorted((item.name, item.is_dir(), item.is_symlink()) for item in found)
+        for name, is_folder, is_link in items:
+            path = folder / name
+            if name.startswith(".") or name in OF_SYSTEMS:
                 continue
             # A link that is called as an image is a mistake, and not a place of others: reading it says so.
-            if path.is_dir() and not (path.is_symlink() and path.suffix.lower() in SUFFIXES):
-                yield from self.below(path, (*folders, path.name), outer | {here})
+            if is_folder and not (is_link and path.suffix.lower() in SUFFIXES):
+                yield from self.below(path, (*folders, name), outer | {here})
             elif path.suffix.lower() == ".zip" and not folders and meaning_of(path.stem):
                 if path.with_suffix("").is_dir():
                     raise UserError(
                         f"{path.with_suffix('')} and {path}", "are a folder and a zip of one name", "keep one"
                     )
-                yield from _in_zip(path, (path.stem,))
+                yield from _in_zip(path, (path.stem,), self.kinds)
             else:
-                yield Entry(FileRef(path), folders)
+                yield Entry(FileRef(path), folders, self.kinds)
 
 
-def _in_zip(path: Path, folders: tuple[str, ...]) -> list[Entry]:
+def _in_zip(path: Path, folders: tuple[str, ...], kinds: tuple[str, ...]) -> list[Entry]:
     members = [ref for ref in zip_members(path) if not (ref.member or "").endswith("/")]
     inner = [(ref, tuple(part for part in ref.name.parent.parts if part not in ("/", "..", "."))) for ref in members]
-    return [Entry(ref, (*folders, *parts)) for ref, parts in inner if not ref.name.name.startswith(".")]
+    return [Entry(ref, (*folders, *parts), kinds) for ref, parts in inner if not ref.last.startswith(".")]

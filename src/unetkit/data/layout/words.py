@@ -37,6 +37,10 @@ _NAME = re.compile(
     rf"(?:(?P<mask>{_any(*MASK_WORDS)})(?:images?|imgs?|files?|maps?)?|(?P<image>{_any(*IMAGE_WORDS)}))?"
     rf"(?P<after>{_any(*_SPLIT_OF, *SHORT_SPLITS)})?(?:pngs?|jpe?gs?|tiffs?|tifs?|npys?)?(?:{SIZES})?"
 )
+# Compiled once, as each file's name is looked at.
+_MARKS = re.compile(r"[\W_]+")
+_LAST = re.compile(r"(.*?)[_\-. ]+([A-Za-z]+|[12](?:st|nd)[\W_]?(?:HO|manual)|manual[12])(?:[\W_]\d{1,3})?")
+_FIRST = re.compile(r"([A-Za-z]+)[_\-. ]+(.*)")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+")
 
 
@@ -78,8 +82,7 @@ def role_of_name(stem: str) -> tuple[str, str] | None:
     for role, words in NAME_WORDS.items():
         if len(stem) > 1 and _plain(stem) in words:
             return role, ""
-    last = re.fullmatch(r"(.*?)[_\-. ]+([A-Za-z]+|[12](?:st|nd)[\W_]?(?:HO|manual)|manual[12])(?:[\W_]\d{1,3})?", stem)
-    first = re.fullmatch(r"([A-Za-z]+)[_\-. ]+(.*)", stem)
+    last, first = _LAST.fullmatch(stem), _FIRST.fullmatch(stem)
     for found, word, rest in ((last, 2, 1), (first, 1, 2)):
         for role, words in NAME_WORDS.items():
             if found and _plain(found[word]) in words and len(found[word]) > 1:
@@ -88,7 +91,7 @@ def role_of_name(stem: str) -> tuple[str, str] | None:
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", "", name.lower())
+    return _MARKS.sub("", name.lower())
 
 
 def _parse(plain: str) -> Meaning | None:
