@@ -13,6 +13,7 @@ from training_runs import QUIET, composed, weights
 from volume_files import SIZE, ellipsoid, nifti, write_ellipsoids, write_nifti
 
 from unetkit.data import DeviceAugmentation
+from unetkit.data.types import SampleKey
 from unetkit.errors import UserError
 from unetkit.training.build import build_module, build_trainer, prepare_data
 from unetkit.training.records import Summary, spacing_line
@@ -46,6 +47,7 @@ def test_volumes_are_trained_on_in_patches_and_scored_whole(files: Path, cache: 
         assert (tmp_path / "pictures" / picture).exists()
 
 
+@pytest.mark.slow
 def test_resuming_on_volumes_goes_on_exactly(files: Path, cache: Path, tmp_path: Path) -> None:
     keys = ["data.crops_per_image=2", "data.patch_size=[16,16,16]"]
     run(tmp_path / "whole", files, cache, *keys)
@@ -65,6 +67,17 @@ def test_resuming_on_volumes_goes_on_exactly(files: Path, cache: Path, tmp_path:
     run(tmp_path / "resumed", files, cache, *keys, f"checkpoint={tmp_path / 'part' / 'checkpoints' / 'last.ckpt'}")
     whole, resumed = (weights(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("whole", "resumed"))
     assert all(torch.equal(value, resumed[key]) for key, value in whole.items())
+
+
+def test_a_patch_depends_on_seed_epoch_volume_and_number_alone(files: Path, cache: Path, tmp_path: Path) -> None:
+    first, second = (
+        prepare_data(composed(*SMALL, *places(files, cache, tmp_path))).dataset("train", augment=True) for _ in range(2)
+    )
+    second[SampleKey(0, 1)]  # another one before
+    for key in (SampleKey(0, 0), SampleKey(7, 5)):
+        np.testing.assert_array_equal(first[key]["image"], second[key]["image"])
+    assert not (first[SampleKey(0, 0)]["image"] == first[SampleKey(1, 0)]["image"]).all()
+    assert not (first[SampleKey(0, 0)]["image"] == first[SampleKey(0, 1)]["image"]).all()
 
 
 def test_patches_are_on_foreground_as_often_as_asked_for(files: Path, cache: Path, tmp_path: Path) -> None:
