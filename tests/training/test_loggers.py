@@ -71,7 +71,8 @@ def test_wandb_offline_holds_scores_rate_config_tags_and_pictures(
     assert len(steps["val/iou"]) == 2
     assert steps["val/iou"] == steps["predictions/0"]
     assert {"train/loss_step", "val/kaggle", "val/dice", "lr-AdamW/pg1"} <= history.keys()
-    assert config["model"]["channels"] == [4, 8]  # type: ignore[index]
+    assert config["model.channels"] == [4, 8]
+    assert config["optimizer.lr"] == 0.003
     assert len({key.split("/")[1] for key in history if key.startswith("predictions/")}) == 4
     assert '"truth"' in json.dumps(history["predictions/0/all_masks"])
     labels = config["_wandb"]["mask/class_labels"]  # type: ignore[index]
@@ -89,9 +90,12 @@ def test_tensorboard_holds_scores_and_pictures(tmp_path: Path, cache: Path) -> N
     events = accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     events.Reload()
     assert len(events.Scalars("val/iou")) == 2
-    assert len(events.Tags()["images"]) == 4
+    names = [name for name in events.Tags()["images"] if name.startswith("predictions/")]
+    assert len(names) == 4
+    assert {"curves/precision_recall", "curves/confusion"} < {*events.Tags()["images"]}
+    assert events.Scalars("summary/parameters")[0].value > 1000
     at = [event.step for event in events.Scalars("val/iou")]
-    assert all([event.step for event in events.Images(name)] == at for name in events.Tags()["images"])
+    assert all([event.step for event in events.Images(name)] == at for name in names)
 
 
 @pytest.fixture

@@ -21,7 +21,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from unetkit.cli.start import start
 from unetkit.errors import UserError
 from unetkit.paths import command_line, path_of, quoted_for_hydra, short_path, write_json
-from unetkit.run_files import OUTCOME, OVERRIDES, read_yaml
+from unetkit.run_files import OUTCOME, OVERRIDES
+from unetkit.training.run_names import typed_for
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,15 +68,6 @@ def interrupted_sweep(config: DictConfig) -> tuple[Path, FileLock] | None:
         except (UserError, Timeout):  # damaged, or going on
             continue
     return None
-
-
-def typed_for(file: Path) -> list[str]:
-    """Return what was typed for an earlier sweep, from its `multirun.yaml`."""
-    content = read_yaml(file)
-    try:
-        return list(content["hydra"]["overrides"]["task"])
-    except (KeyError, TypeError) as error:
-        raise UserError(str(file), "is not as Hydra writes it") from error
 
 
 def is_done(folder: Path) -> bool:

@@ -135,8 +135,12 @@ def _typed(key: str, value: object) -> str:
     raise UserError(f"{key}={value!r}", problem, "give text, a number, True, False, None, or a list or dict of these")
 
 
-def compose_training(overrides: Sequence[str]) -> DictConfig:
+def compose_training(overrides: Sequence[str], *, with_hydra: bool = False) -> DictConfig:
     """Compose `conf/train.yaml`, also inside another program that uses Hydra.
+
+    Args:
+        overrides: What would be typed.
+        with_hydra: Return Hydra's own keys as well.
 
     Raises:
         UserError: If a file or key does not exist, or an override can't be parsed.
@@ -145,7 +149,8 @@ def compose_training(overrides: Sequence[str]) -> DictConfig:
     GlobalHydra.instance().clear()  # or Hydra refuses to start a second time
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            return compose("train", [with_smooth_added(typed) for typed in overrides])
+            typed = [with_smooth_added(text) for text in overrides]
+            return compose("train", typed, return_hydra_config=with_hydra)
     except HydraException as error:
         raise explain(error) from error
     finally:

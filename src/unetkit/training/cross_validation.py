@@ -29,6 +29,7 @@ from unetkit.training.post_processing import PostProcessing, choose, fold_scores
 from unetkit.training.renamed import use_new_names
 from unetkit.training.run import train
 from unetkit.training.run_data import data_of_run
+from unetkit.training.run_names import label
 from unetkit.training.side_by_side import Member, SideBySide
 
 log = logging.getLogger(__name__)
@@ -116,6 +117,8 @@ def train_fold(cfg: DictConfig, fold: int, run: Path, member: Member | None = No
     own = OmegaConf.merge(cfg, {"run_dir": str(run), "data": {"fold": fold}})
     assert isinstance(own, DictConfig)  # narrows the type for mypy
     own.checkpoint = str(last) if last.exists() else None
+    where = run.absolute()
+    label(own, run.name, str(Path(*where.parts[-3:-1])), "fold")
     log.info("fold %d of %d", fold, cfg.data.folds)
     train(own, member=member)
 

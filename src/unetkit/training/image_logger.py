@@ -6,7 +6,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
 from unetkit.data import SegmentationDataModule
 from unetkit.data.types import VOID, Item, SampleKey, of_label
@@ -17,12 +17,13 @@ from unetkit.plots.orthogonal import Place, flat_image, flat_mask, flat_probabil
 from unetkit.plots.ranking import evenly, three_groups
 from unetkit.prediction.predictor import Prediction, Predictor
 from unetkit.training.module import SegmentationModule
+from unetkit.training.remote import send_picture
 
 SHOWN = 640  # pixels of the longer side from which on not every pixel is shown
 
 
 class ImageLogger(L.Callback):
-    """Write `training_pairs.png` before training; send some predictions to W&B and TensorBoard.
+    """Write `training_pairs.png` before training; send some predictions to W&B, TensorBoard and MLflow.
 
     Args:
         folder: Folder of the pictures.
@@ -40,7 +41,7 @@ class ImageLogger(L.Callback):
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Send predictions to the loggers that take pictures."""
-        loggers = [x for x in trainer.loggers if isinstance(x, WandbLogger | TensorBoardLogger)]
+        loggers = [x for x in trainer.loggers if isinstance(x, WandbLogger | TensorBoardLogger | MLFlowLogger)]
         if not loggers or trainer.sanity_checking or not trainer.is_global_zero:
             return
         data = _data_of(trainer)
@@ -128,18 +129,24 @@ def rank(predictor: Predictor, data: SegmentationDataModule, looked_at: int) -> 
 def log_prediction(
     logger: Logger, key: str, pair: Item, prediction: Prediction, step: int, data: SegmentationDataModule
 ) -> None:
-    """Send image, truth and prediction to W&B (as mask overlays) or TensorBoard (drawn)."""
-    flat = _flat(pair, data)
-    image, truth, predicted = flat["image"], flat["mask"], flat_mask(prediction.mask, _place(pair, data))
+    """Send image, truth and prediction to W&B (as mask overlays), TensorBoard or MLflow (drawn)."""
+    image, truth, predicted = shown_pair(pair, prediction, data)
     if isinstance(logger, WandbLogger):
-        masks = _masks_of_wandb(data, {"truth": truth, "prediction": predicted})
-        logger.log_image(key, [pictures.visible(image)], step=step, masks=[masks])
-    elif isinstance(logger, TensorBoardLogger):
-        drawn = [
-            pictures.visible(image),
-            *(_overlay(data, image, mask) for mask in (truth, predicted)),
-        ]
-        logger.experiment.add_image(key, np.hstack(drawn), step, dataformats="HWC")
+        logger.log_image(
+            key, [image], step=step, masks=[masks_of_wandb(data, {"truth": truth, "prediction": predicted})]
+        )
+    else:
+        whole = _flat(pair, data)["image"]
+        drawn = [_overlay(data, whole, mask) for mask in (truth, predicted)]
+        send_picture(logger, key, np.hstack([image, *drawn]), step)
+
+
+def shown_pair(
+    pair: Item, prediction: Prediction, data: SegmentationDataModule
+) -> tuple[pictures.Image, pictures.Image, pictures.Image]:
+    """Return an image as it is shown, its true mask and the predicted one, which `predict_shown` gives."""
+    flat = _flat(pair, data)
+    return pictures.visible(flat["image"]), flat["mask"], flat_mask(prediction.mask, _place(pair, data))
 
 
 def _place(pair: Item, data: SegmentationDataModule) -> Place | None:
@@ -190,7 +197,7 @@ def _overlay(
     return pictures.overlay(image, mask, data.has_background, like, is_multilabel=data.is_multilabel)
 
 
-def _masks_of_wandb(data: SegmentationDataModule, masks: dict[str, pictures.Image]) -> dict[str, dict[str, Any]]:
+def masks_of_wandb(data: SegmentationDataModule, masks: dict[str, pictures.Image]) -> dict[str, dict[str, Any]]:
     """Return masks as W&B takes them: one of all classes, or one of each label."""
     if not data.is_multilabel:
         labels = {**dict(enumerate(data.class_names)), VOID: "void"}

@@ -1,5 +1,6 @@
-"""Loggers beside the CSV file of every run: Weights & Biases, and TensorBoard."""
+"""Loggers beside the CSV file of every run: Weights & Biases, TensorBoard and MLflow."""
 
+import json
 import logging
 import netrc
 import os
@@ -9,16 +10,20 @@ from contextlib import contextmanager, suppress
 from http.client import HTTPException
 from pathlib import Path
 from threading import Thread
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from unetkit.errors import UserError, check
+from unetkit.paths import write_json
 from unetkit.training.wandb_run import LastingWandbLogger
 
 log = logging.getLogger(__name__)
 
+MLFLOW = "mlflow.json"  # in the run directory
 PATIENCE = 5.0  # seconds to wait for W&B's server before a run
 
 
@@ -29,7 +34,8 @@ def wandb_logger(
     name: str | None = None,
     mode: str = "auto",
     tags: Sequence[str] = (),
-    job_type: str | None = None,
+    artifacts: bool = True,
+    **options: Any,
 ) -> LastingWandbLogger:
     """Start a W&B run, or go on with an interrupted one; offline, with a warning, if the server does not answer.
 
@@ -40,7 +46,8 @@ def wandb_logger(
         name: Name of the run; None for one that W&B makes up.
         mode: `online`, `offline`, or `auto`: online if W&B finds a key, else offline.
         tags: Words to find the run by.
-        job_type: Kind of run, such as `train`.
+        artifacts: Whether checkpoints become versions of an artifact.
+        **options: Other arguments of Lightning's `WandbLogger` and of `wandb.init`.
 
     Raises:
         UserError: If the mode is another, or online without a key.
@@ -60,10 +67,10 @@ def wandb_logger(
         project=project,
         entity=entity,
         name=name,
-        offline=mode == "offline",
         mode=mode,
         tags=[str(tag) for tag in tags],
-        job_type=job_type,
+        artifacts=artifacts,
+        **options,
     )
 
 
@@ -115,6 +122,52 @@ def _has_key() -> bool:
             if any("wandb" in host for host in netrc.netrc(Path(file).expanduser()).hosts):
                 return True
     return False
+
+
+def mlflow_logger(
+    save_dir: str,
+    tracking_uri: str | None = None,
+    experiment: str = "unetkit",
+    name: str | None = None,
+    group: str | None = None,
+    tags: Sequence[str] = (),
+    **options: Any,
+) -> MLFlowLogger:
+    """Log to MLflow; a run that was interrupted goes on as the same run.
+
+    Args:
+        save_dir: The run directory, in which `mlflow.json` keeps the id of the run.
+        tracking_uri: Where MLflow keeps its runs; None for the SQLite file `mlflow.db` in the present folder.
+        experiment: Name of MLflow's experiment.
+        name: Name of the run.
+        group: The sweep, search or cross-validation that it belongs to, as the tag `group`.
+        tags: Words to find the run by, as the tag `tags`.
+        **options: Other arguments of Lightning's `MLFlowLogger`.
+
+    Raises:
+        UserError: If MLflow is not installed.
+    """
+    words = {"group": group, "tags": ", ".join(map(str, tags))}
+    file = Path(save_dir) / MLFLOW
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))["id"]
+    except (OSError, ValueError, KeyError, TypeError):
+        stored = None
+    try:
+        logger = MLFlowLogger(
+            experiment_name=experiment,
+            run_name=name,
+            tracking_uri=tracking_uri or f"sqlite:///{Path('mlflow.db').absolute()}",
+            tags={key: value for key, value in words.items() if value},
+            run_id=stored,
+            **options,
+        )
+    except ModuleNotFoundError as error:
+        fix = 'pip install "unetkit[mlflow]"'
+        raise UserError("logger=mlflow", "needs MLflow, which is not installed", fix) from error
+    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]  # set from the launcher's environment variables
+        write_json(file, {"id": logger.run_id})
+    return logger
 
 
 def tensorboard_logger(save_dir: str) -> TensorBoardLogger:

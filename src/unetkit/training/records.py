@@ -24,6 +24,8 @@ from unetkit.paths import command_line, short_path, write_text
 from unetkit.run_files import OVERRIDES
 from unetkit.training.loggers import wandb_refusals
 from unetkit.training.module import SegmentationModule
+from unetkit.training.recipes import flat
+from unetkit.training.run_names import chosen_files
 from unetkit.training.run_stats import RunStats
 from unetkit.training.waiting import waiting_line
 
@@ -50,14 +52,27 @@ def keep_old_metrics(run_dir: Path) -> None:
 
 
 @rank_zero_only
-def write_records(cfg: DictConfig, run_dir: Path, data: SegmentationDataModule, trainer: L.Trainer) -> None:
-    """Write the resolved configuration, also to the loggers, and the split."""
+def write_records(
+    cfg: DictConfig, run_dir: Path, data: SegmentationDataModule, trainer: L.Trainer, typed: Sequence[str] | None = None
+) -> None:
+    """Write the resolved configuration and the split; send the configuration to the loggers, with the chosen files.
+
+    Args:
+        cfg: The configuration.
+        run_dir: Folder of the run.
+        data: The data.
+        trainer: The trainer, whose loggers get the configuration.
+        typed: The overrides that the run was composed with; None if Hydra composed it.
+    """
     run_dir.mkdir(parents=True, exist_ok=True)
     write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     data.split.write(run_dir / "split.csv")
-    for logger in trainer.loggers[1:]:  # the first is the CSV log, beside which config.yaml lies
+    if not trainer.loggers[1:]:  # the first is the CSV log, beside which config.yaml lies
+        return
+    facts = flat(plain(cfg)) | chosen_files(typed) | {"data.fingerprint": data.split.digest}
+    for logger in trainer.loggers[1:]:
         with wandb_refusals() if isinstance(logger, WandbLogger) else nullcontext():
-            logger.log_hyperparams(plain(cfg))
+            logger.log_hyperparams(facts)
 
 
 @rank_zero_only
@@ -201,7 +216,6 @@ def log_results(summary: Summary, run_dir: Path, trainer: L.Trainer) -> None:
             folder = short_path(Path(logger.experiment.dir).parent)
             online = None if logger.experiment.offline else logger.experiment.url
             log.info("W&B: %s", online or f"send it with `wandb sync {folder}`")
-            logger.experiment.finish()
     if last := summary["last_checkpoint"]:
         log.info("next: %s", command_line("predict", f"checkpoint={short_path(last)}", "input=FILE_OR_FOLDER"))
 

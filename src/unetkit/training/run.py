@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import lightning as L
@@ -34,6 +35,7 @@ from unetkit.training.records import (
     summarise,
     write_records,
 )
+from unetkit.training.remote import define_scores, loggers_closed, send_results
 from unetkit.training.renamed import keep_earlier_defaults, use_new_names
 from unetkit.training.resume import (
     Resume,
@@ -46,6 +48,7 @@ from unetkit.training.resume import (
     resolve_auto,
 )
 from unetkit.training.run_lock import only_run_in
+from unetkit.training.run_names import label_as_typed
 from unetkit.training.run_state import is_finished, last_checkpoint, run_of
 from unetkit.training.run_stats import RunStats
 from unetkit.training.side_by_side import Member
@@ -85,8 +88,8 @@ def train(
     run_dir = resolve(cfg)
     stop = Stop(cfg.trainer.max_time) if member is None else member.stop
     memory = enough_memory(f"data.batch_size={cfg.data.batch_size}", LESS_MEMORY)
-    with stop.on_signals(), only_run_in(run_dir), memory:
-        return _train(cfg, run_dir, stats, stop, typed, member, callbacks)
+    with stop.on_signals(), only_run_in(run_dir), memory, ExitStack() as at_end:
+        return _train(cfg, run_dir, stats, stop, typed, member, callbacks, at_end)
 
 
 def _train(
@@ -97,6 +100,7 @@ def _train(
     typed: Sequence[str] | None,
     member: Member | None,
     callbacks: Sequence[L.Callback],
+    at_end: ExitStack,
 ) -> Summary:
     """Do what `train` does, in a run directory that no other run writes to."""
     if resolve_auto(cfg, run_dir) and is_finished(run_dir):
@@ -117,11 +121,13 @@ def _train(
             forget_run(run_dir)
         position = 0 if member is None else member.position
         trainer = build_trainer(cfg, run_dir, stats, stop, position, callbacks)
+    at_end.enter_context(loggers_closed(trainer))
     continue_from(cfg, run_dir, data, module, trainer, resume, weights)
     with writable("run_dir", run_dir):
         keep_old_metrics(run_dir)
-        write_records(cfg, run_dir, data, trainer)
+        write_records(cfg, run_dir, data, trainer, typed)
         keep_overrides(run_dir, typed)
+    define_scores(trainer, module.logged("val"))
     log_setup(data, module, example)
     with stop.in_order(last := last_checkpoint(run_dir), is_fold(cfg)):
         fit(cfg, trainer, module, data, resume)
@@ -138,6 +144,7 @@ def _train(
     if trainer.is_global_zero:
         with writable("run_dir", run_dir):
             write_json(run_dir / "summary.json", summary)
+        send_results(trainer, module, data, run_dir, summary)
         log_results(summary, run_dir, trainer)
         if is_early:
             again = command_line("train", f"checkpoint={short_path(run_dir)}")
@@ -156,6 +163,7 @@ def resolve(cfg: DictConfig) -> Path:
     use_new_names(cfg)
     set_modes(cfg)
     check_values(cfg)
+    label_as_typed(cfg)
     return path_of("run_dir", cfg.run_dir)
 
 

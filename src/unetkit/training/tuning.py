@@ -22,6 +22,7 @@ from unetkit.run_files import OUTCOME
 from unetkit.training.api import compose_training, override
 from unetkit.training.records import monitored_score
 from unetkit.training.run import train
+from unetkit.training.run_names import label
 from unetkit.training.run_state import AUTO
 from unetkit.training.search_space import suggest
 
@@ -84,12 +85,13 @@ class Search:
         with FileLock(self.folder / ".ask.lock"):
             known = self.study.get_trials(deepcopy=False)
             running = [trial for trial in known if trial.state == optuna.trial.TrialState.RUNNING]
+            begun = [trial for trial in known if trial.state != optuna.trial.TrialState.WAITING]
             free = ((trial, lock) for trial in running if (lock := self._lock(trial.number)) is not None)
             found, lock = next(free, (None, None))
             if found is not None:
                 trial = optuna.trial.Trial(self.study, found._trial_id)
                 log.info("trial %d was interrupted and goes on", trial.number)
-            elif len(known) < trials:
+            elif len(begun) < trials:
                 # As many draws of chance as trials, so that processes side by side do not draw the same values.
                 self.study.sampler = optuna.samplers.TPESampler(seed=SEED + len(known), constant_liar=True)
                 trial = self.study.ask()
@@ -198,6 +200,7 @@ def _run_trial(search: Search, trial: "optuna.Trial") -> None:
         typed = [*search.fixed, *chosen, override("run_dir", run_dir.resolve())]
         cfg = compose_training(typed)
         cfg.checkpoint = AUTO
+        label(cfg, f"{run_dir.name}: {' '.join(chosen)}", str(Path(*search.folder.absolute().parts[-2:])))
         score = monitored_score(train(cfg, typed, callbacks=[Prune(trial, str(cfg.monitor))]))
     except PrunedError as end:
         _end(search, trial, states.PRUNED, str(end))
