@@ -90,7 +90,7 @@ def test_bad_trials_are_pruned_and_an_interrupted_one_goes_on(tmp_path: Path) ->
     fixed = [*TINY, *QUIET, "trainer.max_epochs=3", f"data.cache_dir={tmp_path / 'cache'}"]
     space, _ = read_space("none", {}, ["optimizer.lr=0.01,0.02,1e-9"])
     found = open_search(tmp_path / "study", space, fixed, [])
-    for rate in ("0.01", "0.02", "0.01", "0.02", "0.01", "1e-09"):  # five, with which others are compared, and a bad one
+    for rate in ("0.01", "0.02", "0.01", "0.02", "0.01", "1e-09"):  # five to compare with, and a bad one
         found.study.enqueue_trial({"optimizer.lr": rate})
     search(found, 6, None)
     assert states(tmp_path / "study") == [*5 * ["COMPLETE"], "PRUNED"]
