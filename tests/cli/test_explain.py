@@ -12,7 +12,10 @@ from conftest import Unetkit
         ("trainer.max_epoch=3", "trainer.max_epoch is not a key of the configuration; did you mean trainer.max_"),
         ("lr=0.1", "lr is not a key of the configuration; did you mean optimizer.lr?"),
         ("epochs=3", "not a key of the configuration; did you mean trainer.min_epochs or trainer.max_epochs?"),
-        ("data.root=my_data", "data.root is a key of data=folder, data=tgs_salt only; choose data=folder to use it"),
+        (
+            "data.root=my_data",
+            "data.root is a key of data=folder, data=tgs_salt, data=volumes only; choose data=folder to use it",
+        ),
         ("loss.gamma=2", "loss.gamma is a key of loss=focal, loss=focal_tversky only; choose loss=focal to use it"),
         ("xyzzy=1", "xyzzy is not a key of the configuration; --help lists the keys."),
         ("model=unet_smal", "model=unet_smal does not exist; it may be unet_small, "),
@@ -39,6 +42,7 @@ def test_a_command_without_its_file_says_what_to_give(unetkit: Unetkit, tmp_path
         "export": "checkpoint= is missing; give checkpoint=FILE.ckpt and output=FILE.onnx",
         "demo": "checkpoint= is missing; give checkpoint=FILE.ckpt, or two as 'checkpoint=[A.ckpt,B.ckpt]'",
         "import": "checkpoint= is missing; give the state dict or checkpoint of another project",
-        "compare": "runs= is missing; give runs=[BASELINE,OTHER], folders that hold a scores.csv",
+        "compare": "runs= is missing; give runs=[BASELINE,OTHER], folders that hold a scores.csv, or the directory of "
+        "a sweep",
     }.items():
         assert unetkit(command) == (1, "", f"error: {told}\n")

@@ -14,7 +14,7 @@ from unetkit.training.renamed import KEYS, REMOVED
     [
         ("data.resident=true", "data.cache_on_device=true"),
         ("++data.resident=true", "++data.cache_on_device=true"),
-        ("+data.order_seed=1,2", "+data.shuffle_seed=1,2"),
+        ("+data.order_seed=1,2", "++data.shuffle_seed=1,2"),
         ("~data.order_seed", "~data.shuffle_seed"),
         ("~data.order_seed=47", "~data.shuffle_seed=47"),
     ],
@@ -23,6 +23,14 @@ def test_an_old_name_is_replaced_with_one_line(typed: str, read: str, capsys: py
     assert with_new_names([typed]) == [read]
     old = next(key for key in KEYS if key in typed)
     assert capsys.readouterr() == ("", f"{old} is now called {KEYS[old]}\n")
+
+
+def test_a_key_that_had_to_be_added_once_and_is_there_now_is_set(unetkit: Unetkit) -> None:
+    assert with_new_names(["+experiment=mine"]) == ["+experiment=mine"]
+    done = unetkit("train", "scheduler=plateau", "+scheduler.scheduler.threshold=0.02", "+tag.of=mine", "--cfg", "job")
+    assert done.status == 0, done.stderr
+    assert "threshold: 0.02" in done.stdout
+    assert "of: mine" in done.stdout
 
 
 def test_other_arguments_stay_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:

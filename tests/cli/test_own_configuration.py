@@ -45,7 +45,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_own_files_are_choices_of_every_command(work: Path, unetkit: Unetkit) -> None:
     shown = unetkit("train", "--config-dir", "conf", "--help").stdout
-    assert "mine, none, tgs_base" in shown
+    assert "mine, none, recreation_large" in shown
     assert "plain_small, pspnet, residual_unet, segformer, segmenter, separable_unet, slim, " in shown
     done = unetkit("draw", "--config-dir", "conf", "model=slim", "output=slim.svg")
     assert done == (0, "wrote slim.svg; open it in a browser\n", "")

@@ -20,6 +20,8 @@ FILES = sorted(config_dir().glob("*/*.yaml"))
 DIFFERENT = {
     ("data/base", "channels"),  # the data sets of base are grey; your own are read for it
     ("data/base", "num_classes"),  # likewise
+    ("data/base", "crops_per_image"),  # runs of earlier versions, which don't have it, have one crop of each image
+    ("data/base", "foreground_crops"),  # likewise
     ("data/base", "max_pixels"),  # from Python, the limit that holds already
     ("callbacks/early_stopping", "mode"),  # the class has Lightning's defaults, as it takes the place of Lightning's
     ("callbacks/early_stopping", "patience"),  # likewise

@@ -33,7 +33,7 @@ def test_values_of_a_plateau_schedule_and_of_early_stopping_are_obeyed(
     started: Path, tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    schedule = ["patience=7", "factor=0.3", "min_lr=1e-6", "+threshold=0.01", "+cooldown=1"]
+    schedule = ["patience=7", "factor=0.3", "min_lr=1e-6", "threshold=0.01", "+cooldown=1"]
     typed = [f"{'+' * key.startswith('+')}scheduler.scheduler.{key.lstrip('+')}" for key in schedule]
     stopping = "callbacks.early_stopping.patience=4"
     content = resumed(started, tmp_path, cache, *PLATEAU, *typed, *STOPPING, stopping)

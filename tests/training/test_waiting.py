@@ -18,27 +18,31 @@ SMALL = [
     "model=plain_small",
     "model.channels=[4]",
     "data.count=30",
-    "data.size=64",
+    "data.size=160",
     "data.batch_size=4",
     "trainer.limit_val_batches=1",
     "trainer.accelerator=cpu",
 ]
 
 
-def trained(unetkit: Unetkit, folder: Path, cache: Path, *typed: str) -> tuple[dict[str, Any], str]:
+def trained(
+    unetkit: Unetkit, folder: Path, cache: Path, caplog: pytest.LogCaptureFixture, *typed: str
+) -> tuple[dict[str, Any], str]:
+    caplog.set_level("INFO")
     done = unetkit(
         "train", *SMALL, f"data.cache_dir={cache}", "trainer.max_epochs=1", f"hydra.run.dir={folder}", *typed
     )
     assert done.status == 0, done.stderr
     summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
-    line = re.search(r"the network waited .*", done.stdout + done.stderr + (folder / "train.log").read_text())
+    said = done.stdout + done.stderr + (folder / "train.log").read_text() + caplog.text  # as Hydra sets up logging
+    line = re.search(r"the network waited .*", said)
     return summary, line[0] if line else ""
 
 
 def test_the_wait_is_told_by_its_parts_with_the_setting_that_shortens_it(
-    unetkit: Unetkit, tmp_path: Path, cache: Path
+    unetkit: Unetkit, tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    slow, line = trained(unetkit, tmp_path / "slow", cache, "augment=strong")
+    slow, line = trained(unetkit, tmp_path / "slow", cache, caplog, "augment=strong")
     parts = slow["data_wait_parts"]
     assert sum(parts.values()) == pytest.approx(slow["data_wait"], abs=2e-4)
     assert parts["augment"] == max(parts.values()) > 0.05
@@ -46,7 +50,7 @@ def test_the_wait_is_told_by_its_parts_with_the_setting_that_shortens_it(
     advised = re.search(r"shorter with (\S+)", line)
     assert advised is not None
     assert advised[1] == "augment=strong_device"
-    quick, _ = trained(unetkit, tmp_path / "quick", cache, advised[1])
+    quick, _ = trained(unetkit, tmp_path / "quick", cache, caplog, advised[1])
     assert quick["data_wait_parts"]["augment"] < parts["augment"]
 
 

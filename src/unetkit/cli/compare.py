@@ -21,7 +21,7 @@ WRITTEN = "comparison.md, comparison.csv, comparison.json and differences.png"
 def main(cfg: DictConfig) -> None:
     """Write the comparison as JSON, CSV, Markdown and a picture, and print the main results."""
     with mistakes_in_one_line():
-        if cfg.sweep is not None:
+        if cfg.sweep_dir is not None:
             show_sweep(cfg)
             return
         comparison = compare(cfg)
@@ -39,9 +39,9 @@ def show_sweep(cfg: DictConfig) -> None:
     from unetkit.cli.sweep import show
 
     if cfg.runs is not None:
-        raise UserError("sweep= and runs=", "exclude each other", "give one of them")
-    folder = path_of("sweep", cfg.sweep)
-    with writable("sweep", folder):
+        raise UserError("sweep_dir= and runs=", "exclude each other", "give one of them")
+    folder = path_of("sweep_dir", cfg.sweep_dir)
+    with writable("sweep_dir", folder):
         show(folder)
 
 
@@ -88,5 +88,5 @@ def described(comparison: "Comparison") -> list[str]:
 def run() -> None:
     """Run the command on what was typed; a folder alone is the directory of a sweep."""
     if len(sys.argv) == 2 and not sys.argv[1].startswith("-") and ("=" not in sys.argv[1] or exists(sys.argv[1])):
-        sys.argv[1] = f"sweep={quoted_for_hydra(sys.argv[1])}"
+        sys.argv[1] = f"sweep_dir={quoted_for_hydra(sys.argv[1])}"
     start(main, __doc__, "compare")

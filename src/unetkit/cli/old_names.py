@@ -20,14 +20,19 @@ def with_new_names(arguments: Sequence[str]) -> list[str]:
 
 
 def with_new_name(argument: str) -> str:
-    """Return one argument with the present name of its key."""
+    """Return one argument with the present name of its key.
+
+    `+A.B=VALUE` becomes `++A.B=VALUE`, since a key that had to be added may be in the configuration by now.
+    """
     typed = TYPED.fullmatch(argument)
     if typed is None:
         return argument
     sign, key, value = typed["sign"], typed["key"], typed["value"]
     if f"{key}{value}" in REMOVED:
         raise UserError(f"{key}{value}", "was removed", f"use {REMOVED[f'{key}{value}']}")
+    if sign == "+" and "." in key:
+        sign = "++"
     if key not in KEYS:
-        return with_smooth_added(argument)
+        return with_smooth_added(f"{sign}{key}{value}")
     print(f"{key} is now called {KEYS[key]}", file=sys.stderr)
     return f"{sign}{KEYS[key]}{value}"

@@ -84,7 +84,7 @@ class _Walk:
             problem = f"has more than {MAX_FOLDERS:,} folders"
             raise UserError(f"data.root={self.root}", problem, "remove links to folders from it, or give a part of it")
         with os.scandir(folder) as found:  # says what is a folder without a look at each file
-            items = sorted((item.name, item.is_dir(), item.is_symlink()) for item in found)
+            items = sorted((item.name, _is_folder(item), item.is_symlink()) for item in found)
         for name, is_folder, is_link in items:
             path = folder / name
             if name.startswith(".") or name in OF_SYSTEMS:
@@ -100,6 +100,14 @@ class _Walk:
                 yield from _in_zip(path, (path.stem,), self.kinds)
             else:
                 yield Entry(FileRef(path), folders, self.kinds)
+
+
+def _is_folder(item: "os.DirEntry[str]") -> bool:
+    """Return whether an entry of a folder is one; a link that leads to itself is none, and reading it says so."""
+    try:
+        return item.is_dir()
+    except OSError:
+        return False
 
 
 def _in_zip(path: Path, folders: tuple[str, ...], kinds: tuple[str, ...]) -> list[Entry]:
