@@ -14,7 +14,6 @@ import pytest
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 EACH = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-QUICK = "02_losses_and_metrics"  # trains nothing
 
 
 def test_there_are_five_notebooks() -> None:
@@ -34,10 +33,8 @@ def test_what_it_imports_of_unetkit_exists(path: Path) -> None:
             assert hasattr(module, alias.name), ast.unparse(statement)
 
 
-@pytest.mark.parametrize(
-    "path",
-    [pytest.param(path, marks=[] if path.stem == QUICK else pytest.mark.slow, id=path.stem) for path in NOTEBOOKS],
-)
+@pytest.mark.slow
+@EACH
 def test_it_runs(path: Path, tmp_path: Path) -> None:
     code = (
         "import sys, nbformat; from nbclient import NotebookClient; "

@@ -120,6 +120,7 @@ def test_a_reference_that_leads_nowhere_is_one_line(unetkit: Unetkit, tmp_path: 
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_what_was_typed_is_named_where_a_library_refuses_it(tmp_path: Path) -> None:
     done = typed("augment.zoom=null", *TINY, "hydra.run.dir=run", folder=tmp_path)
     assert done.returncode == 1

@@ -95,7 +95,7 @@ def test_a_network_that_is_not_a_u_is_refused() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["model=unet_recreation_small", "size=104"], ""),
+        pytest.param(["model=unet_recreation_small", "size=104"], "", marks=pytest.mark.slow),
         pytest.param(
             ["model=unet_paper", "size=50"],
             "error: model.padding=valid loses 184 pixels of each axis, so 50 pixels are too few",
