@@ -18,6 +18,7 @@ WARNED = Fault("SIGUSR1, then a requeue by SLURM", "at a chosen moment; then the
 TIMED = Fault("`trainer.max_time` is over", "within an epoch; then the same command with `checkpoint=auto`")
 OVER = "trainer.max_time is over"
 REQUEUED = {"SLURM_RESTART_COUNT": "1"}
+MOST_STARTS = 30  # a run has 24 steps, and takes one at least at each start, however long it takes to start
 WITHIN_EPOCHS = ("training_step", "step", "validation_step", "save", "fsync", "replace")
 
 
@@ -57,7 +58,7 @@ class Stops:
         if lost := self.lost_steps(lab, number):
             return Result(False, "steps are lost", f"{lost} after call {number}: {done.said[-200:]}")
         environment = dict(self.environment)
-        for _ in range(10):  # its time may be over again
+        for _ in range(MOST_STARTS):  # its time may be over again
             if (run / "summary.json").exists() and OVER not in done.said:
                 break
             done = train(lab, whole.typed, run, *self.typed, *self.again, environment=environment)
