@@ -18,16 +18,15 @@ from torch.utils.data import DataLoader
 
 from unetkit.data.augment import Augmentation
 from unetkit.data.borders import border_options
+from unetkit.data.classes import read_classes
 from unetkit.data.crops import Crops, crops_of_sizes, find_foreground
 from unetkit.data.dataset import EpochSampler, PairDataset
 from unetkit.data.device_augment import DeviceAugmentation
 from unetkit.data.device_cache import DeviceCache, IndexBatch, IndexDataset, unchanged
 from unetkit.data.found import FoundData, find_data
-from unetkit.data.label_names import label_names
 from unetkit.data.limits import decoding_at_most
 from unetkit.data.loading_times import LoadingTimes
-from unetkit.data.mask_encoding import CLASSES, LABELS, MULTILABEL, MaskEncoding, class_names_of
-from unetkit.data.objects import CLASS_NAMES, INSTANCES
+from unetkit.data.mask_encoding import CLASSES, MULTILABEL
 from unetkit.data.pair import Pair
 from unetkit.data.prepared import PreparedData, prepare_data
 from unetkit.data.resize import read_resize, working_size
@@ -165,25 +164,18 @@ class SegmentationDataModule(L.LightningDataModule):
             foreground_crops,
         )
         self.split_options = SplitOptions(split, val_fraction, folds, fold, seed)
-        self._find_pairs = pairs
+        self._find_pairs = cache(pairs)  # multi-label masks, which are looked at here, may name their labels
+        self.mask_encoding, self.num_classes, self.class_names = read_classes(
+            self._find_pairs,
+            num_classes=num_classes,
+            class_names=class_names,
+            mask_values=mask_values,
+            mask_colours=mask_colours,
+            ignore_index=ignore_index,
+            labels=labels,
+            instances=instances,
+        )
         self.is_multilabel = labels == MULTILABEL
-        check("data.labels", labels, labels in LABELS, " or ".join(LABELS))
-        if self.is_multilabel:
-            self._find_pairs = cache(pairs)  # as names may lie in it
-            self.class_names = label_names(self._find_pairs, num_classes, class_names, mask_values or mask_colours)
-            void = MaskEncoding.of_keys("auto", None, None, ignore_index).void
-            self.mask_encoding = MaskEncoding(void=void, labels=len(self.class_names))
-            self.num_classes = len(self.class_names)
-        elif instances is not None:
-            check("data.instances", instances, instances in INSTANCES, f"null, {' or '.join(INSTANCES)}")
-            void = MaskEncoding.of_keys("auto", None, None, ignore_index).void
-            self.mask_encoding = MaskEncoding(void=void, instances=instances)
-            self.num_classes = _agreed_classes(num_classes, self.mask_encoding.num_classes)
-            self.class_names = class_names_of(class_names or CLASS_NAMES[instances], max(self.num_classes, 2))
-        else:
-            self.mask_encoding = MaskEncoding.of_keys(num_classes, mask_values, mask_colours, ignore_index)
-            self.num_classes = _agreed_classes(num_classes, self.mask_encoding.num_classes)
-            self.class_names = class_names_of(class_names, max(self.num_classes, 2))
         self.has_background = background is not None and not self.is_multilabel
         wanted = "0, or null if class 0 is a class like the others; data.mask_values says which value is class 0"
         check("data.background", background, background in (0, None) and background is not False, wanted)
@@ -244,7 +236,8 @@ class SegmentationDataModule(L.LightningDataModule):
         """
         found, wanted = max(self.found.images.shapes[i][-1] for i in self.split.indices("train")), self._wanted_channels
         if wanted not in ("auto", found) and found != 1:  # a grey image can be read as RGB
-            raise _contradiction("channels", wanted, "images", found)
+            problem = f"contradicts the images, which have {found}"
+            raise UserError(f"data.channels={wanted}", problem, f"set data.channels=auto or {found}")
         return found if wanted == "auto" else int(wanted)
 
     @property
@@ -533,15 +526,3 @@ def _rising(value_range: Sequence[float] | None) -> tuple[float, float] | None:
     is_right = value_range is None or (are_two and numbers[0] < numbers[1])
     check("data.value_range", value_range, is_right, "null or two rising numbers, as in [0,4095]")
     return (float(numbers[0]), float(numbers[1])) if numbers else None
-
-
-def _agreed_classes(wanted: int | Literal["auto"], stated: int) -> int:
-    """Return `num_classes`, which may be 2 for binary masks (two logits), unless it contradicts the mask values."""
-    if wanted not in ("auto", stated) and (stated, wanted) != (1, 2):
-        raise _contradiction("num_classes", wanted, "masks", stated)
-    return stated if wanted == "auto" else int(wanted)
-
-
-def _contradiction(key: str, wanted: object, files: str, found: int) -> UserError:
-    problem = f"contradicts the {files}, which have {found}"
-    return UserError(f"data.{key}={wanted}", problem, f"set data.{key}=auto or {found}")

@@ -157,21 +157,6 @@ def pack(red: Any, green: Any, blue: Any) -> Any:
     return red << 16 | green << 8 | blue
 
 
-def class_names_of(given: Sequence[str] | None, count: int) -> list[str]:
-    """Return the given names of `count` classes, or `background`, `foreground` or `class 1`, ... where none are given.
-
-    Raises:
-        UserError: If there is not one name for each class.
-    """
-    if given is None:
-        return ["background", *(f"class {i}" for i in range(1, count))] if count > 2 else ["background", "foreground"]
-    names = [str(name) for name in given]
-    if len(set(names)) != len(names) or len(names) != count:
-        wanted = f"must be {count} different names, one for each class from 0 (the background) on"
-        raise UserError(f"data.class_names=[{','.join(names)}]", wanted)
-    return names
-
-
 def _checked_values(
     num_classes: int | Literal["auto"],
     mask_values: Sequence[int] | None,

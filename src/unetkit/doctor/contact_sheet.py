@@ -7,9 +7,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from unetkit.data.classes import class_names_of
 from unetkit.data.decode import read_image, read_layers
 from unetkit.data.files import FileRef
-from unetkit.data.mask_encoding import MaskEncoding, class_names_of, rgb
+from unetkit.data.mask_encoding import MaskEncoding, rgb
 from unetkit.data.masks import mask_values
 from unetkit.data.nodata import is_nodata, nodata_values
 from unetkit.data.preprocessing import QUANTILES
