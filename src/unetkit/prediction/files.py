@@ -19,12 +19,13 @@ from unetkit.paths import printable
 from unetkit.prediction.ensemble import Ensemble
 from unetkit.prediction.nifti import predict_nifti
 from unetkit.prediction.options import OutputOptions, is_nifti, is_segy
+from unetkit.prediction.outputs import open_writers, write_rows
 from unetkit.prediction.seismic import predict_segy
 from unetkit.prediction.submission import RunLengths, write_submission
 from unetkit.prediction.tiling import Array, Raster
 from unetkit.prediction.value_range import scale_to
 from unetkit.prediction.volumes import predict_volume
-from unetkit.prediction.writers import Mask, open_writers, write_rows
+from unetkit.prediction.writers import Mask
 
 MANY_TILES = 100  # above which an image takes so long that its size is told
 

@@ -13,8 +13,9 @@ from unetkit.data.medical import write_nifti_like
 from unetkit.data.pages import pages_of
 from unetkit.prediction.ensemble import Ensemble
 from unetkit.prediction.options import OutputOptions
+from unetkit.prediction.outputs import open_writers, write_rows
 from unetkit.prediction.value_range import scale_to
-from unetkit.prediction.writers import Mask, WholeMask, open_writers, write_rows
+from unetkit.prediction.writers import Mask, WholeMask
 
 
 def predict_nifti(ref: FileRef, name: PurePosixPath, ensemble: Ensemble, options: OutputOptions) -> None:

@@ -14,8 +14,9 @@ from unetkit.data.segy import SegyFile, segy_copy
 from unetkit.errors import UserError
 from unetkit.prediction.ensemble import Ensemble
 from unetkit.prediction.options import OutputOptions
+from unetkit.prediction.outputs import write_rows
 from unetkit.prediction.value_range import SAMPLED, scale_to
-from unetkit.prediction.writers import Mask, OverlayPng, Writer, write_rows
+from unetkit.prediction.writers import Mask, OverlayPng, Writer
 
 
 class SegyMask(Writer):

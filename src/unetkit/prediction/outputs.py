@@ -1,0 +1,123 @@
+"""The outputs of one image: the files that are asked for, and the rows that they are given while it is predicted."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unetkit.data.files import FileRef
+from unetkit.data.georeference import read_georeference
+from unetkit.data.types import VOID
+from unetkit.models import classify
+from unetkit.prediction.options import MASK_FORMATS, OutputOptions
+from unetkit.prediction.tiling import Raster
+from unetkit.prediction.writers import (
+    InstancesPng,
+    Mask,
+    MaskNpy,
+    MaskPalette,
+    MaskPng,
+    MaskTif,
+    OneLabel,
+    OverlayPng,
+    ProbabilityNpy,
+    Writer,
+)
+
+
+def open_writers(
+    options: OutputOptions,
+    files: ExitStack,
+    name: str,
+    image: Raster,
+    to_uint8: Callable[[Any], Mask],
+    classes: int,
+    has_background: bool = True,
+    ref: FileRef | None = None,
+    labels: Sequence[str] = (),
+) -> list[Writer]:
+    """Return the writers of an image's masks, probabilities and overlays, as the options ask for.
+
+    Args:
+        options: Kinds of output, and their folder.
+        files: Closes the files.
+        name: The image's name, without suffix.
+        image: The image, (H, W) or (H, W, C).
+        to_uint8: See `OverlayPng`.
+        classes: Number of classes, background included.
+        has_background: Whether class 0 is background.
+        ref: The file of the image, whose georeference a TIFF gets.
+        labels: Names of the labels of a multi-label network, each of which gets a folder of masks.
+    """
+    height, width = image.shape[:2]
+    writers: list[Writer] = []
+    if "masks" in options.write:
+        file_name = f"{name}{MASK_FORMATS[options.mask_format]}"
+        for place in [f"{folder_of(label)}/{file_name}" for label in labels] or [file_name]:
+            path = options.create_file(files, "masks", place)
+            writer = _mask_writer(options.mask_format, files, path, ref, (height, width))
+            writers.append(OneLabel(len(writers), writer) if labels else writer)
+    if options.instances:
+        path = options.create_file(files, "instances", f"{name}.png")
+        writers.append(InstancesPng(path, height, width))
+    if "probabilities" in options.write:
+        file = files.enter_context(options.create_file(files, "probabilities", f"{name}.npy").open("wb"))
+        writers.append(ProbabilityNpy(file, (height, width, *([classes] if classes > 2 or labels else []))))
+    if "overlays" in options.write:
+        path = options.create_file(files, "overlays", f"{name}.png")
+        writers.append(OverlayPng(path, image, to_uint8, has_background, is_multilabel=bool(labels)))
+    return writers
+
+
+def _mask_writer(kind: str, files: ExitStack, path: Path, ref: FileRef | None, size: tuple[int, int]) -> Writer:
+    if kind == "npy":
+        return MaskNpy(files.enter_context(path.open("wb")), *size)
+    if kind == "tif":
+        return MaskTif(path, *size, read_georeference(ref) if ref else {})
+    return (MaskPalette if kind == "palette" else MaskPng)(path, *size)
+
+
+def write_rows(
+    writers: Sequence[Writer],
+    rows: Iterable[Tensor],
+    threshold: float,
+    min_area: int,
+    *,
+    is_multilabel: bool = False,
+    void: NDArray[np.bool_] | None = None,
+) -> None:
+    """Hand the probabilities of an image, and the mask that they give, to its writers.
+
+    Args:
+        writers: The outputs of the image.
+        rows: Probabilities (1 or C, h, W), from top to bottom.
+        threshold: Probability above which a pixel is foreground.
+        min_area: A mask with fewer pixels than this is made empty.
+        is_multilabel: Whether the probabilities are of labels.
+        void: Pixels (H, W) without data, which are `VOID` in a mask of class indices, and 0 in a binary one; None if
+            all have data.
+    """
+    area = top = 0
+    for probability in rows:
+        mask = classify(probability[None], threshold, is_multilabel=is_multilabel)[0].numpy()
+        if void is not None:
+            part = void[top : top + len(mask)]
+            mask[part] = VOID if len(probability) > 1 and not is_multilabel else 0
+        top += len(mask)
+        area += int(np.count_nonzero((mask > 0) & (mask != VOID)))
+        for writer in writers:
+            writer.append(probability, mask)
+    for writer in writers:
+        if area < min_area:
+            writer.clear_mask()
+        writer.finish()
+
+
+def folder_of(label: str) -> str:
+    """Return the name of a label's folder: the label, with marks that could lead to another folder replaced."""
+    return re.sub(r'[/\\:*?"<>|\x00-\x1f]', "_", label).strip(". ") or "label"
