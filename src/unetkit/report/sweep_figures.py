@@ -8,7 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator, NullLocator
 
 from unetkit.errors import UserError
 from unetkit.plots.curves import epoch_of, read_rows
@@ -33,6 +33,9 @@ def scores_by(sweep: Sweep, cost: str, label: str) -> Figure | None:
         axes.plot([x], [y], marker, color=colour, label=short(run.name))
     if max(x for x, *_ in points) > DECADES * min(x for x, *_ in points) > 0:
         axes.set_xscale("log")
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 116.9k
     axes.set(xlabel=label, ylabel=sweep.monitor)
     axes.grid(alpha=0.3)
     if len(points) <= NAMED:
@@ -77,7 +80,7 @@ def learning_curves(sweep: Sweep) -> Figure | None:
         return None
     for axes, name in ((scores, sweep.monitor), (losses, "training loss")):
         axes.set(xlabel="epoch", ylabel=name)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
     if len(sweep.runs) <= NAMED:
         handles, labels = (scores if scores.lines else losses).get_legend_handles_labels()
