@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig
 
 from unetkit.cli.start import start
+from unetkit.data.preprocessing import rising
 from unetkit.errors import UserError, check, mistakes_in_one_line, writable
 from unetkit.paths import config_dir, path_of
 
@@ -174,11 +175,7 @@ def read_value_range(given: Any) -> str | tuple[float, float] | None:
     """Return None, `auto` or two numbers."""
     if given is None or given == "auto":
         return given  # type: ignore[no-any-return]
-    numbers = isinstance(given, ListConfig) and len(given) == 2 and all(isinstance(x, int | float) for x in given)
-    if not numbers or not given[0] < given[1]:
-        wanted = "must be auto, or two rising numbers, as in value_range=[-3000,3000]"
-        raise UserError(f"value_range={given}", wanted)
-    return float(given[0]), float(given[1])
+    return rising("value_range", given, "auto, or two rising numbers, as in value_range=[-3000,3000]")
 
 
 def run() -> None:

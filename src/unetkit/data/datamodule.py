@@ -1,8 +1,7 @@
 """The LightningDataModule: serves batches of the pairs that were found, split and prepared."""
 
-import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache, cached_property
@@ -12,27 +11,27 @@ from typing import Any, Literal
 import lightning as L
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from unetkit.data.augment import Augmentation
 from unetkit.data.borders import border_options
 from unetkit.data.classes import read_classes
-from unetkit.data.crops import Crops, crops_of_sizes, find_foreground
+from unetkit.data.crops import Crops, find_foreground
 from unetkit.data.dataset import EpochSampler, PairDataset
 from unetkit.data.device_augment import DeviceAugmentation
 from unetkit.data.device_cache import DeviceCache, IndexBatch, IndexDataset, unchanged
+from unetkit.data.dimensions import check_dimensions
 from unetkit.data.found import FoundData, find_data
 from unetkit.data.limits import decoding_at_most
 from unetkit.data.loading_times import LoadingTimes
 from unetkit.data.mask_encoding import CLASSES, MULTILABEL
 from unetkit.data.pair import Pair
 from unetkit.data.prepared import PreparedData, prepare_data
+from unetkit.data.preprocessing import rising
 from unetkit.data.resize import read_resize, working_size
 from unetkit.data.serving import ServingOptions
 from unetkit.data.splits import Split, SplitOptions, split_pairs
-from unetkit.data.store import cached_json
 from unetkit.data.types import Batch
 from unetkit.errors import UserError, check
 from unetkit.paths import command_line, path_of
@@ -164,7 +163,7 @@ class SegmentationDataModule(L.LightningDataModule):
             foreground_crops,
         )
         self.split_options = SplitOptions(split, val_fraction, folds, fold, seed)
-        self._find_pairs = cache(pairs)  # multi-label masks, which are looked at here, may name their labels
+        self._find_pairs = cache(pairs)  # the next lines may look for names of labels in them
         self.mask_encoding, self.num_classes, self.class_names = read_classes(
             self._find_pairs,
             num_classes=num_classes,
@@ -188,7 +187,8 @@ class SegmentationDataModule(L.LightningDataModule):
         self._transfer_began = 0.0
         self._files = [f"data.{key}={_as_typed(keys[key])}" for key in FILE_KEYS if keys.get(key)]
         self._wanted_channels = channels
-        self.value_range = _rising(value_range)
+        wanted = "null or two rising numbers, as in [0,4095]"
+        self.value_range = None if value_range is None else rising("data.value_range", value_range, wanted)
         self.max_pixels = max_pixels
         self.resize = read_resize(resize)
         self._prepared: PreparedData | None = None
@@ -225,7 +225,8 @@ class SegmentationDataModule(L.LightningDataModule):
         Raises:
             UserError: As `found`, or if the split does not fit the pairs.
         """
-        return split_pairs(self.found.pairs, self.found.coverage, self.split_options, self._find_mosaics)
+        found = self.found
+        return split_pairs(found.pairs, found.coverage, self.split_options, lambda: found.mosaics(self.cache_dir))
 
     @property
     def channels(self) -> int:
@@ -274,7 +275,14 @@ class SegmentationDataModule(L.LightningDataModule):
         """
         borders = border_options(self.border_weight) if with_border_weights else None
         train = self.split.indices("train")
-        self._check_dimensions(len(self.found.masks.shapes[0]), with_border_weights)
+        check_dimensions(
+            len(self.found.masks.shapes[0]),
+            self.serving.crop,
+            self.augmentation,
+            changes_single_pairs=self.changes_single_pairs,
+            is_resized=self.resize is not None,
+            with_border_weights=with_border_weights,
+        )
         self.serving.check_padding(self._training_sizes(train))
         patch: Any = self.serving.crop if self.has_volumes else None
         self._prepared = prepare_data(
@@ -288,30 +296,6 @@ class SegmentationDataModule(L.LightningDataModule):
         """Whether the images are volumes (D, H, W)."""
         return len(self.found.masks.shapes[0]) == 3
 
-    def _check_dimensions(self, dimensions: int, with_border_weights: bool) -> None:
-        """Check that crops, augmentation and the loss are for images, or for volumes.
-
-        Raises:
-            UserError: If not.
-        """
-        crop = self.serving.crop
-        if crop is not None and len(crop) != dimensions:
-            key, sides = ("patch_size", "[32,64,64]") if dimensions == 3 else ("crop_size", "[64,96]")
-            given = ",".join(map(str, crop))
-            problem = f"has {len(crop)} sides, but the images have {dimensions} dimensions"
-            raise UserError(f"data.{key}=[{given}]", problem, f"give {dimensions}, as in data.{key}={sides}")
-        if dimensions == 2:
-            return
-        if self.resize is not None:
-            raise UserError("data.resize", "is for images, but the data are volumes", "set data.spacing=[z,y,x]")
-        if self.changes_single_pairs:
-            problem = "deforms images with albumentations, but the data are volumes"
-            raise UserError("augment", problem, "choose augment=elastic_device, mild_device, strong_device or none")
-        if isinstance(self.augmentation, DeviceAugmentation) and self.augmentation.interpolation != "bilinear":
-            raise UserError("augment.interpolation=bicubic", "is for images, but the data are volumes", "use bilinear")
-        if with_border_weights:
-            raise UserError("loss=weighted_bce", "weighs borders of images, but the data are volumes", "choose another")
-
     def dataset(self, part: str, *, augment: bool = False) -> PairDataset:
         """Return the pairs of `train`, `val` or `test`; with `augment`, as in training: resized, cropped, augmented."""
         indices = self.split.indices(part)
@@ -319,23 +303,13 @@ class SegmentationDataModule(L.LightningDataModule):
             images, masks, borders = self.prepared.whole
             return PairDataset(images, masks, indices, borders=borders)
         images, masks, borders = self.prepared.training
-        return PairDataset(images, masks, indices, self.augmentation, self._crops, borders, self._crops_of(indices))
-
-    def _crops_of(self, indices: Sequence[int]) -> NDArray[np.int64] | None:
-        """Return how many crops of each of some images an epoch has; None without `crop_size`."""
-        crop, sizes = self.serving.crop, self._training_sizes(indices)
-        return None if crop is None else crops_of_sizes(sizes, crop, self.serving.crops_per_image)
+        counts = self.serving.crops_of(self._training_sizes(indices))
+        return PairDataset(images, masks, indices, self.augmentation, self._crops, borders, counts)
 
     @property
     def epoch(self) -> str:
         """The length of an epoch, for people."""
-        indices, crop, size = self.split.indices("train"), self.serving.crop, self.serving.batch_size
-        counts = self._crops_of(indices)
-        count, what = len(indices), "images"
-        if counts is not None and crop is not None:
-            count, what = int(counts.sum()), f"crops of {' x '.join(map(str, crop))} from {len(indices):,} images"
-        batches = math.ceil(count / size)
-        return f"{count:,} {what}, in {batches:,} batch{'es' * (batches > 1)} of up to {size}"
+        return self.serving.describe_epoch(self._training_sizes(self.split.indices("train")))
 
     @property
     def _crops(self) -> Crops | None:
@@ -344,7 +318,7 @@ class SegmentationDataModule(L.LightningDataModule):
         if serving.crop is None:
             return None
         crops = Crops(serving.crop, serving.shuffle_seed, self.surroundings)
-        if not serving.foreground_crops or not _is_cropped(masks.shapes, serving.crop):
+        if not serving.foreground_crops or not serving.crops_any(masks.shapes):
             return crops
         first = int(self.has_background)
         foreground = find_foreground(masks, len(self.class_names), first, self.cache_dir)
@@ -427,16 +401,6 @@ class SegmentationDataModule(L.LightningDataModule):
             self._device_cache = DeviceCache(self.prepared.whole.images, self.prepared.whole.masks)
         return self._device_cache
 
-    def _find_mosaics(self) -> NDArray[np.int64]:
-        from unetkit.data.mosaic import VERSION, find_mosaics  # here, because SciPy takes long to import
-
-        found = self.found
-        tiles = zip((pair.id for pair in found.pairs), found.images, strict=True)
-        groups = cached_json(
-            self.cache_dir, [found.images_key, VERSION], lambda: find_mosaics(tiles).tolist(), "mosaics"
-        )
-        return np.array(groups, np.int64)
-
     def _loader(self, dataset: PairDataset, *, trains: bool = False) -> DataLoader[Any]:
         serving = self.serving
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
@@ -448,9 +412,11 @@ class SegmentationDataModule(L.LightningDataModule):
             pairs = IndexDataset(dataset.indices)
             return DataLoader(pairs, serving.batch_size, sampler=sampler, collate_fn=unchanged, generator=generator)
         workers = serving.workers(device)
+        sizes, are_resized = self._sizes(dataset.indices), self.resize is not None
+        is_single = not trains and serving.serves_singly(sizes, are_resized=are_resized)
         return DataLoader(
             dataset,
-            batch_size=serving.batch_size if trains or not self._is_served_singly(dataset) else 1,
+            batch_size=1 if is_single else serving.batch_size,
             sampler=sampler,
             num_workers=workers,
             persistent_workers=workers > 0,
@@ -463,22 +429,10 @@ class SegmentationDataModule(L.LightningDataModule):
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         seed, epoch = self.serving.shuffle_seed, self.first_epoch
         start = self.first_batch * self.serving.batch_size if trains else 0
+        shuffle = trains and self.serving.shuffle
         return EpochSampler(
-            size,
-            shuffle=trains and self.serving.shuffle,
-            seed=seed,
-            rank=rank,
-            world_size=world_size,
-            epoch=epoch,
-            start=start,
+            size, shuffle=shuffle, seed=seed, rank=rank, world_size=world_size, epoch=epoch, start=start
         )
-
-    def _is_served_singly(self, dataset: PairDataset) -> bool:
-        """Whether whole images validate one by one: if training takes crops of them, or batches would be padding."""
-        sizes, crop = self._sizes(dataset.indices), self.serving.crop
-        is_cropped = crop is not None and _is_cropped(sizes, crop)
-        is_mixed = self.resize is not None and len(set(sizes)) > 1  # masks of a batch must fit its logits
-        return is_cropped or is_mixed or bool(self.serving.needless_padding(sizes))
 
     def _sizes(self, indices: Sequence[int]) -> list[tuple[int, ...]]:
         """Return height and width of some pairs; depth, height and width of volumes."""
@@ -509,20 +463,6 @@ class SegmentationDataModule(L.LightningDataModule):
         return self.serving.caches_on(device, self.prepared.whole.images.nbytes, self.cache_needs)
 
 
-def _is_cropped(sizes: Iterable[Sequence[int]], crop: Sequence[int]) -> bool:
-    """Return whether one of some images, (H, W) or (D, H, W), is larger than a crop."""
-    return any(side > most for size in sizes for side, most in zip(size, crop, strict=True))
-
-
 def _as_typed(value: object) -> str:
     """Return a value of the configuration as it is typed."""
     return f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)
-
-
-def _rising(value_range: Sequence[float] | None) -> tuple[float, float] | None:
-    """Return `value_range` as two numbers, the lower one first."""
-    numbers = list(value_range) if isinstance(value_range, Sequence) and not isinstance(value_range, str) else []
-    are_two = len(numbers) == 2 and all(isinstance(x, int | float) and math.isfinite(x) for x in numbers)
-    is_right = value_range is None or (are_two and numbers[0] < numbers[1])
-    check("data.value_range", value_range, is_right, "null or two rising numbers, as in [0,4095]")
-    return (float(numbers[0]), float(numbers[1])) if numbers else None

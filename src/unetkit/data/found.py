@@ -83,6 +83,14 @@ class FoundData:
         """Return a copy of a volume as `read_volume` gives it."""
         return Volume(np.array(self.images[index]), self.spacings[index])
 
+    def mosaics(self, cache_dir: Path) -> NDArray[np.int64]:
+        """Find the number (N,) of the mosaic that each image is a tile of, or take it from the cache."""
+        from unetkit.data.mosaic import VERSION, find_mosaics  # here, because SciPy takes long to import
+
+        tiles = zip((pair.id for pair in self.pairs), self.images, strict=True)
+        key = [self.images_key, VERSION]
+        return np.array(cached_json(cache_dir, key, lambda: find_mosaics(tiles).tolist(), "mosaics"), np.int64)
+
 
 def find_data(
     name: str,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unetkit.data.nodata import is_nodata
 from unetkit.data.resize import Resize, is_resize, resize_image, working_size
-from unetkit.errors import UserError
+from unetkit.errors import UserError, check
 
 QUANTILES = (0.001, 0.999)
 
@@ -178,6 +178,23 @@ def find_value_range(
     if low == high:
         raise UserError("every image", f"holds the single value {low}", "are these the right files?")
     return low, high
+
+
+def rising(key: str, given: object, wanted: str) -> tuple[float, float]:
+    """Return a value range that was typed as two numbers, the lower one first.
+
+    Args:
+        key: The key, for errors.
+        given: What was typed.
+        wanted: What may be typed, for errors.
+
+    Raises:
+        UserError: If it is not two finite numbers that rise.
+    """
+    numbers = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else []
+    are_two = len(numbers) == 2 and all(isinstance(x, int | float) and math.isfinite(x) for x in numbers)
+    check(key, given, are_two and numbers[0] < numbers[1], wanted)
+    return float(numbers[0]), float(numbers[1])
 
 
 def mean_and_std(images: Iterable[NDArray[np.uint8]]) -> tuple[tuple[float, ...], tuple[float, ...]]:

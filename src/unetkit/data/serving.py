@@ -5,8 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from unetkit.data.crops import Size, crops_of_sizes
 from unetkit.errors import UserError, check
 from unetkit.paths import usable_cores
 
@@ -70,13 +73,32 @@ class ServingOptions:
         check("data.shuffle", self.shuffle, isinstance(self.shuffle, bool), "true or false")
 
     @property
-    def crop(self) -> tuple[int, ...] | None:
+    def crop(self) -> Size | None:
         """Height and width of the parts to train on, or depth, height and width; None for whole images."""
         if self.crop_size is None or isinstance(self.crop_size, int):
             return None if self.crop_size is None else (self.crop_size, self.crop_size)
         return tuple(self.crop_size)
 
-    def needless_padding(self, sizes: Sequence[tuple[int, ...]]) -> str:
+    def crops_any(self, sizes: Sequence[Size]) -> bool:
+        """Return whether one of some images of these sizes, (H, W) or (D, H, W), is larger than a part to train on."""
+        crop = self.crop
+        return crop is not None and any(side > most for size in sizes for side, most in zip(size, crop, strict=True))
+
+    def crops_of(self, sizes: Sequence[Size]) -> NDArray[np.int64]:
+        """Return how many parts of each of some images of these sizes an epoch has; 1 where images are not cropped."""
+        if self.crop is None:
+            return np.ones(len(sizes), np.int64)
+        return crops_of_sizes(sizes, self.crop, self.crops_per_image)
+
+    def describe_epoch(self, sizes: Sequence[Size]) -> str:
+        """Return the length of an epoch of images of these sizes, for people."""
+        count, what = int(self.crops_of(sizes).sum()), "images"
+        if self.crop is not None:
+            what = f"crops of {' x '.join(map(str, self.crop))} from {len(sizes):,} images"
+        batches = math.ceil(count / self.batch_size)
+        return f"{count:,} {what}, in {batches:,} batch{'es' * (batches > 1)} of up to {self.batch_size}"
+
+    def needless_padding(self, sizes: Sequence[Size]) -> str:
         """Return how much a batch of images of these sizes, (H, W) or (D, H, W), may be padded; nothing if bearable.
 
         Of all batches that a random order can bring together, the one with most padding is looked at: the tallest
@@ -93,7 +115,15 @@ class ServingOptions:
         shown = " x ".join(f"{side:,}" for side in (count, *largest))
         return f"pads batches to {shown} pixels, {pixels / own:,.0f} times those of the images"
 
-    def check_padding(self, sizes: Sequence[tuple[int, ...]]) -> None:
+    def serves_singly(self, sizes: Sequence[Size], *, are_resized: bool) -> bool:
+        """Return whether whole images of these sizes validate one by one, and not in batches.
+
+        They do if training takes crops of them, if batches would be padding, or if images of several sizes are resized,
+        as the masks of a batch, which are not, must fit its logits.
+        """
+        return self.crops_any(sizes) or (are_resized and len(set(sizes)) > 1) or bool(self.needless_padding(sizes))
+
+    def check_padding(self, sizes: Sequence[Size]) -> None:
         """Check that training batches of images of these sizes (H, W), or volumes, are not mainly padding.
 
         Raises:
