@@ -1,4 +1,4 @@
-"""Runs that are broken off, and how their state is compared with that of a run without an interruption."""
+"""Runs that are broken off or stopped, and how their state is compared with that of a run without an interruption."""
 
 from pathlib import Path
 from typing import Any
@@ -6,11 +6,12 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from omegaconf import DictConfig
 from training_runs import config
 
 from unetkit.training.build import build_module, build_trainer, prepare_data
-from unetkit.training.monitor import set_modes
 from unetkit.training.run_stats import RunStats
+from unetkit.training.step_choice import choose_step
 
 # In the state of callbacks: times, places, and a score that is only shown.
 NOT_COMPARED = {"RunFigures", "current_score", "dirpath", "best_k_models"}
@@ -32,16 +33,39 @@ class Kill(L.Callback):
             raise KilledError
 
 
-def kill(folder: Path, cache: Path, after: int, *options: str) -> Path:
-    """Train in `folder` until it is killed; give the checkpoint."""
-    set_modes(cfg := config(folder, cache, *options))
+class StopAfter(L.Callback):
+    """Ask a run to stop at the end of an epoch, whose number counts from 0."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        trainer.should_stop = trainer.current_epoch == self.epoch
+
+
+def fit_with(callback: L.Callback, cfg: DictConfig) -> L.LightningModule:
+    """Train with one more callback, before the others, and without what follows a training; return what is trained."""
     data = prepare_data(cfg)
     L.seed_everything(cfg.seed, verbose=False)
     module = build_module(cfg, data)
-    trainer = build_trainer(cfg, folder, RunStats())
-    trainer.callbacks.insert(0, Kill(after))  # type: ignore[attr-defined]
+    trainer = build_trainer(cfg, Path(cfg.run_dir), RunStats())
+    trainer.callbacks.insert(0, callback)  # type: ignore[attr-defined]
+    choose_step(cfg, trainer, module, data)
+    trainer.fit(module, datamodule=data)
+    return module
+
+
+def stop(cfg: DictConfig, epoch: int) -> Path:
+    """Train until the end of an epoch, whose number counts from 0; return the checkpoint."""
+    module = fit_with(StopAfter(epoch), cfg)
+    assert module.trainer.current_epoch == epoch + 1
+    return Path(cfg.run_dir) / "checkpoints" / "last.ckpt"
+
+
+def kill(folder: Path, cache: Path, after: int, *options: str) -> Path:
+    """Train in `folder` until it is killed; give the checkpoint."""
     with pytest.raises(KilledError):
-        trainer.fit(module, datamodule=data)
+        fit_with(Kill(after), config(folder, cache, *options))
     return folder / "checkpoints" / "last.ckpt"
 
 

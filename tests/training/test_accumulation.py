@@ -7,12 +7,11 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from interrupted import fit_with
 from training_runs import config
 
 from unetkit.data import VOID
-from unetkit.training.build import build_module, build_trainer, prepare_data
 from unetkit.training.module import SegmentationModule
-from unetkit.training.run_stats import RunStats
 
 PLAIN = [
     "optimizer=sgd",
@@ -41,13 +40,8 @@ class Record(L.Callback):
 
 
 def one_epoch(folder: Path, cache: Path, void: dict[int, int], *options: str) -> tuple[SegmentationModule, Record]:
-    cfg = config(folder, cache, *PLAIN, *options)
-    data = prepare_data(cfg)
-    L.seed_everything(3, verbose=False)
-    module = build_module(cfg, data)
-    trainer = build_trainer(cfg, folder, RunStats())
-    trainer.callbacks.insert(0, record := Record(void))  # type: ignore[attr-defined]
-    trainer.fit(module, datamodule=data)
+    module = fit_with(record := Record(void), config(folder, cache, *PLAIN, *options))
+    assert isinstance(module, SegmentationModule)  # narrows the type for mypy
     return module, record
 
 

@@ -4,17 +4,15 @@ import json
 import shutil
 from pathlib import Path
 
-import lightning as L
 import pytest
 import torch
+from interrupted import stop
 from training_runs import config, rows, run, weights
 
 from unetkit.checkpoints.checkpoint import Checkpoint
 from unetkit.errors import UserError
 from unetkit.run_files import kept_metrics
-from unetkit.training.build import build_module, build_trainer, prepare_data
 from unetkit.training.resume import find_resume, kept_training_loss, log_resume, next_position
-from unetkit.training.run_stats import RunStats
 
 
 @pytest.fixture(scope="module")
@@ -41,20 +39,7 @@ PLATEAU = ["scheduler=plateau", "scheduler.scheduler.patience=0"]
 def test_resuming_goes_on_exactly(tmp_path: Path, cache: Path, extra: list[str]) -> None:
     options = ["model.dropout=0.3", "trainer.max_epochs=4", *extra]
     run(tmp_path / "whole", cache, *options)
-
-    class Stop(L.Callback):
-        def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-            trainer.should_stop = trainer.current_epoch == 1
-
-    cfg = config(tmp_path / "part", cache, *options)
-    data = prepare_data(cfg)
-    L.seed_everything(cfg.seed, verbose=False)
-    module = build_module(cfg, data)
-    trainer = build_trainer(cfg, tmp_path / "part", RunStats())
-    trainer.callbacks.insert(0, Stop())  # type: ignore[attr-defined]
-    trainer.fit(module, datamodule=data)
-    assert trainer.current_epoch == 2
-    interrupted = tmp_path / "part" / "checkpoints" / "last.ckpt"
+    interrupted = stop(config(tmp_path / "part", cache, *options), epoch=1)
     run(tmp_path / "resumed", cache, *options, f"checkpoint={interrupted}")
     whole, resumed = (weights(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("whole", "resumed"))
     for key, value in whole.items():

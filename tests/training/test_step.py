@@ -9,13 +9,13 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from interrupted import fit_with, stop
 from training_runs import composed, config, rows, run
 
 from unetkit.errors import UserError
 from unetkit.training import step_loop
-from unetkit.training.build import build_module, build_trainer, prepare_data
-from unetkit.training.run_stats import RunStats
-from unetkit.training.step_choice import choose_step, obstacles_to_capture
+from unetkit.training.build import build_module, prepare_data
+from unetkit.training.step_choice import obstacles_to_capture
 from unetkit.training.step_loop import StepLoop
 
 ODD = ["data.batch_size=5", "trainer.log_every_n_steps=3"]  # four batches an epoch, of which the last is smaller
@@ -103,10 +103,9 @@ def test_whole_steps_train_as_lightning_does(tmp_path: Path, cache: Path, option
 
 
 class Spy(L.Callback):
-    """Notes which steps Lightning sees; stops after an epoch, if asked to."""
+    """Notes which steps Lightning sees."""
 
-    def __init__(self, stop_after: int | None = None) -> None:
-        self.stop_after = stop_after
+    def __init__(self) -> None:
         self.quiet: list[int] = []
         self.seen: list[int] = []
 
@@ -116,22 +115,6 @@ class Spy(L.Callback):
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         self.seen.append(trainer.global_step)
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        trainer.should_stop = trainer.should_stop or trainer.current_epoch == self.stop_after
-
-
-def trained(run_dir: Path, cache: Path, spy: Spy, *options: str) -> L.Trainer:
-    """Train with a spy among the callbacks."""
-    cfg = config(run_dir, cache, *options)
-    L.seed_everything(cfg.seed, verbose=False)
-    data = prepare_data(cfg)
-    module = build_module(cfg, data)
-    trainer = build_trainer(cfg, run_dir, RunStats())
-    trainer.callbacks.insert(0, spy)  # type: ignore[attr-defined]
-    choose_step(cfg, trainer, module, data)
-    trainer.fit(module, datamodule=data)
-    return trainer
-
 
 def test_lightning_sees_the_first_the_logged_and_the_last_step_of_an_epoch(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
@@ -139,7 +122,7 @@ def test_lightning_sees_the_first_the_logged_and_the_last_step_of_an_epoch(
     monkeypatch.setattr(step_loop, "QUIET_SECONDS", 600.0)
     spy = Spy()
     options = ["data.batch_size=2", "trainer.step=graph", "trainer.log_every_n_steps=5", "trainer.max_epochs=2"]
-    trainer = trained(tmp_path, cache, spy, *options)
+    trainer = fit_with(spy, config(tmp_path, cache, *options)).trainer
     assert isinstance(trainer.fit_loop.epoch_loop, StepLoop)
     assert trainer.global_step == 20
     assert spy.seen == [1, 5, 10, 11, 15, 20]
@@ -152,9 +135,8 @@ def test_lightning_sees_the_first_the_logged_and_the_last_step_of_an_epoch(
 def test_a_checkpoint_of_one_way_is_resumed_in_the_other(tmp_path: Path, cache: Path, first: str, second: str) -> None:
     options = [*ALL, "trainer.max_epochs=3"]
     run(tmp_path / "whole", cache, *options, f"trainer.step={first}")
-    trained(tmp_path / "part", cache, Spy(stop_after=0), *options, f"trainer.step={first}")
-    resumed = f"checkpoint={tmp_path / 'part' / 'checkpoints' / 'last.ckpt'}"
-    run(tmp_path / "resumed", cache, *options, f"trainer.step={second}", resumed)
+    interrupted = stop(config(tmp_path / "part", cache, *options, f"trainer.step={first}"), epoch=0)
+    run(tmp_path / "resumed", cache, *options, f"trainer.step={second}", f"checkpoint={interrupted}")
     ours, theirs = checkpoint(tmp_path / "resumed"), checkpoint(tmp_path / "whole")
     for part in ("state_dict", "optimizer_states", "lr_schedulers", "loops", "global_step", "epoch"):
         assert_equal(ours[part], theirs[part], part)

@@ -4,21 +4,20 @@ import csv
 import json
 from pathlib import Path
 
-import lightning as L
 import numpy as np
 import pytest
 import torch
 from conftest import Unetkit
+from interrupted import stop
 from training_runs import QUIET, composed, weights
 from volume_files import SIZE, ellipsoid, nifti, write_ellipsoids, write_nifti
 
 from unetkit.data import DeviceAugmentation
 from unetkit.data.types import SampleKey
 from unetkit.errors import UserError
-from unetkit.training.build import build_module, build_trainer, prepare_data
+from unetkit.training.build import prepare_data
 from unetkit.training.records import Summary, spacing_line
 from unetkit.training.run import train
-from unetkit.training.run_stats import RunStats
 
 NETWORK = ["data=volumes", "model=unet_3d", "model.channels=[2,4]"]
 SMALL = [*NETWORK, "data.patch_size=[16,24,24]", *QUIET, "trainer.max_epochs=2"]
@@ -51,20 +50,8 @@ def test_volumes_are_trained_on_in_patches_and_scored_whole(files: Path, cache: 
 def test_resuming_on_volumes_goes_on_exactly(files: Path, cache: Path, tmp_path: Path) -> None:
     keys = ["data.crops_per_image=2", "data.patch_size=[16,16,16]"]
     run(tmp_path / "whole", files, cache, *keys)
-
-    class Stop(L.Callback):
-        def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-            trainer.should_stop = True
-
-    cfg = composed(*SMALL, *places(files, cache, tmp_path / "part"), *keys)
-    data = prepare_data(cfg)
-    L.seed_everything(cfg.seed, verbose=False)
-    module = build_module(cfg, data)
-    trainer = build_trainer(cfg, tmp_path / "part", RunStats())
-    trainer.callbacks.insert(0, Stop())  # type: ignore[attr-defined]
-    trainer.fit(module, datamodule=data)
-    assert trainer.current_epoch == 1
-    run(tmp_path / "resumed", files, cache, *keys, f"checkpoint={tmp_path / 'part' / 'checkpoints' / 'last.ckpt'}")
+    interrupted = stop(composed(*SMALL, *places(files, cache, tmp_path / "part"), *keys), epoch=0)
+    run(tmp_path / "resumed", files, cache, *keys, f"checkpoint={interrupted}")
     whole, resumed = (weights(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("whole", "resumed"))
     assert all(torch.equal(value, resumed[key]) for key, value in whole.items())
 
