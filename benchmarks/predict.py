@@ -138,7 +138,7 @@ def monai_section(ensemble: Ensemble, path: Path, output: Path) -> None:
     """Predict a large image by MONAI, from a .npy file to the .npy file of its mask."""
     output.mkdir(exist_ok=True)
     probability = slide(ensemble, np.load(path)[None, ..., None], ensemble.tile, 1)
-    np.save(output / "mask.npy", classify(probability, 0.5)[0].numpy().astype(np.uint8) * 255)
+    np.save(output / "mask.npy", classify(probability, 0.5, is_multilabel=False)[0].numpy().astype(np.uint8) * 255)
 
 
 def slide(ensemble: Ensemble, pixels: np.ndarray[Any, Any], tile: int, batch: int) -> Tensor:
@@ -148,7 +148,7 @@ def slide(ensemble: Ensemble, pixels: np.ndarray[Any, Any], tile: int, batch: in
     x = member.preprocessing.normalise(torch.from_numpy(pixels).permute(0, 3, 1, 2).to(device))
     share = member.overlap / tile if tile < pixels.shape[1] else 0
     logits = peer("monai.inferers").sliding_window_inference(x, (tile, tile), batch, member.network, overlap=share)
-    return probabilities(logits).cpu()
+    return probabilities(logits, is_multilabel=False).cpu()
 
 
 BATCHES = {"unetkit": our_batches, "MONAI": monai_batches}

@@ -73,7 +73,7 @@ def kaggle_score(module: SegmentationModule, data: SegmentationDataModule, tta: 
         part = items[first : first + batch]
         probability = predictor.probabilities(np.stack([item["image"] for item in part]))
         target = torch.from_numpy(np.stack([item["mask"] for item in part]))
-        score.update(classify(probability, module.threshold), target, target != VOID)
+        score.update(classify(probability, module.threshold, is_multilabel=False), target, target != VOID)
     return float(score.compute())
 
 

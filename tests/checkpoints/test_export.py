@@ -102,7 +102,7 @@ def test_raw_values_are_scaled_and_rounded_as_in_training() -> None:
             return x
 
     raw = np.linspace(-2000, 3500, 400, dtype=np.float32).reshape(20, 20)
-    whole = exporting.RawToProbabilities(Identity(), Preprocessing(1, WIDE.value_range))
+    whole = exporting.RawToProbabilities(Identity(), Preprocessing(1, WIDE.value_range), is_multilabel=False)
     logits = torch.logit(whole(torch.from_numpy(raw)[None, None]).double())
     expected = WIDE.to_uint8(raw)[..., 0] / 255
     np.testing.assert_allclose(logits[0, 0].numpy(), expected, atol=1e-6)

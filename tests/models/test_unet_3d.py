@@ -87,7 +87,8 @@ def test_balls_in_noise_are_learnt(classes: int) -> None:
     def iou() -> float:
         score = PooledIoU(classes)
         with torch.no_grad():
-            score.update(classify(probabilities(network.eval()(unseen)), 0.5), truth, torch.ones_like(truth) > 0)
+            probability = probabilities(network.eval()(unseen), is_multilabel=False)
+            score.update(classify(probability, 0.5, is_multilabel=False), truth, torch.ones_like(truth) > 0)
         return score.compute().item()
 
     before, losses = iou(), []

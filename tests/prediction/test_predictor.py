@@ -1,6 +1,7 @@
 """A predictor gives a mask for images of any size, whole or in tiles, alone or averaged."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -147,8 +148,9 @@ def test_images_of_another_dtype_or_channels_are_refused() -> None:
 
 def test_probabilities_and_classes_of_one_two_and_many_logits() -> None:
     two = torch.randn(1, 2, 3, 3)
-    torch.testing.assert_close(probabilities(two)[:, 0], two.softmax(1)[:, 1])
-    torch.testing.assert_close(probabilities(two), probabilities(two[:, 1:] - two[:, :1]))
+    of_classes = partial(probabilities, is_multilabel=False)
+    torch.testing.assert_close(of_classes(two)[:, 0], two.softmax(1)[:, 1])
+    torch.testing.assert_close(of_classes(two), of_classes(two[:, 1:] - two[:, :1]))
     many = torch.randn(1, 4, 3, 3)
-    assert torch.equal(classify(probabilities(many), 0.5).long(), many.argmax(1))
-    assert classify(torch.tensor([[[[0.5, 0.51]]]]), 0.5).tolist() == [[[0, 1]]]
+    assert torch.equal(classify(of_classes(many), 0.5, is_multilabel=False).long(), many.argmax(1))
+    assert classify(torch.tensor([[[[0.5, 0.51]]]]), 0.5, is_multilabel=False).tolist() == [[[0, 1]]]

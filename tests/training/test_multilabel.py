@@ -18,6 +18,8 @@ from unetkit.data.decode import read_image
 from unetkit.data.files import FileRef
 from unetkit.errors import UserError
 from unetkit.losses import DiceBCELoss, EachLabel, LovaszLoss, TopKLoss
+from unetkit.training import image_logger
+from unetkit.training.build import build_module, prepare_data
 from unetkit.training.cross_validation import cross_validate
 from unetkit.training.run import train
 
@@ -120,6 +122,18 @@ def test_from_files_to_a_report(
     refused = unetkit("predict", "checkpoint=run", "input=cells/images/00.png", "output=one.png")
     assert refused.status == 1
     assert "each label gets a folder" in refused.stderr
+
+
+def test_pictures_of_a_large_image_show_some_pixels_of_each_label(
+    folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = composed(*typed(folders, tmp_path / "run"))
+    data = prepare_data(cfg)
+    predictor = build_module(cfg, data).predictor()
+    pair = data.dataset("val")[0]
+    whole = predictor.predict_prepared(pair["image"])
+    monkeypatch.setattr(image_logger, "SHOWN", SIDE // 2)
+    np.testing.assert_array_equal(image_logger.predict_shown(predictor, pair, data).mask, whole.mask[::2, ::2])
 
 
 def test_a_checkpoint_says_that_its_labels_may_overlap(folders: Path, tmp_path: Path) -> None:

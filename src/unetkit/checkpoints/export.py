@@ -36,7 +36,7 @@ class RawToProbabilities(nn.Module):
     images were 16-bit or float.
     """
 
-    def __init__(self, network: nn.Module, preprocessing: Preprocessing, *, is_multilabel: bool = False) -> None:
+    def __init__(self, network: nn.Module, preprocessing: Preprocessing, *, is_multilabel: bool) -> None:
         super().__init__()
         self.is_multilabel = is_multilabel
         self.network = network

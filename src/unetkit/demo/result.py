@@ -53,7 +53,9 @@ class Result:
         """Return class indices (H, W)."""
         if self.mask is not None:
             return self.mask
-        return Prediction.of(torch.from_numpy(self.probability)[None], threshold, self.min_area).mask
+        return Prediction.of(
+            torch.from_numpy(self.probability)[None], threshold, self.min_area, is_multilabel=self.is_multilabel
+        ).mask
 
 
 def predict(model: DemoModel, name: str, image: NDArray[Any]) -> Result:

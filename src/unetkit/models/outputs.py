@@ -1,4 +1,7 @@
-"""Turn logits into probabilities, and probabilities into class indices."""
+"""Turn logits into probabilities, and probabilities into class indices.
+
+`is_multilabel` has no default: who forgets it takes labels that overlap for classes, or for a binary mask.
+"""
 
 import torch
 from torch import Tensor
@@ -6,7 +9,7 @@ from torch import Tensor
 from unetkit.errors import UserError, check
 
 
-def probabilities(logits: Tensor, *, is_multilabel: bool = False) -> Tensor:
+def probabilities(logits: Tensor, *, is_multilabel: bool) -> Tensor:
     """Compute probabilities in [0, 1], float32, of logits (B, C, H, W).
 
     With C = 1 or 2, return those of the foreground alone, (B, 1, H, W): the softmax of two logits is the sigmoid of
@@ -21,7 +24,7 @@ def probabilities(logits: Tensor, *, is_multilabel: bool = False) -> Tensor:
     return logits.softmax(1)
 
 
-def logits_of(probabilities: Tensor, num_classes: int, *, is_multilabel: bool = False) -> Tensor:
+def logits_of(probabilities: Tensor, num_classes: int, *, is_multilabel: bool) -> Tensor:
     """Return logits (B, num_classes, H, W) whose `probabilities` are the given ones, up to rounding."""
     least = torch.finfo(probabilities.dtype).eps
     if is_multilabel:
@@ -32,7 +35,7 @@ def logits_of(probabilities: Tensor, num_classes: int, *, is_multilabel: bool = 
     return foreground if num_classes == 1 else torch.cat([torch.zeros_like(foreground), foreground], 1)
 
 
-def classify(probabilities: Tensor, threshold: float, *, is_multilabel: bool = False) -> Tensor:
+def classify(probabilities: Tensor, threshold: float, *, is_multilabel: bool) -> Tensor:
     """Return class indices (B, H, W), uint8, of what `probabilities` returns.
 
     With one channel, 1 where the probability is above the threshold; with more, the class of the highest probability,

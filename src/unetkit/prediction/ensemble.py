@@ -52,7 +52,12 @@ class Ensemble:
         else:
             rows = self.rows(as_array(image, self.members[0].preprocessing))
         probability = torch.cat(list(rows), dim=1)
-        return Prediction.of(probability, self.threshold, self.min_area, is_multilabel=bool(self.labels))
+        return Prediction.of(probability, self.threshold, self.min_area, is_multilabel=self.is_multilabel)
+
+    @property
+    def is_multilabel(self) -> bool:
+        """Whether the classes are labels that may overlap."""
+        return bool(self.labels)
 
     @property
     def tile(self) -> int:

@@ -173,8 +173,9 @@ class FilePredictor:
             if self.options.submission is not None:
                 writers.append(RunLengths(self.codes, printable(str(name)), *image.shape[:2]))
             ensemble = self.ensemble
-            is_multilabel = bool(ensemble.labels)
-            write_rows(writers, rows, ensemble.threshold, ensemble.min_area, is_multilabel=is_multilabel, void=void)
+            write_rows(
+                writers, rows, ensemble.threshold, ensemble.min_area, is_multilabel=ensemble.is_multilabel, void=void
+            )
         self.done += 1
 
 

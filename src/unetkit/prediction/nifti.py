@@ -41,7 +41,13 @@ def predict_nifti(ref: FileRef, name: PurePosixPath, ensemble: Ensemble, options
             others = open_writers(
                 per_slice, files, place, image, scaled.to_pixels, ensemble.classes, ensemble.has_background
             )
-            write_rows([whole, *others], scaled.rows(image), ensemble.threshold, ensemble.min_area)
+            write_rows(
+                [whole, *others],
+                scaled.rows(image),
+                ensemble.threshold,
+                ensemble.min_area,
+                is_multilabel=ensemble.is_multilabel,
+            )
             masks.append(whole.mask)
         if "masks" in options.write:
             content = write_nifti_like(read_content(ref), np.stack(masks), str(ref))

@@ -88,7 +88,7 @@ def write_rows(
     threshold: float,
     min_area: int,
     *,
-    is_multilabel: bool = False,
+    is_multilabel: bool,
     void: NDArray[np.bool_] | None = None,
 ) -> None:
     """Hand the probabilities of an image, and the mask that they give, to its writers.

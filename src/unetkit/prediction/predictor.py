@@ -52,9 +52,7 @@ class Prediction:
         return self.probability.ndim == self.mask.ndim
 
     @classmethod
-    def of(
-        cls, probability: Tensor, threshold: float, min_area: int = 0, *, is_multilabel: bool = False
-    ) -> "Prediction":
+    def of(cls, probability: Tensor, threshold: float, min_area: int = 0, *, is_multilabel: bool) -> "Prediction":
         """Return the prediction from probabilities (1 or C, H, W); a mask below `min_area` pixels is made empty."""
         array = probability.numpy()
         mask = classify(probability[None], threshold, is_multilabel=is_multilabel)[0].numpy()
@@ -133,7 +131,9 @@ class Predictor:
             return self.rows(self.preprocessing.to_uint8(image, name))
 
         slabs = rows_at(values, spacing, self.preprocessing.spacing, rows)
-        return Prediction.of(torch.cat(list(slabs), dim=1), self.threshold, self.min_area)
+        return Prediction.of(
+            torch.cat(list(slabs), dim=1), self.threshold, self.min_area, is_multilabel=self.is_multilabel
+        )
 
     def rows(self, pixels: NDArray[np.uint8], count_tile: Callable[[], object] = lambda: None) -> Iterator[Tensor]:
         """Yield probabilities (1 or C, rows, W) of a prepared image, from top to bottom, tile by tile.

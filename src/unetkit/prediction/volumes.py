@@ -70,7 +70,9 @@ def _predict(
             write_npy_header(file, size if ensemble.classes == 2 else (*size, ensemble.classes), np.float16)
         bar = files.enter_context(tqdm(total=ensemble.tiles(*working), unit="tile", desc=ref.stem, leave=False))
         for slab in ensemble.rows_of_volume(volume.values, volume.spacing, bar.update):
-            mask[top : top + slab.shape[1]] = classify(slab[None], ensemble.threshold)[0].numpy()
+            mask[top : top + slab.shape[1]] = classify(
+                slab[None], ensemble.threshold, is_multilabel=ensemble.is_multilabel
+            )[0].numpy()
             top, scale = top + slab.shape[1], mask_scale(slab)
             if file is not None:
                 file.write(slab.movedim(0, -1).numpy().astype(np.float16, order="C").data)

@@ -164,7 +164,7 @@ def predict_shown(predictor: Predictor, pair: Item, data: SegmentationDataModule
     for rows in predictor.rows(pair["image"]):
         kept.append(rows[:, -top % step :: step, ::step].clone())  # a view would keep all
         top += rows.shape[1]
-    return Prediction.of(torch.cat(kept, dim=1), predictor.threshold)
+    return Prediction.of(torch.cat(kept, dim=1), predictor.threshold, is_multilabel=predictor.is_multilabel)
 
 
 def _step(pair: Item, data: SegmentationDataModule) -> int:

@@ -466,7 +466,7 @@ class SegmentationModule(L.LightningModule):
         """Return logits (B, num_classes, D, H, W) of volumes, tile by tile as in prediction, in little memory."""
         predictor, volumes = self.predictor(), images.movedim(1, -1).cpu().numpy()
         tiled = torch.stack([torch.cat(list(predictor.rows(volume)), dim=1) for volume in volumes])
-        return logits_of(tiled.to(images.device), self.num_classes)
+        return logits_of(tiled.to(images.device), self.num_classes, is_multilabel=self.is_multilabel)
 
     def _is_training(self) -> bool:
         return self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking
