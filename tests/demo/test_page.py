@@ -120,7 +120,7 @@ def test_odd_headers_get_a_line_each_and_no_error_of_the_server(url: str, caplog
         send(url, content)
     lines = [record.getMessage() for record in caplog.records]
     assert "refused GET /config: 400, KeyError: 'Host'" in lines  # raised around `Guard`, as the answer was sent
-    answered = [line for line in lines if not line.startswith("refused a prediction")]  # of earlier tests, in background
+    answered = [line for line in lines if not line.startswith("refused a prediction")]
     assert len(answered) <= len(list(odd_headers()))
     assert not [record for record in caplog.records if record.exc_info or "\n" in record.getMessage()]
 

@@ -147,7 +147,7 @@ def build_module(
         module.spacings = data.found.spacings
         for score in (primary, *extra):
             score.entry.check_of_volumes()
-    check_logged(cfg.monitor, module.logged("val"))
+    check_logged(cfg.monitor, module.val_scores.names)
     if cfg.mirror_border and data.serving.crop_size is not None:  # a crop takes its surroundings from its image
         data.surroundings = int(getattr(network, "margin", 0))
         module.trains_on_surrounded_crops = data.surroundings > 0

@@ -14,30 +14,20 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
-from torchmetrics import ClasswiseWrapper, MeanMetric, MetricCollection
 
 from unetkit.checkpoints.metadata import Metadata
-from unetkit.data import VOID, Batch, Preprocessing
+from unetkit.data import Batch, Preprocessing
 from unetkit.data.device_cache import IndexBatch, indices_of
 from unetkit.errors import UserError
-from unetkit.evaluation.primary import DEFAULT, Primary, primary_metric, read_primary
-from unetkit.losses import EachLabel, apply_loss
-from unetkit.metrics import (
-    ClassIoU,
-    Counts,
-    LabelScore,
-    PooledIoU,
-    confusion,
-    iou,
-    label_confusion,
-    segmentation_metrics,
-)
-from unetkit.models import centre_crop, classify, logits_of, predict_full_frame, probabilities
+from unetkit.evaluation.primary import DEFAULT, Primary, read_primary
+from unetkit.losses import EachLabel
+from unetkit.models import predict_full_frame
 from unetkit.models.deep_supervision import SideHeads
-from unetkit.prediction.predictor import Predictor, at_size, rows_at_size
-from unetkit.prediction.tiling import strips
+from unetkit.prediction.predictor import Predictor
 from unetkit.training.accumulation import Accumulation
+from unetkit.training.batch_loss import loss_of, truth_of
 from unetkit.training.callbacks import EMA
+from unetkit.training.evaluator import Evaluator
 from unetkit.training.optimisation import (
     MakeOptimizer,
     Schedule,
@@ -49,11 +39,11 @@ from unetkit.training.optimisation import (
     settings_of,
     steps_at_validations,
 )
+from unetkit.training.phase_scores import PhaseScores
+from unetkit.training.ranking import Ranking
 from unetkit.training.resumed_values import arguments_in_state, obey_arguments
 from unetkit.training.side_by_side import Member
 from unetkit.training.step import StepParts, TrainingStep
-
-NAMED = "named"  # with a number, within torchmetrics, as names of classes may hold a dot, which its keys may not
 
 
 class SegmentationModule(L.LightningModule):
@@ -129,28 +119,15 @@ class SegmentationModule(L.LightningModule):
         self.given: dict[str, Any] = {}  # values that the schedule was given in this run
         self.monitored: float | None = None
         self.scored_at: int | None = None  # step of the last validation
-        self.seen: list[tuple[Tensor, Counts]] = []  # indices and counts of the images of the last validation
-        self.classes = classes
         self.tile = Predictor.tile  # side in pixels above which an image is validated in tiles
-        names = list(class_names or map(str, range(max(num_classes, 2))))
         self.has_background = 0 not in (classes or ())
         self.primary = primary or read_primary(DEFAULT)
-        metrics = segmentation_metrics(num_classes, classes, is_multilabel=is_multilabel)
-        self.logs = [*metrics.keys()]  # names of scores
-        if num_classes > 2 or is_multilabel:
-            labels = range(num_classes)
-            each = LabelScore(PooledIoU, labels, as_mean=False) if is_multilabel else ClassIoU(num_classes)
-            metrics.add_metrics({"classes": ClasswiseWrapper(each, names, "iou/")})
-            self.logs += [f"iou/{name}" for name in names]
-        self.named: dict[str, str] = {}  # names of scores by that in torchmetrics
-        for score in (self.primary, *extra):
-            if score.name not in self.logs:
-                self.named[key := f"{NAMED}{len(self.named)}"] = score.name
-                computed = primary_metric(score, num_classes, names, classes, is_multilabel=is_multilabel)
-                metrics.add_metrics({key: computed})
-                self.logs.append(score.name)
-        self.scores = nn.ModuleDict({phase: metrics.clone(prefix=f"{phase}/") for phase in ("val", "test")})
-        self.losses = nn.ModuleDict({phase: MeanMetric(nan_strategy="disable") for phase in ("val", "test")})
+        names = list(class_names or map(str, range(max(num_classes, 2))))
+        shared: Any = {"is_multilabel": is_multilabel, "more": (self.primary, *extra)}
+        self.val_scores, self.test_scores = (
+            PhaseScores(phase, num_classes, names, classes, **shared) for phase in ("val", "test")
+        )
+        self.ranked = Ranking(num_classes, classes, is_multilabel=is_multilabel)  # images of the last validation
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (B, num_classes, H, W) of images (B, C, H, W) uint8; smaller without `mirror_border`.
@@ -173,10 +150,6 @@ class SegmentationModule(L.LightningModule):
             overlap=overlap,
             is_multilabel=self.is_multilabel,
         )
-
-    def logged(self, phase: str) -> list[str]:
-        """Return the names of the loss and the scores that a pass of `val` or `test` logs."""
-        return [f"{phase}/{name}" for name in ("loss", *self.logs)]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch; `train/loss` is that of the network alone, to compare with `val/loss`."""
@@ -201,11 +174,11 @@ class SegmentationModule(L.LightningModule):
             watched = self.side_heads.watch(self.network)
         with watched as features:
             logits = self(batch["image"])
-        target, valid = _truth(batch, logits)
-        loss = self._loss(batch, logits, target, valid)
+        target, valid = truth_of(batch, logits)
+        loss = loss_of(self.loss, batch, logits, target, valid)
         if self.side_heads is None:
             return loss, loss, valid
-        sides = [self._loss(batch, side, target, valid) for side in self.side_heads(features, logits)]
+        sides = [loss_of(self.loss, batch, side, target, valid) for side in self.side_heads(features, logits)]
         return loss, loss + self.deep_supervision * torch.stack(sides).mean(), valid
 
     def take_step(self, batch: IndexBatch | Batch) -> Tensor:
@@ -255,15 +228,15 @@ class SegmentationModule(L.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Forget the images of the validation before."""
-        self.seen.clear()
+        self.ranked.clear()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Score a batch, and return its loss."""
-        return self._evaluate("val", batch)
+        return self._evaluate(self.val_scores, batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Score a batch."""
-        self._evaluate("test", batch)
+        self._evaluate(self.test_scores, batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores, and step a plateau schedule if validations come within epochs.
@@ -271,7 +244,7 @@ class SegmentationModule(L.LightningModule):
         Raises:
             UserError: If the schedule monitors no score.
         """
-        scores = self._log_scores("val")
+        scores = self._log_scores(self.val_scores)
         self.scored_at = self.global_step
         scheduler = self.lr_schedulers() if self._is_training() else None
         if isinstance(scheduler, ReduceLROnPlateau) and steps_at_validations(self.schedule, self.trainer):
@@ -283,7 +256,7 @@ class SegmentationModule(L.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Log the scores."""
-        self._log_scores("test")
+        self._log_scores(self.test_scores)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build optimiser and scheduler.
@@ -364,135 +337,31 @@ class SegmentationModule(L.LightningModule):
             return {"monitored": trainer.callback_metrics[monitor].item()}
         return {}
 
-    def _loss(self, batch: Batch, logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        weight = batch.get("weight")
-        if weight is not None:
-            weight = centre_crop(weight, *logits.shape[2:])
-        return apply_loss(self.loss, logits, target, valid, weight)
-
-    def _evaluate(self, phase: str, batch: Batch) -> Tensor:
-        if self._are_large(batch):
-            return self._evaluate_in_strips(phase, batch)
-        is_tiled = batch["mask"].ndim == 4 and self.preprocessing.patch_size is not None
-        logits = self._tiled_logits(batch["image"]) if is_tiled else self(batch["image"])
-        probability = probabilities(logits, is_multilabel=self.is_multilabel)
-        if self.preprocessing.resize is not None:  # as in prediction, scored at the size of the files
-            sizes = zip(batch["mask"].shape[1:], logits.shape[2:], batch["image"].shape[2:], strict=True)
-            size = [round(whole * scored / given) for whole, scored, given in sizes]  # smaller without mirror_border
-            logits, probability = (at_size(x, size) for x in (logits, probability))
-        target, valid = _truth(batch, logits)
-        loss = self._loss(batch, logits, target, valid)
-        prediction = classify(probability, self.threshold, is_multilabel=self.is_multilabel)
-        self._collect(phase, loss, prediction, target, valid, batch["index"])
-        return loss
-
-    def _collect(
-        self, phase: str, loss: Tensor, prediction: Tensor, target: Tensor, valid: Tensor, index: Tensor
-    ) -> None:
-        """Add images to the mean loss, the scores, and those that pictures choose from."""
-        losses, scores = self._collectors(phase)
-        losses.update(loss, weight=valid.flatten(1).any(1).sum())
-        of_volumes: dict[str, Any] = {}
-        if self.spacings is not None:
-            of_volumes["spacings"] = [self.spacings[i] for i in index.tolist()]
-        scores.update(prediction, target, valid, **of_volumes)
-        if phase == "val":
-            self.seen.append((index, self._counts(prediction, target)))
-
-    def _counts(self, prediction: Tensor, target: Tensor) -> Counts:
-        """Count the pixels (B, K) of each scored class or label of each image."""
-        valid = target != VOID
-        if self.is_multilabel:
-            return label_confusion(prediction, target, valid, self.num_classes)
-        return confusion(prediction, target, valid, self.num_classes, self.classes)
-
-    def _are_large(self, batch: Batch) -> bool:
-        """Whether images are predicted in tiles, as `predict` does; not where only their centre is scored."""
-        size = batch["image"].shape[2:]
-        return self.mirror_border and len(size) == 2 and max(size) > self.tile
-
-    def _evaluate_in_strips(self, phase: str, batch: Batch) -> Tensor:
-        """Score images that `predict` would cut into tiles as it does, in little memory.
-
-        Returns:
-            The mean over images of their losses; that of an image is the mean over strips of the height of a tile,
-            weighted by their valid pixels.
-        """
+    def _evaluate(self, scores: PhaseScores, batch: Batch) -> Tensor:
+        """Score a batch; returns the mean over what was evaluated at once of the losses."""
+        evaluator = Evaluator(self, self.predictor(), self.loss, self.num_classes, is_whole=self.mirror_border)
         losses = []
-        for item in range(len(batch["index"])):
-            one: Any = {key: value[item : item + 1] for key, value in batch.items() if isinstance(value, Tensor)}
-            losses.append(self._evaluate_strips(phase, one))
+        for images in evaluator.evaluate(batch):
+            scores.update(images, self.spacings)
+            if scores is self.val_scores:
+                self.ranked.add(images.index, images.prediction, images.target)
+            losses.append(images.loss)
         return torch.stack(losses).mean()
-
-    def _evaluate_strips(self, phase: str, batch: Batch) -> Tensor:
-        predictor, masks = self.predictor(), batch["mask"]
-        predictor.preprocessing = replace(self.preprocessing, resize=None)  # the loader has resized the image
-        rows = predictor.rows(batch["image"][0].movedim(0, -1).cpu().numpy())
-        if self.preprocessing.resize is not None:
-            rows = rows_at_size(torch.cat(list(rows), dim=1), *masks.shape[1:])
-        total, count, top, classes = masks.new_zeros((), dtype=torch.float32), 0, 0, torch.empty_like(masks)
-        for probability in strips(rows, predictor.tile):
-            part = slice(top, top := top + probability.shape[1])
-            given = probability[None].to(masks.device)
-            classes[:, part] = classify(given, self.threshold, is_multilabel=self.is_multilabel)
-            strip: Batch = {**batch, "mask": masks[:, part]}
-            if "weight" in batch:
-                strip["weight"] = batch["weight"][:, part]
-            valid = strip["mask"] != VOID
-            if pixels := int(valid.sum()):
-                logits = logits_of(given, self.num_classes, is_multilabel=self.is_multilabel)
-                total += pixels * self._loss(strip, logits, strip["mask"], valid)
-                count += pixels
-        loss = total / max(count, 1)
-        self._collect(phase, loss, classes, masks, masks != VOID, batch["index"])
-        return loss
 
     def ranking(self) -> list[tuple[float, int]]:
         """Return IoU and index among all pairs of the images of the last validation, best first.
 
         Images that are empty in truth and prediction are left out.
         """
-        found = [
-            (float(score), int(index))
-            for indices, counts in self.seen
-            for score, index, pixels in zip(
-                iou(counts).mean(1), indices, (counts.tp + counts.fp + counts.fn).sum(1), strict=True
-            )
-            if pixels
-        ]
-        return sorted(found, reverse=True)
-
-    def _tiled_logits(self, images: Tensor) -> Tensor:
-        """Return logits (B, num_classes, D, H, W) of volumes, tile by tile as in prediction, in little memory."""
-        predictor, volumes = self.predictor(), images.movedim(1, -1).cpu().numpy()
-        tiled = torch.stack([torch.cat(list(predictor.rows(volume)), dim=1) for volume in volumes])
-        return logits_of(tiled.to(images.device), self.num_classes, is_multilabel=self.is_multilabel)
+        return self.ranked.best_first()
 
     def _is_training(self) -> bool:
         return self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking
 
-    def _log_scores(self, phase: str) -> dict[str, Tensor]:
-        loss, scores = self._collectors(phase)
-        computed = scores.compute()
-        for key, name in self.named.items():
-            computed[f"{phase}/{name}"] = computed.pop(f"{phase}/{key}")
-        values = {f"{phase}/loss": loss.compute(), **computed}
+    def _log_scores(self, scores: PhaseScores) -> dict[str, Tensor]:
+        values, shown = scores.compute(), {scores.name_of(name) for name in ("iou", self.primary.name)}
         for name, value in values.items():
-            self.log(name, value, prog_bar=name in (f"{phase}/iou", f"{phase}/{self.primary.name}"), sync_dist=True)
+            self.log(name, value, prog_bar=name in shown, sync_dist=True)
         if self.trainer.state.fn != TrainerFn.FITTING:  # after the last epoch Lightning counts one more
             self.log("epoch", float(max(self.current_epoch - 1, 0)), sync_dist=True)
-        loss.reset()
-        scores.reset()
         return values
-
-    def _collectors(self, phase: str) -> tuple[MeanMetric, MetricCollection]:
-        loss, scores = self.losses[phase], self.scores[phase]
-        assert isinstance(loss, MeanMetric)  # narrows the type for mypy
-        assert isinstance(scores, MetricCollection)
-        return loss, scores
-
-
-def _truth(batch: Batch, logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Return class indices and valid pixels (B, h, w), where logits (B, C, h, w) are."""
-    target = centre_crop(batch["mask"], *logits.shape[2:])
-    return target, target != VOID

@@ -127,7 +127,7 @@ def _train(
         keep_old_metrics(run_dir)
         write_records(cfg, run_dir, data, trainer, typed)
         keep_overrides(run_dir, typed)
-    define_scores(trainer, module.logged("val"))
+    define_scores(trainer, module.val_scores.names)
     log_setup(data, module, example)
     with stop.in_order(last := last_checkpoint(run_dir), is_fold(cfg)):
         fit(cfg, trainer, module, data, resume)
