@@ -1,5 +1,6 @@
 """Image files on disk, loose or in a zip: naming and finding them."""
 
+import os
 import posixpath
 import unicodedata
 import zipfile
@@ -31,23 +32,34 @@ SEGY_SUFFIXES = (".sgy", ".segy")
 VOLUME_SUFFIXES = (".nii", ".nii.gz", ".npy", ".tif", ".tiff", *SEGY_SUFFIXES)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, init=False)
 class FileRef:
     """A file in a folder, or a member of a zip.
 
     Attributes:
-        path: The file, or the zip.
+        location: The path of the file, or of the zip, as text: a `Path` takes five times the memory, which counts
+            where files are many.
         member: The name within the zip; None for a file in a folder.
         page: The number of the image in a file of several, from 0; None for the whole file.
     """
 
-    path: Path
-    member: str | None = None
-    page: int | None = None
+    location: str
+    member: str | None
+    page: int | None
+
+    def __init__(self, location: str | Path, member: str | None = None, page: int | None = None) -> None:
+        object.__setattr__(self, "location", str(location))  # the class is frozen
+        object.__setattr__(self, "member", member)
+        object.__setattr__(self, "page", page)
 
     def __str__(self) -> str:
-        name = f"{self.path}/{self.member}" if self.member else str(self.path)
+        name = f"{self.location}/{self.member}" if self.member else self.location
         return printable(name if self.page is None else f"{name}, image {self.page}")
+
+    @property
+    def path(self) -> Path:
+        """The path of the file, or of the zip."""
+        return Path(self.location)
 
     @property
     def name(self) -> PurePosixPath:
@@ -56,22 +68,21 @@ class FileRef:
 
     @property
     def last(self) -> str:
-        """The last part of the name; of a file in a folder it costs no parsing, which counts where files are many."""
-        return self.name.name if self.member else self.path.name
+        """The last part of the name, found without parsing a path, which counts where files are many."""
+        path, separator = (self.member.rstrip("/"), "/") if self.member else (self.location, os.sep)
+        return path[path.rfind(separator) + 1 :]
 
     @property
     def stem(self) -> str:
         """The name without suffix as text, in Unicode's composed form: macOS stores accents as separate characters."""
-        stem = self.last[: -len(self.suffix) or None]
+        name = self.last
+        stem = name[: -len(_suffix(name)) or None]
         return stem if stem.isascii() else printable(unicodedata.normalize("NFC", stem))
 
     @property
     def suffix(self) -> str:
         """The suffix in small letters, as `.png` or `.nii.gz`; empty if there is none."""
-        name = self.last
-        dot = name.rfind(".")
-        suffix = name[dot:].lower() if 0 < dot < len(name) - 1 else ""
-        return ".nii.gz" if suffix == ".gz" and name.lower().endswith(".nii.gz") else suffix
+        return _suffix(self.last)
 
     def read(self) -> bytes:
         """Read the content.
@@ -96,10 +107,16 @@ class FileRef:
             info = _open_zip(self.path).getinfo(self.member)
             return f"{self}|{info.file_size}|{info.CRC}"
         try:
-            stat = self.path.stat()
+            stat = os.stat(self.location)  # noqa: PTH116  # without parsing the path
         except OSError as error:
             raise UserError(str(self), f"can't be read ({error.strerror})", "replace or remove it") from error
         return f"{self}|{stat.st_size}|{stat.st_mtime_ns}"
+
+
+def _suffix(name: str) -> str:
+    dot = name.rfind(".")
+    suffix = name[dot:].lower() if 0 < dot < len(name) - 1 else ""
+    return ".nii.gz" if suffix == ".gz" and name.lower().endswith(".nii.gz") else suffix
 
 
 def find_folder(container: Path, folder: str, suffixes: tuple[str, ...] = SUFFIXES) -> list[FileRef] | None:

@@ -6,7 +6,7 @@ from unetkit.data.drawn import DrawnMask
 from unetkit.data.files import FileRef
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pair:
     """An image and its mask.
 

@@ -57,7 +57,7 @@ class Volume:
 
 def as_volume(ref: FileRef, spacing: Spacing | None = None) -> VolumeRef:
     """Return a reference to the same file as a volume."""
-    return VolumeRef(ref.path, ref.member, None, spacing)
+    return VolumeRef(ref.location, ref.member, None, spacing)
 
 
 def read_volume(ref: FileRef, like: Orientation | None = None) -> Volume:

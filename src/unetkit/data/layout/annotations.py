@@ -89,7 +89,7 @@ def _read_coco(files: Sequence[tuple[Entry, Mapping[str, Any]]], entries: Sequen
             if item.ref in masks:  # listed in two files, as for stuff and things
                 other = masks[item.ref][1]
                 mask = replace(mask, outlines=(*other.outlines, *outlines))
-            masks[item.ref] = replace(item, split=split or item.split), mask
+            masks[item.ref] = item.in_folder(split=split or item.split), mask
     findings = [
         *finding_on(Severity.WARNING, "{n} annotated image{s} {is} not there", "add them", missing),
         *finding_on(Severity.WARNING, "{n} object{s} {has} a box, but no outline: not drawn", "outline them", boxes),

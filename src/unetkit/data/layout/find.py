@@ -25,7 +25,8 @@ KINDS = "PNG, JPEG, TIFF, BMP, GIF, WebP, AVIF, HEIC, NPY, NIfTI or DICOM"
 KINDS_OF_VOLUMES = "NIfTI, TIFF stacks, NPY or SEG-Y"
 KINDS_SHOWN = 6  # suffixes
 ENTRIES_SHOWN = 6
-LISTS = re.compile(r"(.*/)?ImageSets/Segmentation/(train|val|test|trainval)\.txt")  # PASCAL VOC
+FOLDER_OF_LISTS = ("ImageSets", "Segmentation")  # PASCAL VOC
+LISTS = re.compile(r"(train|val|test|trainval)\.txt")
 
 
 @dataclass(frozen=True)
@@ -229,9 +230,9 @@ def _by_lists(pairs: list[Pair], entries: Sequence[Entry], findings: list[Findin
     """Take the pairs and splits that PASCAL VOC's lists name; all pairs if there are no lists."""
     listed: dict[str, list[str]] = defaultdict(list)
     for entry in entries:
-        found = LISTS.fullmatch(entry.path)
+        found = LISTS.fullmatch(entry.ref.last) if entry.folders[-2:] == FOLDER_OF_LISTS else None
         if found:
-            listed[found[2]] += entry.ref.read().decode(errors="replace").split()
+            listed[found[1]] += entry.ref.read().decode(errors="replace").split()
     if not listed:
         return pairs, ""
     if {"train", "val"} <= listed.keys():

@@ -79,7 +79,7 @@ def _item(named: Named, texts: tuple[str, ...] | None = None) -> Item:
         return item
     *folders, name = texts
     group = tuple(part for text in folders for part in text.strip("/").split("/") if part)
-    return replace(item, name=name.removesuffix(PurePosixPath(item.ref.name).suffix), group=group)
+    return replace(item.in_folder(group=group), name=name.removesuffix(PurePosixPath(item.ref.name).suffix))
 
 
 def _matching(pattern: str, entries: Sequence[Entry]) -> list[Named]:

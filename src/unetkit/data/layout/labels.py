@@ -136,8 +136,9 @@ def _joined(layouts: dict[str, Layout]) -> Layout:
         )
         for pair in shared
     )
+    joined = {pair.image for pair in pairs}
     for name, layout in layouts.items():
-        without = [pair.id for pair in layout.pairs if pair.image not in {shared.image for shared in pairs}]
+        without = [pair.id for pair in layout.pairs if pair.image not in joined]
         if without and not any(finding.severity == Severity.FAULT for finding in findings):
             what = f"{len(without):,} image(s) have no mask of {name}, or of another label"
             fix = "add masks, all black where a label is not there"

@@ -3,7 +3,8 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from unetkit.data.files import FileRef
 from unetkit.data.layout.words import role_of_name
@@ -14,13 +15,11 @@ Key = tuple[object, ...]
 KeyOf = Callable[[str], str]
 
 
-@dataclass(frozen=True)
-class Item:
-    """A file of images or masks, and what its path says.
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """What the path of a folder says of its files.
 
     Attributes:
-        ref: The file.
-        name: Its name without suffix, or what stands for it in a pattern.
         group: Names of the folders that neither say `images` or `masks` nor a split, such as a patient's.
         split: `train`, `val`, `test` or None.
         place: The path of its folder below the root, for messages.
@@ -29,8 +28,6 @@ class Item:
         outer: The part of `group` that comes before this word.
     """
 
-    ref: FileRef
-    name: str
     group: tuple[str, ...] = ()
     split: str | None = None
     place: str = ""
@@ -38,10 +35,59 @@ class Item:
     home: str = ""
     outer: tuple[str, ...] = ()
 
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A file of images or masks, and what its path says.
+
+    Attributes:
+        ref: The file.
+        name: Its name without suffix, or what stands for it in a pattern.
+        folder: What the path of its folder says; one object for all files of a folder, which may be a million.
+    """
+
+    ref: FileRef
+    name: str
+    folder: Folder
+
+    @property
+    def group(self) -> tuple[str, ...]:
+        """See `Folder`; so are the next five."""
+        return self.folder.group
+
+    @property
+    def split(self) -> str | None:
+        """`train`, `val`, `test` or None."""
+        return self.folder.split
+
+    @property
+    def place(self) -> str:
+        """The path of its folder below the root, for messages."""
+        return self.folder.place
+
+    @property
+    def word(self) -> str:
+        """The word that says that these are images, or masks."""
+        return self.folder.word
+
+    @property
+    def home(self) -> str:
+        """The path of the folder with this word."""
+        return self.folder.home
+
+    @property
+    def outer(self) -> tuple[str, ...]:
+        """The part of `group` that comes before this word."""
+        return self.folder.outer
+
     @property
     def shown(self) -> str:
         """The path below the root."""
         return f"{self.place}/{self.ref.name.name}" if self.place else self.ref.name.name
+
+    def in_folder(self, **said: Any) -> "Item":
+        """Return the same file, where its folder says something else."""
+        return replace(self, folder=replace(self.folder, **said))
 
 
 @dataclass
@@ -117,12 +163,25 @@ def match(images: Sequence[Item], masks: Sequence[Item], suffix: str = "") -> Ma
         masks: Files of masks.
         suffix: Text in the name of a mask after the name of its image; if it is given, no other rule is tried.
     """
-    rules = [_with_suffix(suffix)] if suffix else list(_rules(images, masks))
-    by_group = [_apply(rule, images, masks, lambda item: item.group) for rule in rules]
+    tried: list[Matched] = []
+    for matched in _tries(images, masks, suffix):
+        tried.append(matched)
+        if matched.score == (len(images), 0, 0):  # no later rule can pair more, and each takes long for many files
+            break
+    best = max(tried, key=lambda matched: matched.score)
+    return best if best.rule == tried[0].rule or len(best.orphans) < MIN_SHARE * len(masks) else tried[0]
+
+
+def _tries(images: Sequence[Item], masks: Sequence[Item], suffix: str) -> Iterator[Matched]:
+    """Yield how images and masks pair by each rule, first in equal folders, then in any."""
+    rules = [_with_suffix(suffix)] if suffix else _rules(images, masks)
+    used = []
+    for rule in rules:
+        used.append(rule)
+        yield _apply(rule, images, masks, lambda item: item.group)
     if len({item.group for item in (*images, *masks)}) > 1:
-        by_group += [_apply(rule, images, masks, lambda item: ()) for rule in rules]
-    best = max(by_group, key=lambda matched: matched.score)
-    return best if best.rule == by_group[0].rule or len(best.orphans) < MIN_SHARE * len(masks) else by_group[0]
+        for rule in used:
+            yield _apply(rule, images, masks, lambda item: ())
 
 
 def match_objects(images: Sequence[Item], masks: Sequence[Item]) -> Matched | None:
@@ -146,15 +205,18 @@ def match_objects(images: Sequence[Item], masks: Sequence[Item]) -> Matched | No
 
 def _apply(rule: Rule, images: Sequence[Item], masks: Sequence[Item], group: Callable[[Item], object]) -> Matched:
     masks_of: dict[Key, list[Item]] = defaultdict(list)
-    images_of: dict[Key, list[Item]] = defaultdict(list)
+    image_of: dict[Key, Item] = {}
+    clashes: dict[Key, list[Item]] = {}
     for mask in masks:
         masks_of[mask.split, group(mask), rule.mask_key(mask.name)].append(mask)
     for image in images:
-        images_of[image.split, group(image), rule.image_key(image.name)].append(image)
-    found = {found[0].ref: masks_of.get(key, []) for key, found in images_of.items()}
-    orphans = [mask for key, held in masks_of.items() if key not in images_of for mask in held]
-    pairs = [(image, found[image.ref]) for image in images if image.ref in found]
-    return Matched(pairs, rule.text, orphans, [held for held in images_of.values() if len(held) > 1], rule.merges)
+        key = image.split, group(image), rule.image_key(image.name)
+        first = image_of.setdefault(key, image)
+        if first is not image:
+            clashes.setdefault(key, [first]).append(image)
+    orphans = [mask for key, held in masks_of.items() if key not in image_of for mask in held]
+    pairs = [(image, masks_of.get(key, [])) for key, image in image_of.items()]
+    return Matched(pairs, rule.text, orphans, list(clashes.values()), rule.merges)
 
 
 def _rules(images: Sequence[Item], masks: Sequence[Item]) -> Iterator[Rule]:

@@ -3,9 +3,10 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from unetkit.data.findings import Finding, Severity, finding_on
-from unetkit.data.layout.naming import MIN_SHARE, Item, common_suffix
+from unetkit.data.layout.naming import MIN_SHARE, Folder, Item, common_suffix
 from unetkit.data.layout.tree import Entry
 from unetkit.data.layout.words import FIRST_OBSERVER, SECOND_OBSERVER, meaning_of, role_of_name
 
@@ -34,12 +35,19 @@ class Roles:
 
 def placed(entry: Entry) -> tuple[Item, str | None]:
     """Return a file with what its folders say, and its role: `image`, `mask` or None."""
+    folder, role = _said_by(entry.folders)
+    return Item(entry.ref, entry.ref.stem, folder), role
+
+
+@lru_cache(maxsize=1024)  # files of a folder come one after the other
+def _said_by(folders: tuple[str, ...]) -> tuple[Folder, str | None]:
+    """Return what the names of folders, the outermost first, say of the files in the last, and their role."""
     split = role = None
     word = ""
-    place = home = "/".join(entry.folders)
+    place = home = "/".join(folders)
     outer: list[str] = []
     inner: list[str] = []
-    for depth, name in enumerate(entry.folders, 1):
+    for depth, name in enumerate(folders, 1):
         meaning = meaning_of(name)
         if meaning is None:
             (inner if role else outer).append(name)
@@ -47,9 +55,9 @@ def placed(entry: Entry) -> tuple[Item, str | None]:
         split = meaning.split or split
         if meaning.role:
             outer, inner = [*outer, *inner, *([meaning.rest] if meaning.rest else [])], []
-            role, word, home = meaning.role, meaning.word, "/".join(entry.folders[:depth])
+            role, word, home = meaning.role, meaning.word, "/".join(folders[:depth])
     group = (*outer, *inner)
-    return Item(entry.ref, entry.ref.stem, group, split, place, word, home, tuple(outer) if role else ()), role
+    return Folder(group, split, place, word, home, tuple(outer) if role else ()), role
 
 
 def sort_roles(entries: Iterable[Entry]) -> Roles:
@@ -186,7 +194,7 @@ def _with_named_split(items: Sequence[Item]) -> list[Item]:
         meaning = meaning_of(found[1]) if found else None
         return meaning.split if meaning and not meaning.role else item.split
 
-    return [replace(item, split=split_of(item)) for item in items]
+    return [item.in_folder(split=split_of(item)) for item in items]
 
 
 def masks_by_name(items: Sequence[Item]) -> list[Item]:

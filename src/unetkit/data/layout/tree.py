@@ -15,24 +15,19 @@ MAX_FOLDERS = 20_000  # folders that are looked into; links can make many of few
 OF_SYSTEMS = ("__MACOSX", "Thumbs.db", "desktop.ini")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A file, and the folders between the root and it.
 
     Attributes:
         ref: The file.
         folders: The names of the folders, the outermost first; a zip counts as a folder of its name.
-        kinds: Suffixes of the files that are read.
+        is_image: Whether the name says that it is an image or a mask of a kind that is read.
     """
 
     ref: FileRef
     folders: tuple[str, ...]
-    kinds: tuple[str, ...] = SUFFIXES
-
-    @property
-    def is_image(self) -> bool:
-        """Whether the name says that it is an image or a mask of a kind that is read."""
-        return self.ref.suffix in self.kinds
+    is_image: bool = False
 
     @property
     def path(self) -> str:
@@ -85,21 +80,23 @@ class _Walk:
             raise UserError(f"data.root={self.root}", problem, "remove links to folders from it, or give a part of it")
         with os.scandir(folder) as found:  # says what is a folder without a look at each file
             items = sorted((item.name, _is_folder(item), item.is_symlink()) for item in found)
+        prefix = str(folder / "_")[:-1]  # as a `Path` for each file takes long
         for name, is_folder, is_link in items:
-            path = folder / name
             if name.startswith(".") or name in OF_SYSTEMS:
                 continue
             # A link that is called as an image is a mistake, and not a place of others: reading it says so.
-            if is_folder and not (is_link and path.suffix.lower() in SUFFIXES):
-                yield from self.below(path, (*folders, name), outer | {here})
-            elif path.suffix.lower() == ".zip" and not folders and meaning_of(path.stem):
+            if is_folder and not (is_link and Path(name).suffix.lower() in SUFFIXES):
+                yield from self.below(folder / name, (*folders, name), outer | {here})
+            elif not folders and name.lower().endswith(".zip") and meaning_of(Path(name).stem):
+                path = folder / name
                 if path.with_suffix("").is_dir():
                     raise UserError(
                         f"{path.with_suffix('')} and {path}", "are a folder and a zip of one name", "keep one"
                     )
                 yield from _in_zip(path, (path.stem,), self.kinds)
             else:
-                yield Entry(FileRef(path), folders, self.kinds)
+                ref = FileRef(prefix + name)
+                yield Entry(ref, folders, ref.suffix in self.kinds)
 
 
 def _is_folder(item: "os.DirEntry[str]") -> bool:
@@ -113,4 +110,4 @@ def _is_folder(item: "os.DirEntry[str]") -> bool:
 def _in_zip(path: Path, folders: tuple[str, ...], kinds: tuple[str, ...]) -> list[Entry]:
     members = [ref for ref in zip_members(path) if not (ref.member or "").endswith("/")]
     inner = [(ref, tuple(part for part in ref.name.parent.parts if part not in ("/", "..", "."))) for ref in members]
-    return [Entry(ref, (*folders, *parts), kinds) for ref, parts in inner if not ref.last.startswith(".")]
+    return [Entry(ref, (*folders, *parts), ref.suffix in kinds) for ref, parts in inner if ref.last[:1] != "."]
