@@ -33,6 +33,17 @@ class Kill(L.Callback):
             raise KilledError
 
 
+class KillInValidation(Kill):
+    """Break off a run in the validation that comes when the batch `after` is done."""
+
+    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        """Let it train."""
+
+    def on_validation_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        if trainer.fit_loop.epoch_loop.total_batch_idx >= self.after:
+            raise KilledError
+
+
 class StopAfter(L.Callback):
     """Ask a run to stop at the end of an epoch, whose number counts from 0."""
 
@@ -62,10 +73,10 @@ def stop(cfg: DictConfig, epoch: int) -> Path:
     return Path(cfg.run_dir) / "checkpoints" / "last.ckpt"
 
 
-def kill(folder: Path, cache: Path, after: int, *options: str) -> Path:
+def kill(folder: Path, cache: Path, after: int, *options: str, at: type[Kill] = Kill) -> Path:
     """Train in `folder` until it is killed; give the checkpoint."""
     with pytest.raises(KilledError):
-        fit_with(Kill(after), config(folder, cache, *options))
+        fit_with(at(after), config(folder, cache, *options))
     return folder / "checkpoints" / "last.ckpt"
 
 

@@ -87,6 +87,32 @@ def test_a_run_that_is_killed_again_and_again(
     same_state(whole, content(tmp_path / "run"))
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_validation_that_is_killed_again_and_again(workers: int, tmp_path: Path, options: list[str]) -> None:
+    # Validation takes much longer than training, so that kills come within it.
+    large = ["data.size=96", "data.val_fraction=0.9", "trainer.max_epochs=2", "checkpoint_every=2"]
+    typed = [*options, *large, f"data.num_workers={workers}", "data.cache_on_device=false", "augment=strong"]
+    typed += ["metrics.primary=boundary_iou", "scheduler=plateau", "scheduler.scheduler.patience=0"]
+    train_to_the_end(tmp_path, *typed, "hydra.run.dir=whole")
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    typed += ["hydra.run.dir=run", "checkpoint=auto"]
+    for epoch in range(2):
+        running = start(tmp_path, *typed)
+        while not (last.exists() and is_before_validation_of(last, epoch)):
+            assert running.process.is_alive(), "it has ended before"
+            time.sleep(0.01)
+        running.send(signal.SIGKILL)
+        assert running.end().status == -signal.SIGKILL
+        assert content(tmp_path / "run")["global_step"] == 2 * (epoch + 1)
+    assert "before the validation" in train_to_the_end(tmp_path, *typed)
+    same_state(content(tmp_path / "whole"), content(tmp_path / "run"))
+
+
+def is_before_validation_of(checkpoint: Path, epoch: int) -> bool:
+    read = torch.load(checkpoint, weights_only=True)
+    return bool(read["epoch"] == epoch and read.get("within_epoch", {}).get("is_validation_next"))
+
+
 def test_a_signal_to_all_processes_of_a_run(tmp_path: Path, options: list[str], whole: dict[str, Any]) -> None:
     run = tmp_path / "run"
     running = start(tmp_path, *options, f"hydra.run.dir={run}", "data.num_workers=2", "checkpoint_every=3")

@@ -6,7 +6,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from interrupted import kill, same_state
+from interrupted import KillInValidation, kill, same_state
 from training_runs import config, rows, run
 
 from unetkit.training.build import build_module, build_trainer, prepare_data
@@ -33,6 +33,7 @@ def slow(*values: object, id: str) -> object:
             id="several crops of an image",
         ),
         slow([], [1, 7, 9], id="plain"),
+        slow([*PLATEAU, "trainer.max_epochs=3", "optimizer.lr=0.3"], [3, 11], id="plateau of epochs"),
         slow(["trainer.accumulate_grad_batches=3", "data.batch_size=3"], [4, 7, 15], id="accumulated gradients"),
         slow(["trainer.val_check_interval=2", *PLATEAU, *EARLY, "trainer.max_epochs=4"], [3, 4], id="early stopping"),
         slow(["trainer.val_check_interval=1"], [3], id="validation after each batch"),
@@ -65,6 +66,36 @@ def test_a_run_that_is_killed_within_an_epoch_goes_on_exactly(
         again = rows(folder)
         assert logged[-len(again) :] == again  # with the mean of train/loss over the epoch
         assert all(row in before or row in filled(again) for row in filled(logged))
+
+
+@pytest.mark.parametrize(
+    ("extra", "kills"),
+    [
+        pytest.param([*PLATEAU, "optimizer.lr=0.3", "checkpoint_every=null"], [7], id="plateau"),
+        slow(["callbacks=ema", "scheduler=onecycle", "data.num_workers=2", "augment=strong"], [7], id="EMA, workers"),
+        slow(["trainer.val_check_interval=3", *PLATEAU], [2, 5], id="validation within epochs"),
+        slow(["trainer.val_check_interval=3", "trainer.accumulate_grad_batches=2", *EARLY], [5], id="accumulation"),
+        slow([*PLATEAU, "scheduler.monitor=train/loss_epoch"], [7], id="plateau of the mean loss"),
+        slow(["trainer.max_steps=16", "deep_supervision=0.4", "model.channels=[4,6,8]"], [15], id="the last step"),
+        slow(["trainer.check_val_every_n_epoch=null", "trainer.val_check_interval=8"], [15], id="validation by steps"),
+    ],
+)
+def test_a_validation_that_is_killed_costs_no_training(
+    tmp_path: Path, cache: Path, extra: list[str], kills: list[int]
+) -> None:
+    options = [*OPTIONS, *extra]
+    run(tmp_path / "whole", cache, *options)
+    expected = torch.load(tmp_path / "whole" / "checkpoints" / "last.ckpt", weights_only=True)
+    for after in kills:
+        last = kill(folder := tmp_path / str(after), cache, after, *options, at=KillInValidation)
+        batches = torch.load(last, weights_only=True)["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]
+        assert batches["processed"] == after + 1
+        before = filled(rows(folder))
+        run(folder, cache, *options, f"checkpoint={last}")
+        same_state(expected, torch.load(last, weights_only=True))
+        again = filled(rows(folder))
+        assert all(row in before or row in again for row in filled(rows(tmp_path / "whole")))
+        assert not [row for row in before if row in again]
 
 
 def filled(logged: list[dict[str, str]]) -> list[dict[str, str]]:

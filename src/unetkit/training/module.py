@@ -44,6 +44,7 @@ from unetkit.training.ranking import Ranking
 from unetkit.training.resumed_values import arguments_in_state, obey_arguments
 from unetkit.training.side_by_side import Member
 from unetkit.training.step import StepParts, TrainingStep
+from unetkit.training.within_epoch import is_before_validation
 
 
 class SegmentationModule(L.LightningModule):
@@ -216,6 +217,12 @@ class SegmentationModule(L.LightningModule):
         # Not prog_bar=True, with which Lightning reads the loss from the device at each step; see progress_bar.
         self.log("train/loss", loss, on_step=True, on_epoch=True, sync_dist=True, batch_size=images)
 
+    def begin_mean_loss(self) -> None:
+        """Begin the mean loss of an epoch, which goes on where it was stored, though no batch is left to train on."""
+        self._current_fx_name = "training_step"
+        self._log_loss(torch.zeros((), device=self.device), 0)
+        self._current_fx_name = None
+
     def on_train_epoch_start(self) -> None:
         """Start a group of batches whose gradients are added."""
         self.accumulation.restart()
@@ -328,7 +335,8 @@ class SegmentationModule(L.LightningModule):
     def _progress(self) -> dict[str, Any]:
         """Return the metadata that say how far training is."""
         progress, trainer = self.trainer.fit_loop.epoch_loop.batch_progress, self.trainer
-        if not progress.is_last_batch and progress.current.ready < trainer.num_training_batches:
+        is_within = not progress.is_last_batch and progress.current.ready < trainer.num_training_batches
+        if is_within or is_before_validation(trainer):
             return {"batches_of_epoch": progress.current.ready}
         monitor = self.schedule["monitor"] if self.schedule else None
         is_due = (self.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0

@@ -136,6 +136,8 @@ def log_resume(resume: Resume, monitor: str, run_dir: Path) -> None:
     """Log where the run goes on, what it can't reproduce exactly, and where its best epoch so far is kept."""
     checkpoint = resume.checkpoint
     within = f", after {resume.next_batch} of its batches" if resume.next_batch else ""
+    if checkpoint.content.get(KEY, {}).get("is_validation_next"):
+        within += " and before the validation"
     log.info("resuming with epoch %d%s, from %s", resume.next_epoch, within, checkpoint.path)
     if checkpoint.metadata.batches_of_epoch is not None and KEY not in checkpoint.content:
         log.warning(

@@ -70,6 +70,12 @@ class StepLoop(_TrainingEpochLoop):
         super().advance(data_fetcher)
         self._seen_at = time.monotonic()
 
+    def on_advance_end(self, data_fetcher: _DataFetcher) -> None:
+        """Validate if needed, with all rows of the logs written before."""
+        if self._should_check_val_fx(data_fetcher):
+            self._late_rows.write()
+        super().on_advance_end(data_fetcher)
+
     def teardown(self) -> None:
         """Write what waits, and free what Lightning frees."""
         self._late_rows.write()

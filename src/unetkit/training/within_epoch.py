@@ -1,5 +1,6 @@
 """The part of a run's state that counts within an epoch: position, random numbers, running means."""
 
+from collections.abc import Callable
 from typing import Any
 
 import lightning as L
@@ -12,10 +13,21 @@ KEY = "within_epoch"  # in checkpoints
 State = dict[str, Any]
 
 
+def is_before_validation(trainer: L.Trainer) -> bool:
+    """Return whether a validation has begun, and has seen no batch."""
+    return trainer.validating and not trainer.fit_loop.epoch_loop.val_loop._has_run
+
+
 def batches_done(trainer: L.Trainer) -> int | None:
-    """Return how many batches of the epoch are done; None before the first one and after the last one."""
+    """Return how many batches of the epoch are done.
+
+    Returns:
+        None before the first one, and after the last one once that is validated.
+    """
     progress = trainer.fit_loop.epoch_loop.batch_progress
     done = progress.current.processed  # type: ignore[attr-defined]
+    if is_before_validation(trainer):
+        return int(done)
     return None if progress.is_last_batch or done >= trainer.num_training_batches else done or None
 
 
@@ -32,13 +44,19 @@ def save_position(trainer: L.Trainer, checkpoint: dict[str, Any]) -> None:
     if is_ended:
         for part in progress.values():
             part["processed"] -= 1
+    is_validation_next = is_before_validation(trainer)
+    if is_validation_next:  # so that Lightning goes on with it: as if its first batch had begun
+        counted = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]["total"]
+        counted["ready"], counted["started"] = counted["ready"] + 1, counted["started"] + 1
     ours = {"random": random_state(trainer.strategy.root_device), "means": running_means(trainer)}
     data = trainer.datamodule  # type: ignore[attr-defined]  # set by Trainer.fit
     checkpoint[KEY] = {
         "batch_size": data.serving.batch_size,
         "epoch": data.epoch,
-        # Lightning counts the batch's step after it has called the hooks in which checkpoints are saved.
-        "logged_steps": loop._batches_that_stepped + (not is_ended),
+        # Lightning counts the batch's step after it has called the hooks in which checkpoints are saved; after a
+        # validation, it will do so again by itself.
+        "logged_steps": loop._batches_that_stepped + (not is_ended and not is_validation_next),
+        "is_validation_next": is_validation_next,
         "plateau": {} if is_ended else _plateau_scores(trainer),
         "is_at_batch_end": loop.batch_progress.current.completed < loop.batch_progress.current.processed,  # type: ignore[attr-defined]
         "processes": _of_all_processes(trainer, ours),
@@ -61,7 +79,7 @@ def restore_plateau(trainer: L.Trainer, state: State) -> None:
 
 
 def restore_random_state(trainer: L.Trainer, state: State) -> None:
-    """Set the random numbers, and the step at which loggers log; called before the next batch is trained on."""
+    """Set the random numbers, and the step at which loggers log; called before the next batch, or validation."""
     trainer.fit_loop.epoch_loop._batches_that_stepped = state["logged_steps"]
     random = state["processes"][trainer.global_rank]["random"]
     torch.set_rng_state(random["cpu"])
@@ -103,6 +121,22 @@ def restore_means(trainer: L.Trainer, state: State) -> None:
             metric = results[name]
             metric.value = value.to(metric.value.device) + metric.value
             metric.cumulated_batch_size = weight.to(metric.cumulated_batch_size.device) + metric.cumulated_batch_size
+
+
+def restore_before_validation(trainer: L.Trainer, state: State, begin_means: Callable[[], None]) -> None:
+    """Restore all, and take back what made Lightning go on with the validation; called when training starts.
+
+    Args:
+        trainer: The trainer.
+        state: The state.
+        begin_means: Logs the values whose means are restored, with a weight of 0.
+    """
+    counted: Any = trainer.fit_loop.epoch_loop.val_loop.batch_progress.total
+    counted.ready, counted.started = counted.ready - 1, counted.started - 1
+    restore_random_state(trainer, state)
+    begin_means()
+    restore_means(trainer, state)
+    trainer._logger_connector._first_loop_iter = False  # so that no later batch of the epoch resets the means
 
 
 def _is_running_mean(metric: _ResultMetric) -> bool:
