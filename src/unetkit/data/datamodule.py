@@ -1,7 +1,7 @@
 """The LightningDataModule: serves batches of the pairs that were found, split and prepared."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache, cached_property
@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from unetkit.data.augment import Augmentation
 from unetkit.data.borders import border_options
 from unetkit.data.classes import read_classes
+from unetkit.data.compact import Pairs
 from unetkit.data.crops import Crops, find_foreground
 from unetkit.data.dataset import EpochSampler, PairDataset
 from unetkit.data.device_augment import DeviceAugmentation
@@ -163,7 +164,8 @@ class SegmentationDataModule(L.LightningDataModule):
             foreground_crops,
         )
         self.split_options = SplitOptions(split, val_fraction, folds, fold, seed)
-        self._find_pairs = cache(pairs)  # the next lines may look for names of labels in them
+        # The next lines may look for names of labels in them.
+        self._find_pairs = cache(lambda: Pairs(sorted(pairs(), key=lambda pair: pair.id)))
         self.mask_encoding, self.num_classes, self.class_names = read_classes(
             self._find_pairs,
             num_classes=num_classes,
@@ -434,7 +436,7 @@ class SegmentationDataModule(L.LightningDataModule):
             size, shuffle=shuffle, seed=seed, rank=rank, world_size=world_size, epoch=epoch, start=start
         )
 
-    def _sizes(self, indices: Sequence[int]) -> list[tuple[int, ...]]:
+    def _sizes(self, indices: Iterable[int]) -> list[tuple[int, ...]]:
         """Return height and width of some pairs; depth, height and width of volumes."""
         return [self.found.masks.shapes[i] for i in indices]
 

@@ -47,7 +47,7 @@ class PairDataset(Dataset[Item]):
     ) -> None:
         self.images = images
         self.masks = masks
-        self.indices = list(indices)
+        self.indices = np.array(indices, np.int64)  # not a list, which the processes that load would copy
         self.augmentation = augmentation
         self.crops = crops
         self.borders = borders
@@ -66,7 +66,7 @@ class PairDataset(Dataset[Item]):
         """Return a pair, or a part of it, cropped and augmented as in the epoch of the key."""
         key = SampleKey.of(key)
         position = int(np.searchsorted(self.ends, key.item, side="right"))
-        index, number = self.indices[position], key.item - self.first_item(position)
+        index, number = int(self.indices[position]), key.item - self.first_item(position)
         draw = index + number * len(self.images)
         with self.times.measured("decode"):
             image, mask = self._cropped(index, key.epoch, number)

@@ -5,6 +5,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -38,7 +39,7 @@ class IndexDataset(Dataset[IndexBatch]):
         indices: The pairs that belong to this part of the data.
     """
 
-    def __init__(self, indices: Sequence[int]) -> None:
+    def __init__(self, indices: NDArray[np.int64]) -> None:
         self.indices = torch.tensor(indices)
 
     def __len__(self) -> int:

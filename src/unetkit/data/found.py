@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unetkit.data.compact import Pairs, Repeated
 from unetkit.data.decode import read_layers
 from unetkit.data.mask_encoding import MaskEncoding
 from unetkit.data.masks import read_mask
@@ -47,15 +48,15 @@ class FoundData:
         images_key: Key for the cache, as plain containers; it changes when an image file changes.
     """
 
-    pairs: tuple[Pair, ...]
+    pairs: Pairs
     images: ArrayStore
     masks: ArrayStore
     pixels: NDArray[np.int64]
     sizes: NDArray[np.int64]
-    quantiles: tuple[tuple[float, float] | None, ...]
-    nodata: tuple[tuple[float, ...], ...]
+    quantiles: Sequence[tuple[float, float] | None]
+    nodata: Sequence[tuple[float, ...]]
     hidden_alpha: tuple[str, ...]
-    spacings: tuple[Spacing | None, ...]
+    spacings: Sequence[Spacing | None]
     images_key: tuple[str, ...]
 
     @cached_property
@@ -94,7 +95,7 @@ class FoundData:
 
 def find_data(
     name: str,
-    find_pairs: Callable[[], Sequence[Pair]],
+    find_pairs: Callable[[], Pairs],
     encoding: MaskEncoding,
     cache_dir: Path,
     channels: int | None = None,
@@ -104,7 +105,7 @@ def find_data(
 
     Args:
         name: The name of the data set, for errors.
-        find_pairs: Finds the pairs.
+        find_pairs: Finds the pairs, sorted by id.
         encoding: The meaning of the values in the mask files.
         cache_dir: Folder of decoded files.
         channels: Number of channels that are asked for: an alpha channel is read only if it makes up that number.
@@ -113,7 +114,7 @@ def find_data(
     Raises:
         UserError: If no pair is found, a file can't be read, or a mask does not fit its image or the encoding.
     """
-    pairs = tuple(sorted(find_pairs(), key=lambda pair: pair.id))
+    pairs = find_pairs()
     if not pairs:
         raise UserError(f"data={name}", "found no image")
     images_key: tuple[str, ...] = (digest(pair.image.fingerprint() for pair in pairs),)
@@ -121,8 +122,8 @@ def find_data(
         images_key += (f"{channels} channels",)
     images, facts = _read_images(pairs, channels, cache_dir, images_key)
     low, high = value_range or (np.inf, -np.inf)
-    nodata = tuple(tuple(value for value in values if not low <= value <= high) for _, values in facts)
-    nodata_key = [list(map(str, values)) for values in nodata] if any(nodata) else []
+    nodata = Repeated.of(tuple(value for value in values if not low <= value <= high) for _, values in facts)
+    nodata_key = [list(map(str, values)) for values in nodata] if any(nodata.distinct) else []
     mask_sources = digest((pair.mask and pair.mask.fingerprint(), pair.rle) for pair in pairs)
     masks_key = [images_key, mask_sources, *encoding.key, *nodata_key]
     masks = _read_masks(pairs, images, nodata, encoding, cache_dir, masks_key)
@@ -142,7 +143,7 @@ def find_data(
         masks,
         pixels,
         sizes,
-        tuple(pair and (pair[0], pair[1]) for pair in quantiles),
+        Repeated.of(pair and (pair[0], pair[1]) for pair in quantiles),
         nodata,
         tuple(pair.id for pair, (hides_alpha, _) in zip(pairs, facts, strict=True) if hides_alpha),
         _spacings(pairs, cache_dir, images_key),
@@ -176,12 +177,12 @@ def _read_images(
     return cached_arrays(cache_dir, key, images, len(pairs), "images"), cached_json(cache_dir, key, facts, "facts")
 
 
-def _spacings(pairs: Sequence[Pair], cache_dir: Path, key: Sequence[object]) -> tuple[Spacing | None, ...]:
+def _spacings(pairs: Sequence[Pair], cache_dir: Path, key: Sequence[object]) -> Sequence[Spacing | None]:
     """Return the spacing of each volume, and None for each image."""
     if not any(isinstance(pair.image, VolumeRef) for pair in pairs):
-        return (None,) * len(pairs)
+        return Repeated([None], np.zeros(len(pairs)))
     found = cached_json(cache_dir, key, lambda: [decoded_spacing(pair.image) for pair in pairs], "spacings")
-    return tuple(spacing and (spacing[0], spacing[1], spacing[2]) for spacing in found)
+    return Repeated.of(spacing and (spacing[0], spacing[1], spacing[2]) for spacing in found)
 
 
 def _read_masks(

@@ -73,7 +73,7 @@ def prepare_data(
         UserError: If an image can't be turned into so many channels, 8-bit images are mixed with others, or the images
             are 8-bit, so that a range has no use.
     """
-    names = [str(found.pairs[i].image) for i in train]
+    names = (str(found.pairs[i].image) for i in train)
     found_range = find_value_range([found.quantiles[i] for i in train], names)
     if value_range is not None and found_range is None:
         problem = "has no use: the images are 8-bit, whose values stay as they are"
@@ -87,7 +87,7 @@ def prepare_data(
         lambda: mean_and_std(_pixels_with_data(images[i], found.valid_pixels(i)) for i in train),
         "statistics",
     )
-    spacing = spacing_of_refs([pair.image for pair in found.pairs])
+    spacing = spacing_of_refs(pair.image for pair in found.pairs)
     preprocessing = Preprocessing(channels, value_range, tuple(mean), tuple(std), resize, spacing, patch_size)
 
     def with_borders(images: ArrayStore, masks: ArrayStore) -> StoredPairs:

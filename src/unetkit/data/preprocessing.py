@@ -151,7 +151,7 @@ def value_quantiles(image: NDArray[Any], nodata: Sequence[float] = ()) -> tuple[
 
 
 def find_value_range(
-    quantiles: Sequence[tuple[float, float] | None], names: Sequence[str]
+    quantiles: Sequence[tuple[float, float] | None], names: Iterable[str]
 ) -> tuple[float, float] | None:
     """Return the range that holds 98 % of the images' quantiles; None if all images are 8-bit.
 

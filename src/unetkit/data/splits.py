@@ -4,6 +4,7 @@ import csv
 import hashlib
 import logging
 import random
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from unetkit.data.compact import Pairs
 from unetkit.data.folds import grouped_folds, stratified_folds, systematic_sample
-from unetkit.data.pair import Pair
 from unetkit.data.tables import read_rows
 from unetkit.errors import UserError, check
 from unetkit.paths import path_of, whole_file
@@ -82,7 +83,7 @@ class Split:
         mosaics: The number of the mosaic of each pair whose folder does not say its side, for `mosaic`; else None.
     """
 
-    ids: tuple[str, ...]
+    ids: Sequence[str]
     sides: tuple[str, ...]
     is_given: bool = False
     mosaics: NDArray[np.int64] | None = None
@@ -106,7 +107,7 @@ class Split:
 
 
 def split_pairs(
-    pairs: Sequence[Pair],
+    pairs: Pairs,
     coverage: NDArray[np.float64],
     options: SplitOptions,
     find_mosaics: Callable[[], NDArray[np.int64]],
@@ -122,15 +123,15 @@ def split_pairs(
     Raises:
         UserError: If an option does not fit, or no pair would train or validate.
     """
-    sides = [None if options.is_csv else pair.split for pair in pairs]
+    sides: list[str | None] = [None] * len(pairs) if options.is_csv else list(pairs.splits)
     free = [i for i, side in enumerate(sides) if side is None]
     mosaics = None
     if free:
         mosaics = find_mosaics()[free] if options.method == "mosaic" else None
-        chosen = assign_sides(options, [pairs[i].id for i in free], coverage[free], mosaics)
+        chosen = assign_sides(options, [pairs.ids[i] for i in free], coverage[free], mosaics)
         for i, side in zip(free, chosen, strict=True):
             sides[i] = side
-    return Split(tuple(pair.id for pair in pairs), tuple(map(str, sides)), not free, mosaics)
+    return Split(pairs.ids, tuple(sys.intern(str(side)) for side in sides), not free, mosaics)
 
 
 def assign_sides(

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from unetkit.data.compact import Repeated
 from unetkit.errors import writable
 from unetkit.paths import usable_cores, whole_file
 
@@ -40,16 +41,13 @@ class ArrayStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         runs = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        self.shapes: list[tuple[int, ...]] = []
-        self.dtypes: list[np.dtype[Any]] = []
-        for count, shape, dtype in runs:  # all arrays of a run share one tuple
-            self.shapes += [tuple(shape)] * count
-            self.dtypes += [np.dtype(dtype)] * count
-        run_sizes = [math.prod(shape) * np.dtype(dtype).itemsize for _, shape, dtype in runs]
-        sizes = np.repeat(np.array(run_sizes, np.int64), [count for count, _, _ in runs])
-        ends = np.cumsum(-(-sizes // ALIGNMENT) * ALIGNMENT)
-        self._starts = ends - (-(-sizes // ALIGNMENT) * ALIGNMENT)
-        self._ends = self._starts + sizes
+        kinds = Repeated.of((tuple(shape), np.dtype(dtype)) for _, shape, dtype in runs)
+        places = np.repeat(kinds.places, [count for count, _, _ in runs])
+        self.shapes: Sequence[tuple[int, ...]] = Repeated([shape for shape, _ in kinds.distinct], places)
+        self.dtypes: Sequence[np.dtype[Any]] = Repeated([dtype for _, dtype in kinds.distinct], places)
+        sizes = np.array([_padded(_size(shape, dtype)) for shape, dtype in kinds.distinct], np.int64)
+        ends = np.cumsum(sizes[places])
+        self._starts = ends - sizes[places]
         self._data = np.memmap(path, np.uint8, "r")
         self.nbytes = int(self._data.size)
         if self.nbytes != ends[-1]:
@@ -59,8 +57,9 @@ class ArrayStore:
         return len(self.shapes)
 
     def __getitem__(self, index: int) -> NDArray[Any]:
-        flat = np.asarray(self._data[self._starts[index] : self._ends[index]])
-        return np.asarray(flat.view(self.dtypes[index]).reshape(self.shapes[index]))
+        shape, dtype, start = self.shapes[index], self.dtypes[index], self._starts[index]
+        flat = np.asarray(self._data[start : start + _size(shape, dtype)])
+        return np.asarray(flat.view(dtype).reshape(shape))
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         return (self[i] for i in range(len(self)))
@@ -150,6 +149,10 @@ def in_order(function: Callable[[Given], Result], items: Iterable[Given]) -> Ite
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _size(shape: Sequence[int], dtype: np.dtype[Any]) -> int:
+    return math.prod(shape) * dtype.itemsize
 
 
 def _padded(size: int) -> int:

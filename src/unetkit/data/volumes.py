@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -133,7 +133,7 @@ def decoded_spacing(ref: FileRef) -> Spacing | None:
     return ref.spacing or read_volume(ref).spacing
 
 
-def spacing_of_refs(refs: Sequence[FileRef]) -> Spacing | None:
+def spacing_of_refs(refs: Iterable[FileRef]) -> Spacing | None:
     """Return the spacing that volumes are resampled to; None for images, and where volumes keep their own."""
     return next((ref.spacing for ref in refs if isinstance(ref, VolumeRef)), None)
 
