@@ -22,6 +22,7 @@ from benchmarks.networks import networks
 from benchmarks.predict import predict
 from benchmarks.quality import RECREATION_SCORE, quality
 from benchmarks.quick_step import quick_step
+from benchmarks.serve import serve
 from benchmarks.speed import speed
 from benchmarks.startup import startup
 from benchmarks.step import step
@@ -102,6 +103,12 @@ def main() -> None:
     question.add_argument("--overlap", type=int, default=128, help="overlap of tiles, in pixels")
     question.add_argument("--images", type=int, default=256, help="number of small images, of 101x101 pixels")
     question.add_argument("--batch", type=int, default=32, help="small images per batch")
+
+    question = ask(serve, "images/s of `unetkit serve` beside plain ONNX Runtime, and how long answers take", 5)
+    question.add_argument("--file", type=Path, required=True, help="an ONNX file for 8-bit grey images")
+    question.add_argument("--requests", type=int, default=200, help="images per round")
+    question.add_argument("--concurrent", type=int, default=16, help="requests at a time")
+    question.add_argument("--sides", type=int, nargs="+", default=[101, 512], help="sides of the images, in pixels")
 
     question = ask(quality, "images and seconds of training until scores on TGS Salt are exceeded", 1)
     question.add_argument("--data", type=Path, required=True, help="TGS Salt as downloaded")

@@ -17,14 +17,9 @@ from malformed_requests import malformed_requests, odd_headers
 
 from faults.exchange import exchange, request
 from unetkit.cli.demo import check_keys
-from unetkit.demo import is_loopback, served, synthetic_examples
+from unetkit.demo import served, synthetic_examples
 from unetkit.errors import UserError
 from unetkit.paths import config_dir
-
-
-@pytest.mark.parametrize(("host", "loopback"), [("127.0.0.1", True), ("localhost", True), ("0.0.0.0", False)])
-def test_loopback_is_told_from_the_rest(host: str, loopback: bool) -> None:
-    assert is_loopback(host) == loopback
 
 
 def test_without_gradio_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,7 +108,8 @@ def export(predictor: Predictor | Ensemble, file: Path, form: str = "onnx", **fa
 
 def metadata_of(predictor: Predictor | Ensemble) -> dict[str, Any]:
     """Return what a program that runs the file needs to know."""
-    preprocessing = members_of(predictor)[0].preprocessing
+    members = members_of(predictor)
+    preprocessing = members[0].preprocessing
     return {
         "unetkit": version("unetkit"),
         "input": "uint8" if preprocessing.value_range is None else "float32",
@@ -117,8 +118,10 @@ def metadata_of(predictor: Predictor | Ensemble) -> dict[str, Any]:
         **({} if preprocessing.resize is None else {"resize": preprocessing.resize}),
         **({} if preprocessing.spacing is None else {"spacing": preprocessing.spacing}),
         "threshold": predictor.threshold,
-        "is_multilabel": members_of(predictor)[0].is_multilabel,
+        "is_multilabel": members[0].is_multilabel,
         "min_area": predictor.min_area,
+        "stride": max(member.stride for member in members),
+        "margin": max(member.margin for member in members),
     }
 
 

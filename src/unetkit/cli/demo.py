@@ -1,14 +1,13 @@
 """Serve a web page to try checkpoints on images: `unetkit demo checkpoint=runs/.../last.ckpt`."""
 
 import os
-import signal
-import sys
 import threading
 from contextlib import suppress
 
 import hydra
 from omegaconf import DictConfig, ListConfig
 
+from unetkit.cli.listening import check_port, interrupt_on_signals, warn_of_others
 from unetkit.cli.start import start
 from unetkit.errors import UserError, check, mistakes_in_one_line
 from unetkit.paths import config_dir
@@ -33,7 +32,7 @@ def check_keys(cfg: DictConfig) -> None:
         raise UserError("checkpoint=", "is missing", fix)
     for key in ("max_upload_mib", "max_pixels"):
         check(key, cfg[key], isinstance(cfg[key], int) and cfg[key] > 0, "a whole number above 0")
-    check("port", cfg.port, isinstance(cfg.port, int) and 0 < cfg.port < 65536, "a whole number from 1 to 65535")
+    check_port(cfg.port)
 
 
 def serve(cfg: DictConfig) -> None:
@@ -49,10 +48,8 @@ def serve(cfg: DictConfig) -> None:
         examples = demo.synthetic_examples(preprocessing)
     else:
         examples = demo.folder_examples(cfg.examples, preprocessing, cfg.max_pixels)
-    if not demo.is_loopback(cfg.host):
-        print(f"warning: host={cfg.host}: everybody who reaches this machine can use the page", file=sys.stderr)
-    for number in (signal.SIGINT, signal.SIGTERM):  # both end it in order, and delete the uploads
-        signal.signal(number, signal.default_int_handler)
+    warn_of_others(cfg.host, "the page")
+    interrupt_on_signals()  # so that the uploads are deleted
     with (
         suppress(KeyboardInterrupt),
         demo.served(models, examples, cfg.max_pixels, cfg.max_upload_mib, cfg.host, cfg.port) as url,

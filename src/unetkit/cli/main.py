@@ -17,6 +17,7 @@ COMMANDS = {
     "doctor": ("doctor", "check images and masks before training, and propose a configuration"),
     "find-lr": ("find_lr", "find a learning rate by a range test"),
     "export": ("export", "write a network as ONNX or torch.export, or a checkpoint without training state"),
+    "serve": ("serve", "serve an exported network over HTTP"),
     "demo": ("demo", "serve a web page to try checkpoints on images"),
     "import": ("import_checkpoint", "convert a checkpoint of another project"),
     "draw": ("draw", "draw a network as the classic U"),

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from unetkit.server_log import described, errors_in_one_line, log_refused
+
 log = logging.getLogger(__name__)
 
 Message = MutableMapping[str, Any]
@@ -25,7 +27,6 @@ PROGRESS = "/gradio_api/upload_progress"  # has no answer where the page asks af
 READ = ("app_id", "heartbeat", "info", "queue", "startup-events", "upload_progress")
 WRITTEN = ("cancel", "queue", "reset", "upload")
 BODY_BYTES = 2**20  # limit of requests other than uploads; the page sends some hundred bytes
-SHOWN = 200  # characters of an address or an error in the log
 SNIFFS_NOT = (b"x-content-type-options", b"nosniff")
 # A browser downloads a file, and runs nothing in it, whatever its name is: it was uploaded by somebody.
 DOWNLOADED = [
@@ -147,47 +148,19 @@ async def refuse(request: Any, error: Exception) -> App:
     return answer
 
 
-def log_refused(scope: Message, reason: str) -> None:
-    """Log a request that is refused, in one line."""
-    log.warning("refused %s: %s", printable(f"{scope['method']} {scope['path']}"), reason)
-
-
 @contextmanager
-def errors_in_one_line() -> Iterator[None]:
+def gradio_errors_in_one_line() -> Iterator[None]:
     """Log errors of Gradio and of its web server in one line each, instead of as stack traces."""
-    loggers, printed = [logging.getLogger(name) for name in ("uvicorn.error", "asyncio")], traceback.print_exc
-    for logger in loggers:
-        logger.addFilter(_without_trace)
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # `Guard` has a line for a malformed upload
+    printed = traceback.print_exc
     traceback.print_exc = _log_current_error  # Gradio prints the errors of its queue with it
     try:
-        yield
+        with errors_in_one_line():
+            yield
     finally:
         traceback.print_exc = printed
-        for logger in loggers:
-            logger.removeFilter(_without_trace)
-
-
-def described(error: BaseException) -> str:
-    """Return the kind of an error and what it says, in one line."""
-    return printable(f"{type(error).__name__}: {error}")
-
-
-def printable(text: str) -> str:
-    """Return the start of a text from a request in one line, without characters that would steer a terminal."""
-    return text[:SHOWN].encode("unicode_escape").decode()
 
 
 def _log_current_error(*_: Any, **__: Any) -> None:
     error = sys.exception()
     if error is not None:
         log.warning("refused a prediction: %s", described(error))
-
-
-def _without_trace(record: logging.LogRecord) -> bool:
-    if record.getMessage().startswith("Exception in ASGI application"):  # `refuse` has logged it
-        return False
-    if record.exc_info and record.exc_info[1] is not None:
-        record.msg, record.args = "%s: %s", (printable(record.getMessage()), described(record.exc_info[1]))
-        record.exc_info = record.exc_text = None
-    return True

@@ -1,6 +1,5 @@
 """Build the web page with Gradio, and serve it."""
 
-import ipaddress
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 from unetkit.data.files import SUFFIXES, FileRef
 from unetkit.demo.demo_model import DemoModel
 from unetkit.demo.examples import EXAMPLES, Example
-from unetkit.demo.guard import Guard, errors_in_one_line, refuse
+from unetkit.demo.guard import Guard, gradio_errors_in_one_line, refuse
 from unetkit.demo.result import Result, respond, show
 from unetkit.demo.uploads import read_limited
 from unetkit.errors import UserError
@@ -154,15 +153,7 @@ def served(
                 f"host={host} port={port}", "can't be listened at", "if another program uses the port, choose another"
             ) from error
         try:
-            with errors_in_one_line():
+            with gradio_errors_in_one_line():
                 yield str(page.local_url)
         finally:
             page.close(verbose=False)
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches the address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

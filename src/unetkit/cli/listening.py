@@ -1,0 +1,42 @@
+"""What the commands that listen at an address share: the check of the port, a warning, and how they are stopped."""
+
+import ipaddress
+import signal
+import sys
+
+from unetkit.errors import check
+
+
+def check_port(port: object, least: int = 1) -> None:
+    """Check the key `port`.
+
+    Raises:
+        UserError: If it is no port from `least` on.
+    """
+    is_port = isinstance(port, int) and not isinstance(port, bool) and least <= port < 65536
+    check("port", port, is_port, f"a whole number from {least} to 65535")
+
+
+def warn_of_others(host: str, what: str) -> None:
+    """Say on stderr that other machines reach the address, if they do.
+
+    Args:
+        host: The key `host`.
+        what: What is served there.
+    """
+    if not is_loopback(host):
+        print(f"warning: host={host}: everybody who reaches this machine can use {what}", file=sys.stderr)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches the address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def interrupt_on_signals() -> None:
+    """Let SIGTERM raise `KeyboardInterrupt`, as Ctrl-C does, so that both end the program in order."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
