@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from unetkit.data.synthetic import write as write_synthetic
+from unetkit.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 TINY = ["model=plain_small", "model.channels=[4,8]"]
@@ -88,21 +89,31 @@ def test_a_mistake_is_one_line(main: Callable[[], None], tmp_path: Path, monkeyp
 
 @pytest.mark.slow
 def test_step(tmp_path: Path) -> None:
-    sizes = ["--sizes", "64", "--small-batch", "1", "--large-batch", "1"]
-    answer = asked(tmp_path, "step", *sizes, "--cases", "unet_recreation_small", "unet_milesial")
-    ours, theirs, alone = answer["rows"]
-    assert [row["batch"] for row in answer["rows"]] == [4, 4, 4]
-    assert ours["time / unetkit's"] == alone["time / unetkit's"] == 1
+    sizes = ["--sizes", "64", "--small-batch", "1"]
+    answer = asked(tmp_path, "step", *sizes, "--cases", "unet_recreation_small")
+    ours, theirs = answer["rows"]
+    assert (ours["batch"], theirs["batch"]) == (4, 4)
+    assert ours["time / unetkit's"] == 1
     assert theirs["time / unetkit's"] == pytest.approx(theirs["seconds"] / ours["seconds"])
     assert theirs["images/s"] == pytest.approx(4 / theirs["seconds"])
-    assert alone["peak MiB"] > 4 * 31_037_698 * 4 / 2**20  # weights, gradients and the optimiser's two averages
+    assert ours["peak MiB"] > 0
     assert 0 < ours["of FLOP/s"] < 1
     assert ours["of bytes/s"] > 0
-    limits, left_out = answer["said"]
+    (limits,) = answer["said"]
     assert limits.startswith("limits measured here: ")
-    assert (
-        left_out == "left out: milesial's U-Net needs its clone; give --milesial DIR, a clone of milesial/Pytorch-UNet"
-    )
+
+
+def test_a_contender_that_can_not_run_is_left_out_and_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks import step
+
+    def no_clone(*_: object) -> None:
+        raise UserError("milesial's U-Net", "needs its clone", "give --milesial DIR")
+
+    monkeypatch.setattr(step, "RemoteTraining", no_clone)
+    left_out: dict[str, None] = {}
+    cpu = torch.device("cpu")
+    assert step.steps_of_case("unet_milesial", 1, 32, 1, cpu, None, step.Limits(1, 1), left_out) == []
+    assert list(left_out) == ["left out: milesial's U-Net needs its clone; give --milesial DIR"]
 
 
 @pytest.mark.slow
@@ -153,7 +164,9 @@ def test_quality_of_synthetic_data_in_the_layout_of_tgs_salt(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_the_table_of_networks_continues_where_it_stopped(tmp_path: Path) -> None:
+def test_the_table_of_networks_continues_where_it_stopped(
+    main: Callable[[], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     options = ["--models", "dumbnet", "--epochs", "1", "--count", "8", "--rounds", "1", "--output", str(tmp_path)]
     command = [sys.executable, SCRIPT, "networks", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
@@ -166,6 +179,6 @@ def test_the_table_of_networks_continues_where_it_stopped(tmp_path: Path) -> Non
     assert row["speed"] > 1
     assert "| `dumbnet` | 37,633 | 0.61 G |" in (tmp_path / "networks.md").read_text()
     (tmp_path / "dumbnet" / "run" / "summary.json").unlink()
-    again = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-    assert again.returncode == 0
+    monkeypatch.setattr(sys, "argv", command[1:])
+    main()
     assert not (tmp_path / "dumbnet" / "run" / "summary.json").exists()  # since the row is there already

@@ -21,8 +21,8 @@ from faults.program import Program, Running
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")]
 
-# Ten epochs of sixteen batches, whose dropout, augmentation and order of images are random.
-OPTIONS = [*TINY, *QUIET, "model.dropout=0.3", "data.count=80", "data.batch_size=4", "trainer.max_epochs=10"]
+# Six epochs of sixteen batches, whose dropout, augmentation and order of images are random.
+OPTIONS = [*TINY, *QUIET, "model.dropout=0.3", "data.count=80", "data.batch_size=4", "trainer.max_epochs=6"]
 
 
 PROGRAM = Program(is_fresh=False)
@@ -140,11 +140,11 @@ def test_a_signal_to_one_of_two_processes_that_train(tmp_path: Path, options: li
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 143, said
     assert "within_epoch" in content(tmp_path / "part")
-    for typed in ([f"checkpoint={tmp_path / 'part'}", options[-1]], [*both, f"hydra.run.dir={tmp_path / 'whole'}"]):
+    for typed in ([f"checkpoint={tmp_path / 'part'}", options[-1]], [*both, f"hydra.run.dir={tmp_path / 'the whole'}"]):
         process = start_both(*typed)
         said, _ = process.communicate(timeout=300)
         assert process.returncode == 0, said
-    same_state(content(tmp_path / "whole"), content(tmp_path / "part"))
+    same_state(content(tmp_path / "the whole"), content(tmp_path / "part"))
 
 
 def test_a_job_of_slurm_that_is_requeued(tmp_path: Path, options: list[str], whole: dict[str, Any]) -> None:
@@ -170,7 +170,7 @@ def test_a_job_of_slurm_that_is_requeued(tmp_path: Path, options: list[str], who
 def test_the_wandb_run_of_an_interrupted_run_goes_on(tmp_path: Path, options: list[str]) -> None:
     run = tmp_path / "run"
     typed = [*options, f"hydra.run.dir={run}", "logger=wandb", "logger.wandb.mode=offline", "checkpoint=auto"]
-    typed += ["trainer.log_every_n_steps=1", "checkpoint_every=3", "trainer.max_epochs=6"]
+    typed += ["trainer.log_every_n_steps=1", "checkpoint_every=3"]
     for number in (signal.SIGTERM, signal.SIGKILL):
         running = start(tmp_path, *typed)
         wait_for_checkpoint(run / "checkpoints" / "last.ckpt", running.process.is_alive, since=time.time())
