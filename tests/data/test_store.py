@@ -1,7 +1,6 @@
 """What was decoded once is kept, until what it depends on changes."""
 
 import pickle
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from unetkit.data.limits import check_size, decoding_at_most
-from unetkit.data.store import ArrayStore, cached_arrays, cached_json, in_order
+from unetkit.data.store import ArrayStore, cached_arrays, cached_json
 from unetkit.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -138,28 +136,6 @@ def test_a_file_that_windows_holds_for_another_run_is_kept(tmp_path: Path, monke
     is_written_by_another = False
     with pytest.raises(UserError, match=r"data\.cache_dir=.* can't be written"):
         stored(tmp_path / "other", Decoding())
-
-
-def test_results_of_threads_come_in_order_with_the_limits_of_the_caller_and_the_first_error() -> None:
-    def numbered(number: int) -> tuple[int, int]:
-        with pytest.raises(UserError, match=r"more than 77 in all"):
-            check_size(9, 9, 1, "image")
-        return number, threading.get_ident()
-
-    with decoding_at_most(77, "max_pixels"):
-        seen = list(in_order(numbered, range(50)))
-    assert [number for number, _ in seen] == list(range(50))
-    assert threading.get_ident() not in {thread for _, thread in seen}
-
-    def fails(number: int) -> int:
-        if number % 10 == 3:
-            raise UserError(f"{number}", "is wrong")
-        return number
-
-    results = in_order(fails, range(50))
-    assert [next(results) for _ in range(3)] == [0, 1, 2]
-    with pytest.raises(UserError, match=r"^3 is wrong"):
-        next(results)
 
 
 def test_many_arrays_of_one_kind_take_few_bytes_beside_their_content(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from unetkit.data.mask_encoding import MaskEncoding
 from unetkit.data.masks import read_mask
 from unetkit.data.nodata import nodata_values, void_pixels
 from unetkit.data.pair import Pair
+from unetkit.data.parallel import in_order
 from unetkit.data.preprocessing import drop_equal_channels, value_quantiles
-from unetkit.data.store import ArrayStore, cached_arrays, cached_json, digest, in_order
+from unetkit.data.store import ArrayStore, cached_arrays, cached_json, digest
 from unetkit.data.types import VOID
 from unetkit.data.volumes import Spacing, Volume, VolumeRef, decoded_spacing
 from unetkit.errors import UserError

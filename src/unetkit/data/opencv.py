@@ -19,6 +19,8 @@ DAMAGE = re.compile(
     r"|(?<=libpng error: ).*|(?<=TIFF_Error ).*"
 )
 _one_at_a_time = threading.Lock()
+if hasattr(os, "register_at_fork"):  # not on Windows; a thread that holds the lock is not there in the new process
+    os.register_at_fork(after_in_child=_one_at_a_time._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 def decode_pages(content: bytes, most: int) -> Sequence[Array]:

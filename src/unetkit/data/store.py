@@ -3,23 +3,17 @@
 import hashlib
 import json
 import math
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import copy_context
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unetkit.data.compact import Repeated
 from unetkit.errors import writable
-from unetkit.paths import usable_cores, whole_file
-
-Given = TypeVar("Given")
-Result = TypeVar("Result")
+from unetkit.paths import whole_file
 
 FORMAT = 5  # raise it when what is stored changes, so that no older file is misread
 ALIGNMENT = 16  # bytes; each array starts at a multiple, as the largest dtypes want
@@ -129,26 +123,6 @@ def digest(values: Iterable[object]) -> str:
     for value in values:
         found.update(json.dumps(value).encode())
     return found.hexdigest()
-
-
-def in_order(function: Callable[[Given], Result], items: Iterable[Given]) -> Iterator[Result]:
-    """Yield the results of a function in the order of its arguments, computed by a thread for each core.
-
-    At most one for each thread is computed ahead, so that few are in memory at once.
-    """
-    workers = usable_cores()
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[Result]] = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(copy_context().run, function, item))  # limits are kept in the context
-                if len(waiting) > workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 def _size(shape: Sequence[int], dtype: np.dtype[Any]) -> int:
