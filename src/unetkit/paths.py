@@ -20,6 +20,7 @@ from unetkit.errors import UserError
 LONGEST = 230  # bytes of a name that `.part` and a number can follow: file systems take 255
 _typed_in: Path | None = None  # the folder in which a command was typed
 PART = re.compile(r"\..+\.part\d+")  # names that `whole_file` writes to
+PLAIN = re.compile(r"[\w./+-]+")  # what Hydra reads as it is, in a list
 
 
 def config_dir() -> Path:
@@ -91,6 +92,19 @@ def quoted_for_hydra(value: str) -> str:
     """Return a value in quotes; Hydra reads a backslash as such, except those right before a quote."""
     escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + found[2].replace("'", "\\'"), value)
     return f"'{escaped}'"
+
+
+def as_typed(value: object) -> str:
+    """Return a value of the configuration as it is typed for Hydra; the members of a list in quotes if need be."""
+    if not isinstance(value, list):
+        return str(value)
+    return f"[{','.join(_member_as_typed(str(member)) for member in value)}]"
+
+
+def _member_as_typed(text: str) -> str:
+    if PLAIN.fullmatch(text):
+        return text
+    return quoted_for_hydra(text) if set(text) & {'"', "\\"} else f'"{text}"'
 
 
 def short_path(path: str | Path) -> str:

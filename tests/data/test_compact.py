@@ -35,7 +35,8 @@ def pairs_of_every_kind() -> list[Pair]:
         Pair("empty code", image, FileRef(Path("masks/a.png")), ""),
         Pair("objects", image, MergedMask((FileRef("1.png"), FileRef("2.png")))),
         Pair("outlines", image, rings),
-        Pair("volume", VolumeRef("a.nii", None, None, (1.0, 1.0, 2.0)), VolumeRef("b.nii", None, None, None)),
+        Pair("volume", VolumeRef("a.nii", None, None, (), (1.0, 1.0, 2.0)), VolumeRef("b.nii", None, None, ())),
+        Pair("channels", FileRef("a_0000.png", channels=(FileRef("a_0001.png"),)), FileRef("a.png")),
         Pair("Größe 大", FileRef(Path("Größe/大.png")), FileRef(Path("m/大.png"))),
         Pair("no utf-8", FileRef(os.fsdecode(b"images/\xff.png")), FileRef(os.fsdecode(b"masks/\xff.png"))),
     ]

@@ -45,10 +45,14 @@ class RawToProbabilities(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return probabilities of the foreground, or of each of more classes."""
         if self.preprocessing.value_range is not None:  # in float64 and rounded, as in `Preprocessing.to_uint8`
-            low, high = self.preprocessing.value_range
-            images = ((images.double() - low) * (255 / max(high - low, 1e-12))).clamp(0, 255).round()
+            low, high = (self._of_channels(end, images) for end in self.preprocessing.ends)
+            images = ((images.double() - low) * (255 / (high - low).clamp(min=1e-12))).clamp(0, 255).round()
         logits = predict_full_frame(self.network, self.preprocessing.normalise(images))
         return probabilities(logits, is_multilabel=self.is_multilabel)
+
+    def _of_channels(self, end: Any, images: Tensor) -> Tensor:
+        """Return a number, or one for each channel, to be combined with images (B, channels, *)."""
+        return torch.as_tensor(np.atleast_1d(end), dtype=torch.float64).view(1, -1, *[1] * (images.ndim - 2))
 
 
 class MeanProbabilities(nn.Module):
@@ -115,6 +119,7 @@ def metadata_of(predictor: Predictor | Ensemble) -> dict[str, Any]:
         "input": "uint8" if preprocessing.value_range is None else "float32",
         "channels": preprocessing.channels,
         "value_range": preprocessing.value_range,
+        **({} if preprocessing.channel_ranges is None else {"channel_ranges": preprocessing.channel_ranges}),
         **({} if preprocessing.resize is None else {"resize": preprocessing.resize}),
         **({} if preprocessing.spacing is None else {"spacing": preprocessing.spacing}),
         "threshold": predictor.threshold,

@@ -1,9 +1,10 @@
 """Check images and masks before training: `unetkit doctor data.root=my_data`."""
 
 import sys
+from typing import Any
 
 import hydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from unetkit.cli.start import start
 from unetkit.errors import mistakes_in_one_line, writable
@@ -26,7 +27,8 @@ def examine(cfg: DictConfig) -> int:
 
     output = path_of("output", cfg.output)
     with decoding_at_most(cfg.data.max_pixels, "data.max_pixels"):
-        where = {key: cfg.data[key] for key in ("images", "masks", "stacks")}
+        typed: Any = OmegaConf.to_container(cfg.data)
+        where = {key: typed[key] for key in ("images", "masks", "stacks")}
         diagnosis = diagnose(cfg.data.root, cfg.data.mask_suffix, **where)
         sheet = contact_sheet(diagnosis)
     text = report(diagnosis)

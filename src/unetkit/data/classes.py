@@ -1,14 +1,18 @@
 """The classes of a data set, or the labels of multi-label masks: how masks hold them, their number and their names."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
 from unetkit.data.drawn import LabelMask
+from unetkit.data.layout.described import DescribedClasses
 from unetkit.data.mask_encoding import CLASSES, LABELS, MOST_LABELS, MULTILABEL, MaskEncoding
 from unetkit.data.objects import CLASS_NAMES, INSTANCES
 from unetkit.data.pair import Pair
 from unetkit.errors import UserError, check
+
+log = logging.getLogger(__name__)
 
 FIX = "name the labels, the first bit plane or channel first: data.class_names=[nucleus,membrane]"
 
@@ -23,6 +27,7 @@ def read_classes(
     ignore_index: int | Sequence[int] | None = None,
     labels: str = CLASSES,
     instances: str | None = None,
+    described: DescribedClasses | None = None,
 ) -> tuple[MaskEncoding, int, list[str]]:
     """Return what the values in mask files mean, the number of classes, and their names.
 
@@ -37,6 +42,7 @@ def read_classes(
         ignore_index: The value or colour of void pixels.
         labels: `classes` or `multilabel`.
         instances: `foreground` or `boundary` where masks number objects.
+        described: The classes that the data set's own description names, which hold where no key says more.
 
     Raises:
         UserError: If a key has a wrong value, or two keys contradict each other.
@@ -51,12 +57,29 @@ def read_classes(
         encoding = replace(MaskEncoding.of_keys(ignore_index=ignore_index), instances=instances)
         class_names = class_names or CLASS_NAMES[instances]
     else:
+        if (
+            described
+            and class_names is None
+            and not (mask_values or mask_colours)
+            and num_classes in ("auto", len(described.names))
+        ):
+            class_names, num_classes, ignore_index = _of_description(described, num_classes, ignore_index)
         encoding = MaskEncoding.of_keys(num_classes, mask_values, mask_colours, ignore_index)
     count = encoding.num_classes if num_classes == "auto" else num_classes
     if count != encoding.num_classes and (encoding.num_classes, count) != (1, 2):
         problem = f"contradicts the masks, which have {encoding.num_classes}"
         raise UserError(f"data.num_classes={count}", problem, f"set data.num_classes=auto or {encoding.num_classes}")
     return encoding, int(count), class_names_of(class_names, max(int(count), 2))
+
+
+def _of_description(
+    described: DescribedClasses, num_classes: int | Literal["auto"], ignore_index: int | Sequence[int] | None
+) -> tuple[Sequence[str], int | Literal["auto"], int | Sequence[int] | None]:
+    """Return names, number of classes and value of void pixels as a description, and the keys, say."""
+    names = described.names
+    log.info("%d classes, as the data set's dataset.json says: %s", len(names), ", ".join(names))
+    is_binary = len(names) == 2
+    return names, num_classes if is_binary else len(names), described.void if ignore_index is None else ignore_index
 
 
 def class_names_of(given: Sequence[str] | None, count: int) -> list[str]:

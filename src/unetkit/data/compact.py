@@ -86,14 +86,16 @@ class Texts(CompactList[str]):
 
 
 class Files(CompactList[FileRef | DrawnMask | None]):
-    """Files, many of which lie in one folder or zip; masks that are drawn, volumes and None are kept as they are."""
+    """Files, many of which lie in one folder or zip; drawn masks, volumes, images of several files, None are kept."""
 
     def __init__(self, files: Iterable[FileRef | DrawnMask | None]) -> None:
         self._others: dict[int, FileRef | DrawnMask | None] = {}
         names, folders = [], []
         for index, file in enumerate(files):
-            folder, name = _split(file) if type(file) is FileRef else (FileRef(""), "")
-            if type(file) is not FileRef:
+            folder, name = FileRef(""), ""
+            if type(file) is FileRef and not file.channels:
+                folder, name = _split(file)
+            else:
                 self._others[index] = file
             folders.append(folder)
             names.append(name)

@@ -24,6 +24,7 @@ from unetkit.data.device_augment import DeviceAugmentation
 from unetkit.data.device_cache import DeviceCache, IndexBatch, IndexDataset, unchanged
 from unetkit.data.dimensions import check_dimensions
 from unetkit.data.found import FoundData, find_data
+from unetkit.data.layout.described import described_classes
 from unetkit.data.limits import decoding_at_most
 from unetkit.data.loading_times import LoadingTimes
 from unetkit.data.mask_encoding import CLASSES, MULTILABEL
@@ -35,7 +36,7 @@ from unetkit.data.serving import ServingOptions
 from unetkit.data.splits import Split, SplitOptions, split_pairs
 from unetkit.data.types import Batch
 from unetkit.errors import UserError, check
-from unetkit.paths import command_line, path_of
+from unetkit.paths import as_typed, command_line, path_of
 
 FILE_KEYS = (
     "root",
@@ -175,6 +176,7 @@ class SegmentationDataModule(L.LightningDataModule):
             ignore_index=ignore_index,
             labels=labels,
             instances=instances,
+            described=described_classes(keys.get("root")),
         )
         self.is_multilabel = labels == MULTILABEL
         self.has_background = background is not None and not self.is_multilabel
@@ -187,7 +189,7 @@ class SegmentationDataModule(L.LightningDataModule):
         self.leaves_batches_to_step = False
         self.times = LoadingTimes()
         self._transfer_began = 0.0
-        self._files = [f"data.{key}={_as_typed(keys[key])}" for key in FILE_KEYS if keys.get(key)]
+        self._files = [f"data.{key}={as_typed(keys[key])}" for key in FILE_KEYS if keys.get(key)]
         self._wanted_channels = channels
         wanted = "null or two rising numbers, as in [0,4095]"
         self.value_range = None if value_range is None else rising("data.value_range", value_range, wanted)
@@ -463,8 +465,3 @@ class SegmentationDataModule(L.LightningDataModule):
     def is_cached_on(self, device: torch.device) -> bool:
         """Whether all pairs are moved to the device's memory once, instead of batch by batch."""
         return self.serving.caches_on(device, self.prepared.whole.images.nbytes, self.cache_needs)
-
-
-def _as_typed(value: object) -> str:
-    """Return a value of the configuration as it is typed."""
-    return f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)

@@ -136,7 +136,7 @@ class NpyImage:
 
 def open_image(ref: FileRef, channels: int | None = None) -> "NpyImage | Array":
     """Read an image as `read_image` does, but a .npy file in a folder only window by window."""
-    is_mapped = ref.suffix == ".npy" and ref.member is None and ref.page is None
+    is_mapped = ref.suffix == ".npy" and ref.member is None and ref.page is None and not ref.channels
     return NpyImage(ref.path) if is_mapped else read_image(ref, channels)
 
 

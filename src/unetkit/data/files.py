@@ -2,11 +2,13 @@
 
 import os
 import posixpath
+import re
 import unicodedata
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from typing import Self
 
 from unetkit.data.limits import check_bytes, check_regular
 from unetkit.errors import UserError, readable
@@ -30,6 +32,7 @@ SUFFIXES = (
 )
 SEGY_SUFFIXES = (".sgy", ".segy")
 VOLUME_SUFFIXES = (".nii", ".nii.gz", ".npy", ".tif", ".tiff", *SEGY_SUFFIXES)
+CHANNEL = re.compile(r"_\d{4}$")  # in names, where each channel of an image has a file (nnU-Net)
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -41,16 +44,25 @@ class FileRef:
             where files are many.
         member: The name within the zip; None for a file in a folder.
         page: The number of the image in a file of several, from 0; None for the whole file.
+        channels: The files of the further channels of an image that has a file for each; none for others.
     """
 
     location: str
     member: str | None
     page: int | None
+    channels: tuple["FileRef", ...]
 
-    def __init__(self, location: str | Path, member: str | None = None, page: int | None = None) -> None:
+    def __init__(
+        self,
+        location: str | Path,
+        member: str | None = None,
+        page: int | None = None,
+        channels: tuple["FileRef", ...] = (),
+    ) -> None:
         object.__setattr__(self, "location", str(location))  # the class is frozen
         object.__setattr__(self, "member", member)
         object.__setattr__(self, "page", page)
+        object.__setattr__(self, "channels", channels)
 
     def __str__(self) -> str:
         name = f"{self.location}/{self.member}" if self.member else self.location
@@ -74,9 +86,13 @@ class FileRef:
 
     @property
     def stem(self) -> str:
-        """The name without suffix as text, in Unicode's composed form: macOS stores accents as separate characters."""
+        """The name without suffix as text, in Unicode's composed form: macOS stores accents as separate characters.
+
+        An image that has a file for each channel is called as they are, without the number of the channel.
+        """
         name = self.last
         stem = name[: -len(_suffix(name)) or None]
+        stem = CHANNEL.sub("", stem) if self.channels else stem
         return stem if stem.isascii() else printable(unicodedata.normalize("NFC", stem))
 
     @property
@@ -97,12 +113,23 @@ class FileRef:
         check_regular(self.path)
         return self.path.read_bytes()
 
+    @property
+    def files(self) -> tuple["FileRef", ...]:
+        """Each file by itself: this one, and those of further channels."""
+        return (replace(self, channels=()), *self.channels) if self.channels else (self,)
+
+    def at(self, page: int) -> Self:
+        """Return one image of a file of several; where each channel has a file, of each of them."""
+        return replace(self, page=page, channels=tuple(replace(ref, page=page) for ref in self.channels))
+
     def fingerprint(self) -> str:
         """Return name, size and checksum (in a zip) or time of change, which differ when the content does.
 
         Raises:
             UserError: If there is no such file, as where a link is broken.
         """
+        if self.channels:
+            return " ".join(ref.fingerprint() for ref in self.files)
         if self.member:
             info = _open_zip(self.path).getinfo(self.member)
             return f"{self}|{info.file_size}|{info.CRC}"
@@ -151,7 +178,12 @@ def result_names(refs: list[FileRef]) -> list[PurePosixPath]:
     paths = [PurePosixPath(*_inner_parts(ref)) for ref in refs]
     folder = posixpath.commonpath([str(path.parent) for path in paths])
     inner = [path.relative_to(folder) for path in paths]
-    return [path.with_name(path.name[: -len(ref.suffix) or None]) for path, ref in zip(inner, refs, strict=True)]
+    return [path.with_name(_without_ends(path.name, ref)) for path, ref in zip(inner, refs, strict=True)]
+
+
+def _without_ends(name: str, ref: FileRef) -> str:
+    stem = name[: -len(ref.suffix) or None]
+    return CHANNEL.sub("", stem) if ref.channels else stem
 
 
 def _inner_parts(ref: FileRef) -> list[str]:

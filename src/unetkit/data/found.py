@@ -42,6 +42,8 @@ class FoundData:
             multi-label masks.
         sizes: The number of pixels (N, 2) of each mask that are of class 0, or of no label, and that are not void.
         quantiles: Lowest and highest value of each image without outliers; None for an 8-bit image.
+        channel_quantiles: The same of each channel of each image; none where a file holds all channels, or all are
+            8-bit.
         nodata: The numbers in each image that stand for pixels without data, which are void in its mask.
         hidden_alpha: Ids of the pairs whose image has an alpha channel that varies and was left out.
         spacings: Distance of neighbouring voxels along (D, H, W), in mm, of each volume as decoded; None for an image,
@@ -55,6 +57,7 @@ class FoundData:
     pixels: NDArray[np.int64]
     sizes: NDArray[np.int64]
     quantiles: Sequence[tuple[float, float] | None]
+    channel_quantiles: Sequence[tuple[tuple[float, float], ...]]
     nodata: Sequence[tuple[float, ...]]
     hidden_alpha: tuple[str, ...]
     spacings: Sequence[Spacing | None]
@@ -70,6 +73,11 @@ class FoundData:
         """Return which pixels (H, W) of an image have data; None where all have."""
         values = self.nodata[index]
         return ~void_pixels(self.images[index], values) if values else None
+
+    @property
+    def has_file_per_channel(self) -> bool:
+        """Whether each channel of the images has a file of its own."""
+        return bool(self.pairs[0].image.channels)
 
     @property
     def class_shares(self) -> list[float]:
@@ -145,6 +153,7 @@ def find_data(
         pixels,
         sizes,
         Repeated.of(pair and (pair[0], pair[1]) for pair in quantiles),
+        _channel_quantiles(pairs, images, nodata, cache_dir, [images_key, *nodata_key]),
         nodata,
         tuple(pair.id for pair, (hides_alpha, _) in zip(pairs, facts, strict=True) if hides_alpha),
         _spacings(pairs, cache_dir, images_key),
@@ -176,6 +185,28 @@ def _read_images(
         return read
 
     return cached_arrays(cache_dir, key, images, len(pairs), "images"), cached_json(cache_dir, key, facts, "facts")
+
+
+def _channel_quantiles(
+    pairs: Sequence[Pair],
+    images: ArrayStore,
+    nodata: Sequence[Sequence[float]],
+    cache_dir: Path,
+    key: Sequence[object],
+) -> tuple[tuple[tuple[float, float], ...], ...]:
+    """Return `FoundData.channel_quantiles`."""
+    if not pairs[0].image.channels or all(dtype == np.uint8 for dtype in images.dtypes):
+        return ()
+    found = cached_json(
+        cache_dir,
+        key,
+        lambda: [
+            [value_quantiles(channel, values) for channel in np.moveaxis(image, -1, 0)]
+            for image, values in zip(images, nodata, strict=True)
+        ],
+        "channel-quantiles",
+    )
+    return tuple(tuple((pair[0], pair[1]) for pair in channels if pair is not None) for channels in found)
 
 
 def _spacings(pairs: Sequence[Pair], cache_dir: Path, key: Sequence[object]) -> Sequence[Spacing | None]:

@@ -1,7 +1,7 @@
 """Images and masks made ready for a network with so many input channels."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from unetkit.data.borders import BorderWeights, balancing_weights, border_map
 from unetkit.data.found import FoundData
-from unetkit.data.preprocessing import Preprocessing, find_value_range, mean_and_std
+from unetkit.data.preprocessing import Preprocessing, find_value_range, mean_and_std, range_of
 from unetkit.data.resize import Resize, resize_mask
 from unetkit.data.store import ArrayStore, cached_arrays, cached_json
 from unetkit.data.types import VOID
@@ -78,8 +78,17 @@ def prepare_data(
     if value_range is not None and found_range is None:
         problem = "has no use: the images are 8-bit, whose values stay as they are"
         raise UserError(f"data.value_range=[{value_range[0]:g},{value_range[1]:g}]", problem, "leave it out")
+    per_channel = None if value_range is not None else _channel_ranges(found, train, channels)
     value_range = value_range or found_range
-    preprocessing = Preprocessing(channels, value_range)
+    preprocessing = Preprocessing(
+        channels,
+        value_range,
+        resize=resize,
+        spacing=spacing_of_refs(pair.image for pair in found.pairs),
+        patch_size=patch_size,
+        file_per_channel=found.has_file_per_channel,
+        channel_ranges=per_channel,
+    )
     images = _to_uint8(found, preprocessing, cache_dir)
     mean, std = cached_json(
         cache_dir,
@@ -87,8 +96,7 @@ def prepare_data(
         lambda: mean_and_std(_pixels_with_data(images[i], found.valid_pixels(i)) for i in train),
         "statistics",
     )
-    spacing = spacing_of_refs(pair.image for pair in found.pairs)
-    preprocessing = Preprocessing(channels, value_range, tuple(mean), tuple(std), resize, spacing, patch_size)
+    preprocessing = replace(preprocessing, mean=tuple(mean), std=tuple(std))
 
     def with_borders(images: ArrayStore, masks: ArrayStore) -> StoredPairs:
         weights = None if borders is None else _border_weights(masks, train, *borders, cache_dir)
@@ -109,8 +117,18 @@ def _to_uint8(found: FoundData, preprocessing: Preprocessing, cache_dir: Path) -
         for pair, image in zip(found.pairs, found.images, strict=True):
             yield preprocessing.to_uint8(image, str(pair.image))
 
-    key = [found.images_key, preprocessing.channels, preprocessing.value_range]
+    ranges = [preprocessing.channel_ranges] if preprocessing.channel_ranges else []
+    key = [found.images_key, preprocessing.channels, preprocessing.value_range, *ranges]
     return cached_arrays(cache_dir, key, converted, len(found.pairs), "inputs")
+
+
+def _channel_ranges(found: FoundData, train: Sequence[int], channels: int) -> tuple[tuple[float, float], ...] | None:
+    """Return the values of each channel that become 0 and 255, where each has a file of its own and is not 8-bit."""
+    each = [found.channel_quantiles[i] for i in train] if found.channel_quantiles else []
+    if not each or any(len(quantiles) != channels for quantiles in each):
+        return None
+    ranges = [range_of([quantiles[channel] for quantiles in each]) for channel in range(channels)]
+    return tuple((low, high) if low < high else (0.0, 1.0) for low, high in ranges)  # a channel without content
 
 
 def _resized(

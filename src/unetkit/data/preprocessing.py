@@ -31,6 +31,9 @@ class Preprocessing:
             volumes kept their own.
         patch_size: Voxels (D, H, W) of the patches that a network of volumes was trained on; None for images, and where
             it was trained on whole volumes.
+        file_per_channel: Whether each channel of the training images had a file of its own.
+        channel_ranges: The values of each channel that become 0 and 255, instead of `value_range`, which spans them;
+            None where all channels share it. Channels of different files may be of different kinds, such as CT and PET.
     """
 
     channels: int
@@ -40,24 +43,43 @@ class Preprocessing:
     resize: Resize | None = None
     spacing: tuple[float, float, float] | None = None
     patch_size: tuple[int, int, int] | None = None
+    file_per_channel: bool = False
+    channel_ranges: tuple[tuple[float, float], ...] | None = None
+
+    @property
+    def ends(self) -> tuple[Any, Any]:
+        """The values that become 0 and 255: two numbers, or two arrays (C,) where each channel has its own.
+
+        Raises:
+            ValueError: If images are 8-bit already.
+        """
+        if self.channel_ranges is not None:
+            low, high = np.array(self.channel_ranges).T
+            return low, high
+        if self.value_range is None:
+            raise ValueError("8-bit images have no range")
+        return self.value_range
 
     @property
     def is_sound(self) -> bool:
-        """Whether the numbers can be used: one or `channels` means and deviations, all finite, in a rising range.
+        """Whether the numbers can be used: one or `channels` means and deviations, all finite, in rising ranges.
 
         The size to resize to, and spacing and patches of volumes, must be in range too, if they are there.
         """
         of_volumes = [*(self.spacing or (1,) * 3), *(self.patch_size or (1,) * 3)]
-        numbers = [*of_volumes, *self.mean, *self.std, *(self.value_range or ())]
+        numbers = [*of_volumes, *self.mean, *self.std]
         if not all(isinstance(x, int | float) and math.isfinite(x) for x in numbers):
             return False
         if len(of_volumes) != 6 or min(of_volumes) <= 0 or not all(isinstance(x, int) for x in of_volumes[3:]):
             return False
         sizes = (len(self.mean), len(self.std))
-        is_rising = self.value_range is None or (len(self.value_range) == 2 and numbers[-2] <= numbers[-1])
+        are_rising = self.value_range is None or _is_rising(self.value_range)
+        if self.channel_ranges is not None:
+            are_many = isinstance(self.channel_ranges, tuple) and len(self.channel_ranges) == self.channels
+            are_rising &= self.value_range is not None and are_many and all(map(_is_rising, self.channel_ranges))
         is_sized = self.resize is None or is_resize(self.resize)
         are_statistics = isinstance(self.channels, int) and set(sizes) <= {1, self.channels} and min(self.std) >= 0
-        return are_statistics and is_rising and is_sized
+        return are_statistics and are_rising and is_sized
 
     def to_uint8(self, image: NDArray[Any], name: str = "the image") -> NDArray[np.uint8]:
         """Convert an image (H, W) or (H, W, C) of any dtype to (H, W, channels) uint8; volumes (D, H, W, C) likewise.
@@ -72,14 +94,17 @@ class Preprocessing:
         if (image.dtype == np.uint8) != (self.value_range is None):
             trained = "8-bit" if self.value_range is None else f"16-bit or float, {self.value_range}"
             raise UserError(name, f"is {image.dtype}, but the training images are {trained}", "use one kind")
+        image = image[..., None] if image.ndim == 2 else image
         if self.value_range is not None:
-            low, high = self.value_range
+            low, high = self.ends
+            if np.ndim(low) and image.shape[-1] != len(low):
+                problem = f"is one file, but the network was trained on {self.channels} files for the channels of each"
+                raise UserError(name, problem, "give an image of all channels")
             with np.errstate(over="ignore"):  # of values such as -1.8e308, which stand for missing data
-                scaled = (image.astype(np.float64) - low) * (255 / max(high - low, 1e-12))
+                scaled = (image.astype(np.float64) - low) * (255 / np.maximum(high - low, 1e-12))
             if image.dtype.kind == "f":
                 scaled = np.nan_to_num(scaled, copy=False, nan=0.0)
             image = scaled.clip(0, 255).round().astype(np.uint8)
-        image = image[..., None] if image.ndim == 2 else image
         if image.shape[-1] == self.channels:
             return image
         if image.shape[-1] == 1:
@@ -107,14 +132,23 @@ class Preprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain containers, for a checkpoint, which earlier versions read too if nothing is resized."""
-        optional = ("resize", "spacing", "patch_size")
-        return {key: value for key, value in asdict(self).items() if key not in optional or value is not None}
+        optional = ("resize", "spacing", "patch_size", "file_per_channel", "channel_ranges")
+        return {key: value for key, value in asdict(self).items() if key not in optional or value not in (None, False)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Return the preprocessing that `to_dict` describes."""
-        plain: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-        return cls(**plain)
+        return cls(**{key: _as_tuples(value) for key, value in values.items()})
+
+
+def _is_rising(ends: Any) -> bool:
+    """Return whether these are two finite numbers, the lower one first."""
+    are_two = isinstance(ends, tuple) and len(ends) == 2
+    return are_two and all(isinstance(x, int | float) and math.isfinite(x) for x in ends) and bool(ends[0] <= ends[1])
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(map(_as_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def filled(like: Tensor, values: Sequence[float]) -> Tensor:
@@ -171,10 +205,9 @@ def find_value_range(
         kind = f"{'not ' if are_few_wide else ''}8-bit"
         problem = f"mixes 8-bit images with 16-bit or float ones; {few[0]} is of the {len(few)} that are {kind}"
         raise UserError("data.root", problem, "convert all images to one kind")
-    lows, highs = np.transpose([pair for pair in wide if not np.isnan(pair[0])] or [(np.nan, np.nan)])
-    if np.isnan(lows).any():
+    low, high = range_of(wide)
+    if np.isnan(low):
         raise UserError("every image", "holds no pixel with data", "are these the right files?")
-    low, high = float(np.quantile(lows, 0.01)), float(np.quantile(highs, 0.99))
     if low == high:
         raise UserError("every image", f"holds the single value {low}", "are these the right files?")
     return low, high
@@ -195,6 +228,12 @@ def rising(key: str, given: object, wanted: str) -> tuple[float, float]:
     are_two = len(numbers) == 2 and all(isinstance(x, int | float) and math.isfinite(x) for x in numbers)
     check(key, given, are_two and numbers[0] < numbers[1], wanted)
     return float(numbers[0]), float(numbers[1])
+
+
+def range_of(quantiles: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return the range that holds 98 % of the quantiles of `value_quantiles`; NaN if all are NaN."""
+    lows, highs = np.transpose([pair for pair in quantiles if not np.isnan(pair[0])] or [(np.nan, np.nan)])
+    return float(np.quantile(lows, 0.01)), float(np.quantile(highs, 0.99))
 
 
 def mean_and_std(images: Iterable[NDArray[np.uint8]]) -> tuple[tuple[float, ...], tuple[float, ...]]:

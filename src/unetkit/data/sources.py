@@ -55,7 +55,7 @@ def tgs_salt_pairs(root: str | Path | None) -> list[Pair]:
 def folder_pairs(
     root: str | Path | None,
     mask_suffix: str | int = "",
-    images: str | int | None = None,
+    images: str | int | Sequence[str | int] | None = None,
     masks: str | int | Sequence[str | int] | None = None,
     *,
     stacks: bool = False,
@@ -68,7 +68,8 @@ def folder_pairs(
         root: The folder or zip; None where `images` and `masks` say it all.
         mask_suffix: The end that masks' names have after the images', e.g. `_mask` for cat.jpg and cat_mask.png; found
             by itself if empty.
-        images: Folder or pattern of the images, where they can't be found by themselves.
+        images: Folder or pattern of the images, where they can't be found by themselves; a list of several where each
+            channel has a file.
         masks: Folder or pattern of the masks; of multi-label masks one for each label, as a list.
         stacks: Whether each page of a TIFF or .npy file is an image; the slices of NIfTI and DICOM files always are.
         labels: `classes`, or `multilabel` where masks of several labels may overlap.
@@ -81,7 +82,9 @@ def folder_pairs(
     return _without_faults(layout, root, images)
 
 
-def _without_faults(layout: Layout, root: str | Path | None, images: str | int | None) -> list[Pair]:
+def _without_faults(
+    layout: Layout, root: str | Path | None, images: str | int | Sequence[str | int] | None
+) -> list[Pair]:
     """Return the pairs of a layout, and log what was recognised.
 
     Raises:
@@ -101,7 +104,7 @@ def _without_faults(layout: Layout, root: str | Path | None, images: str | int |
 def volume_pairs(
     root: str | Path | None,
     mask_suffix: str | int = "",
-    images: str | int | None = None,
+    images: str | int | Sequence[str | int] | None = None,
     masks: str | int | None = None,
     *,
     spacing: Sequence[float] | None = None,
@@ -139,7 +142,7 @@ def _spacing_of(spacing: Sequence[float] | None) -> tuple[float, float, float] |
 def layout_of(
     root: str | Path | None,
     mask_suffix: str | int = "",
-    images: str | int | None = None,
+    images: str | int | Sequence[str | int] | None = None,
     masks: str | int | Sequence[str | int] | None = None,
     *,
     stacks: bool = False,
@@ -159,16 +162,18 @@ def layout_of(
     if several and labels != MULTILABEL:
         problem = "lists the masks of several labels"
         raise UserError(f"data.masks=[{','.join(map(str, several))}]", problem, f"set data.labels={MULTILABEL}")
-    own_images = None if images is None else str(path_of("data.images", images))
+    typed = [] if images is None else [images] if isinstance(images, str | int) else list(images)
+    own_images = [str(path_of("data.images", value)) for value in typed]
     given = [masks] if isinstance(masks, str | int) else several
     own_masks = [str(path_of("data.masks", value)) for value in given]
-    is_needed = root is not None or own_images is None or not own_masks
+    is_needed = root is not None or not own_images or not own_masks
     path = existing_root(root, "give the folder that holds images and masks") if is_needed else None
     if labels == MULTILABEL and (several or not own_masks):
         found = find_labels(path, suffix, own_images, own_masks, class_names or (), stacks=stacks)
         if found is not None:
             return found
-    return find_layout(path, suffix, own_images, own_masks[0] if own_masks else None, stacks=stacks, volumes=volumes)
+    own_mask = own_masks[0] if own_masks else None
+    return find_layout(path, suffix, own_images or None, own_mask, stacks=stacks, volumes=volumes)
 
 
 def suffix_of(given: object) -> str:

@@ -57,7 +57,8 @@ class Volume:
 
 def as_volume(ref: FileRef, spacing: Spacing | None = None) -> VolumeRef:
     """Return a reference to the same file as a volume."""
-    return VolumeRef(ref.location, ref.member, None, spacing)
+    channels = tuple(replace(file, page=None) for file in ref.channels)
+    return VolumeRef(ref.location, ref.member, None, channels, spacing)
 
 
 def read_volume(ref: FileRef, like: Orientation | None = None) -> Volume:
@@ -70,6 +71,8 @@ def read_volume(ref: FileRef, like: Orientation | None = None) -> Volume:
     Raises:
         UserError: If it can't be read, holds no volume of numbers, or is too large.
     """
+    if ref.channels:
+        return _joined(ref)
     if ref.suffix in SEGY_SUFFIXES:
         volume = _read_segy(ref)
     else:
@@ -83,6 +86,18 @@ def read_volume(ref: FileRef, like: Orientation | None = None) -> Volume:
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise UserError(str(ref), "holds NaN or infinite values", "replace them with numbers")
     return replace(volume, values=values.astype(np.uint8)) if values.dtype == np.bool_ else volume
+
+
+def _joined(ref: FileRef) -> Volume:
+    """Read a volume that has a file for each channel.
+
+    Raises:
+        UserError: If one can't be read, or does not lie where the first lies.
+    """
+    first, *others = (read_volume(file) for file in ref.files)
+    for file, volume in zip(ref.channels, others, strict=True):
+        check_same_place(str(file), volume, first)
+    return replace(first, values=np.concatenate([volume.values for volume in (first, *others)], axis=3))
 
 
 def read_for_training(ref: VolumeRef) -> NDArray[Any]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from unetkit.data.findings import Finding, Severity, most_serious_first
+from unetkit.data.layout.described import described_classes
 from unetkit.doctor.checks.duplicates import find_duplicates
 from unetkit.doctor.checks.pairs import check_amounts, check_files, check_images
 from unetkit.doctor.checks.sequence import check_sequence
@@ -55,7 +56,7 @@ def diagnose(
     root: str | Path | None,
     mask_suffix: str | int = "",
     machine: Machine | None = None,
-    images: str | None = None,
+    images: str | Sequence[str] | None = None,
     masks: str | Sequence[str] | None = None,
     stacks: bool = False,
 ) -> Diagnosis:
@@ -76,7 +77,7 @@ def diagnose(
     layout = find_files(root, mask_suffix, images, masks, stacks)
     progress = tqdm(layout.pairs, unit="pair", disable=len(layout.pairs) < PAIRS_WITH_PROGRESS)
     stats = tuple(survey(progress))
-    plan = plan_masks(stats)
+    plan = plan_masks(stats, described_classes(layout.root))
     pixels = _count_classes(stats, plan)
     sizes = {pair.pair.id: int(pair.mask.counts.sum()) for pair in stats if pair.mask}
     coverage = {id: plan.coverage(counts, sizes[id]) for id, counts in pixels.items()}

@@ -52,7 +52,7 @@ class FoundFiles:
 def find_files(
     root: str | Path | None,
     mask_suffix: str | int = "",
-    images: str | None = None,
+    images: str | Sequence[str] | None = None,
     masks: str | Sequence[str] | None = None,
     stacks: bool = False,
 ) -> FoundFiles:

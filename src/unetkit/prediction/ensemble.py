@@ -74,6 +74,11 @@ class Ensemble:
         """Number of channels that the first member takes, by which it is decided whether an alpha channel is read."""
         return self.members[0].preprocessing.channels
 
+    @property
+    def channel_files(self) -> int:
+        """Number of files of each image: above 1 if it has a file for each channel, as in training."""
+        return self.channels if self.members[0].preprocessing.file_per_channel else 1
+
     def to_pixels(self, image: Array) -> NDArray[np.uint8]:
         """Return an image (H, W, channels) uint8 as the first member gets it, for pictures."""
         return self.members[0].preprocessing.to_uint8(image)
@@ -85,10 +90,9 @@ class Ensemble:
         """
         if value_range is None:
             return self
-        return replace(
-            self,
-            members=[replace(m, preprocessing=replace(m.preprocessing, value_range=value_range)) for m in self.members],
-        )
+        kinds = [replace(m.preprocessing, value_range=value_range, channel_ranges=None) for m in self.members]
+        members = [replace(m, preprocessing=kind) for m, kind in zip(self.members, kinds, strict=True)]
+        return replace(self, members=members)
 
     def rows(self, image: Raster, count_tile: Callable[[], object] = lambda: None) -> Iterator[Tensor]:
         """Yield probabilities (1 or C, rows, W) of an image of any size, from top to bottom, tile by tile.

@@ -11,7 +11,8 @@ from unetkit.data.drawn import DrawnMask, MergedMask, OutlinedMask
 from unetkit.data.files import SUFFIXES, VOLUME_SUFFIXES, FileRef
 from unetkit.data.findings import Finding, Severity, finding_on
 from unetkit.data.layout.annotations import find_outlines
-from unetkit.data.layout.given import items_of, named_files
+from unetkit.data.layout.channels import join_channels
+from unetkit.data.layout.given import items_of, named_files, named_images
 from unetkit.data.layout.naming import Item, Matched, match_splits
 from unetkit.data.layout.problems import FOLDERS_SHOWN, find_faults, report_empty_splits, report_unlabelled
 from unetkit.data.layout.roles import Roles, placed, sort_roles
@@ -72,7 +73,7 @@ class Search:
 def find_layout(
     root: Path | None,
     mask_suffix: str = "",
-    images: str | None = None,
+    images: str | Sequence[str] | None = None,
     masks: str | None = None,
     codes: Mapping[str, str] = MappingProxyType({}),
     *,
@@ -85,7 +86,7 @@ def find_layout(
     Args:
         root: The folder or zip; None if `images` and `masks` say where the files are.
         mask_suffix: Text in the name of a mask after the name of its image; found by itself if empty.
-        images: Folder or pattern of the images; found by itself if None.
+        images: Folder or pattern of the images, or several, one for each channel; found by itself if None.
         masks: Folder or pattern of the masks; found by itself if None.
         codes: Run-length codes that stand for masks, by the id of the image; masks without an image are then ignored.
         stacks: Whether each page of a TIFF or .npy file is an image.
@@ -122,26 +123,32 @@ def find_layout(
 
 
 def _roles(
-    root: Path | None, entries: Sequence[Entry], images: str | None, masks: str | None, kinds: tuple[str, ...]
+    root: Path | None,
+    entries: Sequence[Entry],
+    images: str | Sequence[str] | None,
+    masks: str | None,
+    kinds: tuple[str, ...],
 ) -> Roles:
     """Sort files into images and masks, as the user says where he does."""
-    named_images = None if images is None else named_files("data.images", images, root, entries, kinds)
+    values = [images] if isinstance(images, str) else list(images or [])
+    own_images = named_images("data.images", values, root, entries, kinds) if values else None
     named_masks = None if masks is None else named_files("data.masks", masks, root, entries, kinds)
-    image_items, mask_items = items_of(named_images, named_masks)
+    image_items, mask_items = items_of(own_images, named_masks)
     mask_refs = {item.ref for item in mask_items}
     image_items = [item for item in image_items if item.ref not in mask_refs]
-    if named_images is not None and named_masks is not None:
+    if own_images is not None and named_masks is not None:
         return Roles(image_items, mask_items)
     if named_masks is not None:
         others = sort_roles(entry for entry in entries if entry.ref not in mask_refs)
         return Roles(others.images, mask_items, others.unlabelled)
-    if named_images is not None:
-        image_refs = {item.ref for item in image_items}
+    if own_images is not None:
+        image_refs = {file for item in image_items for file in item.ref.files}
         return Roles(image_items, sort_roles(entry for entry in entries if entry.ref not in image_refs).masks)
     return sort_roles(entries)
 
 
 def _pairs_of_masks(search: Search, suffix: str, codes: Mapping[str, str]) -> list[Pair]:
+    search.roles = join_channels(search.roles, suffix, search.findings)
     images, masks = search.roles.images, search.roles.masks
     matched = match_splits(images, masks, suffix)
     search.matched = matched
@@ -282,6 +289,8 @@ def _describe(search: Search, pairs: Sequence[Pair], lists: str) -> str:
         return f"images in {images}, no masks of theirs"
     beside = "beside their images" if search.roles.is_mixed else f"in {_places(search.roles.masks)}"
     rule = f" ({search.matched.rule})" if search.matched.rule else " (equal names)"
+    channels = max(len(image.ref.files) for image, _ in search.matched.masks_of)
+    images += f", {channels} files for the channels of each" if channels > 1 else ""
     return f"images in {images}, masks {beside}{rule}{lists}{parts}"
 
 

@@ -61,6 +61,38 @@ def named_files(
     return found
 
 
+def named_images(
+    key: str,
+    values: Sequence[str],
+    root: Path | None,
+    entries: Sequence[Entry],
+    kinds: tuple[str, ...] = SUFFIXES,
+) -> list[Named]:
+    """Return the images that one value names, or several where each names a channel, whose wildcards then agree.
+
+    Args:
+        key: The key, for errors.
+        values: One folder or pattern, or one for each channel.
+        root: This and the others are those of `named_files`.
+        entries: The files below the root.
+        kinds: Suffixes of the files that are read.
+
+    Raises:
+        UserError: If no image file is named so, or an image lacks a channel.
+    """
+    first, *others = (named_files(key, value, root, entries, kinds) for value in values)
+    by_texts = [{named.texts: named.entry.ref for named in files} for files in others]
+    joined = []
+    for named in first:
+        for value, files in zip(values[1:], by_texts, strict=True):
+            if named.texts not in files:
+                fix = "what * and ** stand for must be equal in all of them, as in [*_t1.nii.gz,*_t2.nii.gz]"
+                raise UserError(f"{key}={value}", f"names no channel for {named.entry.path}", fix)
+        ref = replace(named.entry.ref, channels=tuple(files[named.texts] for files in by_texts))
+        joined.append(replace(named, entry=replace(named.entry, ref=ref)))
+    return joined
+
+
 def items_of(images: Sequence[Named] | None, masks: Sequence[Named] | None) -> tuple[list[Item], list[Item]]:
     """Return the named files as items; what wildcards stand for is their name where both patterns have as many."""
     images, masks = images or [], masks or []

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unetkit.data.files import SEGY_SUFFIXES, SUFFIXES, FileRef, result_names
+from unetkit.data.layout.channels import join_inputs
 from unetkit.data.layout.naming import Item
 from unetkit.data.layout.roles import below_others, masks_by_name, placed
 from unetkit.data.layout.tree import Entry, list_entries
@@ -15,17 +16,25 @@ from unetkit.paths import matching
 KINDS = SUFFIXES + SEGY_SUFFIXES
 
 
-def find_images(place: Path) -> list[FileRef]:
+def find_images(place: Path, channel_files: int = 1) -> list[FileRef]:
     """Return the files to predict, by name: one file, those that a pattern matches, or those of a folder or zip.
 
     Of a folder or zip, these are the files in folders that are called `images` or the like (see `words.py`); without
     such folders those directly in it, or else all files below it. Masks are left out.
 
+    Args:
+        place: The file, folder, zip or pattern.
+        channel_files: Number of files of each image; above 1 where each channel has a file.
+
     Raises:
-        UserError: If there is no file of a known kind, it can't be read, or results would get the same name.
+        UserError: If there is no file of a known kind, it can't be read, an image has not so many files, or results
+            would get the same name.
     """
     with readable(f"input={place}"):
-        return _find_images(place)
+        refs = _find_images(place)
+        refs = join_inputs(refs, channel_files) if channel_files > 1 else refs
+        _check_different_results(refs)
+        return refs
 
 
 def _find_images(place: Path) -> list[FileRef]:
@@ -40,9 +49,7 @@ def _find_images(place: Path) -> list[FileRef]:
         return [FileRef(place)]  # also a pipe, which is refused when it is read
     if not refs:
         raise UserError(f"input={place}", f"holds no image ({', '.join(KINDS)})")
-    refs = sorted(refs, key=lambda ref: ref.name)
-    _check_different_results(refs)
-    return refs
+    return sorted(refs, key=lambda ref: ref.name)
 
 
 def images_among(entries: Sequence[Entry]) -> list[FileRef]:

@@ -20,7 +20,7 @@ from unetkit.errors import UserError
 def find_labels(
     root: Path | None,
     mask_suffix: str = "",
-    images: str | None = None,
+    images: str | Sequence[str] | None = None,
     masks: Sequence[str] = (),
     names: Sequence[str] = (),
     *,
@@ -31,7 +31,7 @@ def find_labels(
     Args:
         root: The folder or zip; None if `images` and `masks` say where the files are.
         mask_suffix: See `find_layout`.
-        images: Folder or pattern of the images; found by itself if None.
+        images: Folder or pattern of the images, see `find_layout`; found by itself if None.
         masks: Folder or pattern of the masks of each label; none for the folders in that of the masks.
         names: The names of the labels in their order; none for those of the folders, or what differs in the patterns.
         stacks: See `find_layout`.

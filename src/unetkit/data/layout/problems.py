@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from string import ascii_letters, digits
 
 from unetkit.data.findings import Finding, Severity, finding_on
 from unetkit.data.layout.naming import Item, Matched, common_start
@@ -16,6 +17,14 @@ FOLDERS_SHOWN = 3
 def find_faults(matched: Matched, suffix: str, codes: Mapping[str, str]) -> list[Finding]:
     """Report images without a mask, masks without an image, and files that can't be told apart."""
     without = [image for image, masks in matched.masks_of if not (masks or image.name in codes)]
+    orphans = [mask.shown for mask in matched.orphans]
+    patterns = _patterns_of_channels(without, matched.orphans)
+    if patterns:
+        what = f"{{n}} images belong to {len(orphans):,} masks, {len(patterns) - 1} to each"
+        *of_images, of_masks = (f'"{pattern}"' for pattern in patterns)
+        fix = f"for one image of so many channels, set 'data.images=[{','.join(of_images)}]' data.masks={of_masks}"
+        fix += f"; for one of them, set data.images={of_images[0]}"
+        return finding_on(Severity.FAULT, what, fix, (image.shown for image in without))
     if matched.count or matched.orphans or codes:
         what = "{n} image{s} {has} no mask"
         fix = "add masks of the same name (all black if there is nothing to find), or remove the images"
@@ -24,12 +33,30 @@ def find_faults(matched: Matched, suffix: str, codes: Mapping[str, str]) -> list
         fix = _where_masks_are([image for image, _ in matched.masks_of])
     ending = f" (a mask is called like its image, with {suffix} at the end)" if suffix else ""
     severity = Severity.WARNING if codes else Severity.FAULT
-    orphans = [mask.shown for mask in matched.orphans]
     return [
         *_told_apart_by_nothing(matched),
         *finding_on(Severity.FAULT, what, fix, (image.shown for image in without)),
         *finding_on(severity, "{n} mask{s} {has} no image", "add the images, or remove the masks" + ending, orphans),
     ]
+
+
+def _patterns_of_channels(images: Sequence[Item], masks: Sequence[Item]) -> list[str]:
+    """Return patterns of the images of each folder, and of its mask, where all have names of the same ends (BraTS).
+
+    The list is empty where they don't.
+    """
+    in_folder: dict[tuple[object, ...], tuple[list[Item], list[Item]]] = defaultdict(lambda: ([], []))
+    for kind, items in enumerate((images, masks)):
+        for item in items:
+            in_folder[item.split, item.place][kind].append(item)
+    found = set()
+    for own_images, own_masks in in_folder.values():
+        items = [*sorted(own_images, key=lambda item: item.name), *own_masks]
+        start = common_start([item.name for item in items]).rstrip(ascii_letters + digits)
+        mark = start[-1:]  # that t1 is not found at the end of another word
+        found.add(tuple(f"**/*{mark}{item.name[len(start) :]}{item.ref.suffix}" for item in items))
+    patterns = list(found.pop()) if len(found) == 1 else []
+    return patterns if len(patterns) > 2 and len(masks) == len(in_folder) > 1 else []
 
 
 def _where_masks_are(images: Sequence[Item]) -> str:

@@ -11,7 +11,7 @@ from unetkit.data.tiff import count_pages
 from unetkit.data.volumes import MOST_CHANNELS, as_volume
 from unetkit.doctor.layout import FoundFiles
 from unetkit.errors import UserError
-from unetkit.paths import command_line
+from unetkit.paths import as_typed, command_line
 from unetkit.prediction.options import is_nifti
 
 LOOKED_AT = 50  # files of .npy and TIFF
@@ -26,7 +26,7 @@ def check_volumes(layout: FoundFiles) -> list[Finding]:
     stacks = [] if layout.keys.get("stacks") else [ref for ref in sample if _is_stack(ref)]
     if 2 * (len(of_slices) + len(stacks)) <= len(of_slices) + len(sample):
         return []
-    keys = [f"data.{key}={value}" for key, value in layout.keys.items() if key != "stacks"]
+    keys = [f"data.{key}={as_typed(value)}" for key, value in layout.keys.items() if key != "stacks"]
     root = [] if layout.root is None else [f"data.root={layout.root}"]
     command = command_line("train", "model=unet_3d", "data=volumes", *root, *keys)
     what = f"the {len(files):,} files are volumes"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from unetkit.data.drawn import LabelMask, OutlinedMask
 from unetkit.data.findings import Finding
+from unetkit.data.layout.described import FILE, DescribedClasses
 from unetkit.data.mask_encoding import BINARY_VALUES, VOID_COLOUR, MaskEncoding, pack, rgb
 from unetkit.data.types import VOID
 from unetkit.doctor.masks.encoding import check_encoding
@@ -75,8 +76,13 @@ class MaskPlan:
         return np.bincount(classes[known], mask.counts[known], max(self.num_classes, 2)).astype(np.int64)
 
 
-def plan_masks(stats: Sequence[PairStats]) -> MaskPlan:
-    """Decide under which encoding the masks make most sense, and report those that don't fit."""
+def plan_masks(stats: Sequence[PairStats], described: DescribedClasses | None = None) -> MaskPlan:
+    """Decide under which encoding the masks make most sense, and report those that don't fit.
+
+    Args:
+        stats: Facts about each pair.
+        described: The classes that the data set's own description names.
+    """
     labels = next((p.pair.mask.names for p in stats if isinstance(p.pair.mask, LabelMask)), None)
     if labels is not None:
         return plan_labels(labels, stats)
@@ -88,18 +94,23 @@ def plan_masks(stats: Sequence[PairStats]) -> MaskPlan:
     unusable, unusable_findings = find_unusable(masks, is_colour)
     usable = {pair: mask for pair, mask in masks.items() if pair not in unusable}
     counts = count_values(usable, is_colour)
-    stray = find_stray_values(counts)
+    known = set() if described is None or is_colour else {*range(len(described.names)), described.void}
+    stray = find_stray_values(counts) - known
     expected = {pair: {v: n for v, n in held.items() if v not in stray} for pair, held in counts.items()}
-    encoding = _guess_encoding(expected, is_colour)
     found = sorted({value for held in expected.values() for value in held})
-    findings = [
-        *unusable_findings,
-        *check_jpegs(usable, counts),
-        *check_stray_values(stray, counts, is_colour),
-        *check_encoding(encoding, found),
-        *check_rare_classes(encoding, counts),
-    ]
+    findings = [*unusable_findings, *check_jpegs(usable, counts), *check_stray_values(stray, counts, is_colour)]
+    if described is not None and set(found) <= known:
+        return _plan_described(described, tuple(findings))
+    encoding = _guess_encoding(expected, is_colour)
+    findings += [*check_encoding(encoding, found), *check_rare_classes(encoding, counts)]
     return MaskPlan(encoding, _describe(encoding, found), tuple(findings))
+
+
+def _plan_described(described: DescribedClasses, findings: tuple[Finding, ...]) -> MaskPlan:
+    """Return how masks are read whose values the data set's own description names."""
+    names = described.names
+    encoding = MaskEncoding(tuple(range(len(names))) if len(names) > 2 else None, described.void)
+    return MaskPlan(encoding, f"classes of {FILE}: {', '.join(names)}", findings, names)
 
 
 def plan_labels(names: tuple[str, ...], stats: Sequence[PairStats]) -> MaskPlan:
