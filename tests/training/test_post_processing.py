@@ -7,7 +7,7 @@ from unetkit.evaluation import Measured, Measures, measure_image
 from unetkit.evaluation.primary import read_primary
 from unetkit.metrics import kaggle_score
 from unetkit.prediction.predictor import Prediction
-from unetkit.training.post_processing import PostProcessing, choose, fit, grid, score_of_others_choice
+from unetkit.training.post_processing import PostProcessing, choose, fit, grid, is_fitted_to, score_of_others_choice
 
 KAGGLE = read_primary("kaggle")
 
@@ -53,7 +53,7 @@ def test_a_choice_that_does_not_gain_is_not_used() -> None:
     assert choose([high], KAGGLE)[0] == PostProcessing(0.5, 0)  # nobody to judge
 
 
-def test_the_leading_score_chooses_and_one_of_masks_or_an_error_leaves_it_to_iou() -> None:
+def test_the_leading_score_chooses_an_error_too_and_none_of_whole_masks() -> None:
     # 24 of 30 true pixels lie above 0.7, where nothing else does: the IoU is 0.8, and below 0.7 it is 0.6.
     sure, unsure = [0.9] * 24 + [0.6] * 6, [0.65] * 20
     image = (sure + unsure, [1] * 30 + [0] * 20)
@@ -62,8 +62,9 @@ def test_the_leading_score_chooses_and_one_of_masks_or_an_error_leaves_it_to_iou
     fold = [measured(image), measured(image), measured((large[0], large[1]))]
     assert fit(fold[:2], read_primary("iou_per_image")).threshold > 0.6
     assert fit(fold, read_primary("iou")).threshold < 0.6
-    assert choose(fold[:2], read_primary("pixel_error"))[1]["score"] == "iou_per_image"
-    used, said = choose(fold[:2], read_primary("boundary_iou"))
-    assert said["score"] == "iou_per_image"
+    used, said = choose(fold[:2], read_primary("pixel_error"))
     assert used.threshold > 0.6
-    assert said["score_of_others_choice"] == 0.8
+    assert said["score_of_others_choice"] == 6 / 50  # 20 + 0 at 0.5
+    assert [
+        name for name in ("kaggle", "pixel_error", "boundary_iou", "v_rand") if is_fitted_to(read_primary(name))
+    ] == [*("kaggle", "pixel_error")]

@@ -25,7 +25,7 @@ from unetkit.paths import command_line, short_path, whole_file, write_json
 from unetkit.run_files import read_json
 from unetkit.training.folds import check_images, check_keys, check_same_recipe, chosen_folds, count_at_once, device_of
 from unetkit.training.monitor import set_modes
-from unetkit.training.post_processing import PostProcessing, choose, fold_scores, together
+from unetkit.training.post_processing import PostProcessing, choose, fold_scores, is_fitted_to, together
 from unetkit.training.renamed import use_new_names
 from unetkit.training.run import train
 from unetkit.training.run_data import data_of_run
@@ -152,7 +152,10 @@ def summarise_folds(
     summary["data"] = {key: first["data"][key] for key in ("name", "split", "folds", "seed")}
     chosen = None
     if whole.measures.confusion.shape[1:] == (2, 2):
-        chosen, summary["post_processing"] = choose(measured, primary)
+        if is_fitted_to(primary):
+            chosen, summary["post_processing"] = choose(measured, primary)
+        else:
+            log.info("the threshold is that of training: none is fitted to %s, which needs whole masks", primary.name)
     return summary, chosen
 
 

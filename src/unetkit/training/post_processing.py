@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from unetkit.evaluation import Measured, Measures
-from unetkit.evaluation.primary import DEFAULT, Primary, read_primary, value_of
+from unetkit.evaluation.primary import Primary, read_primary, value_of
 from unetkit.evaluation.registry import POOLED
 from unetkit.metrics import THRESHOLDS, Counts, threshold_counts
 
@@ -29,6 +29,11 @@ class PostProcessing(NamedTuple):
     min_area: int
 
 
+def is_fitted_to(primary: Primary) -> bool:
+    """Return whether post-processing can be fitted to a score: not to one that needs whole masks."""
+    return primary.entry.source == "counts"
+
+
 def choose(folds: Sequence[Measured], primary: Primary) -> tuple[PostProcessing, dict[str, Any]]:
     """Return the post-processing that is best on all folds, if a gain is shown; else that of training.
 
@@ -36,27 +41,28 @@ def choose(folds: Sequence[Measured], primary: Primary) -> tuple[PostProcessing,
 
     Args:
         folds: Images of the folds, of one foreground class.
-        primary: The leading score, or IoU per image in place of one that needs whole masks or is an error.
+        primary: The leading score, of pixel counts (`is_fitted_to`).
 
     Returns:
         What to use, and the same with what was found, for the summary.
     """
-    entry = primary.entry
-    primary = primary if entry.source == "counts" and not entry.lower_is_better else read_primary(DEFAULT)
     plain_score = mean_score([Counts.of_matrix(fold.measures.confusion, -1) for fold in folds], primary)
     fitted, estimate = fit(folds, primary), score_of_others_choice(folds, primary)
-    gains = estimate is not None and estimate > round(plain_score.item(), 6)
+    sign = -1 if primary.entry.lower_is_better else 1
+    gains = estimate is not None and sign * estimate > sign * round(plain_score.item(), 6)
     used = fitted if gains else PostProcessing(folds[0].threshold, 0)
     found = {"score": primary.name, "fitted": fitted._asdict(), "score_of_others_choice": estimate}
     return used, used._asdict() | found
 
 
 def fit(folds: Sequence[Measured], primary: Primary) -> PostProcessing:
-    """Return the threshold, in hundredths, and least area with the highest score on these images.
+    """Return the threshold, in hundredths, and least area with the best score on these images.
 
     Among equal ones it takes the smallest area, then the threshold nearest to 0.5.
     """
     scores = torch.stack([mean_score([grid(fold, area) for fold in folds], primary) for area in AREAS])
+    if primary.entry.lower_is_better:
+        scores = -scores
     best = int((scores.double() - 1e-6 * (CANDIDATES - 0.5).abs()).argmax())
     return PostProcessing(round(CANDIDATES[best % len(CANDIDATES)].item(), 2), AREAS[best // len(CANDIDATES)])
 
