@@ -158,6 +158,17 @@ def test_a_training_that_is_stopped_says_what_it_leaves(script: str, tmp_path: P
 
 
 @pytest.mark.slow
+def test_processes_of_ddp_are_started_for_each_run_of_a_sweep(tmp_path: Path) -> None:
+    """Lightning starts them as the program was started, which is the whole sweep."""
+    options = [*TINY, "trainer=ddp_cpu", "data.batch_size=4", f"data.cache_dir={tmp_path}", "hydra.sweep.dir=two runs"]
+    command = [sys.executable, "-m", "unetkit", "train", "-m", "seed=1,2", *options]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "two runs").glob("*/summary.json"))) == 2
+    assert len(list((tmp_path / "two runs").glob("*/train_ddp_process_1.log"))) == 2
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows copies no process")
 @pytest.mark.parametrize("option", [[], ["-m"]], ids=["runs", "sweeps"])
 def test_two_that_start_in_one_second_have_folders_of_their_own(option: list[str], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from unetkit.metrics import (
     Dice,
     ImageIoU,
     KaggleScore,
+    MeanLoss,
     PooledIoU,
     PredictedShare,
     Score,
@@ -127,3 +128,13 @@ def test_the_collection_names_all_scores() -> None:
         "val/kaggle",
         "val/predicted_share",
     }
+
+
+def test_the_mean_loss_weighs_batches_by_their_images_and_lets_nan_pass() -> None:
+    mean, valid = MeanLoss(), torch.ones(3, 2, 2, dtype=torch.bool)
+    mean.update(torch.tensor(1.0), valid)
+    valid[1:] = False  # one image left
+    mean.update(torch.tensor(5.0), valid)
+    assert mean.compute().item() == 2
+    mean.update(torch.tensor(torch.nan), valid)
+    assert mean.compute().isnan()

@@ -1,16 +1,12 @@
 """Runs with each kind of choice that the configuration offers."""
 
-import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from training_runs import QUIET, ROOT, TINY, run, weights
+from training_runs import run, weights
 
 from unetkit.errors import UserError
 from unetkit.training.configuration import choose_precision
@@ -68,18 +64,3 @@ def test_precision_16_is_bfloat16_on_a_cpu_and_float16_on_a_gpu() -> None:
     assert choose_precision(32, "cpu") == "32-true"
     with pytest.raises(UserError, match=r"trainer\.precision=64"):
         choose_precision(64, "cpu")
-
-
-@pytest.mark.slow
-def test_two_processes_score_as_one(tmp_path: Path, cache: Path) -> None:
-    """Five validation images shared by two processes: one is filled up, and counts nowhere."""
-    options = ["data.count=25", "trainer.max_epochs=1", "optimizer.lr=0", "data.num_workers=0"]
-    alone = run(tmp_path / "one", cache, *options)
-    command = [sys.executable, "train.py", *TINY, *QUIET, *options, f"data.cache_dir={cache}"]
-    command += ["trainer=ddp_cpu", f"hydra.run.dir={tmp_path / 'two'}"]
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    together = json.loads((tmp_path / "two" / "summary.json").read_text())
-    for name in ("val/iou", "val/iou_per_image", "val/dice", "val/kaggle", "val/predicted_share"):
-        assert together[name] == pytest.approx(alone[name], abs=2e-3), name
-    assert together["data"] == alone["data"]

@@ -93,6 +93,7 @@ def test_checkpoints_can_be_changed_without_a_plus(tmp_path: Path, cache: Path) 
         ("mps", "mps", 1, "auto"),
         ("ddp", "gpu", "auto", "ddp"),
         ("ddp_cpu", "cpu", 2, "ddp"),
+        ("fsdp", "gpu", "auto", "fsdp"),
     ],
 )
 def test_each_trainer_names_its_device(name: str, accelerator: str, devices: int | str, strategy: str) -> None:

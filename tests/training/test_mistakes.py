@@ -66,6 +66,13 @@ FAST = [
     (["loss=weighted_bce", "data.border_weight=5"], "data.border_weight=5 does not have w0"),
     (["trainer.max_time=5"], "trainer.max_time=5 must be DAYS:HOURS:MINUTES:SECONDS"),
     (["callbacks=early_stopping", "callbacks.early_stopping.monitor=val/f1"], "conditioned on metric `val/f1`"),
+    (["trainer.sync_batchnorm=true"], "trainer.sync_batchnorm=true needs GPUs; use trainer.sync_batchnorm=false"),
+    (["trainer.strategy=fsdp"], "trainer.strategy=fsdp needs CUDA GPUs; use trainer=ddp_cpu"),
+    (
+        ["trainer.devices=2", "trainer.strategy=ddp_spawn"],
+        "trainer.strategy=ddp_spawn trains in copies of this process, whose results are lost; use trainer.strategy=ddp",
+    ),
+    (["trainer.devices=2", "trainer.strategy=ddp_notebook"], "trainer.strategy=ddp_notebook trains in copies"),
 ]
 SLOW = [
     (["data=folder", "data.root=nowhere"], "data.root=nowhere does not exist"),

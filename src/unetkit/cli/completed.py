@@ -12,8 +12,8 @@ from unetkit.cli.quoting import quoted
 from unetkit.errors import UserError
 from unetkit.paths import quoted_for_hydra
 from unetkit.run_files import OVERRIDES, read_yaml
-from unetkit.training.requeue import job_directory
 from unetkit.training.run_state import AUTO, is_interrupted, run_of
+from unetkit.training.several_processes import shared_directory
 
 OWN = ("checkpoint", "weights", "run_dir")  # what was typed for these is not typed again for a run that is resumed
 # The directory of a run may be a stranger's: what it says can't name code, or a place to write to.
@@ -97,7 +97,7 @@ def _directory(typed: Sequence[str], checkpoint: str | None) -> list[str]:
         return []
     if checkpoint is not None and not is_sweep(typed) and is_interrupted(Path(checkpoint).expanduser()):
         return [f"{key}={quoted_for_hydra(checkpoint)}"]
-    folder = job_directory(typed)
+    folder = shared_directory(typed)
     return [] if folder is None else [f"{key}={folder}"]
 
 

@@ -9,6 +9,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from unetkit.errors import UserError
 from unetkit.paths import command_line, path_of, quoted_for_hydra, short_path, write_json
 from unetkit.run_files import OUTCOME, OVERRIDES
 from unetkit.training.run_names import typed_for
+from unetkit.training.several_processes import processes_of_one_job
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -103,7 +105,8 @@ def do_job(cfg: DictConfig, work: Callable[[DictConfig], float | None]) -> float
     if is_child:
         end_with_parent()
     try:
-        return work(cfg)
+        with processes_of_one_job(record.parent) if record is not None else nullcontext():
+            return work(cfg)
     except Exception as error:
         is_mistake = isinstance(error, UserError)
         if record is None and not is_mistake:

@@ -203,6 +203,34 @@ class ClassIoU(Metric):
         return ratio(self.overlap, self.union)
 
 
+class MeanLoss(Metric):
+    """The mean loss of images, of batches that may differ in size; NaN if one of them is.
+
+    torchmetrics 1.9's MeanMetric leaves out the weights where it lets NaN pass (`nan_strategy="disable"`).
+    """
+
+    is_differentiable = False
+    higher_is_better = False
+    full_state_update = False
+    total: Tensor
+    images: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("images", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, loss: Tensor, valid: Tensor) -> None:
+        """Add the mean loss of a batch, a scalar, whose images without a pixel in `valid` (B, H, W) do not count."""
+        images = valid.flatten(1).any(1).sum()
+        self.total += loss * images
+        self.images += images
+
+    def compute(self) -> Tensor:
+        """Compute the mean; NaN without images."""
+        return self.total / self.images
+
+
 class PredictedShare(Metric):
     """Share of the valid pixels that are predicted as foreground; 0 or 1 shows that training has collapsed."""
 

@@ -1,4 +1,4 @@
-"""Weigh the images of several batches alike, where their gradients are added before one step of the optimiser."""
+"""Weigh the images of several batches alike where one step is taken on them, in turn or in several processes."""
 
 from collections.abc import Iterable
 

@@ -27,7 +27,7 @@ from unetkit.models import channels_last_of, check_threshold
 from unetkit.training.callbacks import CollapseWarning, EpochSeed
 from unetkit.training.checkpoint_io import WholeCheckpointIO
 from unetkit.training.class_weights import settle_class_weights
-from unetkit.training.configuration import choose_precision
+from unetkit.training.configuration import choose_precision, is_on_cpu
 from unetkit.training.image_logger import ImageLogger
 from unetkit.training.module import SegmentationModule
 from unetkit.training.monitor import check_logged, set_modes
@@ -39,6 +39,7 @@ from unetkit.training.run_stats import RunStats
 from unetkit.training.save_within_epoch import SaveWithinEpoch
 from unetkit.training.stop_on_nan import StopOnNaN
 from unetkit.training.stopping import Stop
+from unetkit.training.strategy import check_processes, check_strategy
 
 log = logging.getLogger(__name__)
 
@@ -255,6 +256,7 @@ def build_trainer(
         stats,  # the last one: see RunStats
         SaveWithinEpoch(run_dir / "checkpoints" / "last.ckpt", cfg.get("checkpoint_every"), stop),
     ]
+    check_strategy(cfg, is_cpu=is_on_cpu(cfg.trainer.accelerator))
     precision = choose_precision(cfg.trainer.precision, cfg.trainer.accelerator)
     if precision == "bf16-mixed" and "bf16" not in str(cfg.trainer.precision):
         log.info("trainer.precision=%s on a CPU: bf16-mixed is used", cfg.trainer.precision)
@@ -268,6 +270,7 @@ def build_trainer(
         enable_model_summary=False,
         _convert_="all",
     )
+    check_processes(trainer, cfg.trainer.strategy)
     return trainer
 
 

@@ -44,6 +44,7 @@ from unetkit.training.ranking import Ranking
 from unetkit.training.resumed_values import arguments_in_state, obey_arguments
 from unetkit.training.side_by_side import Member
 from unetkit.training.step import StepParts, TrainingStep
+from unetkit.training.strategy import clip_sharded
 from unetkit.training.within_epoch import is_before_validation
 
 
@@ -159,9 +160,17 @@ class SegmentationModule(L.LightningModule):
             self._log_taken_steps()
             return loss
         loss, total, valid = self.losses_of(batch)
-        self._log_loss(loss, len(batch["image"]))
-        batches = 1 if self._trainer is None else self._trainer.accumulate_grad_batches
-        return total if batches == 1 else self.accumulation.weigh(total, valid, batches)
+        if not self._shares_steps:
+            self._log_loss(loss, len(batch["image"]))
+            return total
+        self._log_loss(loss, valid.flatten(1).any(1).sum().float())  # Lightning rounds the mean of integers down
+        return self.accumulation.weigh(total, valid, self.trainer.accumulate_grad_batches)
+
+    @property
+    def _shares_steps(self) -> bool:
+        """Whether a step is taken on several batches, one after the other or in several processes."""
+        trainer = self._trainer
+        return trainer is not None and (trainer.accumulate_grad_batches > 1 or trainer.world_size > 1)
 
     def losses_of(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Compute the losses of a batch.
@@ -213,9 +222,9 @@ class SegmentationModule(L.LightningModule):
             self._log_loss(total / sum(sizes), sum(sizes))
         self._log_loss(last, size)
 
-    def _log_loss(self, loss: Tensor, images: int) -> None:
+    def _log_loss(self, loss: Tensor, images: int | Tensor) -> None:
         # Not prog_bar=True, with which Lightning reads the loss from the device at each step; see progress_bar.
-        self.log("train/loss", loss, on_step=True, on_epoch=True, sync_dist=True, batch_size=images)
+        self.log("train/loss", loss, on_step=True, on_epoch=True, sync_dist=True, batch_size=images)  # type: ignore[arg-type]
 
     def begin_mean_loss(self) -> None:
         """Begin the mean loss of an epoch, which goes on where it was stored, though no batch is left to train on."""
@@ -229,7 +238,7 @@ class SegmentationModule(L.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Turn gradients of several batches into those of the mean over their images, before they are clipped."""
-        if self.trainer.accumulate_grad_batches > 1:
+        if self._shares_steps:
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             self.accumulation.average(parameters, self.trainer.strategy)
 
@@ -252,6 +261,7 @@ class SegmentationModule(L.LightningModule):
             UserError: If the schedule monitors no score.
         """
         scores = self._log_scores(self.val_scores)
+        self.ranked.gather()
         self.scored_at = self.global_step
         scheduler = self.lr_schedulers() if self._is_training() else None
         if isinstance(scheduler, ReduceLROnPlateau) and steps_at_validations(self.schedule, self.trainer):
@@ -291,7 +301,8 @@ class SegmentationModule(L.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clip the gradients, with fewer operations than Lightning's own way."""
-        clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        if not clip_sharded(self.trainer.strategy, gradient_clip_val, gradient_clip_algorithm):
+            clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_train_start(self) -> None:
         """Make a resumed schedule one of this run's arguments, and give a plateau the score that it has not seen.

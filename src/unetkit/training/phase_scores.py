@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
-from torchmetrics import ClasswiseWrapper, MeanMetric
+from torchmetrics import ClasswiseWrapper
 
 from unetkit.evaluation.primary import Primary, primary_metric
-from unetkit.metrics import ClassIoU, LabelScore, PooledIoU, segmentation_metrics
+from unetkit.metrics import ClassIoU, LabelScore, MeanLoss, PooledIoU, segmentation_metrics
 from unetkit.training.evaluator import Evaluated
 
 NAMED = "named"  # with a number, within torchmetrics, as names of classes may hold a dot, which its keys may not
@@ -37,7 +37,7 @@ class PhaseScores(nn.Module):
     ) -> None:
         super().__init__()
         self.phase = phase
-        self.loss = MeanMetric(nan_strategy="disable")
+        self.loss = MeanLoss()
         self.metrics = segmentation_metrics(num_classes, classes, is_multilabel=is_multilabel)
         names = [*self.metrics]
         if num_classes > 2 or is_multilabel:
@@ -66,7 +66,7 @@ class PhaseScores(nn.Module):
             spacings: Distances in mm of the voxels of all volumes of the data, None where they are not known; None for
                 images.
         """
-        self.loss.update(images.loss, weight=images.valid.flatten(1).any(1).sum())
+        self.loss.update(images.loss, images.valid)
         of_volumes: dict[str, Any] = {}
         if spacings is not None:
             of_volumes["spacings"] = [spacings[i] for i in images.index.tolist()]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from unetkit.data import VOID
@@ -35,6 +36,14 @@ class Ranking:
         else:
             counts = confusion(prediction, target, valid, self.num_classes, self.classes)
         self._counted.append((index, counts))
+
+    def gather(self) -> None:
+        """Collect the images of all processes; each of them must call this."""
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            ours = [(index.cpu(), Counts(*(count.cpu() for count in counts))) for index, counts in self._counted]
+            everyone: list[list[tuple[Tensor, Counts]]] = [[]] * torch.distributed.get_world_size()
+            torch.distributed.all_gather_object(everyone, ours)
+            self._counted = [batch for of_one in everyone for batch in of_one]
 
     def best_first(self) -> list[tuple[float, int]]:
         """Return IoU and index of the images, without those that are empty in truth and prediction."""

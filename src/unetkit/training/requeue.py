@@ -38,7 +38,12 @@ def job_directory(typed: Sequence[str], environment: Mapping[str, str] = os.envi
     if job is None or environment.get("SLURM_JOB_NAME") in INTERACTIVE:
         return None
     task = environment.get("SLURM_ARRAY_TASK_ID")
-    digest = hashlib.sha256("\0".join(sorted(typed)).encode()).hexdigest()[:8]
-    folder = Path("runs") / f"slurm-{job}{f'_{task}' if task else ''}" / digest
-    is_alone = environment.get("SLURM_NTASKS", "1") == "1"  # else another process may have made it just now
+    folder = Path("runs") / f"slurm-{job}{f'_{task}' if task else ''}" / digest_of(typed)
+    counts = ("SLURM_NTASKS", "WORLD_SIZE")  # of tasks, and of the processes of torchrun
+    is_alone = all(environment.get(name, "1") == "1" for name in counts)  # else another one may have made it just now
     return None if is_alone and restart_sign(environment) is None and folder.exists() else folder
+
+
+def digest_of(typed: Sequence[str]) -> str:
+    """Return a name for a command, the same one each time that it is typed."""
+    return hashlib.sha256("\0".join(sorted(typed)).encode()).hexdigest()[:8]

@@ -54,6 +54,7 @@ from unetkit.training.run_stats import RunStats
 from unetkit.training.side_by_side import Member
 from unetkit.training.step_choice import choose_step, compile_parts
 from unetkit.training.stopping import Stop
+from unetkit.training.strategy import load_whole_weights
 from unetkit.training.wandb_run import forget_run
 
 log = logging.getLogger(__name__)
@@ -131,10 +132,12 @@ def _train(
     log_setup(data, module, example)
     with stop.in_order(last := last_checkpoint(run_dir), is_fold(cfg)):
         fit(cfg, trainer, module, data, resume)
+    load_whole_weights(plain(cfg.model), trainer, module, run_dir)
     is_early = stop.was_early and last.exists()
     if is_early:
         Checkpoint.read(last).load_weights_into(module.network, plain(cfg.model))  # averaged ones, with callbacks=ema
     scores = score(cfg, trainer, module, data, resume)
+    load_whole_weights(plain(cfg.model), trainer, module, run_dir)
     if trainer.is_global_zero:
         with writable("run_dir", run_dir):
             draw(trainer, module, data, run_dir, resume)
