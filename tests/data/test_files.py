@@ -11,7 +11,7 @@ import pytest
 from conftest import Array, WriteImage
 from PIL import Image, ImageOps
 
-from unetkit.data.decode import open_image, read_image
+from unetkit.data.decode import NpyImage, open_image, read_image
 from unetkit.data.files import FileRef, find_folder
 from unetkit.data.layout.inputs import find_images
 from unetkit.data.masks import file_values
@@ -237,6 +237,7 @@ def test_images_whose_results_would_overwrite_each_other_are_named(write_image: 
 def test_windows_of_a_npy_are_read_as_asked_for(image: Array, tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", image)
     opened = open_image(FileRef(tmp_path / "a.npy"))
+    assert isinstance(opened, NpyImage)
     assert opened.shape == image.shape
     for window in ((slice(2, 5), slice(1, 4)), (slice(None), slice(None)), (slice(1, 6, 2), slice(None))):
         part = opened[window]

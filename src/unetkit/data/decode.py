@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from unetkit.data.files import FileRef
-from unetkit.data.headers import JPEG, PNG, open_with_pillow
+from unetkit.data.headers import JPEG, PNG, TIFF, open_with_pillow
 from unetkit.data.layers import Array, Layers, upright
 from unetkit.data.limits import FIX, check_announced, check_npy_file
 from unetkit.data.medical import decode_slices, is_medical
 from unetkit.data.opencv import decode_pages
 from unetkit.data.pillow import decode_with_pillow, pillow_format
-from unetkit.data.tiff import decode_tiff
+from unetkit.data.tiff import decode_tiff, file_mask
+from unetkit.data.windows import TiffImage, is_read_by_windows
 from unetkit.errors import UserError, is_out_of_memory
 
 ORIENTATION = 0x0112  # tag of EXIF 2.3
@@ -134,10 +135,17 @@ class NpyImage:
         return np.lib.format.open_memmap(self.path, mode="r")
 
 
-def open_image(ref: FileRef, channels: int | None = None) -> "NpyImage | Array":
-    """Read an image as `read_image` does, but a .npy file in a folder only window by window."""
+def open_image(ref: FileRef, channels: int | None = None) -> "NpyImage | TiffImage | Layers":
+    """Read an image as `read_layers` does, but a .npy file or a large TIFF in a folder only window by window.
+
+    Raises:
+        UserError: If it can't be read.
+    """
+    with one_line(ref):
+        if is_read_by_windows(ref):
+            return TiffImage(ref.path, channels)
     is_mapped = ref.suffix == ".npy" and ref.member is None and ref.page is None and not ref.channels
-    return NpyImage(ref.path) if is_mapped else read_image(ref, channels)
+    return NpyImage(ref.path) if is_mapped else read_layers(ref)
 
 
 def _decode_npy(content: bytes) -> Layers:
@@ -154,17 +162,19 @@ def _decode(content: bytes, ref: FileRef) -> Layers | None:
         return layers
     if (kind := pillow_format(content)) is not None:
         return decode_with_pillow(content, kind, str(ref))
-    pages = decode_pages(content, 2)  # two, so that a stack is noticed instead of read as its first page
+    is_tiff = content.startswith(TIFF)  # whose further pages are overviews and masks, as decode_tiff refuses stacks
+    pages = decode_pages(content, 1 if is_tiff else 2)  # two, so that a stack is noticed
     if len(pages) > 1:
         raise UserError(str(ref), "is a stack of several images", "save each as a file of its own")
     if not pages:
         return None
     image = _upright(pages[0], content)
+    valid = file_mask(content) if is_tiff else None
     if image.ndim == 2:
-        return Layers(image)
+        return Layers(image, valid=valid)
     alpha = image[..., 3] if image.shape[2] == 4 else None
     pixels = image[..., 0] if _is_grey_png(content) else image[..., 2::-1]  # OpenCV's order is BGR or BGRA
-    return Layers(np.ascontiguousarray(pixels), alpha)
+    return Layers(np.ascontiguousarray(pixels), alpha, valid=valid)
 
 
 def _is_grey_png(content: bytes) -> bool:

@@ -25,8 +25,9 @@ from unetkit.errors import UserError
 
 WITH_ALPHA = (2, 4)  # channels of grey or RGB with an alpha channel
 
-# Of an image file: whether its alpha channel varies and was left out, and which numbers stand for missing data.
-ImageFacts = tuple[bool, list[float]]
+# Of an image file: whether its alpha channel varies and was left out, which numbers stand for missing data, and whether
+# a mask within it says where there are data.
+ImageFacts = tuple[bool, list[float], bool]
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class FoundData:
         channel_quantiles: The same of each channel of each image; none where a file holds all channels, or all are
             8-bit.
         nodata: The numbers in each image that stand for pixels without data, which are void in its mask.
+        masked: Indices of the images whose files have a mask that says where there are data; other pixels are void.
         hidden_alpha: Ids of the pairs whose image has an alpha channel that varies and was left out.
         spacings: Distance of neighbouring voxels along (D, H, W), in mm, of each volume as decoded; None for an image,
             and where the file does not say.
@@ -59,6 +61,7 @@ class FoundData:
     quantiles: Sequence[tuple[float, float] | None]
     channel_quantiles: Sequence[tuple[tuple[float, float], ...]]
     nodata: Sequence[tuple[float, ...]]
+    masked: frozenset[int]
     hidden_alpha: tuple[str, ...]
     spacings: Sequence[Spacing | None]
     images_key: tuple[str, ...]
@@ -71,8 +74,7 @@ class FoundData:
 
     def valid_pixels(self, index: int) -> NDArray[np.bool_] | None:
         """Return which pixels (H, W) of an image have data; None where all have."""
-        values = self.nodata[index]
-        return ~void_pixels(self.images[index], values) if values else None
+        return _valid_pixels(self.pairs[index], self.images[index], self.nodata[index], index in self.masked)
 
     @property
     def has_file_per_channel(self) -> bool:
@@ -131,11 +133,21 @@ def find_data(
         images_key += (f"{channels} channels",)
     images, facts = _read_images(pairs, channels, cache_dir, images_key)
     low, high = value_range or (np.inf, -np.inf)
-    nodata = Repeated.of(tuple(value for value in values if not low <= value <= high) for _, values in facts)
-    nodata_key = [list(map(str, values)) for values in nodata] if any(nodata.distinct) else []
+    nodata = Repeated.of(tuple(value for value in values if not low <= value <= high) for _, values, _ in facts)
+    masked = frozenset(index for index, (_, _, has_mask) in enumerate(facts) if has_mask)
+    nodata_key: list[object] = [list(map(str, values)) for values in nodata] if any(nodata.distinct) else []
+    nodata_key += [sorted(masked)] if masked else []
+
+    def valid_pixels(index: int) -> NDArray[np.bool_] | None:
+        return _valid_pixels(pairs[index], images[index], nodata[index], index in masked)
+
+    def of_valid(index: int) -> NDArray[Any]:
+        valid = valid_pixels(index)
+        return images[index] if valid is None else images[index][valid]
+
     mask_sources = digest((pair.mask and pair.mask.fingerprint(), pair.rle) for pair in pairs)
     masks_key = [images_key, mask_sources, *encoding.key, *nodata_key]
-    masks = _read_masks(pairs, images, nodata, encoding, cache_dir, masks_key)
+    masks = _read_masks(pairs, images, valid_pixels, encoding, cache_dir, masks_key)
     counts = np.array(cached_json(cache_dir, masks_key, lambda: _class_counts(masks, encoding), "pixels"), np.int64)
     pixels, sizes = _pixels_and_sizes(counts, encoding)
     if not sizes[:, 1].any():
@@ -143,7 +155,7 @@ def find_data(
     quantiles = cached_json(
         cache_dir,
         [images_key, *nodata_key],
-        lambda: [value_quantiles(image, values) for image, values in zip(images, nodata, strict=True)],
+        lambda: [value_quantiles(of_valid(index), nodata[index]) for index in range(len(pairs))],
         "quantiles",
     )
     return FoundData(
@@ -155,7 +167,8 @@ def find_data(
         Repeated.of(pair and (pair[0], pair[1]) for pair in quantiles),
         _channel_quantiles(pairs, images, nodata, cache_dir, [images_key, *nodata_key]),
         nodata,
-        tuple(pair.id for pair, (hides_alpha, _) in zip(pairs, facts, strict=True) if hides_alpha),
+        masked,
+        tuple(pair.id for pair, (hides_alpha, *_) in zip(pairs, facts, strict=True) if hides_alpha),
         _spacings(pairs, cache_dir, images_key),
         images_key,
     )
@@ -171,7 +184,7 @@ def _read_images(
         layers = read_layers(pair.image)
         image = layers.image(channels)
         hides_alpha = layers.has_varying_alpha and image is layers.pixels
-        return drop_equal_channels(image), (hides_alpha, nodata_values(image, layers.nodata))
+        return drop_equal_channels(image), (hides_alpha, nodata_values(image, layers.nodata), layers.valid is not None)
 
     def images() -> Iterator[NDArray[Any]]:
         for image, found in in_order(decoded, pairs):
@@ -184,7 +197,18 @@ def _read_images(
             deque(images(), maxlen=0)
         return read
 
-    return cached_arrays(cache_dir, key, images, len(pairs), "images"), cached_json(cache_dir, key, facts, "facts")
+    return cached_arrays(cache_dir, key, images, len(pairs), "images"), cached_json(
+        cache_dir, key, facts, "image-facts"
+    )
+
+
+def _valid_pixels(pair: Pair, image: NDArray[Any], nodata: Sequence[float], has_mask: bool) -> NDArray[np.bool_] | None:
+    """Return which pixels (H, W) of an image have data, as its numbers and the mask in its file say; None if all."""
+    valid = ~void_pixels(image, nodata) if nodata else None
+    own = read_layers(pair.image).valid if has_mask else None
+    if own is None or valid is None:
+        return valid if own is None else own
+    return valid & own
 
 
 def _channel_quantiles(
@@ -220,7 +244,7 @@ def _spacings(pairs: Sequence[Pair], cache_dir: Path, key: Sequence[object]) -> 
 def _read_masks(
     pairs: Sequence[Pair],
     images: ArrayStore,
-    nodata: Sequence[Sequence[float]],
+    valid_pixels: Callable[[int], NDArray[np.bool_] | None],
     encoding: MaskEncoding,
     cache_dir: Path,
     key: Sequence[object],
@@ -229,8 +253,9 @@ def _read_masks(
 
     def decoded(index: int) -> NDArray[np.uint8]:
         mask = read_mask(pairs[index], images.shapes[index][:-1], encoding, pairs)
-        if nodata[index]:
-            mask[void_pixels(images[index], nodata[index])] = VOID
+        valid = valid_pixels(index)
+        if valid is not None:
+            mask[~valid] = VOID
         return mask
 
     return cached_arrays(cache_dir, key, lambda: in_order(decoded, range(len(pairs))), len(pairs), "masks")

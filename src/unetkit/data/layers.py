@@ -30,11 +30,13 @@ class Layers:
             a volume.
         alpha: Opacity (H, W), or None.
         nodata: The number that the file says marks pixels without data, or None.
+        valid: Which pixels (H, W) have data, as a mask within the file says; None if there is none.
     """
 
     pixels: Array
     alpha: Array | None = None
     nodata: float | None = None
+    valid: NDArray[np.bool_] | None = None
 
     @property
     def has_varying_alpha(self) -> bool:

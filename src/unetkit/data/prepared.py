@@ -92,7 +92,7 @@ def prepare_data(
     images = _to_uint8(found, preprocessing, cache_dir)
     mean, std = cached_json(
         cache_dir,
-        [images.path.name, list(train), *([found.masks.path.name] if any(found.nodata) else [])],
+        [images.path.name, list(train), *([found.masks.path.name] if any(found.nodata) or found.masked else [])],
         lambda: mean_and_std(_pixels_with_data(images[i], found.valid_pixels(i)) for i in train),
         "statistics",
     )

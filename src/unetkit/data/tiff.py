@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,8 @@ TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_SIZES, EXTRA, FORMAT, NODATA = 322, 
 LOSSLESS = (1, 5, 8, 32773, 32946, 34925, 50000)  # none, LZW, Deflate, PackBits, Deflate, LZMA, Zstandard
 PREDICTED = (5, 8, 32946, 34925, 50000)  # those that can store differences of neighbours
 NOT_IN_OPENCV = (34925, 50000)
-OVERVIEW_OR_MASK = 1 | 4  # bits of KIND: a smaller copy of another page, a page that says where there are data
+OVERVIEW, MASK = 1, 4  # bits of KIND: a smaller copy of another page, a page that says where there are data
+OVERVIEW_OR_MASK = OVERVIEW | MASK
 ALPHA = (1, 2)  # values of EXTRA: a band of opacity, with colours multiplied by it or not; 0: a band of data
 LONGEST_ROW = 1 << 20  # bytes, which OpenCV reads as so many pixels at most
 
@@ -56,7 +57,7 @@ def decode_tiff(content: bytes, name: str, page: int | None = None) -> Layers | 
     _check_size(tags, name)
     if tags.get(COMPRESSION) in COMPRESSIONS and page is None:
         layers = decode_with_gdal(content, int(tags[COMPRESSION]), name)
-        return replace(layers, pixels=upright(layers.pixels, int(tags.get(ORIENTATION, 1))))
+        return replace(layers, pixels=upright(layers.pixels, int(tags.get(ORIENTATION, 1))), valid=file_mask(content))
     dtype = _dtype(tags, ">" if content[:1] == b"M" else "<")
     if dtype is None:
         _check_readable(tags, name)
@@ -70,7 +71,27 @@ def decode_tiff(content: bytes, name: str, page: int | None = None) -> Layers | 
     bands = upright(bands, int(tags.get(ORIENTATION, 1)))
     alpha = next((samples - len(extra) + i for i, kind in enumerate(extra) if kind in ALPHA), None)
     pixels = bands if alpha is None else np.delete(bands, alpha, axis=2)
-    return Layers(pixels, None if alpha is None else bands[..., alpha], _nodata(tags))
+    valid = file_mask(content) if page is None else None
+    return Layers(pixels, None if alpha is None else bands[..., alpha], _nodata(tags), valid)
+
+
+def file_mask(content: bytes) -> NDArray[np.bool_] | None:
+    """Return which pixels (H, W) of a TIFF of one image have data, as its own mask says; None if it has none.
+
+    The mask is a page of one bit a pixel, 1 where there are data (TIFF 6.0, NewSubfileType), as GDAL writes it.
+    """
+    pages = list(read_pages(content))
+    masks = [tags for tags in pages if int(tags.get(KIND, 0)) & OVERVIEW_OR_MASK == MASK]
+    if not masks or any(masks[0].get(side) != pages[0].get(side) for side in (WIDTH, HEIGHT)):
+        return None
+    tags, compression = masks[0], int(masks[0].get(COMPRESSION, 1))
+    layout = (TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_SIZES) if TILE_OFFSETS in tags else (OFFSETS, SIZES)
+    rows = {} if TILE_OFFSETS in tags else {STRIP_ROWS: [int(tags.get(STRIP_ROWS) or tags[HEIGHT])]}
+    kept = {tag: _numbers(tags[tag]) for tag in (WIDTH, HEIGHT, *layout)}
+    bits = _numbers(tags.get(BITS, 1))
+    entries = {**kept, **rows, BITS: bits, COMPRESSION: [compression], PHOTOMETRIC: [1], SAMPLES: [1]}
+    bitmap = _unpack(_with_page(content, entries), compression)
+    return None if bitmap is None else upright(bitmap > 0, int(pages[0].get(ORIENTATION, 1)))
 
 
 def count_pages(content: bytes) -> int:
@@ -78,18 +99,37 @@ def count_pages(content: bytes) -> int:
     return sum(1 for _ in _images(content))
 
 
-def _images(content: bytes) -> Iterator[Tags]:
+def _images(content: bytes | IO[bytes]) -> Iterator[Tags]:
     """Yield the tags of each image."""
     return (tags for tags in read_pages(content) if not int(tags.get(KIND, 0)) & OVERVIEW_OR_MASK)
 
 
-def read_pages(content: bytes) -> Iterator[Tags]:
+def image_tags(stream: IO[bytes]) -> list[Tags]:
+    """Return the tags of the first two images of a TIFF, of which no pixel is read."""
+    return list(islice(_images(stream), 2))
+
+
+def is_plain(tags: Tags, values: int) -> bool:
+    """Return whether a page has more than so many values, which are whole numbers or floats of colours or bands.
+
+    Other libraries then give the same numbers: there is no palette, and nothing to turn.
+    """
+    colours = tags.get(PHOTOMETRIC, 1)
+    is_known = colours in (1, 2) or (colours == 6 and tags.get(COMPRESSION) == 7)  # JPEG becomes RGB
+    count = int(tags.get(WIDTH, 0)) * int(tags.get(HEIGHT, 0)) * int(tags.get(SAMPLES, 1))
+    is_upright = tags.get(ORIENTATION, 1) == 1 and set(_numbers(tags.get(FORMAT, 1))) <= {1, 2, 3}
+    return count > values and is_known and is_upright and set(_numbers(tags.get(BITS, 1))) <= {8, 16, 32, 64}
+
+
+def read_pages(content: bytes | IO[bytes]) -> Iterator[Tags]:
     """Yield the tags of each page, until one is broken."""
     from PIL import TiffImagePlugin  # here, because Pillow takes long to import and most files don't need it
 
-    stream, seen = io.BytesIO(content), set[int]()
+    stream, seen = io.BytesIO(content) if isinstance(content, bytes) else content, set[int]()
+    stream.seek(0)
     try:
-        page = TiffImagePlugin.ImageFileDirectory_v2(stream.read(16 if b"+" in content[:4] else 8))
+        head = stream.read(8)
+        page = TiffImagePlugin.ImageFileDirectory_v2(head + (stream.read(8) if b"+" in head[:4] else b""))
         while page.next and page.next not in seen:
             seen.add(page.next)
             stream.seek(page.next)

@@ -1,8 +1,10 @@
 """Predict files: small images in batches, large ones in tiles, seismic files section by section."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -10,16 +12,18 @@ import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
-from unetkit.data.decode import open_image, read_layers
+from unetkit.data.decode import NpyImage, open_image
 from unetkit.data.files import FileRef, result_names
+from unetkit.data.layers import Layers
 from unetkit.data.nodata import nodata_values, void_pixels
 from unetkit.data.pages import pages_of
+from unetkit.data.windows import TiffImage
 from unetkit.errors import UserError, is_out_of_memory
 from unetkit.paths import printable
 from unetkit.prediction.ensemble import Ensemble
 from unetkit.prediction.nifti import predict_nifti
 from unetkit.prediction.options import OutputOptions, is_nifti, is_segy
-from unetkit.prediction.outputs import open_writers, write_rows
+from unetkit.prediction.outputs import VoidRows, open_writers, write_rows
 from unetkit.prediction.seismic import predict_segy
 from unetkit.prediction.submission import RunLengths, write_submission
 from unetkit.prediction.tiling import Array, Raster
@@ -38,13 +42,13 @@ class PreparedImage:
         ref: The file.
         name: Name of its outputs, without suffix.
         pixels: What `Ensemble.prepare` gives.
-        void: Pixels (H, W) without data; None if all have data.
+        void: See `write_rows`.
     """
 
     ref: FileRef
     name: PurePosixPath
     pixels: list[Array]
-    void: Array | None
+    void: VoidRows | None
 
     @property
     def size(self) -> tuple[int, ...]:
@@ -104,10 +108,19 @@ class FilePredictor:
 
     def _predict_image(self, ref: FileRef, name: PurePosixPath, waiting: list[PreparedImage]) -> list[PreparedImage]:
         """Predict a large image at once, or a batch of small ones when it is full; return the images still waiting."""
-        image = open_image(ref, self.ensemble.channels)
+        opened = open_image(ref, self.ensemble.channels)
+        if not isinstance(opened, TiffImage):
+            return self._predict_opened(ref, name, opened, waiting)
+        with closing(opened):
+            return self._predict_opened(ref, name, opened, waiting)
+
+    def _predict_opened(
+        self, ref: FileRef, name: PurePosixPath, opened: TiffImage | NpyImage | Layers, waiting: list[PreparedImage]
+    ) -> list[PreparedImage]:
+        image: Raster = opened.image(self.ensemble.channels) if isinstance(opened, Layers) else opened
         ensemble = scale_to(ref, image, self.options.value_range, self.ensemble)
-        void = void_of(ref, image, ensemble.members[0].preprocessing.value_range)
-        if max(image.shape[:2]) > ensemble.tile or ensemble.resizes:
+        void = void_of(opened, image, ensemble.members[0].preprocessing.value_range)
+        if max(image.shape[:2]) > ensemble.tile or ensemble.resizes or isinstance(opened, TiffImage):
             height, width = image.shape[:2]
             tiles = ensemble.tiles(height, width)
             if tiles > MANY_TILES:
@@ -155,7 +168,7 @@ class FilePredictor:
         image: Raster,
         to_uint8: Callable[[Any], Mask],
         rows: Iterable[Tensor],
-        void: Array | None,
+        void: VoidRows | None,
     ) -> None:
         """Write all outputs of an image from its probabilities (1 or C, h, W), which come from top to bottom."""
         with ExitStack() as files:
@@ -179,18 +192,25 @@ class FilePredictor:
         self.done += 1
 
 
-def void_of(ref: FileRef, image: Raster, value_range: tuple[float, float] | None) -> Array | None:
-    """Return the pixels (H, W) of an image that have no data, as training leaves them out; None if all have data.
+def void_of(
+    opened: TiffImage | NpyImage | Layers, image: Raster, value_range: tuple[float, float] | None
+) -> VoidRows | None:
+    """Return what gives the pixels of some rows that have no data, as training leaves them out; None if all have data.
 
     Args:
-        ref: The file, which may note the number that stands for missing data.
-        image: The image; one that is read window by window is not looked at.
-        value_range: Lowest and highest value of data; a number between them is data. None for 8-bit images.
+        opened: What the file holds; of a .npy that is read by windows, values are not looked at.
+        image: Its image.
+        value_range: Lowest and highest value of data; a number between them is data. None for 8-bit images, where only
+            what the file notes stands for missing data.
     """
-    if not isinstance(image, np.ndarray) or value_range is None:
+    low, high = value_range or (math.inf, -math.inf)
+    if isinstance(opened, TiffImage):
+        return partial(opened.void_rows, data_from=low, data_to=high)
+    if isinstance(opened, NpyImage):
         return None
-    low, high = value_range
-    noted = read_layers(ref).nodata if ref.suffix in (".tif", ".tiff") else None
-    values = [value for value in nodata_values(image, noted) if not low <= value <= high]
-    void = void_pixels(image.reshape(*image.shape[:2], -1), values) if values else None
-    return void if void is not None and void.any() else None
+    pixels = np.asarray(image)
+    values = [value for value in nodata_values(pixels, opened.nodata) if not low <= value <= high]
+    void = np.zeros(pixels.shape[:2], np.bool_) if opened.valid is None else ~opened.valid
+    if values:
+        void |= void_pixels(pixels.reshape(*void.shape, -1), values)
+    return (lambda top, bottom: void[top:bottom]) if void.any() else None

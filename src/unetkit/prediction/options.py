@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from unetkit.data.files import SEGY_SUFFIXES, FileRef
@@ -12,7 +13,7 @@ from unetkit.paths import real_path, whole_file
 from unetkit.prediction.objects import can_split
 
 KINDS = ("masks", "probabilities", "overlays")
-MASK_FORMATS = {"png": ".png", "palette": ".png", "tif": ".tif", "npy": ".npy"}  # with the ends of files
+MASK_FORMATS = {"png": ".png", "palette": ".png", "tif": ".tif", "cog": ".tif", "npy": ".npy"}  # with the ends of files
 VOLUME_FORMATS = (".nii.gz", *SEGY_SUFFIXES)  # further ends of the mask of a volume
 
 
@@ -24,7 +25,7 @@ class OutputOptions:
         output: The folder that gets a folder for each of `write`; or the file of one image's mask, if `is_file`.
         write: Some of `masks`, `probabilities`, `overlays`.
         mask_format: `png`; `palette`, a PNG of class indices that viewers show in colours; `tif`, which lies where a
-            GeoTIFF lies; or `npy`, which is written row by row and so needs little memory.
+            GeoTIFF lies; `cog`, a cloud-optimised GeoTIFF; or `npy`, which is written row by row.
         submission: Path of Kaggle's CSV with all masks, or None.
         batch_size: Largest number of small images of one size that are predicted at once.
         value_range: Values of 16-bit and float images that become 0 and 255; `auto` finds them for each file
@@ -61,6 +62,8 @@ class OutputOptions:
             UserError: If they don't.
         """
         self._check_nothing_is_replaced(refs)
+        if self.mask_format == "cog" and find_spec("rasterio") is None:
+            raise UserError("mask_format=cog", "needs rasterio", 'pip install "unetkit[geo]"')
         if self.instances:
             self._check_instances(refs, classes, labels)
         volumes = [ref for ref in refs if is_segy(ref) or is_nifti(ref)]

@@ -13,7 +13,9 @@ from torch import Tensor
 from unetkit.data.files import FileRef
 from unetkit.data.georeference import read_georeference
 from unetkit.data.types import VOID
+from unetkit.data.windows import TiffImage
 from unetkit.models import classify
+from unetkit.prediction.geotiff import MaskGeoTiff
 from unetkit.prediction.options import MASK_FORMATS, OutputOptions
 from unetkit.prediction.tiling import Raster
 from unetkit.prediction.writers import (
@@ -28,6 +30,8 @@ from unetkit.prediction.writers import (
     ProbabilityNpy,
     Writer,
 )
+
+VoidRows = Callable[[int, int], NDArray[np.bool_] | None]  # (first row, row after the last) -> pixels without data
 
 
 def open_writers(
@@ -60,7 +64,8 @@ def open_writers(
         file_name = f"{name}{MASK_FORMATS[options.mask_format]}"
         for place in [f"{folder_of(label)}/{file_name}" for label in labels] or [file_name]:
             path = options.create_file(files, "masks", place)
-            writer = _mask_writer(options.mask_format, files, path, ref, (height, width))
+            kind = "windows" if options.mask_format == "tif" and isinstance(image, TiffImage) else options.mask_format
+            writer = _mask_writer(kind, files, path, ref, (height, width))
             writers.append(OneLabel(len(writers), writer) if labels else writer)
     if options.instances:
         path = options.create_file(files, "instances", f"{name}.png")
@@ -77,6 +82,8 @@ def open_writers(
 def _mask_writer(kind: str, files: ExitStack, path: Path, ref: FileRef | None, size: tuple[int, int]) -> Writer:
     if kind == "npy":
         return MaskNpy(files.enter_context(path.open("wb")), *size)
+    if kind in ("cog", "windows"):
+        return MaskGeoTiff(path, *size, files, ref, is_cog=kind == "cog")
     if kind == "tif":
         return MaskTif(path, *size, read_georeference(ref) if ref else {})
     return (MaskPalette if kind == "palette" else MaskPng)(path, *size)
@@ -89,7 +96,7 @@ def write_rows(
     min_area: int,
     *,
     is_multilabel: bool,
-    void: NDArray[np.bool_] | None = None,
+    void: VoidRows | None = None,
 ) -> None:
     """Hand the probabilities of an image, and the mask that they give, to its writers.
 
@@ -99,14 +106,14 @@ def write_rows(
         threshold: Probability above which a pixel is foreground.
         min_area: A mask with fewer pixels than this is made empty.
         is_multilabel: Whether the probabilities are of labels.
-        void: Pixels (H, W) without data, which are `VOID` in a mask of class indices, and 0 in a binary one; None if
-            all have data.
+        void: Gives the pixels (h, W) without data of the rows from one up to another, which are `VOID` in a mask of
+            class indices, and 0 in a binary one; None if all have data.
     """
     area = top = 0
     for probability in rows:
         mask = classify(probability[None], threshold, is_multilabel=is_multilabel)[0].numpy()
-        if void is not None:
-            part = void[top : top + len(mask)]
+        part = None if void is None else void(top, top + len(mask))
+        if part is not None:
             mask[part] = VOID if len(probability) > 1 and not is_multilabel else 0
         top += len(mask)
         area += int(np.count_nonzero((mask > 0) & (mask != VOID)))

@@ -115,6 +115,8 @@ def log_data(data: SegmentationDataModule) -> None:
             "they are data, set data.value_range=[LOW,HIGH] around them",
             *(", ".join(f"{value:g}" for value in values), len(without), without[0]),
         )
+    if masked := data.found.masked:
+        log.info("pixels that a mask within the file leaves out, in %d images, are void", len(masked))
     if hidden := data.found.hidden_alpha:
         log.warning(
             "%d images have an alpha channel that is not the same everywhere, such as %s: it is not read; if it holds "

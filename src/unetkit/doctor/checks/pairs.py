@@ -33,6 +33,12 @@ def check_images(stats: Sequence[PairStats]) -> list[Finding]:
         ),
         *_hidden_alpha(stats),
         *_nodata(stats),
+        *_on_pairs(
+            Severity.NOTE,
+            "{n} image{s} {has} a mask within the file, which says where there are data",
+            "nothing to do: other pixels are void, and left out of the range of values",
+            [pair for pair in stats if pair.image and pair.image.is_masked],
+        ),
     ]
 
 

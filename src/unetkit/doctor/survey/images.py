@@ -31,6 +31,7 @@ class ImageStats:
         thumbnail: (256,) float32 with mean 0 and standard deviation 1, or None if the image has no contrast.
         has_varying_alpha: Whether it has an alpha channel that is not the same everywhere, which is not read.
         nodata: The numbers that stand for pixels without data.
+        is_masked: Whether a mask within the file says where there are data.
     """
 
     shape: tuple[int, int]
@@ -42,6 +43,7 @@ class ImageStats:
     thumbnail: NDArray[np.float32] | None
     has_varying_alpha: bool
     nodata: tuple[float, ...]
+    is_masked: bool
 
 
 def measure_image(ref: FileRef) -> ImageStats:
@@ -53,7 +55,8 @@ def measure_image(ref: FileRef) -> ImageStats:
     layers = read_layers(ref)
     image = layers.pixels
     nodata = nodata_values(image, layers.nodata)
-    values = image[~is_nodata(image, nodata)] if nodata else image
+    data = image if layers.valid is None else image[layers.valid]
+    values = data[~is_nodata(data, nodata)] if nodata else data
     values = values if values.size else np.zeros(1)
     return ImageStats(
         shape=image.shape[:2],
@@ -65,6 +68,7 @@ def measure_image(ref: FileRef) -> ImageStats:
         thumbnail=_thumbnail(np.where(is_nodata(image, nodata), values.min(), image) if nodata else image),
         has_varying_alpha=layers.has_varying_alpha,
         nodata=tuple(nodata),
+        is_masked=layers.valid is not None,
     )
 
 
