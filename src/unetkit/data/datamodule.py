@@ -11,6 +11,7 @@ from typing import Any, Literal
 import lightning as L
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -23,7 +24,7 @@ from unetkit.data.dataset import EpochSampler, PairDataset
 from unetkit.data.device_augment import DeviceAugmentation
 from unetkit.data.device_cache import DeviceCache, IndexBatch, IndexDataset, unchanged
 from unetkit.data.dimensions import check_dimensions
-from unetkit.data.found import FoundData, find_data
+from unetkit.data.found import FoundData, find_data, find_objects
 from unetkit.data.layout.described import described_classes
 from unetkit.data.limits import decoding_at_most
 from unetkit.data.loading_times import LoadingTimes
@@ -221,6 +222,16 @@ class SegmentationDataModule(L.LightningDataModule):
             return error
         hint = f"`{command_line('doctor', *self._files)}` checks all files"
         return type(error)(error.subject, error.problem, f"{error.fix}; {hint}" if error.fix else hint)
+
+    @cached_property
+    def objects(self) -> dict[int, NDArray[np.int32]]:
+        """The number of the object of each pixel (H, W) of each mask that is scored, by the index of its pair.
+
+        Raises:
+            UserError: As `found`, or if masks do not number objects.
+        """
+        scored = [index for index, side in enumerate(self.split.sides) if side in ("val", "test")]
+        return find_objects(self.found, scored, self.mask_encoding, self.cache_dir)
 
     @cached_property
     def split(self) -> Split:

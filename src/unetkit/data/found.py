@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from unetkit.data.compact import Pairs, Repeated
 from unetkit.data.decode import read_layers
 from unetkit.data.mask_encoding import MaskEncoding
-from unetkit.data.masks import read_mask
+from unetkit.data.masks import read_mask, read_objects
 from unetkit.data.nodata import nodata_values, void_pixels
 from unetkit.data.pair import Pair
 from unetkit.data.parallel import in_order
@@ -172,6 +172,29 @@ def find_data(
         _spacings(pairs, cache_dir, images_key),
         images_key,
     )
+
+
+def find_objects(
+    found: FoundData, indices: Sequence[int], encoding: MaskEncoding, cache_dir: Path
+) -> dict[int, NDArray[np.int32]]:
+    """Read which object the pixels (H, W) of some masks are of, or take it from the cache.
+
+    Returns:
+        By the index of the pair, the number of the object of each pixel; 0 is background, -1 void.
+
+    Raises:
+        UserError: If a mask can't be read, or does not number objects.
+    """
+
+    def decoded(index: int) -> NDArray[np.int32]:
+        numbers = read_objects(found.pairs[index], found.masks.shapes[index], encoding)
+        return np.where(found.masks[index] == VOID, np.int32(-1), numbers)
+
+    masks = digest(mask and mask.fingerprint() for mask in (found.pairs[index].mask for index in indices))
+    nodata = [[str(value) for value in found.nodata[index]] for index in indices]
+    key = [found.images_key, masks, *encoding.key, nodata, [*indices]]
+    stored = cached_arrays(cache_dir, key, lambda: in_order(decoded, indices), len(indices), "objects")
+    return dict(zip(indices, stored, strict=True))
 
 
 def _read_images(

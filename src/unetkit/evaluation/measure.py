@@ -161,6 +161,7 @@ def measure(
         raise UserError("no image", "has a pixel to score: all masks are void")
     measures = Measures(*(torch.stack(column) for column in zip(*rows, strict=True)))
     found = torch.stack(objects) if objects else None
+    optional = tuple(dict.fromkeys((*optional, "ap"))) if objects else optional
     return Measured(name, tuple(ids), classes, predictor.threshold, measures, has_background, optional, found)
 
 

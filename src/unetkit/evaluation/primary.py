@@ -13,14 +13,15 @@ from unetkit.errors import UserError, check
 from unetkit.evaluation.measure import Measured
 from unetkit.evaluation.registry import MAIN, PER_IMAGE, POOLED, SCORES, ScoreEntry, kind_of, score_of, scores_with
 from unetkit.evaluation.statistics import statistics
-from unetkit.metrics import CountScore, LabelScore, MaskScore, PooledIoU
+from unetkit.metrics import CountScore, LabelScore, MaskScore, ObjectScore, PooledIoU
+from unetkit.prediction.objects import check_can_split, split_objects
 
 DEFAULT = "iou_per_image"
 # Names of training that are not those of the registry; all others are scores of images.
 KEYS = {"iou": f"{POOLED}/iou", "iou_per_image": f"{PER_IMAGE}/iou"} | {
     score.name: f"{PER_IMAGE}/{score.name}"
     for score in SCORES
-    if score.name != "iou" and score.source in ("counts", "masks") and not score.of_all_classes
+    if score.name != "iou" and score.source in ("counts", "masks", "objects") and not score.of_all_classes
 }
 
 
@@ -64,7 +65,10 @@ def read_primary(given: object, key: str = "metrics.primary") -> Primary:
     if name not in KEYS:
         problem = f"must be one of {', '.join(KEYS)}, or one of these for one class, as iou/NAME"
         raise UserError(f"{key}={given}", problem)
-    return Primary(str(given), KEYS[name], class_name or None)
+    primary = Primary(str(given), KEYS[name], class_name or None)
+    if class_name and primary.entry.is_of_objects:
+        raise UserError(f"{key}={given}", "is a score of all objects, and not of a class", f"set {key}={name}")
+    return primary
 
 
 def read_extra(given: object) -> list[Primary]:
@@ -82,6 +86,19 @@ def optional_scores(scores: Iterable[Primary]) -> tuple[str, ...]:
     """Return which of the scores an evaluation computes only because they are named."""
     names = {score.entry.name for score in scores}
     return tuple(entry.name for entry in scores_with(names) if entry.is_optional)
+
+
+def check_objects(score: Primary, has_objects: bool, key: str = "metrics.primary") -> None:
+    """Check that a score of objects finds numbered ones, and can tell predicted ones apart.
+
+    Raises:
+        UserError: If not.
+    """
+    if score.entry.is_of_objects:
+        if not has_objects:
+            problem = "scores objects, but the masks number none"
+            raise UserError(f"{key}={score.name}", problem, "set data.instances=boundary, or another score")
+        check_can_split(f"{key}={score.name}")
 
 
 def lower_is_better(monitor: str) -> bool:
@@ -150,6 +167,8 @@ def primary_metric(
     entry = primary.entry
     if primary.key.startswith(POOLED):
         return PooledIoU(num_classes, label)
+    if entry.is_of_objects:
+        return ObjectScore(split_objects)
     if entry.source == "masks":
         return MaskScore(entry.of_masks, num_classes, label)
     return CountScore(entry.formula, num_classes, label)

@@ -18,6 +18,7 @@ from unetkit.metrics import (
     iou,
     kaggle_score,
     matthews,
+    object_ap,
     pixel_accuracy,
     pixel_error,
     precision,
@@ -46,6 +47,7 @@ class ScoreEntry(NamedTuple):
             gives a number.
             `ranking`: it takes numbers of pixels (..., B, 2) in bins of one class, see
             `unetkit.metrics.ranking_counts`, and gives (...).
+            `objects`: it takes numbers of objects (..., 10, 3), see `unetkit.metrics.object_counts`, and gives (...).
             `calibration`: it takes sums (..., bins, 3) over all classes, see `unetkit.metrics.calibration_counts`, and
             gives (...).
         kinds: `per_image` if each image is scored and the mean is given, which counts and masks allow; `pooled` if
@@ -61,7 +63,7 @@ class ScoreEntry(NamedTuple):
     label: str
     meaning: str
     formula: Callable[..., Any]
-    source: Literal["counts", "masks", "ranking", "calibration"] = "counts"
+    source: Literal["counts", "masks", "ranking", "objects", "calibration"] = "counts"
     kinds: tuple[str, ...] = (PER_IMAGE, POOLED)
     of_all_classes: Callable[[Tensor], Tensor] | None = None
     lower_is_better: bool = False
@@ -89,6 +91,11 @@ class ScoreEntry(NamedTuple):
             raise UserError(
                 f"metrics.extra={self.name}", "is a score of images, but the data are volumes", "leave it out"
             )
+
+    @property
+    def is_of_objects(self) -> bool:
+        """Whether it scores objects that the masks number, and no single class."""
+        return self.source == "objects"
 
 
 SCORES = (
@@ -184,6 +191,15 @@ SCORES = (
         "share of all pixels that are wrong; lower is better",
         pixel_error,
         lower_is_better=True,
+        is_optional=True,
+    ),
+    ScoreEntry(
+        "ap",
+        "AP of objects",
+        "share of found objects among all found, invented and missed ones, mean over IoU 0.50, 0.55 ... 0.95",
+        object_ap,
+        source="objects",
+        kinds=(PER_IMAGE,),
         is_optional=True,
     ),
 )

@@ -11,7 +11,6 @@ from unetkit.evaluation.measure import Measured
 from unetkit.evaluation.primary import Primary
 from unetkit.evaluation.registry import BY_NAME
 from unetkit.evaluation.statistics import per_image
-from unetkit.metrics import object_precision
 from unetkit.paths import whole_file
 
 
@@ -38,8 +37,6 @@ def score_rows(model: Measured, primary: Primary) -> list[dict[str, Any]]:
     for name, values in scores.items():
         of_all = None if model.is_multilabel else BY_NAME[name].of_all_classes
         columns[name] = of_all(model.measures.confusion) if of_all else values.mean(1)
-    if model.objects is not None:
-        columns["object_ap"] = object_precision(model.objects).mean(1)
     for index, label in enumerate(model.classes if len(model.classes) > 1 else ()):
         columns |= {
             f"{name}_{label}": scores[name][:, index] for name in dict.fromkeys(("iou", "dice", primary.entry.name))

@@ -23,6 +23,9 @@ def per_image(measured: Measured) -> dict[str, Tensor]:
             found[score.name] = score.formula(counts).double()
         elif score.source == "masks":
             found[score.name] = next(of_masks)
+        elif score.source == "objects":  # of no class, so the same for each
+            assert measured.objects is not None  # narrows the type for mypy
+            found[score.name] = score.formula(measured.objects).double()[:, None].expand(-1, len(measured.classes))
     return found
 
 

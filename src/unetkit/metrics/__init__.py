@@ -26,7 +26,7 @@ from unetkit.metrics.counts import (
 )
 from unetkit.metrics.curves import THRESHOLDS, curve_counts, threshold_counts
 from unetkit.metrics.labels import LabelScore, label_confusion
-from unetkit.metrics.objects import object_counts, object_precision
+from unetkit.metrics.objects import ObjectScore, object_ap, object_counts, object_precision
 from unetkit.metrics.partitions import VInfo, VRand, v_info, v_info_of_masks, v_rand, v_rand_of_masks
 from unetkit.metrics.ranking import average_precision, ranking_counts, ranking_sample
 from unetkit.metrics.scores import (
@@ -54,6 +54,7 @@ __all__ = [
     "LabelScore",
     "MaskScore",
     "MeanLoss",
+    "ObjectScore",
     "PooledIoU",
     "PredictedShare",
     "Score",
@@ -73,6 +74,7 @@ __all__ = [
     "kaggle_score",
     "label_confusion",
     "matthews",
+    "object_ap",
     "object_counts",
     "object_precision",
     "pixel_accuracy",

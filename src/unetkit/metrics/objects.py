@@ -1,9 +1,12 @@
 """Scores of single objects, such as nuclei: which predicted ones are true ones."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torchmetrics import Metric
 
 THRESHOLDS = np.arange(10, 20)  # of the IoU, in twentieths: 0.50, 0.55, ..., 0.95
 
@@ -39,3 +42,53 @@ def object_precision(counts: Tensor) -> Tensor:
     """
     total = counts.sum(-1)
     return torch.where(total == 0, 1.0, counts[..., 0] / total.clamp(min=1))
+
+
+def object_ap(counts: Tensor) -> Tensor:
+    """Compute the mean over the thresholds of `object_precision`, in [0, 1], of counts (..., 10, 3)."""
+    return object_precision(counts).mean(-1)
+
+
+class ObjectScore(Metric):
+    """Average precision of the objects of each image; the mean over images.
+
+    Args:
+        split: Numbers the objects (H, W) of a predicted mask (H, W) of class indices.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    total: Tensor
+    images: Tensor
+
+    def __init__(self, split: Callable[[NDArray[np.uint8]], NDArray[np.int32]]) -> None:
+        super().__init__()
+        self.split = split
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("images", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(
+        self, prediction: Tensor, target: Tensor, valid: Tensor, objects: Sequence[NDArray[np.int32]] = ()
+    ) -> None:
+        """Add predicted class indices (B, H, W), where `valid` (B, H, W); `target` is not used.
+
+        Args:
+            prediction: Predicted class indices.
+            target: True ones.
+            valid: Valid pixels.
+            objects: Numbers of the true objects (h, w) of each image, which may lack what was added below and on the
+                right; 0 is background, -1 void.
+        """
+        arrays = (x.cpu().numpy() for x in (prediction, valid))
+        for mask, counted, numbers in zip(*arrays, objects, strict=True):
+            if counted.any():
+                true = np.full(mask.shape, -1, np.int32)
+                true[tuple(map(slice, numbers.shape))] = numbers
+                true[~counted] = -1
+                self.total += object_ap(object_counts(self.split(mask), true)).to(self.total)
+                self.images += 1
+
+    def compute(self) -> Tensor:
+        """Compute the mean, in [0, 1]; nan without images."""
+        return self.total / self.images

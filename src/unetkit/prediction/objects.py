@@ -21,6 +21,16 @@ def can_split() -> bool:
     return find_spec("skimage") is not None
 
 
+def check_can_split(subject: str) -> None:
+    """Check that scikit-image is installed.
+
+    Raises:
+        UserError: If it is not.
+    """
+    if not can_split():
+        raise UserError(subject, "needs scikit-image", 'pip install "unetkit[instances]"')
+
+
 def split_objects(mask: NDArray[np.uint8]) -> Numbers:
     """Number the objects (H, W) of a predicted mask; 0 is background.
 
@@ -34,10 +44,9 @@ def split_objects(mask: NDArray[np.uint8]) -> Numbers:
     Raises:
         UserError: If scikit-image is not installed.
     """
-    try:
-        from skimage.segmentation import watershed
-    except ImportError as error:
-        raise UserError("instances=true", "needs scikit-image", 'pip install "unetkit[instances]"') from error
+    check_can_split("instances=true")
+    from skimage.segmentation import watershed
+
     foreground = (mask > 0) & (mask != VOID)
     distance = cv2.GaussianBlur(_distance(foreground), (0, 0), SMOOTHING) * foreground
     seeds = _parts(mask == 1) if (mask == 2).any() else _peaks(distance, foreground)

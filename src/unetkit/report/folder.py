@@ -18,7 +18,7 @@ from unetkit.evaluation import (
     summarise,
     write_scores,
 )
-from unetkit.evaluation.primary import Primary, check_class, optional_scores
+from unetkit.evaluation.primary import Primary, check_class, check_objects, optional_scores
 from unetkit.paths import write_json
 from unetkit.report.html import write_report
 
@@ -48,7 +48,11 @@ def evaluate_models(
     """
     primary = models[0].primary() if primary is None else primary
     check_class(primary, images.classes)
-    optional = optional_scores([primary, *(models[0].extra() if extra is None else extra)])
+    extra = models[0].extra() if extra is None else extra
+    check_objects(primary, images.has_objects)
+    for score in extra:
+        check_objects(score, images.has_objects, "metrics.extra")
+    optional = optional_scores([primary, *extra])
     warnings = check_images(models, images)
     if images.has_objects and images.scored_objects is None:
         warnings.append('Objects are not scored, as scikit-image is missing: pip install "unetkit[instances]".')

@@ -20,8 +20,8 @@ from unetkit.checkpoints.checkpoint import Checkpoint
 from unetkit.checkpoints.checkpoint import build_network as build_described_network
 from unetkit.checkpoints.metadata import Metadata
 from unetkit.data import Preprocessing, SegmentationDataModule
-from unetkit.errors import UserError
-from unetkit.evaluation.primary import check_class, read_extra, read_primary
+from unetkit.errors import UserError, check
+from unetkit.evaluation.primary import check_class, check_objects, read_extra, read_primary
 from unetkit.losses import wants_weight
 from unetkit.models import channels_last_of, check_threshold
 from unetkit.training.callbacks import CollapseWarning, EpochSeed
@@ -122,9 +122,9 @@ def build_module(
     primary = read_primary(cfg.metrics.primary)
     extra = read_extra(cfg.metrics.get("extra"))
     scored = [data.class_names[k] for k in data.scored_classes]
-    check_class(primary, scored)
-    for score in extra:
-        check_class(score, scored, "metrics.extra")
+    for key, score in (("metrics.primary", primary), *(("metrics.extra", score) for score in extra)):
+        check_class(score, scored, key)
+        check_objects(score, data.mask_encoding.instances is not None, key)
     network, preprocessing = build_network(cfg, data.prepared.preprocessing, resume, weights)
     recipe = describe_recipe(cfg, data.split.digest)
     module = SegmentationModule(
@@ -148,6 +148,9 @@ def build_module(
         module.spacings = data.found.spacings
         for score in (primary, *extra):
             score.entry.check_of_volumes()
+    if any(score.entry.is_of_objects for score in (primary, *extra)):
+        check("mirror_border", cfg.mirror_border, cfg.mirror_border, "true where objects are scored, which are whole")
+        module.objects = data.objects
     check_logged(cfg.monitor, module.val_scores.names)
     if cfg.mirror_border and data.serving.crop_size is not None:  # a crop takes its surroundings from its image
         data.surroundings = int(getattr(network, "margin", 0))

@@ -1,16 +1,18 @@
 """The LightningModule: a network with its loss, its scores and its optimisation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
@@ -105,6 +107,7 @@ class SegmentationModule(L.LightningModule):
         self.threshold = threshold
         self.mirror_border = mirror_border
         self.spacings: Sequence[Sequence[float] | None] | None = None  # of each volume of the data
+        self.objects: Mapping[int, NDArray[np.int32]] | None = None  # numbers of the objects of each scored pair
         self.trains_on_surrounded_crops = False  # whether training images come with what the network loses
         self.deep_supervision = deep_supervision
         self.side_heads = SideHeads(network, num_classes) if deep_supervision else None
@@ -361,7 +364,7 @@ class SegmentationModule(L.LightningModule):
         evaluator = Evaluator(self, self.predictor(), self.loss, self.num_classes, is_whole=self.mirror_border)
         losses = []
         for images in evaluator.evaluate(batch):
-            scores.update(images, self.spacings)
+            scores.update(images, self.spacings, self.objects)
             if scores is self.val_scores:
                 self.ranked.add(images.index, images.prediction, images.target)
             losses.append(images.loss)

@@ -1,8 +1,10 @@
 """The mean loss and the scores of a validation or a test, from its images to the values that are logged."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchmetrics import ClasswiseWrapper
 
@@ -58,19 +60,27 @@ class PhaseScores(nn.Module):
         """Return the name under which a score of this phase is logged."""
         return f"{self.phase}/{score}"
 
-    def update(self, images: Evaluated, spacings: Sequence[Sequence[float] | None] | None) -> None:
+    def update(
+        self,
+        images: Evaluated,
+        spacings: Sequence[Sequence[float] | None] | None,
+        objects: Mapping[int, NDArray[np.int32]] | None = None,
+    ) -> None:
         """Add images.
 
         Args:
             images: The images.
             spacings: Distances in mm of the voxels of all volumes of the data, None where they are not known; None for
                 images.
+            objects: Numbers of the true objects of the pairs that are scored, by their index; None if none are scored.
         """
         self.loss.update(images.loss, images.valid)
-        of_volumes: dict[str, Any] = {}
+        more: dict[str, Any] = {}
         if spacings is not None:
-            of_volumes["spacings"] = [spacings[i] for i in images.index.tolist()]
-        self.metrics.update(images.prediction, images.target, images.valid, **of_volumes)
+            more["spacings"] = [spacings[i] for i in images.index.tolist()]
+        if objects is not None:
+            more["objects"] = [objects[i] for i in images.index.tolist()]
+        self.metrics.update(images.prediction, images.target, images.valid, **more)
 
     def compute(self) -> dict[str, Tensor]:
         """Compute the mean loss and the scores by name, and forget the images."""
