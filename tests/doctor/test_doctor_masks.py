@@ -22,7 +22,7 @@ from example_files import (
 from PIL import Image
 
 from unetkit.data.mask_encoding import MaskEncoding
-from unetkit.doctor import Severity, diagnose, report
+from unetkit.doctor import Severity, contact_sheet, diagnose, report
 
 
 @pytest.mark.parametrize(
@@ -108,6 +108,43 @@ def test_numbers_of_objects_are_not_taken_for_classes(tmp_path: Path) -> None:
             mask[k % 6 * 6 : k % 6 * 6 + 4, k // 6 * 6 : k // 6 * 6 + 4] = k + 1
     diagnosis = diagnose(save_pairs(tmp_path, images, masks), machine=CPU)
     assert "data.instances=" in finding_on(diagnosis, "44 values: are these classes, or numbers of objects?").fix
+    proposed = compose_proposal(diagnosis, tmp_path / "out")
+    assert proposed.data.instances == "boundary"
+    assert "numbered objects: 20 to 43 in a mask" in report(diagnosis)
+    assert contact_sheet(diagnosis).ndim == 3
+    assert proposed.data.num_classes == proposed.model.num_classes == 3
+
+
+@pytest.mark.parametrize("numbers", [[1, 2, 3, 4, 5], [7, 300, 12000, 65535, 20]])
+@pytest.mark.parametrize("is_colour", [False, True])
+def test_few_objects_are_told_from_classes_by_their_connected_parts(
+    numbers: list[int], is_colour: bool, tmp_path: Path
+) -> None:
+    images, masks = make_pairs(24)
+    rng = np.random.default_rng(0)
+    for id, mask in masks.items():
+        mask = np.zeros(mask.shape, np.uint16)
+        count = int(rng.integers(1, 6))
+        for k in range(count):  # of the second list, each mask has numbers of its own
+            number = k + 1 if numbers[0] == 1 else numbers[k] // 2 + int(rng.integers(1, 9)) * 4
+            mask[2:9, k * 6 : k * 6 + 5] = number
+        masks[id] = np.stack([mask * 7 % 256, mask % 251, mask // 251], 2).astype(np.uint8) if is_colour else mask
+    diagnosis = diagnose(save_pairs(tmp_path, images, masks), machine=CPU)
+    if is_colour and numbers[0] == 1:  # five colours, as of five classes
+        assert diagnosis.plan.encoding.instances is None
+    else:
+        assert diagnosis.plan.encoding.instances == "boundary", diagnosis.findings
+        assert diagnosis.faults == 0
+
+
+def test_classes_that_lie_in_several_places_are_no_objects(tmp_path: Path) -> None:
+    images, masks = make_pairs(24)
+    for i, mask in enumerate(masks.values()):
+        mask[:] = 0
+        for k in range(2 + i % 4):
+            mask[2:9, k * 6 : k * 6 + 5] = mask[15:20, k * 6 : k * 6 + 5] = k + 1
+    diagnosis = diagnose(save_pairs(tmp_path, images, masks), machine=CPU)
+    assert diagnosis.plan.encoding.values == (0, 1, 2, 3, 4, 5)
 
 
 def test_masks_of_a_single_value_are_a_fault(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from unetkit.data.files import FileRef
 from unetkit.data.mask_encoding import MaskEncoding, rgb
 from unetkit.data.masks import mask_values
 from unetkit.data.nodata import is_nodata, nodata_values
+from unetkit.data.objects import CLASS_NAMES
 from unetkit.data.preprocessing import QUANTILES
 from unetkit.data.rle import decode_rle
 from unetkit.data.types import VOID
@@ -69,6 +70,8 @@ def _with_coverage(id: str, diagnosis: Diagnosis) -> str:
 
 def _class_names(encoding: MaskEncoding) -> list[str]:
     """Return names for the legend, with the value in the mask files if that is not the class's number."""
+    if encoding.instances:
+        return CLASS_NAMES[encoding.instances]
     names = class_names_of(None, encoding.num_classes)
     values = encoding.values or ()
     if len(values) != len(names) or values == tuple(range(len(values))):

@@ -108,7 +108,7 @@ def _coverage_histogram(diagnosis: Diagnosis) -> Iterable[str]:
 
 def _class_table(diagnosis: Diagnosis) -> Iterable[str]:
     encoding = diagnosis.plan.encoding
-    if encoding.num_classes == 1 or not diagnosis.pixels:
+    if encoding.num_classes == 1 or encoding.instances or not diagnosis.pixels:
         return
     pixels = np.array(list(diagnosis.pixels.values()))
     if encoding.labels:

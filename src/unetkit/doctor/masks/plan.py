@@ -12,9 +12,12 @@ from unetkit.data.drawn import LabelMask, OutlinedMask
 from unetkit.data.findings import Finding
 from unetkit.data.layout.described import FILE, DescribedClasses
 from unetkit.data.mask_encoding import BINARY_VALUES, VOID_COLOUR, MaskEncoding, pack, rgb
+from unetkit.data.objects import FOREGROUND, classes_of_objects
 from unetkit.data.types import VOID
 from unetkit.doctor.masks.encoding import check_encoding
 from unetkit.doctor.masks.labels import check_overlap, count_labels
+from unetkit.doctor.masks.objects import ENCODING as OBJECTS
+from unetkit.doctor.masks.objects import are_numbered, numbered_objects, objects_in_files
 from unetkit.doctor.masks.stray import check_rare_classes, check_stray_values, find_stray_values
 from unetkit.doctor.masks.unusable import find_unusable, is_dim_jpeg
 from unetkit.doctor.masks.values import ValueCounts, check_jpegs, count_values, shown_values
@@ -53,6 +56,9 @@ class MaskPlan:
 
     def classes(self, values: NDArray[Any], mask: MaskStats) -> NDArray[np.uint8] | None:
         """Return the class indices of values of a mask, `VOID` where void; None if it holds other values."""
+        if self.encoding.instances:
+            kind = self.encoding.instances if values.ndim == 2 else FOREGROUND  # a list of values has no boundaries
+            return classes_of_objects(values.astype(np.int32), kind)
         if mask.is_soft or (self.encoding.values is None and is_dim_jpeg(mask)):
             # Training refuses such masks; cut at half, they can be shown and counted nevertheless.
             return np.asarray(values > mask.values.max() / 2, np.uint8)
@@ -65,7 +71,7 @@ class MaskPlan:
     def count_classes(self, mask: MaskStats) -> NDArray[np.int64] | None:
         """Return the pixels of each class, without void ones; None if the mask holds other values.
 
-        Of multi-label masks, the pixels of no label, then of each one.
+        Of multi-label masks, the pixels of no label, then of each one; of numbered objects, those of none and of any.
         """
         if self.encoding.labels:
             return count_labels(mask, self.encoding.labels)
@@ -73,7 +79,8 @@ class MaskPlan:
         if classes is None:
             return None
         known = classes != VOID
-        return np.bincount(classes[known], mask.counts[known], max(self.num_classes, 2)).astype(np.int64)
+        count = 2 if self.encoding.instances else max(self.num_classes, 2)
+        return np.bincount(classes[known], mask.counts[known], count).astype(np.int64)
 
 
 def plan_masks(stats: Sequence[PairStats], described: DescribedClasses | None = None) -> MaskPlan:
@@ -92,6 +99,10 @@ def plan_masks(stats: Sequence[PairStats], described: DescribedClasses | None = 
     masks = {pair: pair.mask for pair in stats if pair.mask is not None}
     is_colour = sum(mask.is_colour for mask in masks.values()) > len(masks) / 2
     unusable, unusable_findings = find_unusable(masks, is_colour)
+    in_files = objects_in_files(stats)
+    if in_files is not None or are_numbered(masks):
+        description, finding = in_files or numbered_objects(masks)
+        return MaskPlan(OBJECTS, description, (*unusable_findings, finding))
     usable = {pair: mask for pair, mask in masks.items() if pair not in unusable}
     counts = count_values(usable, is_colour)
     known = set() if described is None or is_colour else {*range(len(described.names)), described.void}

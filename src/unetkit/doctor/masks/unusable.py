@@ -80,6 +80,6 @@ def _problems(is_colour: bool, jpegs_are_binary: bool) -> tuple[Problem, ...]:
         Problem(
             "{n} mask{s} {has} dozens of values, like a photograph",
             "a mask has one value for each class: are these the right files, and were they resized smoothly?",
-            lambda mask: not mask.is_jpeg and are_too_many(mask.values.tolist()),
+            lambda mask: not mask.is_jpeg and not mask.is_numbered and are_too_many(mask.values.tolist()),
         ),
     )

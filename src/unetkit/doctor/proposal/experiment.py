@@ -110,6 +110,7 @@ def _data_lines(layout: FoundFiles, stats: Sequence[PairStats], plan: MaskPlan, 
 
 def _encoding_lines(encoding: MaskEncoding) -> list[Line]:
     reasons = {
+        "instances": "masks number objects: inside and boundary are learnt, to split objects that touch",
         "labels": "each pixel may be of several labels, or of none",
         "mask_values": "the values in the masks, of class 0, 1, ...",
         "mask_colours": "the colours in the masks, of class 0 (the background), 1, ...",
@@ -186,7 +187,7 @@ def _loss(pixels: NDArray[np.int64], plan: MaskPlan) -> tuple[str, str]:
     shares = pixels / max(pixels.sum(), 1)
     if plan.encoding.labels:
         return "dice_bce", "a sigmoid, Dice and cross-entropy for each label"
-    if plan.num_classes == 1:
+    if plan.num_classes == 1 or plan.encoding.instances:
         share, what = float(shares[1:].sum()), "foreground"
     else:
         share, what = float(shares.min()), "the rarest class"

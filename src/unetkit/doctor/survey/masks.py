@@ -6,6 +6,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects
 
 from unetkit.data.drawn import DrawnMask
 from unetkit.data.jpeg import flat_counts, is_jpeg
@@ -17,6 +18,7 @@ from unetkit.errors import UserError
 
 VALUES_KEPT = 300  # distinct values of a mask
 SOFT_VALUES = 3  # values between the lowest and the highest from which on a mask may have been resized smoothly
+WHOLE = 0.9  # share of the values that mark one connected part each, where values number objects
 SOFT_EDGE = 9  # pixels of the neighbourhood in which a soft edge must meet both ends
 
 
@@ -33,6 +35,7 @@ class MaskStats:
         is_jpeg: Whether the file is a JPEG, which changes values along outlines.
         is_soft: Whether values fade into each other along outlines, as after smooth resizing.
         digest: Hash of the pixels.
+        is_numbered: Whether each value but 0 marks one connected part, as where the values number objects.
         differs_from_rle: Whether the run-length code in train.csv says otherwise.
         flat_counts: (256,) pixels of each value in flat areas, for a grey JPEG.
     """
@@ -45,6 +48,7 @@ class MaskStats:
     is_jpeg: bool
     is_soft: bool
     digest: bytes
+    is_numbered: bool = False
     differs_from_rle: bool = False
     flat_counts: NDArray[np.int64] | None = None
 
@@ -79,15 +83,18 @@ def _decode(pair: Pair, height: int, width: int) -> NDArray[np.uint8]:
 
 def _stats(mask: NDArray[Any], is_colour: bool = False, is_jpeg: bool = False, differs: bool = False) -> MaskStats:
     values, counts = _count(mask)
+    is_numbered = not is_jpeg and _is_numbered(mask, values)
+    kept = slice(None if is_numbered else VALUES_KEPT)
     return MaskStats(
         shape=mask.shape,
         dtype=str(mask.dtype),
-        values=values[:VALUES_KEPT],
-        counts=counts[:VALUES_KEPT],
+        values=values[kept],
+        counts=counts[kept],
         is_colour=is_colour,
         is_jpeg=is_jpeg,
-        is_soft=not is_colour and not is_jpeg and _is_soft(mask, values),
+        is_soft=not is_colour and not is_jpeg and not is_numbered and _is_soft(mask, values),
         digest=digest(mask),
+        is_numbered=is_numbered,
         differs_from_rle=differs,
         flat_counts=flat_counts(mask) if is_jpeg and not is_colour else None,
     )
@@ -100,6 +107,21 @@ def _count(mask: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
     counts = np.bincount(mask.ravel())  # faster than sorting
     values = np.flatnonzero(counts)
     return values, counts[values]
+
+
+def _is_numbered(mask: NDArray[Any], values: NDArray[Any]) -> bool:
+    """Whether there are several values beside 0, and nearly all of them mark one connected part each."""
+    objects = values[values > 0]
+    if len(objects) < 2 or values[0] < 0 or (values != np.floor(values)).any():
+        return False
+    numbers = np.searchsorted(objects, mask).astype(np.int32) + 1
+    numbers[mask == 0] = 0
+    several, most = 0, (1 - WHOLE) * len(objects)
+    for number, part in enumerate(find_objects(numbers), 1):
+        several += cv2.connectedComponents((numbers[part] == number).astype(np.uint8))[0] > 2
+        if several > most:
+            return False
+    return True
 
 
 def _is_soft(mask: NDArray[Any], values: NDArray[Any]) -> bool:
