@@ -242,6 +242,33 @@ def test_one_file_for_each_nucleus_is_merged(folders: tuple[str, str], tmp_path:
     assert read_mask(second, (H, W), MaskEncoding()).sum(1).tolist() == [2, 3, 0, 0, 0, 0]
 
 
+@pytest.mark.parametrize(
+    "folders",
+    [("n{0:02}/images/n{0:02}.png", "n{0:02}/masks/{1}.png"), ("images/n{0}.png", "masks/n{0}/cell_{1:03}.png")],
+)
+def test_numbered_masks_of_an_image_in_its_folder_are_not_taken_for_those_of_the_image_of_that_number(
+    folders: tuple[str, str], tmp_path: Path, write_image: WriteImage
+) -> None:
+    image_path, mask_path = folders
+    for image in range(8):
+        write_image(tmp_path / image_path.format(image), np.zeros((H, W, 3), np.uint8))
+        for i in range(1, 3 + image % 4):
+            mask = np.zeros((H, W), np.uint8)
+            mask[i, : i + 1] = 255
+            write_image(tmp_path / mask_path.format(image, i), mask)
+    pairs = folder_pairs(tmp_path)
+    assert len(pairs) == 8
+    for image, pair in enumerate(pairs):
+        assert np.count_nonzero(read_mask(pair, (H, W), MaskEncoding()).any(1)) == 2 + image % 4
+
+
+def test_different_masks_of_an_image_in_its_folder_are_not_merged(tmp_path: Path) -> None:
+    write(tmp_path, [f"p{i}/images/p{i}.png" for i in range(4)])
+    write(tmp_path, [f"p{i}/masks/{name}.png" for i in range(4) for name in (f"p{i}", "field_of_view")])
+    with pytest.raises(UserError):
+        folder_pairs(tmp_path)
+
+
 def test_several_numbered_masks_of_an_image_are_merged(tmp_path: Path) -> None:
     write(tmp_path, [f"benign ({i}){end}.png" for i in (1, 2) for end in ("", "_mask")])
     write(tmp_path, ["benign (5).png"])

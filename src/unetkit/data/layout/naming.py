@@ -9,6 +9,7 @@ from typing import Any
 from unetkit.data.files import FileRef
 from unetkit.data.layout.words import role_of_name
 
+DIGITS = re.compile(r"\d+")
 MIN_SHARE = 0.5  # of the masks, which names by a rule must pair if they are not equal
 
 Key = tuple[object, ...]
@@ -142,8 +143,9 @@ def match_splits(images: Sequence[Item], masks: Sequence[Item], suffix: str = ""
     for split in dict.fromkeys(item.split for item in (*images, *masks)):
         held_images, held_masks = ([item for item in items if item.split == split] for items in (images, masks))
         matched = match(held_images, held_masks, suffix)
-        fits = 2 * matched.count >= len(held_images)
-        parts.append(matched if fits else match_objects(held_images, held_masks) or matched)
+        objects = match_objects(held_images, held_masks) if matched.score < (len(held_images), 0, 0) else None
+        fits = 2 * matched.count >= len(held_images) and not (objects and _are_counted(objects))
+        parts.append(matched if fits else objects or matched)
     return Matched(
         [pair for part in parts for pair in part.masks_of],
         "; ".join(dict.fromkeys(part.rule for part in parts if part.rule)),
@@ -201,6 +203,12 @@ def match_objects(images: Sequence[Item], masks: Sequence[Item]) -> Matched | No
             text = "all masks in the folder of an image are merged"
             return Matched(list(zip(image_of.values(), paired, strict=True)), text, orphans, merges=True)
     return None
+
+
+def _are_counted(objects: Matched) -> bool:
+    """Whether each image has masks, and those of an image have one name but for numbers, as 1.png and 2.png."""
+    names = [{DIGITS.sub("", mask.name) for mask in masks} for _, masks in objects.masks_of]
+    return not objects.orphans and all(len(of_image) == 1 for of_image in names)
 
 
 def _apply(rule: Rule, images: Sequence[Item], masks: Sequence[Item], group: Callable[[Item], object]) -> Matched:
