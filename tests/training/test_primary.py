@@ -75,7 +75,10 @@ def test_a_score_that_others_do_not_need_is_computed_where_it_leads(
     assert {lines[0].split()[0], lines[1].split()[0]} == {"val/loss", "val/boundary_iou"}
 
 
-@pytest.mark.parametrize("name", [*KEYS, "iou/salt", "dice/salt", "boundary_iou/salt", "iou_per_image/salt"])
+OF_CLASSES = [name for name in KEYS if not read_primary(name).entry.is_of_objects]  # for others see test_instances
+
+
+@pytest.mark.parametrize("name", [*OF_CLASSES, "iou/salt", "dice/salt", "boundary_iou/salt", "iou_per_image/salt"])
 def test_training_computes_each_score_as_evaluation_does(name: str) -> None:
     rng = np.random.default_rng(0)
     prediction, target = (torch.from_numpy(rng.integers(0, 3, (4, 12, 12))) for _ in range(2))
