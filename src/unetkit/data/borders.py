@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from unetkit.data.counting import count_values
 from unetkit.data.store import ArrayStore
 from unetkit.data.types import Image
 from unetkit.errors import UserError
@@ -84,7 +85,7 @@ def balancing_weights(masks: Iterable[Image], void: int) -> NDArray[np.float32]:
     """
     counts = np.zeros(256)
     for mask in masks:
-        counts += np.bincount(mask.ravel(), minlength=256)
+        counts += count_values(mask)
     counts[void] = 0
     weights = np.ones(256)
     weights[counts > 0] = counts.sum() / (np.count_nonzero(counts) * counts[counts > 0])

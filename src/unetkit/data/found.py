@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unetkit.data.compact import Pairs, Repeated
+from unetkit.data.counting import count_values
 from unetkit.data.decode import read_layers
 from unetkit.data.mask_encoding import MaskEncoding
 from unetkit.data.masks import read_mask, read_objects
@@ -287,7 +288,7 @@ def _read_masks(
 def _class_counts(masks: ArrayStore, encoding: MaskEncoding) -> list[list[int]]:
     """Count the pixels of each value of each mask, void ones left out."""
     values = 2**encoding.labels if encoding.labels else max(encoding.num_classes, 2)
-    return [np.bincount(mask.ravel(), minlength=values)[:values].tolist() for mask in masks]
+    return [count_values(mask, values).tolist() for mask in masks]
 
 
 def _pixels_and_sizes(counts: NDArray[np.int64], encoding: MaskEncoding) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

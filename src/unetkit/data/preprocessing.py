@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unetkit.data.counting import count_values
 from unetkit.data.nodata import is_nodata
 from unetkit.data.resize import Resize, is_resize, resize_image, working_size
 from unetkit.errors import UserError, check
@@ -241,7 +242,7 @@ def mean_and_std(images: Iterable[NDArray[np.uint8]]) -> tuple[tuple[float, ...]
     counts = np.zeros((1, 256), np.int64)  # of each value, by channel
     for image in images:
         planes = np.moveaxis(image, -1, 0)
-        counts = counts + np.stack([np.bincount(plane.ravel(), minlength=256) for plane in planes])
+        counts = counts + np.stack([count_values(plane) for plane in planes])
     values, pixels = np.arange(256) / 255, np.maximum(counts.sum(1), 1)
     mean = counts @ values / pixels
     std = np.sqrt(np.maximum(counts @ np.square(values) / pixels - np.square(mean), 0))

@@ -91,8 +91,8 @@ def cached_arrays(
     runs: list[list[Any]] = []
     with _written(path) as part, part.open("wb") as file:
         for array in tqdm(arrays(), f"decoding {what}", total, unit="", leave=False, disable=total < MANY):
-            content = np.ascontiguousarray(array).tobytes()
-            file.write(content.ljust(_padded(len(content)), b"\0"))
+            file.write(np.ascontiguousarray(array).data)
+            file.write(bytes(_padded(array.nbytes) - array.nbytes))
             if not runs or runs[-1][1:] != [array.shape, array.dtype.str]:
                 runs.append([0, array.shape, array.dtype.str])
             runs[-1][0] += 1
