@@ -9,15 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import Array, Unetkit, WriteImage
 from training_runs import QUIET, ROOT, composed
 
 import unetkit
 from unetkit.checkpoints.checkpoint import Checkpoint
+from unetkit.data import SegmentationDataModule
 from unetkit.data.decode import read_image
 from unetkit.data.files import FileRef
 from unetkit.errors import UserError
-from unetkit.losses import DiceBCELoss, EachLabel, LovaszLoss, TopKLoss
+from unetkit.losses import CrossEntropyLoss, DiceBCELoss, EachLabel, LovaszLoss, TopKLoss
 from unetkit.training import image_logger
 from unetkit.training.build import build_module, prepare_data
 from unetkit.training.cross_validation import cross_validate
@@ -195,3 +197,36 @@ def test_the_doctor_proposes_labels_and_its_experiment_trains(
 def test_without_the_key_training_says_that_masks_may_be_those_of_labels(folders: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data\.labels=multilabel"):
         train(composed(*typed(folders, tmp_path / "run"), "data.labels=classes"))
+
+
+def test_each_label_has_a_weight_of_its_own(folders: Path, tmp_path: Path) -> None:
+    cfg = composed(*typed(folders, tmp_path / "run"), "loss.pos_weight=auto")
+    data = prepare_data(cfg)
+    of_training = [masks_of(folders / "masks" / name, ids) for name in ("cell", "nucleus") for ids in [_training(data)]]
+    expected = [float((~masks).sum() / masks.sum()) for masks in of_training]
+    assert list(cfg.loss.pos_weight) == pytest.approx(expected, abs=1e-3)
+    assert expected[1] > 2 * expected[0]
+    loss = build_module(cfg, data).loss
+    logits = torch.linspace(-3, 3, 2 * 2 * 8).view(2, 2, 2, 4)
+    target = torch.arange(16, dtype=torch.uint8).view(2, 2, 4) % 4
+    got = EachLabel(CrossEntropyLoss(pos_weight=[3.0, 20.0]))(logits, target, target < 4)
+    truth = torch.stack([target & 1, target >> 1], 1).float()
+    weights = torch.tensor([3.0, 20.0]).view(2, 1, 1)
+    assert got == pytest.approx(F.binary_cross_entropy_with_logits(logits, truth, pos_weight=weights).item())
+    assert isinstance(loss, EachLabel)
+
+
+def _training(data: SegmentationDataModule) -> list[str]:
+    return [data.found.pairs[i].id for i in data.split.indices("train")]
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("loss.pos_weight=[1,2,3]", "2 weights, one each for cell, nucleus"),
+        ("loss.class_weights=auto", "loss.pos_weight=auto weighs the foreground of each label"),
+    ],
+)
+def test_weights_that_are_not_of_labels_are_named(key: str, said: str, folders: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=said):
+        prepare_data(composed(*typed(folders, tmp_path / "run"), key))

@@ -37,7 +37,7 @@ class DiceBCELoss(PerImageLoss):
         smoothing: Smoothing of the Dice loss on masks without the class, as a share of the image's valid pixels, in
             (0, 1].
         class_weights: Weights of the classes in the cross-entropy; this and the next two are its arguments.
-        pos_weight: Weight of the foreground of binary masks.
+        pos_weight: Weight of the foreground of binary masks, or of each label.
         label_smoothing: Share of the truth that is spread over all classes, in [0, 1).
 
     Raises:
@@ -52,7 +52,7 @@ class DiceBCELoss(PerImageLoss):
         *,
         smoothing: float = SMOOTHING,
         class_weights: Sequence[float] | None = None,
-        pos_weight: float | None = None,
+        pos_weight: float | Sequence[float] | None = None,
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()

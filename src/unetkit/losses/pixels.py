@@ -26,8 +26,9 @@ class CrossEntropyLoss(PerImageLoss):
 
     Args:
         class_weights: A weight, at least 0, for each class from 0 on; None for equal ones. Training replaces `auto`.
-        pos_weight: A weight, above 0, of the foreground of binary masks, which is class 1; None for 1. Training
-            replaces `auto`.
+        pos_weight: A weight, above 0, of the foreground of binary masks, which is class 1; None for 1. Or one for each
+            of L labels, of whose masks image i is of label i modulo L, as `EachLabel` gives them. Training replaces
+            `auto`.
         label_smoothing: Share, in [0, 1), of the truth that is spread evenly over all classes: Szegedy et al. 2016,
             arXiv 1512.00567, section 7.
 
@@ -40,7 +41,7 @@ class CrossEntropyLoss(PerImageLoss):
     def __init__(
         self,
         class_weights: Sequence[float] | None = None,
-        pos_weight: float | None = None,
+        pos_weight: float | Sequence[float] | None = None,
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
@@ -51,11 +52,15 @@ class CrossEntropyLoss(PerImageLoss):
             are_weights = isinstance(class_weights, Sequence) and all(map(_is_weight, class_weights))
             wanted = "a list of a weight of at least 0 for each class, not all 0"
             check("loss.class_weights", class_weights, are_weights and any(class_weights), wanted)
-        is_positive = pos_weight is None or (_is_weight(pos_weight) and pos_weight > 0)
-        check("loss.pos_weight", pos_weight, is_positive, "null, auto, or a number above 0")
+        foreground = (
+            list(pos_weight) if isinstance(pos_weight, Sequence) else [1.0 if pos_weight is None else pos_weight]
+        )
+        is_positive = bool(foreground) and all(_is_weight(weight) and weight > 0 for weight in foreground)
+        wanted = "null, auto, a number above 0, or a list of one for each label"
+        check("loss.pos_weight", pos_weight, is_positive, wanted)
         is_share = _is_weight(label_smoothing) and label_smoothing < 1
         check("loss.label_smoothing", label_smoothing, is_share, "at least 0 and below 1")
-        given = [1.0, pos_weight] if pos_weight is not None else class_weights
+        given = class_weights if pos_weight is None else [[1.0] * len(foreground), foreground]
         # No part of a checkpoint: the weights are in the configuration.
         self.register_buffer("weights", None if given is None else torch.tensor(given).float(), persistent=False)
         self.label_smoothing = label_smoothing
@@ -75,13 +80,21 @@ class CrossEntropyLoss(PerImageLoss):
             if self.weights is None:
                 losses = F.binary_cross_entropy_with_logits(logits[:, 0], truth, reduction="none")
             else:  # torch's pos_weight weighs only one of the two
-                background, foreground = self.weights.unbind()
+                background, foreground = (self._of_images(weight, logits) for weight in self.weights.unbind())
                 of_each = foreground * F.softplus(-logits[:, 0]), background * F.softplus(logits[:, 0])
                 losses = truth * of_each[0] + (1 - truth) * of_each[1]
         else:
             truth = target.clamp(max=classes - 1).long()
             losses = F.cross_entropy(logits, truth, self.weights, reduction="none", label_smoothing=smoothing)
         return mean_of_pixels(losses, valid)
+
+    def _of_images(self, weight: Tensor, logits: Tensor) -> Tensor:
+        """Return a weight, or those of L labels, as (B, 1, ...) for images (B, 1, *) of these labels in turn."""
+        images, labels = len(logits), weight.numel()
+        if images % labels:
+            problem = f"holds {labels} weights, one for each label, but the masks are of one class"
+            raise UserError("loss.pos_weight", problem, "give one number")
+        return weight.reshape(-1).repeat(images // labels).view(-1, *[1] * (logits.ndim - 2))
 
 
 def _is_weight(value: object) -> bool:

@@ -23,21 +23,42 @@ def settle_class_weights(cfg: DictConfig, data: SegmentationDataModule) -> None:
     """
     pixels = data.found.pixels[data.split.indices("train")]
     for key, node in _losses("loss", cfg.loss):
-        for name in ("class_weights", "pos_weight"):
-            given = node.get(name)
-            if data.is_multilabel and given is not None and not isinstance(given, int | float):
-                problem = "is not known for data.labels=multilabel"
-                raise UserError(f"{key}.{name}={given}", problem, f"a number for {key}.pos_weight weighs each label")
         if data.is_multilabel:
+            _settle_labels(key, node, data)
             continue
         if node.get("class_weights") == AUTO:
             node.class_weights = median_frequency_weights(pixels)
             named = zip(data.class_names, node.class_weights, strict=True)
             log.info("%s.class_weights=auto: %s", key, ", ".join(f"{name} {weight:g}" for name, weight in named))
         if node.get("pos_weight") == AUTO:
-            node.pos_weight = foreground_weight(f"{key}.pos_weight", pixels)
+            node.pos_weight = foreground_weight(f"{key}.pos_weight=auto", pixels)
             log.info("%s.pos_weight=auto: %g", key, node.pos_weight)
         _check_fit(key, node, data.class_names)
+
+
+def _settle_labels(key: str, node: DictConfig, data: SegmentationDataModule) -> None:
+    """Replace `auto` in the weights of labels, in place, and check that there is one for each.
+
+    Raises:
+        UserError: If there is not, or a label that `auto` weighs is in no training mask.
+    """
+    names, weights = data.class_names, node.get("pos_weight")
+    shown = ", ".join(names)
+    if node.get("class_weights") is not None:
+        problem = "is not known for data.labels=multilabel"
+        fix = f"{key}.pos_weight=auto weighs the foreground of each label, and so does a list"
+        raise UserError(f"{key}.class_weights={node.class_weights}", problem, fix)
+    if weights == AUTO:
+        train = data.split.indices("train")
+        size = data.found.sizes[train, 1].sum()
+        of_labels = data.found.pixels[train].sum(0)
+        counts = [np.array([[size - pixels, pixels]]) for pixels in of_labels]
+        named = [f"{key}.pos_weight=auto, of {name}," for name in names]
+        node.pos_weight = [foreground_weight(*both) for both in zip(named, counts, strict=True)]
+        each = (f"{name} {weight:g}" for name, weight in zip(names, node.pos_weight, strict=True))
+        log.info("%s.pos_weight=auto: %s", key, ", ".join(each))
+    elif isinstance(weights, ListConfig) and len(weights) != len(names):
+        raise UserError(f"{key}.pos_weight={list(weights)}", f"must be {len(names)} weights, one each for {shown}")
 
 
 def median_frequency_weights(pixels: NDArray[np.int64]) -> list[float]:
@@ -66,7 +87,7 @@ def foreground_weight(key: str, pixels: NDArray[np.int64]) -> float:
     """
     background, foreground = pixels[:, 0].sum(), pixels[:, 1:].sum()
     if not foreground:
-        raise UserError(f"{key}=auto", "has no foreground pixel in the training masks to count", "give a number")
+        raise UserError(key, "has no foreground pixel in the training masks to count", "give a number")
     return round(max(float(background / foreground), 1e-4), 4)
 
 
@@ -84,6 +105,9 @@ def _check_fit(key: str, node: DictConfig, names: list[str]) -> None:
     if isinstance(weights, ListConfig) and len(weights) != len(names):
         problem = f"must be {len(names)} weights, one each for {', '.join(names)}"
         raise UserError(f"{key}.class_weights={list(weights)}", problem)
+    if isinstance(node.get("pos_weight"), ListConfig):
+        problem = "is for labels that overlap, and these masks are of classes"
+        raise UserError(f"{key}.pos_weight={list(node.pos_weight)}", problem, "give one number")
     if node.get("pos_weight") is not None and len(names) > 2:
         problem = f"is for binary masks, and these have {len(names)} classes"
         raise UserError(f"{key}.pos_weight={node.pos_weight}", problem, f"use {key}.class_weights")
