@@ -45,7 +45,9 @@ def predict_all(cfg: DictConfig) -> list[str]:
     predictor = FilePredictor(load(cfg), options)
     places = f"{cfg.output}" + (f" or submission={cfg.submission}" if cfg.submission else "")
     with writable("output", places), decoding_at_most(cfg.max_pixels, "max_pixels"):
-        predictor.run(find_images(path_of("input", cfg.input), predictor.ensemble.channel_files))
+        ensemble = predictor.ensemble
+        place = path_of("input", cfg.input)
+        predictor.run(find_images(place, ensemble.channel_files, volumes=ensemble.has_volumes))
     print(described(predictor, options))
     return predictor.failed
 

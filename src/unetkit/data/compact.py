@@ -93,7 +93,7 @@ class Files(CompactList[FileRef | DrawnMask | None]):
         names, folders = [], []
         for index, file in enumerate(files):
             folder, name = FileRef(""), ""
-            if type(file) is FileRef and not file.channels:
+            if type(file) is FileRef and not (file.channels or file.slices):
                 folder, name = _split(file)
             else:
                 self._others[index] = file

@@ -31,7 +31,7 @@ SUFFIXES = (
     *MEDICAL_SUFFIXES,
 )
 SEGY_SUFFIXES = (".sgy", ".segy")
-VOLUME_SUFFIXES = (".nii", ".nii.gz", ".npy", ".tif", ".tiff", *SEGY_SUFFIXES)
+VOLUME_SUFFIXES = (*MEDICAL_SUFFIXES, ".npy", ".tif", ".tiff", *SEGY_SUFFIXES)
 CHANNEL = re.compile(r"_\d{4}$")  # in names, where each channel of an image has a file (nnU-Net)
 
 
@@ -45,12 +45,14 @@ class FileRef:
         member: The name within the zip; None for a file in a folder.
         page: The number of the image in a file of several, from 0; None for the whole file.
         channels: The files of the further channels of an image that has a file for each; none for others.
+        slices: The files of the further slices of a DICOM series, which is called as its folder; none for others.
     """
 
     location: str
     member: str | None
     page: int | None
     channels: tuple["FileRef", ...]
+    slices: tuple["FileRef", ...]
 
     def __init__(
         self,
@@ -58,11 +60,13 @@ class FileRef:
         member: str | None = None,
         page: int | None = None,
         channels: tuple["FileRef", ...] = (),
+        slices: tuple["FileRef", ...] = (),
     ) -> None:
         object.__setattr__(self, "location", str(location))  # the class is frozen
         object.__setattr__(self, "member", member)
         object.__setattr__(self, "page", page)
         object.__setattr__(self, "channels", channels)
+        object.__setattr__(self, "slices", slices)
 
     def __str__(self) -> str:
         name = f"{self.location}/{self.member}" if self.member else self.location
@@ -91,6 +95,8 @@ class FileRef:
         An image that has a file for each channel is called as they are, without the number of the channel.
         """
         name = self.last
+        if self.slices:
+            return printable(unicodedata.normalize("NFC", self.name.parent.name))
         stem = name[: -len(_suffix(name)) or None]
         stem = CHANNEL.sub("", stem) if self.channels else stem
         return stem if stem.isascii() else printable(unicodedata.normalize("NFC", stem))
@@ -115,8 +121,9 @@ class FileRef:
 
     @property
     def files(self) -> tuple["FileRef", ...]:
-        """Each file by itself: this one, and those of further channels."""
-        return (replace(self, channels=()), *self.channels) if self.channels else (self,)
+        """Each file by itself: this one, and those of further channels or slices."""
+        others = self.channels or self.slices
+        return (FileRef(self.location, self.member, self.page), *others) if others else (self,)
 
     def at(self, page: int) -> Self:
         """Return one image of a file of several; where each channel has a file, of each of them."""
@@ -128,7 +135,7 @@ class FileRef:
         Raises:
             UserError: If there is no such file, as where a link is broken.
         """
-        if self.channels:
+        if self.channels or self.slices:
             return " ".join(ref.fingerprint() for ref in self.files)
         if self.member:
             info = _open_zip(self.path).getinfo(self.member)
@@ -175,13 +182,16 @@ def _find_folder(container: Path, folder: str, suffixes: tuple[str, ...]) -> lis
 
 def result_names(refs: list[FileRef]) -> list[PurePosixPath]:
     """Return names for the results of files: their paths below the folder that holds all of them, without suffix."""
-    paths = [PurePosixPath(*_inner_parts(ref)) for ref in refs]
+    whole = [PurePosixPath(*_inner_parts(ref)) for ref in refs]
+    paths = [path.parent if ref.slices else path for path, ref in zip(whole, refs, strict=True)]
     folder = posixpath.commonpath([str(path.parent) for path in paths])
     inner = [path.relative_to(folder) for path in paths]
     return [path.with_name(_without_ends(path.name, ref)) for path, ref in zip(inner, refs, strict=True)]
 
 
 def _without_ends(name: str, ref: FileRef) -> str:
+    if ref.slices:  # the name is that of the folder
+        return name
     stem = name[: -len(ref.suffix) or None]
     return CHANNEL.sub("", stem) if ref.channels else stem
 

@@ -17,6 +17,7 @@ from unetkit.errors import UserError
 GZIP = b"\x1f\x8b"
 TO_MM = {"meter": 1e3, "micron": 1e-3}  # units of lengths; all others are taken as mm
 HEADER = 540  # bytes of a NIfTI-2 header, the longer one
+UNEVEN = 0.9  # share of the largest distance of neighbouring slices that all must have
 NO_EXTRA = "pip install 'unetkit[medical]' to read it"
 
 
@@ -153,6 +154,56 @@ def _nifti_of(header: Any, volume: NDArray[np.uint8]) -> bytes:
     return gzip.compress(image.to_bytes(), 6)
 
 
+def series_uid(content: bytes, name: str) -> str:
+    """Return the unique name of the series that a DICOM file is a slice of; empty for one of several frames.
+
+    Raises:
+        UserError: If pydicom is not installed.
+        Exception: Of many kinds, if it is damaged.
+    """
+    dataset = _read_dicom(content, name, stop_before_pixels=True)
+    return "" if int(dataset.get("NumberOfFrames", 1) or 1) > 1 else str(dataset.get("SeriesInstanceUID", ""))
+
+
+def series_as_nifti(contents: Sequence[bytes], name: str) -> bytes:
+    """Return a NIfTI file of a DICOM series, whose slices are put in order by their positions in the patient.
+
+    Args:
+        contents: The bytes of each slice, in any order.
+        name: The name, for errors.
+
+    Raises:
+        UserError: If a package is not installed, or the slices are not one volume.
+        Exception: Of many kinds, if a file is damaged.
+    """
+    slices = [_read_dicom(content, name) for content in contents]
+    if len({(item.get("SeriesInstanceUID"), item.get("Rows"), item.get("Columns")) for item in slices}) > 1:
+        raise UserError(name, "and the files beside it are of several series or sizes", "give each series a folder")
+    try:
+        import nibabel
+    except ImportError as error:
+        raise UserError(name, "is a DICOM series", NO_EXTRA) from error
+    places = [np.array(item.ImagePositionPatient, np.float64) for item in slices]
+    right, down = np.array(slices[0].ImageOrientationPatient, np.float64).reshape(2, 3)
+    along = np.cross(right, down)
+    order = np.argsort([place @ along for place in places])
+    gaps = np.diff([places[k] @ along for k in order])
+    if gaps.min() < UNEVEN * gaps.max():
+        problem = f"and the other slices of its series lie {gaps.min():g} to {gaps.max():g} mm from each other"
+        raise UserError(name, problem, "is a file missing, or there twice? else convert the series with dcm2niix")
+    values = np.stack([_dicom_values(slices[k], name) for k in order])
+    if slices[0].PhotometricInterpretation == "MONOCHROME1":  # 0 is white
+        values = values.max() + values.min() - values
+    rows, columns = (float(side) for side in slices[0].PixelSpacing)
+    affine = np.eye(4)
+    affine[:3] = np.stack([right * columns, down * rows, along * gaps.mean(), places[order[0]]], 1)
+    affine[:2] *= -1  # DICOM's axes lead to the left and the back of the patient, NIfTI's to the right and the front
+    kind: Any = nibabel.Nifti1Image
+    image = kind(values.transpose(2, 1, 0), affine)
+    image.header.set_xyzt_units("mm")
+    return bytes(image.to_bytes())
+
+
 def is_nifti(content: bytes) -> bool:
     """Return whether the first bytes are those of a NIfTI volume, also gzipped."""
     head = _unpacked(content, HEADER) if content.startswith(GZIP) else content
@@ -213,15 +264,21 @@ def _dicom_frames(content: bytes, name: str) -> NDArray[Any]:
     dataset = _read_dicom(content, name)
     if "PixelData" not in dataset:
         raise UserError(name, "is a DICOM file without pixels", "remove it")
+    values = _dicom_values(dataset, name)
+    values = values if int(dataset.get("NumberOfFrames", 1) or 1) > 1 else values[None]
+    if dataset.PhotometricInterpretation == "MONOCHROME1":  # 0 is white
+        values = values.max() + values.min() - values
+    return np.ascontiguousarray(values)
+
+
+def _dicom_values(dataset: Any, name: str) -> NDArray[Any]:
+    """Return the values (H, W) or (H, W, 3) of a DICOM file, or (N, ...) of several frames, by the file's scale."""
     from pydicom.pixels.processing import apply_modality_lut
 
     check_size(int(dataset.Columns), int(dataset.Rows), 1, name)
     stored = dataset.pixel_array  # colours are RGB
-    frames = stored if int(dataset.get("NumberOfFrames", 1) or 1) > 1 else stored[None]
     if dataset.get("SamplesPerPixel", 1) > 1:
-        return np.ascontiguousarray(frames)
-    values = np.asarray(apply_modality_lut(frames, dataset))
-    if dataset.PhotometricInterpretation == "MONOCHROME1":  # 0 is white
-        values = values.max() + values.min() - values
+        return np.asarray(stored)
+    values = np.asarray(apply_modality_lut(stored, dataset))
     is_whole = (values == np.round(values)).all() and np.abs(values).max() < 2**15
     return values.astype(np.int16 if is_whole else np.float32) if values.dtype == np.float64 else values

@@ -13,7 +13,7 @@ from unetkit.data.decode import one_line, read_content
 from unetkit.data.files import SEGY_SUFFIXES, VOLUME_SUFFIXES, FileRef
 from unetkit.data.headers import NPY, TIFF
 from unetkit.data.limits import check_kind, check_voxels
-from unetkit.data.medical import Orientation, decode_volume, is_medical, is_nifti
+from unetkit.data.medical import Orientation, decode_volume, is_medical, is_nifti, series_as_nifti
 from unetkit.data.resampling import resampled, size_at
 from unetkit.data.segy import SegyFile
 from unetkit.data.tiff import count_pages, decode_tiff, read_pages
@@ -58,7 +58,20 @@ class Volume:
 def as_volume(ref: FileRef, spacing: Spacing | None = None) -> VolumeRef:
     """Return a reference to the same file as a volume."""
     channels = tuple(replace(file, page=None) for file in ref.channels)
-    return VolumeRef(ref.location, ref.member, None, channels, spacing)
+    return VolumeRef(ref.location, ref.member, None, channels, ref.slices, spacing)
+
+
+def read_volume_content(ref: FileRef) -> bytes:
+    """Read the bytes of a volume, which are those of a NIfTI file where its slices are a DICOM series.
+
+    Raises:
+        UserError: If they can't be read.
+    """
+    if not ref.slices:
+        return read_content(ref)
+    contents = [read_content(file) for file in ref.files]
+    with one_line(ref):
+        return series_as_nifti(contents, str(ref))
 
 
 def read_volume(ref: FileRef, like: Orientation | None = None) -> Volume:
@@ -76,7 +89,7 @@ def read_volume(ref: FileRef, like: Orientation | None = None) -> Volume:
     if ref.suffix in SEGY_SUFFIXES:
         volume = _read_segy(ref)
     else:
-        content = read_content(ref)
+        content = read_volume_content(ref)
         with one_line(ref):
             volume = _decode(content, ref, like)
     values = volume.values
@@ -175,7 +188,8 @@ def _decode(content: bytes, ref: FileRef, like: Orientation | None) -> Volume:
     if is_nifti(content):
         return Volume(*decode_volume(content, str(ref), like))
     if is_medical(content):
-        raise UserError(str(ref), "is DICOM, which is not read as a volume", "convert the series with dcm2niix")
+        fix = "put the files of its series into one folder, or convert them with dcm2niix"
+        raise UserError(str(ref), "is a single DICOM file, which is not read as a volume", fix)
     if content.startswith(TIFF):
         return _decode_tiff(content, str(ref))
     if content.startswith(NPY):

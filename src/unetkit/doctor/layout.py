@@ -77,19 +77,21 @@ def find_files(
     except UserError:
         _check_for_volumes(root)
         raise
-    if not layout.pairs:
-        _check_for_volumes(root)
+    if not layout.pairs or any(finding.severity == Severity.FAULT for finding in layout.findings):
+        _check_for_volumes(root, only_series=bool(layout.pairs))
     return FoundFiles(path, "folder", keys, layout.description, layout.pairs, (*unread, *layout.findings))
 
 
-def _check_for_volumes(root: str | Path | None) -> None:
-    """Raise a `UserError` with the command if a folder without images holds volumes, as SEG-Y."""
+def _check_for_volumes(root: str | Path | None, *, only_series: bool = False) -> None:
+    """Raise a `UserError` with the command if a folder without usable images holds volumes, as SEG-Y or DICOM."""
     pairs: tuple[Pair, ...] = ()
     with suppress(UserError):
         pairs = layout_of(root, volumes=True).pairs
-    if pairs:
+    are_series = any(pair.image.slices and pair.mask for pair in pairs)
+    if pairs and (are_series or not only_series):
         command = command_line("train", "model=unet_3d", "data=volumes", f"data.root={root}")
-        raise UserError(f"data.root={root}", "holds volumes and no images", f"train on them with `{command}`")
+        held = "DICOM series, which are volumes" if are_series else "volumes and no images"
+        raise UserError(f"data.root={root}", f"holds {held}", f"train on them with `{command}`")
 
 
 def _with_codes(root: Path, codes: dict[str, str]) -> FoundFiles:

@@ -129,8 +129,8 @@ class OutputOptions:
 
 
 def mask_suffix(ref: FileRef) -> str:
-    """Return the end of the file of a volume's mask, which has the format of the volume."""
-    return ".nii.gz" if is_nifti(ref) else ref.suffix
+    """Return the end of the file of a volume's mask, which has the format of the volume; NIfTI for a DICOM series."""
+    return ".nii.gz" if is_nifti(ref) or ref.slices else ref.suffix
 
 
 def is_nifti(ref: FileRef) -> bool:

@@ -13,7 +13,7 @@ from unetkit.data.files import SEGY_SUFFIXES, FileRef
 from unetkit.data.medical import write_volume_like
 from unetkit.data.resampling import size_at
 from unetkit.data.segy import segy_copy
-from unetkit.data.volumes import Volume, read_volume, write_tiff_like
+from unetkit.data.volumes import Volume, read_volume, read_volume_content, write_tiff_like
 from unetkit.models import classify
 from unetkit.plots.images import overlay, write_png
 from unetkit.plots.orthogonal import flat_mask, place_of, three_slices
@@ -87,8 +87,8 @@ def _write_mask(path: Path, ref: FileRef, mask: NDArray[np.uint8], scale: int, o
         with segy_copy(ref.path, path, options.segy_bytes) as file:
             for section, plane in zip(file.sections, mask, strict=True):
                 file.write(section, plane)
-    elif is_nifti(ref):
-        path.write_bytes(write_volume_like(read_content(ref), mask, str(ref)))
+    elif is_nifti(ref) or ref.slices:
+        path.write_bytes(write_volume_like(read_volume_content(ref), mask, str(ref)))
     elif ref.suffix == ".npy":
         buffer = io.BytesIO()
         np.save(buffer, mask * scale)

@@ -16,6 +16,7 @@ from unetkit.data.layout.given import items_of, named_files, named_images
 from unetkit.data.layout.naming import Item, Matched, match_splits
 from unetkit.data.layout.problems import FOLDERS_SHOWN, find_faults, report_empty_splits, report_unlabelled
 from unetkit.data.layout.roles import Roles, placed, sort_roles
+from unetkit.data.layout.series import join_series
 from unetkit.data.layout.tree import Entry, list_entries
 from unetkit.data.layout.words import SPLIT_WORDS
 from unetkit.data.pages import pages_of
@@ -23,7 +24,7 @@ from unetkit.data.pair import Pair
 from unetkit.errors import UserError
 
 KINDS = "PNG, JPEG, TIFF, BMP, GIF, WebP, AVIF, HEIC, NPY, NIfTI or DICOM"
-KINDS_OF_VOLUMES = "NIfTI, TIFF stacks, NPY or SEG-Y"
+KINDS_OF_VOLUMES = "NIfTI, DICOM series, TIFF stacks, NPY or SEG-Y"
 KINDS_SHOWN = 6  # suffixes
 ENTRIES_SHOWN = 6
 FOLDER_OF_LISTS = ("ImageSets", "Segmentation")  # PASCAL VOC
@@ -99,6 +100,7 @@ def find_layout(
     kinds = VOLUME_SUFFIXES if volumes else SUFFIXES
     if entries is None:
         entries = list_entries(root, kinds) if root is not None else []
+    entries = join_series(entries) if volumes else entries
     pictures = [entry for entry in entries if entry.is_image]
     shown = KINDS_OF_VOLUMES if volumes else KINDS
     search = Search(list(entries), _roles(root, pictures, images, masks, kinds), kinds=shown)

@@ -9,6 +9,7 @@ from unetkit.data.files import SEGY_SUFFIXES, SUFFIXES, FileRef, result_names
 from unetkit.data.layout.channels import join_inputs
 from unetkit.data.layout.naming import Item
 from unetkit.data.layout.roles import below_others, masks_by_name, placed
+from unetkit.data.layout.series import join_series
 from unetkit.data.layout.tree import Entry, list_entries
 from unetkit.errors import UserError, readable
 from unetkit.paths import matching
@@ -16,7 +17,7 @@ from unetkit.paths import matching
 KINDS = SUFFIXES + SEGY_SUFFIXES
 
 
-def find_images(place: Path, channel_files: int = 1) -> list[FileRef]:
+def find_images(place: Path, channel_files: int = 1, *, volumes: bool = False) -> list[FileRef]:
     """Return the files to predict, by name: one file, those that a pattern matches, or those of a folder or zip.
 
     Of a folder or zip, these are the files in folders that are called `images` or the like (see `words.py`); without
@@ -25,26 +26,28 @@ def find_images(place: Path, channel_files: int = 1) -> list[FileRef]:
     Args:
         place: The file, folder, zip or pattern.
         channel_files: Number of files of each image; above 1 where each channel has a file.
+        volumes: Whether the network is for volumes, so that a folder with a DICOM series is one.
 
     Raises:
         UserError: If there is no file of a known kind, it can't be read, an image has not so many files, or results
             would get the same name.
     """
     with readable(f"input={place}"):
-        refs = _find_images(place)
+        refs = _find_images(place, volumes)
         refs = join_inputs(refs, channel_files) if channel_files > 1 else refs
         _check_different_results(refs)
         return refs
 
 
-def _find_images(place: Path) -> list[FileRef]:
+def _find_images(place: Path, volumes: bool) -> list[FileRef]:
     if not place.exists() and glob.has_magic(str(place)):
         named = [FileRef(path) for path in matching(str(place)) if not path.name.startswith(".")]
         refs = [ref for ref in named if ref.suffix in KINDS]
     elif not place.exists():
         raise UserError(f"input={place}", "does not exist", "give an image, or a folder, pattern or zip of images")
     elif place.is_dir() or (place.is_file() and (zipfile.is_zipfile(place) or place.suffix.lower() == ".zip")):
-        refs = images_among([entry for entry in list_entries(place) if entry.ref.suffix in KINDS])
+        entries = join_series(list_entries(place)) if volumes else list_entries(place)
+        refs = images_among([entry for entry in entries if entry.ref.suffix in KINDS])
     else:
         return [FileRef(place)]  # also a pipe, which is refused when it is read
     if not refs:
