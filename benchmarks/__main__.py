@@ -16,6 +16,7 @@ from benchmarks.augment import augment
 from benchmarks.composing import every_network
 from benchmarks.contenders import CASES
 from benchmarks.epoch import epoch
+from benchmarks.exported import exported
 from benchmarks.loading import loading
 from benchmarks.memory import memory
 from benchmarks.networks import networks
@@ -103,6 +104,10 @@ def main() -> None:
     question.add_argument("--overlap", type=int, default=128, help="overlap of tiles, in pixels")
     question.add_argument("--images", type=int, default=256, help="number of small images, of 101x101 pixels")
     question.add_argument("--batch", type=int, default=32, help="small images per batch")
+
+    question = ask(exported, "images/s of exported files, such as those of lower precision", 9)
+    question.add_argument("--files", type=Path, nargs="+", required=True, help="files for 8-bit grey images")
+    question.add_argument("--sides", type=int, nargs="+", default=[101, 512], help="sides of the images, in pixels")
 
     question = ask(serve, "images/s of `unetkit serve` beside plain ONNX Runtime, and how long answers take", 5)
     question.add_argument("--file", type=Path, required=True, help="an ONNX file for 8-bit grey images")

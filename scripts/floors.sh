@@ -7,7 +7,7 @@ place=${1:-.venv-floors}
 rm -rf "$place"
 .venv/bin/uv venv --quiet --python .venv/bin/python "$place"
 .venv/bin/uv pip install --quiet --python "$place/bin/python" --resolution lowest-direct \
-  -e ".[tensorboard,zoo,export,segy,coco,heic,geo,medical,demo,serve,notebooks,launchers,tune,instances]" "pytest>=8.3" "pytest-xdist>=3.6" "hypothesis>=6.100"
+  -e ".[tensorboard,zoo,export,openvino,segy,coco,heic,geo,medical,demo,serve,notebooks,launchers,tune,instances]" "pytest>=8.3" "pytest-xdist>=3.6" "hypothesis>=6.100"
 tests=(
   training/test_run.py training/test_resume.py training/test_old_runs.py training/test_loggers.py test_configs.py
   checkpoints/test_export.py checkpoints/test_checkpoint.py prediction models/test_zoo.py

@@ -182,3 +182,21 @@ def test_the_table_of_networks_continues_where_it_stopped(
     monkeypatch.setattr(sys, "argv", command[1:])
     main()
     assert not (tmp_path / "dumbnet" / "run" / "summary.json").exists()  # since the row is there already
+
+
+@pytest.mark.slow
+def test_exported_files_and_their_service_are_measured(tmp_path: Path) -> None:
+    from unetkit.checkpoints.export import export
+    from unetkit.data import Preprocessing
+    from unetkit.models import UNet
+    from unetkit.prediction.predictor import Predictor
+
+    file = tmp_path / "a.onnx"
+    export(Predictor(UNet(1, 1, [2, 4]), Preprocessing(1)), file)
+    (row,) = asked(tmp_path, "exported", "--files", str(file), "--sides", "32")["rows"]
+    assert (row["file"], row["time / a.onnx"]) == ("a.onnx", 1)
+    rows = asked(tmp_path, "serve", "--file", str(file), "--sides", "32", "--requests", "20", "--concurrent", "4")[
+        "rows"
+    ]
+    assert [row["by"] for row in rows][::2] == ["unetkit serve", "ONNX Runtime, one by one"]
+    assert 0 < rows[0]["median answer, ms"] <= rows[0]["95 % answer, ms"]

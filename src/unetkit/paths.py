@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from unetkit.errors import UserError
@@ -156,6 +157,16 @@ def whole_file(path: Path, *, sync: bool = False) -> Iterator[Path]:
             _sync_folder(path.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_files(path: Path) -> Iterator[Path]:
+    """Do what `whole_file` does for a file and others that are written beside it, which get their places together."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".", suffix=".part", dir=path.parent) as folder:
+        yield Path(folder) / path.name
+        for part in sorted(Path(folder).iterdir()):
+            part.replace(path.with_name(part.name))
 
 
 def remove_parts(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Export a network as one file for other programs: raw pixels in, probabilities out, compared with PyTorch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from importlib.metadata import version
 from pathlib import Path
@@ -9,23 +10,21 @@ from typing import Any
 import numpy as np
 import torch
 import torch.fx.experimental._config as symbolic
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from unetkit.checkpoints.compared import Agreement, Array, agreement, compare, members_of
 from unetkit.checkpoints.formats import AXES, FORMATS, PredictArray, quiet
 from unetkit.data import Preprocessing
 from unetkit.errors import UserError, check, writable
 from unetkit.models import predict_full_frame, probabilities
-from unetkit.paths import whole_file
+from unetkit.paths import whole_files
 from unetkit.prediction.ensemble import Ensemble
 from unetkit.prediction.predictor import Predictor
 
 TOLERANCE = 1e-4  # largest difference of probabilities between the file and PyTorch
-SIZES = ((1, 101, 101), (3, 64, 96), (1, 97, 131), (3, 33, 40))  # (batch, height, width) of the images compared
-VOLUMES = ((1, 16, 32, 32), (2, 19, 21, 40))  # (batch, depth, height, width) of the volumes compared
-
-Array = NDArray[Any]
+EXACT, REDUCED = ("onnx", "torch"), ("onnx", "openvino")  # formats that keep the precision, and that may lower it
+PRECISIONS = ("fp32", "fp16", "int8")
 
 
 class RawToProbabilities(nn.Module):
@@ -55,6 +54,20 @@ class RawToProbabilities(nn.Module):
         return torch.as_tensor(np.atleast_1d(end), dtype=torch.float64).view(1, -1, *[1] * (images.ndim - 2))
 
 
+class Half(nn.Module):
+    """A network that computes in float16; its input and its logits are float32."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network.half()
+        self.margin = getattr(network, "margin", 0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (B, C, H, W)."""
+        logits: Tensor = self.network(x.half())
+        return logits.float()
+
+
 class MeanProbabilities(nn.Module):
     """Several networks with the steps before and after them, whose probabilities are averaged."""
 
@@ -65,11 +78,6 @@ class MeanProbabilities(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return probabilities of the foreground, or of each of more classes."""
         return torch.stack([member(images) for member in self.members]).mean(0)
-
-
-def members_of(predictor: Predictor | Ensemble) -> Sequence[Predictor]:
-    """Return the networks that are averaged; one alone is its own mean."""
-    return predictor.members if isinstance(predictor, Ensemble) else [predictor]
 
 
 def export(predictor: Predictor | Ensemble, file: Path, form: str = "onnx", **facts: Any) -> float:
@@ -88,26 +96,91 @@ def export(predictor: Predictor | Ensemble, file: Path, form: str = "onnx", **fa
         UserError: If the networks take different images, there is no such format, its packages are not installed, the
             file can't be written, or a difference exceeds `TOLERANCE`.
     """
-    check("format", form, form in FORMATS, f"one of {', '.join(FORMATS)}")
+    check("format", form, form in EXACT, f"one of {', '.join(EXACT)}")
+    with written(predictor, file, form, "fp32", (), facts) as run:
+        differences = compare(predictor, run)
+        worst = max(differences, key=differences.__getitem__)
+        if not differences[worst] <= TOLERANCE:  # also catches NaN
+            problem = f"would differ from PyTorch by up to {differences[worst]:.1e}, more than {TOLERANCE:.0e}"
+            where = f"for images of (batch, height, width) {worst}"  # or (batch, depth, height, width)
+            raise UserError(f"output={file}", f"{problem}, {where}, so it was not written")
+    return differences[worst]
+
+
+def export_reduced(
+    predictor: Predictor | Ensemble,
+    file: Path,
+    form: str,
+    precision: str,
+    images: Sequence[Array],
+    min_iou: float,
+    **facts: Any,
+) -> Agreement:
+    """Write a network of lower precision, and compare the masks that the file gives with PyTorch's.
+
+    Args:
+        predictor: The predictor or the ensemble, on the CPU.
+        file: The output; not written if the comparison fails.
+        form: `onnx`, or `openvino`, whose runtime computes in bfloat16 where the processor can.
+        precision: `fp32`; `fp16`, weights and features; or `int8`, convolutions and matrix products.
+        images: Images (H, W, channels) as the file takes them. Every second one is compared; the others set the ranges
+            of int8.
+        min_iou: Lowest mean IoU of the masks.
+        facts: More entries for the file's metadata, beside those of `metadata_of`.
+
+    Raises:
+        UserError: If the networks take different images or are for volumes, packages are not installed, the file can't
+            be written, or the masks agree less than `min_iou`.
+    """
+    check("format", form, form in REDUCED, f"one of {', '.join(REDUCED)}")
+    if members_of(predictor)[0].has_volumes:
+        reason = f"format={form} precision={precision}"
+        raise UserError(reason, "is for images, but the network is for volumes", "use format=onnx precision=fp32")
+    compared, calibration = images[::2], images[1::2] or images
+    with written(predictor, file, form, precision, calibration if precision == "int8" else (), facts) as run:
+        found = agreement(predictor, run, compared)
+        if not found.mean >= min_iou:  # also catches NaN
+            problem = f"would have a mean mask IoU of {found.mean:.4f} with PyTorch on {found.images} images"
+            fix = "give another precision, more images, or a lower min_iou"
+            raise UserError(f"output={file}", f"{problem}, less than min_iou={min_iou}, so it was not written", fix)
+    return found
+
+
+@contextmanager
+def written(
+    predictor: Predictor | Ensemble,
+    file: Path,
+    form: str,
+    precision: str,
+    calibration: Sequence[Array],
+    facts: dict[str, Any],
+) -> Iterator[PredictArray]:
+    """Write a file, and give a function that runs it; the file gets its place if the context ends without an error.
+
+    Args:
+        predictor: The predictor or the ensemble.
+        file: The output.
+        form: A key of `FORMATS`.
+        precision: See `export_reduced`.
+        calibration: Images (H, W, channels) that set the ranges of int8; none for other precisions.
+        facts: More entries for the file's metadata.
+
+    Raises:
+        UserError: If the networks take different images, packages are not installed, or the file can't be written.
+    """
     write, read = FORMATS[form]
     kinds = [member.preprocessing for member in members_of(predictor)]
     if len({(kind.channels, kind.value_range is None, kind.resize) for kind in kinds}) > 1:
         problem = "take images of different channels, depths or sizes, but a file takes one kind"
         raise UserError("checkpoint=: these networks", problem, "export them one by one")
-    metadata = metadata_of(predictor) | facts
+    metadata = metadata_of(predictor) | {"precision": precision} | facts
     try:
-        with writable("output", file), whole_file(file) as part:
-            with quiet():
-                write(trace(predictor), part, metadata)
-                differences = compare(predictor, read(part))
-            worst = max(differences, key=differences.__getitem__)
-            if not differences[worst] <= TOLERANCE:  # also catches NaN
-                problem = f"would differ from PyTorch by up to {differences[worst]:.1e}, more than {TOLERANCE:.0e}"
-                where = f"for images of (batch, height, width) {worst}"  # or (batch, depth, height, width)
-                raise UserError(f"output={file}", f"{problem}, {where}, so it was not written")
+        with writable("output", file), whole_files(file) as part, quiet():
+            write(trace(predictor, is_half=precision == "fp16"), part, metadata, calibration)
+            yield read(part)
     except ImportError as error:
-        raise UserError(f"format={form}", f"needs {error.name}", 'pip install "unetkit[export]"') from error
-    return differences[worst]
+        extra = "openvino" if form == "openvino" else "export"
+        raise UserError(f"format={form}", f"needs {error.name}", f'pip install "unetkit[{extra}]"') from error
 
 
 def metadata_of(predictor: Predictor | Ensemble) -> dict[str, Any]:
@@ -130,14 +203,22 @@ def metadata_of(predictor: Predictor | Ensemble) -> dict[str, Any]:
     }
 
 
-def trace(predictor: Predictor | Ensemble) -> ExportedProgram:
-    """Return the graph from raw pixels to probabilities, for any batch, height and width."""
+def trace(predictor: Predictor | Ensemble, *, is_half: bool = False) -> ExportedProgram:
+    """Return the graph from raw pixels to probabilities, for any batch, height and width.
+
+    Args:
+        predictor: The predictor or the ensemble.
+        is_half: Whether the networks compute in float16; the steps before and after them don't.
+    """
     members = members_of(predictor)
     preprocessing = members[0].preprocessing
     # With channels_last, batch 1 would need another graph.
     networks = [deepcopy(member.network).to(memory_format=torch.contiguous_format) for member in members]
+    networks = [Half(network) for network in networks] if is_half else networks
     each = [
-        RawToProbabilities(network, member.preprocessing, is_multilabel=member.is_multilabel)
+        RawToProbabilities(
+            Half(network) if is_half else network, member.preprocessing, is_multilabel=member.is_multilabel
+        )
         for network, member in zip(networks, members, strict=True)
     ]
     model = (MeanProbabilities(each) if len(each) > 1 else each[0]).eval()
@@ -147,40 +228,3 @@ def trace(predictor: Predictor | Ensemble) -> ExportedProgram:
     free = dict.fromkeys(AXES[example.ndim], Dim.DYNAMIC)
     with symbolic.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]  # no guards against sizes 0 and 1
         return torch.export.export(model, (example,), dynamic_shapes=(free,), strict=False)
-
-
-def compared_sizes(predictor: Predictor | Ensemble) -> Sequence[tuple[int, ...]]:
-    """Return the sizes of the images, or volumes, on which a file is compared with PyTorch."""
-    return VOLUMES if members_of(predictor)[0].has_volumes else SIZES
-
-
-@torch.inference_mode()
-def compare(predictor: Predictor | Ensemble, run: PredictArray) -> dict[tuple[int, ...], float]:
-    """Return the largest difference between the file's probabilities and PyTorch's, for each of `compared_sizes`."""
-    members = members_of(predictor)
-    preprocessing = members[0].preprocessing
-    generator = np.random.default_rng(0)
-    differences = {}
-    for size in compared_sizes(predictor):
-        images = noise(generator, (*size, preprocessing.channels), preprocessing.value_range)
-        wanted = np.mean([probabilities_of(member, images) for member in members], 0)
-        got = run(np.ascontiguousarray(np.moveaxis(images, -1, 1)))
-        assert got.shape == wanted.shape, (got.shape, wanted.shape)
-        differences[size] = float(np.abs(got - wanted).max())
-    return differences
-
-
-def probabilities_of(member: Predictor, images: Array) -> Array:
-    """Return the probabilities (B, 1 or C, H, W) that a network predicts for raw images (B, H, W, channels)."""
-    prepared = torch.from_numpy(np.stack([member.preprocessing.to_uint8(image) for image in images]))
-    x = member.preprocessing.normalise(prepared.movedim(-1, 1))
-    logits = predict_full_frame(member.network.eval(), x)
-    return np.asarray(probabilities(logits, is_multilabel=member.is_multilabel))
-
-
-def noise(generator: np.random.Generator, shape: tuple[int, ...], value_range: tuple[float, float] | None) -> Array:
-    """Return random images: uint8, or float32 a little beyond the value range."""
-    if value_range is None:
-        return generator.integers(0, 256, shape, dtype=np.uint8)
-    low, high = value_range
-    return generator.uniform(low - (high - low) / 10, high + (high - low) / 10, shape).astype(np.float32)

@@ -62,18 +62,19 @@ class ExportedPredictor(Predictor):
         Raises:
             UserError: If a probability is not a number.
         """
-        images = np.ascontiguousarray(np.moveaxis(self.raw(pixels), -1, 1))
+        images = np.ascontiguousarray(np.moveaxis(raw_values(pixels, self.preprocessing), -1, 1))
         found: Tensor = self.network(torch.from_numpy(images))
         if found.sum().isnan():
             raise UserError("the network", "predicts values that are not numbers (NaN)", "export another")
         return found[..., margin : found.shape[-2] - margin, margin : found.shape[-1] - margin]
 
-    def raw(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
-        """Return the values of files that `Preprocessing.to_uint8` makes these pixels of, since the graph does it."""
-        if self.preprocessing.value_range is None:
-            return pixels
-        low, high = self.preprocessing.value_range
-        return (low + pixels * ((high - low) / 255)).astype(np.float32)
+
+def raw_values(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[Any]:
+    """Return the values of files that `Preprocessing.to_uint8` makes these pixels of, since exported graphs do it."""
+    if preprocessing.value_range is None:
+        return pixels
+    low, high = preprocessing.ends
+    return np.asarray(low + pixels * ((high - low) / 255), np.float32)
 
 
 def read_exported(
@@ -115,9 +116,8 @@ def read_exported(
 
 def _predictor_of(facts: dict[str, Any], run: PredictArray) -> ExportedPredictor:
     """Return the predictor of a file with this metadata, which `export.metadata_of` makes."""
-    names = ("value_range", "resize")
-    given: dict[str, Any] = {name: tuple(x) if isinstance(x := facts.get(name), list) else x for name in names}
-    preprocessing = Preprocessing(facts["channels"], **given)
+    kept = ("channels", "value_range", "channel_ranges", "resize")
+    preprocessing = Preprocessing.from_dict({name: facts[name] for name in kept if name in facts})
     if not preprocessing.is_sound or facts["input"] != INPUTS[preprocessing.value_range is not None]:
         raise ValueError(facts)
     network = ExportedNetwork(run, facts.get("margin", 0), facts.get("stride", STRIDE))
