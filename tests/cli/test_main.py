@@ -10,7 +10,7 @@ from conftest import Unetkit
 from unetkit.cli.main import COMMANDS
 
 ROOT = Path(__file__).parents[2]
-WITH_OWN_HELP = [name for name in COMMANDS if name not in ("train", "cross-validate", "find-lr")]
+WITH_OWN_HELP = [name for name in COMMANDS if name not in ("train", "cross-validate", "find-lr", "find-batch-size")]
 
 
 def test_the_commands_are_listed_without_waiting_for_hydra_or_torch() -> None:
@@ -50,7 +50,7 @@ def test_help_says_what_a_command_does_and_what_its_keys_mean(name: str, unetkit
         assert "override" not in done.stdout  # which is for Hydra
 
 
-@pytest.mark.parametrize("name", ["train", "cross-validate", "find-lr"])
+@pytest.mark.parametrize("name", ["train", "cross-validate", "find-lr", "find-batch-size"])
 def test_help_of_a_training_lists_groups_and_keys(name: str, unetkit: Unetkit) -> None:
     shown = unetkit(name, "--help").stdout
     assert "model: attention_unet, " in shown

@@ -16,6 +16,7 @@ COMMANDS = {
     "cross-validate": ("cross_validate", "train and score a network for each fold"),
     "doctor": ("doctor", "check images and masks before training, and propose a configuration"),
     "find-lr": ("find_lr", "find a learning rate by a range test"),
+    "find-batch-size": ("find_batch_size", "find the largest batch that fits into memory"),
     "export": ("export", "write a network as ONNX or torch.export, or a checkpoint without training state"),
     "serve": ("serve", "serve an exported network over HTTP"),
     "demo": ("demo", "serve a web page to try checkpoints on images"),

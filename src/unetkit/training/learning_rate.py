@@ -3,38 +3,24 @@
 Smith 2017, *Cyclical Learning Rates for Training Neural Networks*, section 3.3. Lightning's `Tuner` takes the steps.
 """
 
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-import lightning as L
 import matplotlib as mpl
 import numpy as np
 from lightning.pytorch.tuner.tuning import Tuner
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from unetkit.errors import UserError, check, enough_memory
 from unetkit.paths import whole_file
-from unetkit.training.build import build_module, build_trainer, prepare_data
-from unetkit.training.mistakes import library_mistakes, training_mistakes
-from unetkit.training.run import LESS_MEMORY, resolve
-from unetkit.training.run_stats import RunStats
+from unetkit.training.run import LESS_MEMORY
+from unetkit.training.trial import trial
 
 SKIPPED = 10  # first steps, in which the mean of the losses has not settled
 LEAST_STEPS = 50
 WINDOW = 15  # steps over which a slope is fitted
-ALONE = {  # keys that would end or interrupt the test
-    "max_epochs": -1,
-    "max_steps": -1,
-    "max_time": None,
-    "step": "eager",
-    "check_val_every_n_epoch": 10**9,
-    "val_check_interval": 1.0,
-    "num_sanity_val_steps": 0,
-    "fast_dev_run": False,
-}
 
 
 class RangeTest(NamedTuple):
@@ -67,22 +53,11 @@ def find_learning_rate(cfg: DictConfig, least: float, most: float, steps: int) -
     """
     check("steps", steps, isinstance(steps, int) and steps >= LEAST_STEPS, f"a whole number of at least {LEAST_STEPS}")
     check("least", f"{least} most={most}", 0 < least < most, "above 0, and less than most")
-    with tempfile.TemporaryDirectory() as folder:
-        cfg = cfg.copy()
-        cfg.run_dir, cfg.logger = folder, {}
-        OmegaConf.update(cfg, "trainer", ALONE)
-        resolve(cfg)
-        L.seed_everything(cfg.seed, verbose=False)
-        with library_mistakes():
-            data = prepare_data(cfg)
-            module = build_module(cfg, data)
-            module.schedule = None  # the test has its own
-            trainer = build_trainer(cfg, Path(folder), RunStats())
-        memory = enough_memory(f"data.batch_size={cfg.data.batch_size}", LESS_MEMORY)
-        with memory, training_mistakes(cfg):
-            found = Tuner(trainer).lr_find(
-                module, datamodule=data, min_lr=least, max_lr=most, num_training=steps, update_attr=False
-            )
+    memory = enough_memory(f"data.batch_size={cfg.data.batch_size}", LESS_MEMORY)
+    with memory, trial(cfg) as (trainer, module, data):
+        found = Tuner(trainer).lr_find(
+            module, datamodule=data, min_lr=least, max_lr=most, num_training=steps, update_attr=False
+        )
     assert found is not None  # narrows the type for mypy: only with fast_dev_run
     rates, losses = found.results["lr"][: len(found.results["loss"])], found.results["loss"]
     return RangeTest(rates, losses, propose(rates, losses))
