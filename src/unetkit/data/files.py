@@ -10,7 +10,9 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Self
 
+from unetkit.data import zarrs
 from unetkit.data.limits import check_bytes, check_regular
+from unetkit.data.zarrs import ZARR
 from unetkit.errors import UserError, readable
 from unetkit.paths import printable
 
@@ -28,10 +30,11 @@ SUFFIXES = (
     ".avif",
     ".heic",
     ".heif",
+    ZARR,
     *MEDICAL_SUFFIXES,
 )
 SEGY_SUFFIXES = (".sgy", ".segy")
-VOLUME_SUFFIXES = (*MEDICAL_SUFFIXES, ".npy", ".tif", ".tiff", *SEGY_SUFFIXES)
+VOLUME_SUFFIXES = (*MEDICAL_SUFFIXES, ".npy", ZARR, ".tif", ".tiff", *SEGY_SUFFIXES)
 CHANNEL = re.compile(r"_\d{4}$")  # in names, where each channel of an image has a file (nnU-Net)
 
 
@@ -140,6 +143,8 @@ class FileRef:
         if self.member:
             info = _open_zip(self.path).getinfo(self.member)
             return f"{self}|{info.file_size}|{info.CRC}"
+        if self.suffix == ZARR and self.path.is_dir():
+            return zarrs.fingerprint(self.path)
         try:
             stat = os.stat(self.location)  # noqa: PTH116  # without parsing the path
         except OSError as error:

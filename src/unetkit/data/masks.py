@@ -20,6 +20,7 @@ from unetkit.data.pair import Pair
 from unetkit.data.rle import decode_rle
 from unetkit.data.types import VOID
 from unetkit.data.volumes import VolumeRef, read_mask_for_training, read_volume
+from unetkit.data.zarrs import ZARR
 from unetkit.errors import UserError
 from unetkit.paths import quoted_for_hydra
 
@@ -173,7 +174,7 @@ def file_values(ref: FileRef, as_colour: bool) -> tuple[NDArray[Any], bool]:
     """
     if isinstance(ref, VolumeRef):
         return read_volume(ref).values[..., 0], False
-    if ref.page is not None:
+    if ref.page is not None or ref.suffix == ZARR:
         layers = read_layers(ref)
     else:
         content = read_content(ref)

@@ -14,9 +14,10 @@ from unetkit.data.headers import TIFF
 from unetkit.data.layers import Layers
 from unetkit.data.medical import count_slices, decode_slices, is_medical
 from unetkit.data.tiff import count_pages, decode_tiff
+from unetkit.data.zarrs import ZARR, read_zarr
 from unetkit.errors import UserError
 
-STACKS = (".tif", ".tiff", ".npy")
+STACKS = (".tif", ".tiff", ".npy", ZARR)
 
 
 def pages_of(ref: FileRef, *, stacks: bool) -> list[FileRef]:
@@ -40,6 +41,10 @@ def pages_of(ref: FileRef, *, stacks: bool) -> list[FileRef]:
 
 
 def _count(ref: FileRef) -> int:
+    if ref.suffix == ZARR:
+        with one_line(ref):
+            shape = read_zarr(ref.path).values.shape
+        return shape[0] if len(shape) > 2 else 1
     content = read_content(ref)
     with one_line(ref):
         if is_medical(content):
@@ -57,12 +62,20 @@ def read_page(ref: FileRef) -> Layers:
         UserError: If it can't be decoded, or a channel has another size than the first.
     """
     if ref.page is None:
-        planes = [decode_layers(read_content(file), file) for file in ref.files]
+        planes = [_whole(file) for file in ref.files]
     else:
         whole = replace(ref, page=None, channels=tuple(replace(file, page=None) for file in ref.channels))
         stacks = _stacks(whole, whole.fingerprint())
         planes = [_page(file, stack) for file, stack in zip(ref.files, stacks, strict=True)]
     return _joined(ref, planes) if ref.channels else planes[0]
+
+
+def _whole(ref: FileRef) -> Layers:
+    if ref.suffix != ZARR:
+        return decode_layers(read_content(ref), ref)
+    with one_line(ref):
+        layers = Layers(read_zarr(ref.path).values)
+    return check_layers(layers, ref)
 
 
 def _page(ref: FileRef, stack: Any) -> Layers:
@@ -99,6 +112,9 @@ def _stacks(ref: FileRef, fingerprint: str) -> list[Any]:
 
 def _stack(ref: FileRef) -> Any:
     """Return all images (N, H, W) or (N, H, W, C) of a file, or the bytes of a TIFF, whose pages are decoded singly."""
+    if ref.suffix == ZARR:
+        with one_line(ref):
+            return read_zarr(ref.path).values
     content = read_content(ref)
     with one_line(ref):
         if is_medical(content):

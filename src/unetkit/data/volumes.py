@@ -17,6 +17,7 @@ from unetkit.data.medical import Orientation, decode_volume, is_medical, is_nift
 from unetkit.data.resampling import resampled, size_at
 from unetkit.data.segy import SegyFile
 from unetkit.data.tiff import count_pages, decode_tiff, read_pages
+from unetkit.data.zarrs import ZARR, read_zarr
 from unetkit.errors import UserError
 
 Spacing = tuple[float, float, float]
@@ -88,6 +89,10 @@ def read_volume(ref: FileRef, like: Orientation | None = None) -> Volume:
         return _joined(ref)
     if ref.suffix in SEGY_SUFFIXES:
         volume = _read_segy(ref)
+    elif ref.suffix == ZARR:
+        with one_line(ref):
+            found = read_zarr(ref.path)
+            volume = Volume(_with_channels(found.values, str(ref)), found.spacing)
     else:
         content = read_volume_content(ref)
         with one_line(ref):

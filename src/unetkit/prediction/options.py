@@ -8,6 +8,7 @@ from pathlib import Path
 
 from unetkit.data.files import SEGY_SUFFIXES, FileRef
 from unetkit.data.segy import check_header_bytes
+from unetkit.data.zarrs import ZARR
 from unetkit.errors import UserError
 from unetkit.paths import real_path, whole_file
 from unetkit.prediction.objects import can_split
@@ -129,7 +130,9 @@ class OutputOptions:
 
 
 def mask_suffix(ref: FileRef) -> str:
-    """Return the end of the file of a volume's mask, which has the format of the volume; NIfTI for a DICOM series."""
+    """Return the end of the file of a volume's mask, which has its format; NIfTI for a DICOM series, .npy for Zarr."""
+    if ref.suffix == ZARR:
+        return ".npy"
     return ".nii.gz" if is_nifti(ref) or ref.slices else ref.suffix
 
 

@@ -14,6 +14,7 @@ from unetkit.data.medical import write_volume_like
 from unetkit.data.resampling import size_at
 from unetkit.data.segy import segy_copy
 from unetkit.data.volumes import Volume, read_volume, read_volume_content, write_tiff_like
+from unetkit.data.zarrs import ZARR
 from unetkit.models import classify
 from unetkit.plots.images import overlay, write_png
 from unetkit.plots.orthogonal import flat_mask, place_of, three_slices
@@ -89,7 +90,7 @@ def _write_mask(path: Path, ref: FileRef, mask: NDArray[np.uint8], scale: int, o
                 file.write(section, plane)
     elif is_nifti(ref) or ref.slices:
         path.write_bytes(write_volume_like(read_volume_content(ref), mask, str(ref)))
-    elif ref.suffix == ".npy":
+    elif ref.suffix in (".npy", ZARR):
         buffer = io.BytesIO()
         np.save(buffer, mask * scale)
         path.write_bytes(buffer.getvalue())

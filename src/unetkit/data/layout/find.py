@@ -23,8 +23,8 @@ from unetkit.data.pages import pages_of
 from unetkit.data.pair import Pair
 from unetkit.errors import UserError
 
-KINDS = "PNG, JPEG, TIFF, BMP, GIF, WebP, AVIF, HEIC, NPY, NIfTI or DICOM"
-KINDS_OF_VOLUMES = "NIfTI, DICOM series, TIFF stacks, NPY or SEG-Y"
+KINDS = "PNG, JPEG, TIFF, BMP, GIF, WebP, AVIF, HEIC, NPY, Zarr, NIfTI or DICOM"
+KINDS_OF_VOLUMES = "NIfTI, DICOM series, TIFF stacks, NPY, Zarr or SEG-Y"
 KINDS_SHOWN = 6  # suffixes
 ENTRIES_SHOWN = 6
 FOLDER_OF_LISTS = ("ImageSets", "Segmentation")  # PASCAL VOC

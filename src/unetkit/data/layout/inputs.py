@@ -11,6 +11,7 @@ from unetkit.data.layout.naming import Item
 from unetkit.data.layout.roles import below_others, masks_by_name, placed
 from unetkit.data.layout.series import join_series
 from unetkit.data.layout.tree import Entry, list_entries
+from unetkit.data.zarrs import ZARR
 from unetkit.errors import UserError, readable
 from unetkit.paths import matching
 
@@ -45,7 +46,9 @@ def _find_images(place: Path, volumes: bool) -> list[FileRef]:
         refs = [ref for ref in named if ref.suffix in KINDS]
     elif not place.exists():
         raise UserError(f"input={place}", "does not exist", "give an image, or a folder, pattern or zip of images")
-    elif place.is_dir() or (place.is_file() and (zipfile.is_zipfile(place) or place.suffix.lower() == ".zip")):
+    elif (place.is_dir() and place.suffix.lower() != ZARR) or (
+        place.is_file() and (zipfile.is_zipfile(place) or place.suffix.lower() == ".zip")
+    ):
         entries = join_series(list_entries(place)) if volumes else list_entries(place)
         refs = images_among([entry for entry in entries if entry.ref.suffix in KINDS])
     else:

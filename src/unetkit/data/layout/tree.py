@@ -8,6 +8,7 @@ from pathlib import Path
 
 from unetkit.data.files import SUFFIXES, FileRef, zip_members
 from unetkit.data.layout.words import meaning_of
+from unetkit.data.zarrs import ZARR
 from unetkit.errors import UserError, readable
 
 MAX_DEPTH = 8  # folders below the root
@@ -85,7 +86,9 @@ class _Walk:
             if name.startswith(".") or name in OF_SYSTEMS:
                 continue
             # A link that is called as an image is a mistake, and not a place of others: reading it says so.
-            if is_folder and not (is_link and Path(name).suffix.lower() in SUFFIXES):
+            # A Zarr array is a folder.
+            is_file = (is_link and Path(name).suffix.lower() in SUFFIXES) or name.lower().endswith(ZARR)
+            if is_folder and not is_file:
                 yield from self.below(folder / name, (*folders, name), outer | {here})
             elif not folders and name.lower().endswith(".zip") and meaning_of(Path(name).stem):
                 path = folder / name

@@ -9,6 +9,7 @@ from unetkit.data.headers import TIFF
 from unetkit.data.limits import check_npy_file
 from unetkit.data.tiff import count_pages
 from unetkit.data.volumes import MOST_CHANNELS, as_volume
+from unetkit.data.zarrs import ZARR, zarr_shape
 from unetkit.doctor.layout import FoundFiles
 from unetkit.errors import UserError
 from unetkit.paths import as_typed, command_line
@@ -41,6 +42,8 @@ def _is_stack(ref: FileRef) -> bool:
     with suppress(UserError, OSError):
         if ref.suffix == ".npy" and ref.member is None:
             return _is_volume(check_npy_file(ref.path))
+        if ref.suffix == ZARR:
+            return _is_volume(zarr_shape(ref.path))
         content = read_content(ref) if ref.suffix in (".tif", ".tiff") else b""
         return content.startswith(TIFF) and count_pages(content) > 1
     return False
