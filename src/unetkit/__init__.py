@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from unetkit.checkpoints.loading import load, load_ensemble
+    from unetkit.report.publish import push_to_hub
     from unetkit.training.api import train
 
-__all__ = ["load", "load_ensemble", "train"]
+__all__ = ["load", "load_ensemble", "push_to_hub", "train"]
 
 
 def __getattr__(name: str) -> Any:
@@ -15,6 +16,10 @@ def __getattr__(name: str) -> Any:
         from unetkit.checkpoints import loading
 
         return getattr(loading, name)
+    if name == "push_to_hub":
+        from unetkit.report.publish import push_to_hub
+
+        return push_to_hub
     if name == "train":
         from unetkit.training.api import train
 

@@ -12,6 +12,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from unetkit import models
 from unetkit.checkpoints.files import checkpoint_file, read_safely, write_content
+from unetkit.checkpoints.hub import download, is_on_hub
 from unetkit.checkpoints.metadata import FORMAT, Metadata
 from unetkit.errors import UserError
 from unetkit.prediction.device import find_device
@@ -46,13 +47,15 @@ class Checkpoint:
         """Read a checkpoint of training, without running code from it.
 
         Args:
-            path: The file, or a run directory, which stands for its last checkpoint.
+            path: The file, a run directory, which stands for its last checkpoint, or an address on the Hub.
             key: The key that the path was typed for, for messages.
 
         Raises:
             UserError: If the file does not exist, is not such a checkpoint, or holds weights that are not finite.
         """
-        subject, content = f"{key}={path}", read_safely(path, key)
+        subject = f"{key}={path}"
+        path = download(path, key) if is_on_hub(path) else path
+        content = read_safely(path, key)
         parts = content if isinstance(content, dict) else {}
         stored, weights = parts.get("unetkit"), parts.get("state_dict")
         if not isinstance(stored, dict) or stored.get("format") != FORMAT or not isinstance(weights, dict):

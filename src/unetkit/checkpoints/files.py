@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from unetkit.checkpoints.hub import download, is_on_hub
 from unetkit.errors import UserError
 from unetkit.paths import matching, path_of
 
@@ -15,7 +16,13 @@ ZIP = b"PK\x03\x04"  # first bytes of a zip
 
 
 def checkpoint_file(path: str | Path, key: str = "checkpoint") -> Path:
-    """Return the file of a checkpoint; RUN stands for `RUN/checkpoints/last.ckpt`, RUN/best for its `best.ckpt`."""
+    """Return the file of a checkpoint.
+
+    RUN stands for `RUN/checkpoints/last.ckpt`, RUN/best for its `best.ckpt`, and `hf://OWNER/NAME` for a file of the
+    Hugging Face Hub.
+    """
+    if is_on_hub(path):
+        return download(path, key)
     file = path_of(key, path)
     if not file.exists() and (named := file.parent / "checkpoints" / f"{file.name}.ckpt").is_file():
         return named

@@ -23,7 +23,8 @@ def load(
     """Load the network of a checkpoint, ready to predict images as read from files.
 
     Args:
-        path: A checkpoint, or a run directory, which stands for its last checkpoint.
+        path: A checkpoint, or a run directory, which stands for its last checkpoint; or `hf://OWNER/NAME`, with
+            `@REVISION` and `/FILE` if wanted, of the Hugging Face Hub.
         device: Name of the device to predict on; `auto` takes a GPU if there is one.
         tta: Views whose predictions are averaged: `none`, `flip` (the image and its mirror image), `d4` (all eight
             quarter turns and mirror images) or `rotations` (seven equal steps of a full turn).
