@@ -24,6 +24,7 @@ from unetkit.data.preprocessing import Preprocessing
 from unetkit.data.sources import folder_pairs, layout_of, volume_pairs
 from unetkit.data.volumes import read_volume
 from unetkit.errors import UserError
+from unetkit.prediction.inputs import as_array, volume_of
 from unetkit.prediction.predictor import Predictor
 
 SIZE = 12, 20, 24  # (D, H, W)
@@ -213,6 +214,16 @@ def test_files_to_predict_are_joined_and_named_without_the_number_of_the_channel
     assert one == FileRef(folder / "c_03_0000.png", channels=(FileRef(folder / "c_03_0001.png"),))
     with pytest.raises(UserError, match=r"c_00\.png is read from c_00\.png, but the network was trained on 2 files"):
         find_images(tmp_path / "labelsTr", 2)
+
+
+def test_the_path_of_one_channel_stands_for_all_in_python(tmp_path: Path) -> None:
+    images = write_slides(tmp_path)
+    write_scans(tmp_path / "scans")
+    kind = Preprocessing(2, file_per_channel=True)
+    slide = as_array(tmp_path / "imagesTr" / "c_04_0000.png", kind)
+    np.testing.assert_array_equal(slide, np.moveaxis(images["c_04"], 0, -1))
+    scan = volume_of(tmp_path / "scans" / "imagesTr" / "p_1_0000.nii.gz", kind)
+    assert scan.values.shape == (*SIZE, 2)
 
 
 def write_brats(root: Path) -> dict[str, Array]:

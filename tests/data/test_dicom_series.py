@@ -13,10 +13,12 @@ from conftest import Array, Unetkit
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import UID, generate_uid
 
+from unetkit.data import Preprocessing
 from unetkit.data.layout.inputs import find_images
 from unetkit.data.sources import volume_pairs
 from unetkit.data.volumes import read_mask_for_training, read_volume
 from unetkit.errors import UserError
+from unetkit.prediction.inputs import volume_of
 
 SIZE, SPACING = (10, 16, 24), (2.5, 0.8, 0.6)  # (D, H, W), mm along them
 ORIGIN = -20.0, 35.0, 100.0  # of the first voxel, towards the left, the back and up
@@ -132,6 +134,7 @@ def test_pictures_in_one_folder_are_no_series(tmp_path: Path) -> None:
     series = write_series(tmp_path / "ct", scan(0)[0])
     assert [(ref.stem, len(ref.files)) for ref in find_images(series, volumes=True)] == [("ct", 10)]
     assert len(find_images(series)) == 10
+    assert volume_of(series, Preprocessing(1)).values.shape == (*SIZE, 1)
 
 
 @pytest.mark.slow

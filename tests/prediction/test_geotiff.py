@@ -168,6 +168,21 @@ def test_a_cog_of_a_picture_lies_nowhere_and_the_extra_is_named_if_it_is_missing
     assert 'mask_format=cog needs rasterio; pip install "unetkit[geo]"' in done.stderr
 
 
+def test_files_that_gis_programs_put_beside_rasters_are_no_finding(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(2):
+        path = write(tmp_path / "images" / f"{number}.tif", scene(3)[0])
+        with rasterio.Env(TIFF_USE_OVR=True), rasterio.open(path, "r+") as file:
+            file.build_overviews([2])
+        for end in (".aux.xml", ".ovr"):
+            path.with_name(path.name + end).touch()
+        path.with_suffix(".tfw").touch()
+        write(tmp_path / "masks" / f"{number}.tif", scene(1)[0])
+    assert len(folder_pairs(tmp_path)) == 2
+    assert "of a kind that is not read" not in caplog.text
+
+
 MEASURE = """
 import resource, sys
 from contextlib import ExitStack

@@ -47,7 +47,7 @@ class Ensemble:
             UserError: If it can't be read, or dtype or channels are not those of the training images.
         """
         if self.has_volumes:
-            volume = volume_of(image)
+            volume = volume_of(image, self.members[0].preprocessing)
             rows = self.rows_of_volume(volume.values, volume.spacing)
         else:
             rows = self.rows(as_array(image, self.members[0].preprocessing))

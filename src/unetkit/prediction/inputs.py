@@ -10,7 +10,9 @@ from torch import Tensor
 from unetkit.data import Preprocessing
 from unetkit.data.decode import read_image
 from unetkit.data.files import FileRef
+from unetkit.data.layout.inputs import find_images
 from unetkit.data.volumes import Volume, read_volume
+from unetkit.data.zarrs import ZARR
 from unetkit.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,7 +37,8 @@ def as_array(image: "str | Path | NDArray[Any] | Tensor | Image", preprocessing:
     if isinstance(image, np.ndarray):
         return image
     if isinstance(image, str | Path):
-        return read_image(FileRef(Path(image).expanduser()), preprocessing.channels)
+        ref = _ref_of(image, preprocessing.channels if preprocessing.file_per_channel else 1)
+        return read_image(ref, preprocessing.channels)
     if isinstance(image, Tensor):
         return _of_tensor(image, preprocessing)
     if hasattr(image, "getbands"):  # importing Pillow to ask for the class would take time
@@ -43,23 +46,41 @@ def as_array(image: "str | Path | NDArray[Any] | Tensor | Image", preprocessing:
     raise UserError(f"a {type(image).__name__}", "is no image", "give a path, an array, a tensor or an image of Pillow")
 
 
-def volume_of(image: "str | Path | NDArray[Any] | Tensor | Image") -> Volume:
+def volume_of(image: "str | Path | NDArray[Any] | Tensor | Image", preprocessing: Preprocessing) -> Volume:
     """Return a volume (D, H, W, C), of the dtype that it has, with its spacing if that is known.
 
     Args:
-        image: A path; an array (D, H, W) or (D, H, W, C); or a tensor (D, H, W) or (C, D, H, W).
+        image: A path, also of the folder of a DICOM series; an array (D, H, W) or (D, H, W, C); or a tensor
+            (D, H, W) or (C, D, H, W).
+        preprocessing: Preprocessing used in training, which says whether each channel has a file.
 
     Raises:
         UserError: If a file can't be read, or it is no volume.
     """
     if isinstance(image, str | Path):
-        return read_volume(FileRef(Path(image).expanduser()))
+        channel_files = preprocessing.channels if preprocessing.file_per_channel else 1
+        return read_volume(_ref_of(image, channel_files, volumes=True))
     if not isinstance(image, np.ndarray | Tensor) or image.ndim not in (3, 4):
         given = f"of shape {tuple(image.shape)}" if isinstance(image, np.ndarray | Tensor) else type(image).__name__
         raise UserError(f"an image {given}", "is no volume, which the network is for", "give a path or (D, H, W)")
     if isinstance(image, Tensor):
         image = np.asarray(image.detach().cpu().movedim(0, -1) if image.ndim == 4 else image.detach().cpu())
     return Volume(image if image.ndim == 4 else image[..., None])
+
+
+def _ref_of(path: str | Path, channel_files: int, *, volumes: bool = False) -> FileRef:
+    """Return the file of a path; one of a channel stands for those of all channels, a folder for its DICOM series.
+
+    Raises:
+        UserError: If a folder holds several images, or a channel is missing.
+    """
+    place = Path(path).expanduser()
+    if channel_files == 1 and not (volumes and place.is_dir() and place.suffix.lower() != ZARR):
+        return FileRef(place)
+    refs = find_images(place, channel_files, volumes=volumes)
+    if len(refs) > 1:
+        raise UserError(str(path), f"holds {len(refs)} images", "give one of them")
+    return refs[0]
 
 
 def _of_tensor(image: Tensor, preprocessing: Preprocessing) -> NDArray[Any]:

@@ -106,7 +106,7 @@ class Predictor:
                 not a number.
         """
         if self.has_volumes:
-            volume = volume_of(image)
+            volume = volume_of(image, self.preprocessing)
             return self.predict_volume(volume.values, volume.spacing)
         return self.predict_prepared(self.preprocessing.to_uint8(as_array(image, self.preprocessing)))
 
