@@ -63,6 +63,8 @@ def test_modes_of_pillow_and_wide_values(tmp_path: Path) -> None:
         (torch.zeros(2, 1, 8, 8), "is no image; give"),
         (torch.full((8, 8), 7.0), "is not from 0 to 1, but the training images are 8-bit; give uint8"),
         ([[1, 2]], "a list is no image; give a path, an array"),
+        (np.zeros((0, 8), np.uint8), r"an image of shape \(0, 8\) has no pixel"),
+        (torch.zeros(3, 0, 8), "has no pixel"),
         ("nowhere.png", "nowhere.png"),
     ],
 )

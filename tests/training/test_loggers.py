@@ -1,6 +1,7 @@
 """W&B and TensorBoard, read back from what a real run wrote."""
 
 import json
+import logging
 import socket
 import struct
 import time
@@ -189,15 +190,23 @@ def test_a_key_that_wandb_refuses_is_one_line(
 
 
 @pytest.mark.usefixtures("wandb_key")
-def test_wandb_can_be_switched_off(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wandb_can_be_switched_off(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "unetkit")
     monkeypatch.setenv("WANDB_MODE", "disabled")
     run(tmp_path / "run", cache, "logger=wandb")
     assert not (tmp_path / "run" / "wandb").exists()
+    assert "the run lies in" in caplog.text
+    assert "wandb sync" not in caplog.text
 
 
-def test_an_unknown_mode_is_named() -> None:
+def test_an_unknown_mode_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"logger\.wandb\.mode=sometimes"):
         wandb_logger(save_dir=".", project="p", mode="sometimes")
+    monkeypatch.setenv("WANDB_MODE", "sometimes")
+    with pytest.raises(UserError, match="WANDB_MODE=sometimes must be one of online, offline, disabled"):
+        wandb_logger(save_dir=".", project="p")
 
 
 @pytest.mark.parametrize("name", [".netrc", "_netrc"])

@@ -34,6 +34,8 @@ def as_array(image: "str | Path | NDArray[Any] | Tensor | Image", preprocessing:
     Raises:
         UserError: If a file can't be read, or it is no image.
     """
+    if isinstance(image, np.ndarray | Tensor) and 0 in image.shape:
+        raise UserError(f"an image of shape {tuple(image.shape)}", "has no pixel")
     if isinstance(image, np.ndarray):
         return image
     if isinstance(image, str | Path):

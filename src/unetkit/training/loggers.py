@@ -24,6 +24,8 @@ from unetkit.training.wandb_run import LastingWandbLogger
 log = logging.getLogger(__name__)
 
 MLFLOW = "mlflow.json"  # in the run directory
+MODES = ("online", "offline", "disabled")
+EARLIER_MODES = {"run": "online", "dryrun": "offline"}  # names in earlier versions of W&B
 PATIENCE = 5.0  # seconds to wait for W&B's server before a run
 
 
@@ -44,7 +46,8 @@ def wandb_logger(
         project: Name of the project on W&B.
         entity: Team or user; None for the owner of the key.
         name: Name of the run; None for one that W&B makes up.
-        mode: `online`, `offline`, or `auto`: online if W&B finds a key, else offline.
+        mode: `online`, `offline`, `disabled`, or `auto`: what WANDB_MODE says; else online if W&B finds a key, else
+            offline.
         tags: Words to find the run by.
         artifacts: Whether checkpoints become versions of an artifact.
         **options: Other arguments of Lightning's `WandbLogger` and of `wandb.init`.
@@ -52,9 +55,11 @@ def wandb_logger(
     Raises:
         UserError: If the mode is another, or online without a key.
     """
-    check("logger.wandb.mode", mode, mode in ("auto", "online", "offline"), "auto, online or offline")
+    check("logger.wandb.mode", mode, mode in ("auto", *MODES), f"auto, {', '.join(MODES)}")
     if mode == "auto":
-        mode = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
+        given = os.environ.get("WANDB_MODE", "")
+        mode = EARLIER_MODES.get(given, given) or ("online" if _has_key() else "offline")
+        check("WANDB_MODE", mode, mode in MODES, f"one of {', '.join(MODES)}")
     if mode == "online" and not _has_key():
         raise UserError("logger.wandb.mode=online", "needs a key", "run `wandb login`, or use offline")
     if mode == "online" and not _answers(url := _server()):

@@ -214,7 +214,7 @@ def log_results(summary: Summary, run_dir: Path, trainer: L.Trainer) -> None:
         log.info(line)
     log.info("the run lies in %s: look at pictures/, metrics.csv and summary.json", short_path(run_dir))
     for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger):
+        if isinstance(logger, WandbLogger) and not logger.experiment.disabled:
             folder = short_path(Path(logger.experiment.dir).parent)
             online = None if logger.experiment.offline else logger.experiment.url
             log.info("W&B: %s", online or f"send it with `wandb sync {folder}`")
