@@ -58,14 +58,14 @@ def _near_groups(stats: Sequence[PairStats]) -> list[Group]:
     """Return groups of images that are connected by small distances."""
     if len(stats) < 2:
         return []
-    numbers = connected_groups(len(stats), _near_pairs(thumbnails(stats)))
+    numbers = connected_groups(len(stats), near_pairs(thumbnails(stats)))
     groups: dict[int, Group] = defaultdict(list)
     for number, pair in zip(numbers.tolist(), stats, strict=True):
         groups[number].append(pair)
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _near_pairs(thumbs: NDArray[np.float32]) -> NDArray[np.int64]:
+def near_pairs(thumbs: NDArray[np.float32]) -> NDArray[np.int64]:
     """Return the indices (P, 2) of near neighbours; a tree over coarse thumbnails proposes them.
 
     Averaging only shortens distances, so the tree never misses a pair that is near enough.
