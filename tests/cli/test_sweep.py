@@ -1,8 +1,10 @@
 """Sweeps: the table of all runs, a failed job, and going on after an interruption, with each launcher."""
 
+import contextlib
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -121,3 +123,34 @@ def test_a_failed_job_ends_no_other_with_launchers_of_several_processes(launcher
     assert "Traceback" not in said
     assert "failed: 0-plain_small: model.dropout=2 must be at least 0 and below 1" in said
     assert [row["status"] for row in table(tmp_path / "sweep")] == ["finished", "failed"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a job that its sweep has ended")
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+def test_ctrl_c_leaves_no_job_behind(launcher: str, tmp_path: Path) -> None:
+    pytest.importorskip(f"hydra_plugins.hydra_{launcher.removesuffix('_local')}_launcher")
+    endless = [*TINY, "seed=1,2", "trainer.max_epochs=9999", "hydra.sweep.dir=sweep"]
+    process = start(f"hydra/launcher={launcher}", *endless, folder=tmp_path)
+    while len([*tmp_path.glob("sweep/*/checkpoints/last.ckpt")]) < 2 and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 1
+    ends_at = time.monotonic() + 60
+    while processes_in(tmp_path) and time.monotonic() < ends_at:
+        time.sleep(0.1)
+    assert processes_in(tmp_path) == []
+    logs = [file.read_text() for file in tmp_path.glob("sweep/.submitit/*/*_log.err")]
+    said = "".join([process.communicate()[0], *logs])
+    assert said.count("stopped; resume with checkpoint=") == 2
+    assert "the sweep in sweep is not done: type the same command to go on with it" in said
+
+
+def processes_in(folder: Path) -> list[int]:
+    """Return the numbers of the processes that work in a folder."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/cwd"):
+        with contextlib.suppress(OSError):
+            if place.readlink() == folder:
+                found.append(int(place.parent.name))
+    return found

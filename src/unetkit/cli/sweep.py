@@ -7,6 +7,8 @@ import ctypes
 import os
 import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -31,8 +33,10 @@ if TYPE_CHECKING:
 
 LOCK = ".sweep.lock"
 DEFAULT = "runs/*/*-sweep*"  # sweeps whose directory nobody named
+STOPS = (signal.SIGINT, signal.SIGTERM)
+WATCH = 1.0  # seconds between two looks at the program of the sweep
 PARENT_DEATH = 1  # PR_SET_PDEATHSIG of Linux's prctl
-OTHER_PROCESSES = "joblib"  # the launcher whose jobs run in children of this process
+OTHER_PROCESSES = ("joblib", "submitit_local")  # launchers whose jobs run in processes that this one has started
 
 started: list[tuple[Path, FileLock]] = []  # the directory of the sweep of this process, and the lock on it
 mistakes: list[Exception] = []  # of the jobs that ran in this process
@@ -49,6 +53,8 @@ class SweepDirectory(Callback):
             started.append(earlier or (folder, locked(folder)))
         except Timeout:  # no UserError: Hydra turns the errors of callbacks into warnings
             sys.exit(f"error: {folder} is being written by another sweep; wait, or give another hydra.sweep.dir")
+        if launcher_of(config.hydra) in OTHER_PROCESSES:
+            leave_jobs_to_stop(folder)
         if earlier is not None:
             again = "give another hydra.sweep.dir to start anew"
             print(f"goes on with the sweep in {folder}, which was interrupted; {again}", file=sys.stderr)
@@ -99,11 +105,12 @@ def do_job(cfg: DictConfig, work: Callable[[DictConfig], float | None]) -> float
     """
     is_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
     record = path_of("run_dir", cfg.run_dir) / OUTCOME if is_sweep else None
-    is_child = is_sweep and OTHER_PROCESSES in str(HydraConfig.get().runtime.choices.get("hydra/launcher"))
+    launcher = launcher_of(HydraConfig.get()) if is_sweep else ""
+    is_child = launcher in OTHER_PROCESSES
     if record is not None:
         record.unlink(missing_ok=True)
     if is_child:
-        end_with_parent()
+        end_with_sweep(launcher)
     try:
         with processes_of_one_job(record.parent) if record is not None else nullcontext():
             return work(cfg)
@@ -130,10 +137,48 @@ def in_one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
-def end_with_parent() -> None:
-    """Let the system stop this job in order when the process that started it is killed (Linux only)."""
-    if sys.platform == "linux":
+def launcher_of(hydra: Any) -> str:
+    """Return the name of the launcher that was chosen."""
+    return str(hydra.runtime.choices.get("hydra/launcher"))
+
+
+def end_with_sweep(launcher: str) -> None:
+    """Let this job save and stop in order when the program of the sweep ends before it (Linux only)."""
+    if sys.platform != "linux":
+        return
+    if launcher == "joblib":
         ctypes.CDLL(None).prctl(PARENT_DEATH, signal.SIGTERM)
+    else:  # between the two is a process of submitit, which goes on
+        threading.Thread(target=watch, args=(os.getppid(),), daemon=True).start()
+
+
+def watch(parent: int) -> None:
+    """Send this process a SIGTERM when the parent of its parent has ended."""
+
+    def grandparent() -> str:
+        return Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[1]
+
+    sweep = grandparent()
+    while grandparent() == sweep:
+        time.sleep(WATCH)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def leave_jobs_to_stop(folder: Path) -> None:
+    """End this program at once at Ctrl+C and SIGTERM; its jobs then save and stop, where joblib would kill them."""
+
+    def end(number: int, _: object) -> None:
+        os.write(2, f"stopped; {how_to_go_on(folder)}\n".encode())
+        os._exit(1 if number == signal.SIGINT else 128 + number)
+
+    if sys.platform == "linux" and threading.current_thread() is threading.main_thread():
+        for number in STOPS:
+            signal.signal(number, end)
+
+
+def how_to_go_on(folder: Path) -> str:
+    """Return what to do about a sweep that was interrupted."""
+    return f"the sweep in {short_path(folder)} is not done: type the same command to go on with it"
 
 
 def start_jobs(main: Callable[[], object]) -> int:
@@ -144,12 +189,12 @@ def start_jobs(main: Callable[[], object]) -> int:
     """
     started.clear()
     mistakes.clear()
+    handlers = {number: signal.getsignal(number) for number in STOPS}
     try:
         start(main)
     except (Exception, SystemExit, KeyboardInterrupt) as end:
         if started and any(started[0][0].rglob(str(OVERRIDES))):  # else no run has begun
-            folder = short_path(started[0][0])
-            print(f"the sweep in {folder} is not done: type the same command to go on with it", file=sys.stderr)
+            print(how_to_go_on(started[0][0]), file=sys.stderr)
         if not started or not isinstance(end, Exception):
             raise
         # As where the system has killed a worker: the launcher gives up.
@@ -158,6 +203,8 @@ def start_jobs(main: Callable[[], object]) -> int:
     finally:
         for _, lock in started:
             lock.release()
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
     if not started:
         return 1 if mistakes else 0
     return 0 if show(started[0][0]) else 1
