@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import WritePairs
+from conftest import Array, WritePairs
 from training_runs import composed, config, run
 
 from unetkit.errors import UserError
@@ -159,4 +159,16 @@ def test_data_without_foreground_are_refused(tmp_path: Path, write_pairs: WriteP
     root = write_pairs(tmp_path / "data", images, {name: np.eye(36, dtype=np.uint8) * 255 for name in images})
     own = ["data=folder", f"data.root={root}", "data.ignore_index=255", f"data.cache_dir={tmp_path / 'cache'}"]
     with pytest.raises(UserError, match=r"data=folder has no foreground pixel .*; data.ignore_index=255 leaves out"):
+        train(composed(*own, f"run_dir={tmp_path}"))
+
+
+@pytest.mark.parametrize("instances", ["null", "foreground"])
+@pytest.mark.parametrize("full", [np.full((36, 36), 255, np.uint8), np.ones((36, 36), np.uint16)])
+def test_masks_that_are_all_full_are_refused(
+    full: Array, instances: str, tmp_path: Path, write_pairs: WritePairs
+) -> None:
+    images = {name: np.full((36, 36), 100, np.uint8) for name in "abcde"}
+    root = write_pairs(tmp_path / "data", images, dict.fromkeys(images, full))
+    own = ["data=folder", f"data.root={root}", f"data.instances={instances}", f"data.cache_dir={tmp_path / 'cache'}"]
+    with pytest.raises(UserError, match=r"in every pixel of every mask, .*; give the background a value of its own"):
         train(composed(*own, f"run_dir={tmp_path}"))
