@@ -4,6 +4,8 @@ import io
 import json
 import logging
 import re
+import socket
+import time
 import urllib.error
 import urllib.request
 import zlib
@@ -113,6 +115,7 @@ def bomb(width: int, height: int) -> bytes:
     return bytes(content)
 
 
+FIELD = b'--B\r\nContent-Disposition: form-data; name="x"\r\n\r\n1\r\n--B--\r\n'
 BAD = {
     "nothing": (b"", 422, "the upload is empty (0 bytes); send another image"),
     "text": (b"hello" * 20, 422, "the upload can't be read as an image; send another image"),
@@ -150,7 +153,7 @@ def test_a_bad_upload_is_refused_in_one_line(port: int, name: str, caplog: pytes
         (request("POST", "/predict?threshold=nan"), 422, "threshold=nan"),
         (request("POST", "/predict", b"x", "Accept: text/html"), 406, "Accept: text/html names none of image/png"),
         (request("POST", "/predict", b"x", "Content-Type: multipart/form-data"), 400, "Missing boundary"),
-        (request("POST", "/predict", b"--B--", "Content-Type: multipart/form-data; boundary=B"), 422, "has no file"),
+        (request("POST", "/predict", FIELD, "Content-Type: multipart/form-data; boundary=B"), 422, "has no file"),
         (request("GET", "/predict"), 405, "Method Not Allowed"),
         (request("GET", "/../../etc/passwd"), 404, "Not Found"),
         (request("POST", "/predict%E2%80%AE%00%0aX"), 404, "Not Found"),
@@ -166,6 +169,17 @@ def test_other_bad_requests_are_refused_in_one_line(
     (line,) = (record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING)
     assert said in line
     assert re.fullmatch(r"[\x20-\x7e]+", line)
+
+
+def test_an_upload_that_is_broken_off_is_one_line(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(request("POST", "/predict", b"x").replace(b"Content-Length: 1", b"Content-Length: 99"))
+    deadline = time.monotonic() + 20
+    while not caplog.records and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert mask_of(port, encode_png(noise(9, 9))).shape == (9, 9)
+    lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert lines == ["refused POST /predict: 400, the upload was broken off"]
 
 
 def test_an_upload_that_never_ends_is_refused(port: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from unetkit.errors import UserError, is_out_of_memory
 from unetkit.serve.answers import MEDIA_TYPES, Format, Health, Problem, RunLengths, format_of
@@ -36,6 +37,7 @@ MASK: dict[str, Any] = {
 REFUSED: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": why}
     for status, why in {
+        400: "The form can't be read, or the upload was broken off.",
         406: "No format that `Accept` takes.",
         408: "The upload took too long.",
         413: "The upload has too many bytes.",
@@ -110,6 +112,17 @@ def _accepted(request: Request) -> Format:
 
 async def _upload(request: Request) -> bytes:
     """Return the image: the body of the request, or the only file of a form."""
+    try:
+        return await _content(request)
+    except HTTPException:
+        raise
+    except ClientDisconnect as error:
+        raise HTTPException(400, "the upload was broken off") from error
+    except Exception as error:  # a malformed form makes its parser raise almost anything
+        raise HTTPException(400, f"the form can't be read ({described(error)})") from error
+
+
+async def _content(request: Request) -> bytes:
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         return await request.body()
     async with request.form(max_files=1, max_fields=8) as form:
