@@ -156,7 +156,7 @@ def watch(parent: int) -> None:
     """Send this process a SIGTERM when the parent of its parent has ended."""
 
     def grandparent() -> str:
-        return Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[1]
+        return Path(f"/proc/{parent}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1]
 
     sweep = grandparent()
     while grandparent() == sweep:
