@@ -15,6 +15,7 @@ from unetkit.models import UNet
 from unetkit.prediction.predictor import Predictor
 from unetkit.serve import Limits, Service, build, listen
 from unetkit.serve.server import server_of
+from unetkit.server_log import errors_in_one_line
 
 LIMITS = Limits(upload_bytes=2**20, pixels=90_000, batch=4, requests=64)
 TILE, OVERLAP = 64, 24
@@ -41,7 +42,7 @@ def exported(folder: Path, predictor: Predictor, **facts: Any) -> Path:
 def serving(file: Path, limits: Limits = LIMITS) -> Iterator[int]:
     """Serve a file by uvicorn, in a thread; gives the port."""
     predictor = read_exported(file, "file", 1, TILE, OVERLAP)
-    with listen("127.0.0.1", 0) as listening:
+    with listen("127.0.0.1", 0) as listening, errors_in_one_line():
         server = server_of(build(Service(file.name, predictor, limits)))
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
