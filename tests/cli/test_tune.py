@@ -5,14 +5,18 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 from conftest import Unetkit
+from omegaconf import DictConfig
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from unetkit.errors import UserError
+from unetkit.training.api import compose_training
+from unetkit.training.build import is_found_again
 from unetkit.training.search_space import read_space, suggest
 from unetkit.training.tuning import open_search, search
 
@@ -86,6 +90,28 @@ def test_a_search_goes_on_and_its_best_command_can_be_typed(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("typed", ["trainer=ddp_cpu", "trainer.devices=2", "trainer.devices=[0,1]"])
+def test_trials_of_several_processes_are_refused(typed: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not possible in a search"):
+        open_search(tmp_path, {}, [typed], [])
+
+
+def test_a_trial_that_is_stopped_is_found_by_the_same_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from unetkit.training import tuning
+
+    trained: list[DictConfig] = []
+
+    def note(cfg: DictConfig, *_: object, **__: object) -> dict[str, Any]:
+        trained.append(cfg)
+        return {}
+
+    monkeypatch.setattr(tuning, "train", note)
+    space, fixed = read_space("none", {}, [*TINY, *QUIET, RATE])
+    search(open_search(tmp_path, space, fixed, []), 1, None)
+    assert is_found_again(trained[0])
+    assert not is_found_again(compose_training(fixed))
+
+
 def test_bad_trials_are_pruned_and_an_interrupted_one_goes_on(tmp_path: Path) -> None:
     fixed = [*TINY, *QUIET, "trainer.max_epochs=3", f"data.cache_dir={tmp_path / 'cache'}"]
     space, _ = read_space("none", {}, ["optimizer.lr=0.01,0.02,1e-9"])

@@ -9,8 +9,6 @@ from unetkit.checkpoints.strip import write_stripped
 from unetkit.errors import UserError
 from unetkit.report.card import model_card
 
-LICENCE = "Code and weights: MIT, like the project."  # of the project's own checkpoints, in their cards
-NO_LICENCE = "Code of unetkit: MIT. The licence of the weights is not stated; add it here, and as `license:` above."
 # What the Hub reads of a card: https://huggingface.co/docs/hub/model-cards
 HEAD = "---\nlibrary_name: unetkit\npipeline_tag: image-segmentation\ntags: [unet]\n---\n\n"
 
@@ -54,7 +52,6 @@ def push_to_hub(
             write_stripped(checkpoint, file, half=half)
             card = model_card(file, None if scores is None else Path(scores))
             card = card.replace(str(file), address).replace(f"# {file.stem}\n", f"# {repo.rpartition('/')[2]}\n", 1)
-            card = card.replace(LICENCE, NO_LICENCE)  # whose weights these are is not known
             file.with_name("README.md").write_text(HEAD + card, encoding="utf-8")
             api = HfApi()
             api.create_repo(repo, private=not public, exist_ok=True)

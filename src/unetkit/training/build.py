@@ -9,6 +9,8 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
@@ -44,6 +46,7 @@ from unetkit.training.strategy import check_processes, check_strategy
 log = logging.getLogger(__name__)
 
 DEFAULT_THRESHOLD = 0.5
+SEARCH = "tune"  # the task of a trial of a search
 NOT_OF_LIGHTNING = ("compile", "max_time", "step")  # Lightning ends an epoch at max_time; see stopping.Stop
 
 
@@ -267,7 +270,7 @@ def build_trainer(
         {key: value for key, value in plain(cfg.trainer).items() if key not in NOT_OF_LIGHTNING},
         logger=[CSVLogger(run_dir, name="", version=""), *_members(cfg.logger)],
         callbacks=callbacks,
-        plugins=plugins(is_fold(cfg)),
+        plugins=plugins(is_found_again(cfg)),
         precision=precision,
         default_root_dir=str(run_dir / "lightning"),  # not there, so Lightning finds no hpc_ckpt_*.ckpt to resume from
         enable_model_summary=False,
@@ -282,10 +285,16 @@ def is_fold(cfg: DictConfig) -> bool:
     return "cross_validation" in cfg
 
 
-def plugins(of_a_fold: bool = False) -> list[Any]:
+def is_found_again(cfg: DictConfig) -> bool:
+    """Return whether the command, typed again, finds the checkpoint of a run: one of several that it starts."""
+    is_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    return is_fold(cfg) or is_sweep or cfg.get("task_name") == SEARCH
+
+
+def plugins(is_found_again: bool = False) -> list[Any]:
     """Return how checkpoints are written; under SLURM, also that Lightning neither saves nor requeues on SIGUSR1."""
     is_slurm = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()  # in the order of Lightning
-    return [WholeCheckpointIO(of_a_fold), *([SLURMEnvironment(auto_requeue=False)] if is_slurm else [])]
+    return [WholeCheckpointIO(is_found_again), *([SLURMEnvironment(auto_requeue=False)] if is_slurm else [])]
 
 
 def _members(group: DictConfig | None) -> list[Any]:

@@ -18,12 +18,12 @@ class WholeCheckpointIO(TorchCheckpointIO):
     killed meanwhile leaves part of the file, and nothing of the one before.
 
     Args:
-        is_fold: Whether the run is part of a cross-validation.
+        is_found_again: Whether the same command finds the checkpoint.
     """
 
-    def __init__(self, is_fold: bool = False) -> None:
+    def __init__(self, is_found_again: bool = False) -> None:
         super().__init__()
-        self.is_fold = is_fold
+        self.is_found_again = is_found_again
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write a checkpoint; until it is whole, the one before stays.
@@ -38,6 +38,6 @@ class WholeCheckpointIO(TorchCheckpointIO):
         except OSError as error:
             problem = f"can't be written ({error.strerror or error})"
             is_one_before = file.exists()
-            resume = f"the one before is whole: make room; {how_to_resume(file, self.is_fold)}"
+            resume = f"the one before is whole: make room; {how_to_resume(file, self.is_found_again)}"
             fix = resume if is_one_before else "make room, or give another place with hydra.run.dir="
             raise UserError(str(file), problem, fix) from error

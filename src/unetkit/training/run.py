@@ -17,7 +17,7 @@ from unetkit.paths import command_line, path_of, short_path, write_json
 from unetkit.plots.curves import draw_curves
 from unetkit.plots.images import write_png
 from unetkit.run_files import STOPPED_BY, kept_metrics, read_json
-from unetkit.training.build import build_module, build_trainer, example_input, is_fold, prepare_data
+from unetkit.training.build import build_module, build_trainer, example_input, is_fold, is_found_again, prepare_data
 from unetkit.training.configuration import check_values
 from unetkit.training.image_logger import draw_best_median_worst
 from unetkit.training.mistakes import library_mistakes, training_mistakes
@@ -130,7 +130,7 @@ def _train(
         keep_overrides(run_dir, typed)
     define_scores(trainer, module.val_scores.names)
     log_setup(data, module, example)
-    with stop.in_order(last := last_checkpoint(run_dir), is_fold(cfg)):
+    with stop.in_order(last := last_checkpoint(run_dir), is_found_again(cfg)):
         fit(cfg, trainer, module, data, resume)
     load_whole_weights(plain(cfg.model), trainer, module, run_dir)
     is_early = stop.was_early and last.exists()

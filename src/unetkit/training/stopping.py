@@ -73,12 +73,12 @@ class Stop:
             signal.signal(number, self._note)
 
     @contextmanager
-    def in_order(self, last: Path, is_fold: bool = False) -> Iterator[None]:
+    def in_order(self, last: Path, is_found_again: bool = False) -> Iterator[None]:
         """Only note signals in this block, which trains; end the program after it if there was one.
 
         Args:
             last: The checkpoint to resume from; it need not exist.
-            is_fold: Whether the run is part of a cross-validation.
+            is_found_again: Whether the same command finds the checkpoint.
         """
         self._is_training = True
         try:
@@ -93,7 +93,7 @@ class Stop:
         finally:
             self._is_training = False
         if self.received is not None:
-            say(f"stopped; {how_to_resume(last, is_fold) if last.exists() else 'nothing is saved yet'}")
+            say(f"stopped; {how_to_resume(last, is_found_again) if last.exists() else 'nothing is saved yet'}")
             sys.exit(self._status())
 
     @contextmanager
@@ -139,9 +139,9 @@ class Stop:
             os.write(2, f"\n{self._received.name}: stops after this batch{again}\n".encode())
 
 
-def how_to_resume(last: Path, is_fold: bool) -> str:
-    """Return what to type to resume from a checkpoint; each fold of a cross-validation finds its own."""
-    return "the same command resumes" if is_fold else f"resume with checkpoint={last}"
+def how_to_resume(last: Path, is_found_again: bool) -> str:
+    """Return what to type to resume from a checkpoint, which the same command may find by itself."""
+    return "the same command resumes" if is_found_again else f"resume with checkpoint={last}"
 
 
 @rank_zero_only

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 import lightning as L
 from filelock import FileLock, Timeout
 from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, ListConfig
 
 from unetkit.errors import UserError
 from unetkit.evaluation.primary import lower_is_better
 from unetkit.paths import write_json
 from unetkit.run_files import OUTCOME
 from unetkit.training.api import compose_training, override
+from unetkit.training.build import SEARCH
 from unetkit.training.records import monitored_score
 from unetkit.training.run import train
 from unetkit.training.run_names import label
@@ -136,6 +138,7 @@ def open_search(folder: Path, space: Mapping[str, Override], fixed: Sequence[str
     fixed = [*fixed, *([override("hydra.searchpath", list(searchpath))] if searchpath else [])]
     folder.mkdir(parents=True, exist_ok=True)
     cfg = compose_training(fixed)
+    check_one_device(cfg)
     direction = "minimize" if lower_is_better(str(cfg.monitor)) else "maximize"
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / STORAGE)))
     with FileLock(folder / ".ask.lock"):
@@ -149,6 +152,20 @@ def open_search(folder: Path, space: Mapping[str, Override], fixed: Sequence[str
             raise UserError(f"study={folder}", f"holds another search, of {json.dumps(theirs)}", "give another study=")
         study.set_user_attr(TYPED, ours)
     return Search(folder, space, fixed, study)
+
+
+def check_one_device(cfg: DictConfig) -> None:
+    """Check that each trial trains in one process, since the processes of a trial would search each for itself.
+
+    Raises:
+        UserError: If it does not.
+    """
+    devices = cfg.trainer.devices
+    count = len(devices) if isinstance(devices, ListConfig) else int(devices) if str(devices).isdigit() else 1
+    if count > 1 or str(cfg.trainer.strategy) not in ("auto", "single_device"):
+        problem = "is not possible in a search, whose trials train on one device each"
+        fix = "leave it out; type the same command several times, each with another trainer.devices=[N], to use more"
+        raise UserError(f"trainer.strategy={cfg.trainer.strategy} trainer.devices={devices}", problem, fix)
 
 
 def search(search: Search, trials: int, ends_at: float | None) -> None:
@@ -199,7 +216,9 @@ def _run_trial(search: Search, trial: "optuna.Trial") -> None:
     try:
         typed = [*search.fixed, *chosen, override("run_dir", run_dir.resolve())]
         cfg = compose_training(typed)
-        cfg.checkpoint = AUTO
+        cfg.checkpoint, cfg.task_name = AUTO, SEARCH
+        if cfg.trainer.devices == "auto":
+            cfg.trainer.devices = 1
         label(cfg, f"{run_dir.name}: {' '.join(chosen)}", str(Path(*search.folder.absolute().parts[-2:])))
         score = monitored_score(train(cfg, typed, callbacks=[Prune(trial, str(cfg.monitor))]))
     except PrunedError as end:
