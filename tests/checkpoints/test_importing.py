@@ -204,8 +204,9 @@ def test_an_imported_checkpoint_predicts(tmp_path: Path) -> None:
         lambda state: {"state_dict": {f"model._orig_mod.{key}": value for key, value in state.items()}},
         lambda state: {"epoch": 3, "model": state, "optimizer": {"state": {0: {"exp_avg": torch.zeros(3)}}}},
         lambda state: {f"net.{key}": value for key, value in state.items()} | {"loss.weight": torch.zeros(2)},
+        lambda state: {key.replace(".", "._orig_mod.module.", 1): value for key, value in state.items()},
     ],
-    ids=["DataParallel", "Lightning and torch.compile", "beside an optimiser", "beside a loss"],
+    ids=["DataParallel", "Lightning and torch.compile", "beside an optimiser", "beside a loss", "compiled in parts"],
 )
 @pytest.mark.parametrize("make", [lambda: milesial(False), mateuszbuda, lambda: recreation((4, 6, 8))])
 def test_names_may_have_a_wrapper_before_them(wrap: Any, make: Callable[[], State], tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from unetkit.cli.quoting import quoted_paths
+from unetkit.cli.quoting import options_first, quoted_paths
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,18 @@ def test_quoting_twice_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "scans (2)").touch()
     once = quoted_paths([f"input={tmp_path / 'scans (2)'}", "output=für uns (neu)"])
     assert quoted_paths(once) == once
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        ("data=folder -m seed=1,2", "-m data=folder seed=1,2"),
+        ("data=folder --config-dir mine experiment=cells", "--config-dir mine data=folder experiment=cells"),
+        ("seed=1 --cfg=job", "--cfg=job seed=1"),
+        ("--config-dir a=b seed=1 --cfg job", "--config-dir a=b --cfg job seed=1"),
+        ("-m seed=1,2 model=unet", "-m seed=1,2 model=unet"),
+        ("runs", "runs"),
+    ],
+)
+def test_options_may_stand_behind_settings(typed: str, read: str) -> None:
+    assert options_first(["unetkit", *typed.split()]) == ["unetkit", *read.split()]

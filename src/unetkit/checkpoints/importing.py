@@ -18,6 +18,8 @@ from unetkit.models import UNet, check_threshold
 from unetkit.paths import whole_file
 
 State = dict[str, Tensor]
+# Names that torch puts before those of a module that it wraps, be it the whole network or a part of it.
+WRAPPERS = re.compile(r"(?<=\.)(_orig_mod|module|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,12 @@ def find_origin(path: str | Path, theirs: State, prefix: str | None) -> tuple[Or
     Raises:
         UserError: If they are of no known project, or of several networks.
     """
+    typed = None if prefix is None else WRAPPERS.sub("", prefix)
     places = {
         (index, found[1]): None  # a dict, as it keeps the order
         for index, origin in enumerate(ORIGINS)
         for key in theirs
-        if (found := re.fullmatch(rf"((?:.*\.)?){origin.first}", key)) and prefix in (None, found[1])
+        if (found := re.fullmatch(rf"((?:.*\.)?){origin.first}", key)) and typed in (None, found[1])
     }
     if not places:
         projects = ", ".join(o.project for o in ORIGINS)
@@ -94,7 +97,8 @@ def find_origin(path: str | Path, theirs: State, prefix: str | None) -> tuple[Or
 def read_state(path: str | Path) -> tuple[State, list[str]]:
     """Return the tensors of a file, and the names of what else it holds; Lightning keeps them under `state_dict`.
 
-    Tensors of other inner dicts, such as `model` or `ema`, get the name of the dict before their own.
+    Tensors of other inner dicts, such as `model` or `ema`, get the name of the dict before their own. Names that torch
+    puts before those of a wrapped part of a network are left out.
 
     Raises:
         UserError: If the file does not exist, can't be read safely, or holds no tensors.
@@ -102,7 +106,9 @@ def read_state(path: str | Path) -> tuple[State, list[str]]:
     content = read_safely(path)
     outer = content if isinstance(content, dict) else {}
     inner = outer.get("state_dict", outer)
-    leaves = dict(_leaves(inner if isinstance(inner, dict) else {}))
+    named = dict(_leaves(inner if isinstance(inner, dict) else {}))
+    unwrapped = {WRAPPERS.sub("", key): value for key, value in named.items()}
+    leaves = unwrapped if len(unwrapped) == len(named) else named  # two networks must not become one
     tensors = {key: value for key, value in leaves.items() if isinstance(value, Tensor)}
     if not tensors:
         raise UserError(f"checkpoint={path}", "holds no named tensors", "give a state dict (.pth, .pt) or a .ckpt")

@@ -38,9 +38,7 @@ def completed(arguments: Sequence[str], *, resumes_itself: bool = False) -> list
     run = None if checkpoint in (None, "null", AUTO) else run_of(checkpoint)
     stored = [] if run is None else trusted(missing(stored_overrides(run), typed), run)
     own = [f"checkpoint={AUTO}"] if checkpoint is None and not resumes_itself and is_sweep(typed) else []
-    # Right before the first override, as Hydra refuses overrides before and behind an option.
-    place = next((at for at, text in enumerate(typed) if "=" in text and not text.startswith("-")), len(typed))
-    return [program, *typed[:place], *_directory(typed, checkpoint), *own, *stored, *typed[place:]]
+    return [program, *_directory(typed, checkpoint), *own, *stored, *typed]
 
 
 def is_sweep(typed: Sequence[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Quote typed values for Hydra, so that paths are read as they were typed."""
+"""Quote and order what was typed for Hydra, so that it is read as it was meant."""
 
 import re
 from collections.abc import Sequence
@@ -10,6 +10,8 @@ from hydra.errors import HydraException
 from unetkit.paths import quoted_for_hydra
 
 SPECIAL = re.compile(r"[=,(){}\[\]:'\"\\#$%&*?!|<> ]")  # characters that mean something to Hydra
+# Options of Hydra that a value follows.
+WITH_VALUE = re.compile(r"--(cfg|config-dir|config-name|config-path|package|info)|-(c|cd|cn|cp|p|i)")
 
 
 def quoted_paths(arguments: Sequence[str]) -> list[str]:
@@ -45,3 +47,20 @@ def exists(value: str) -> bool:
         return Path(value).expanduser().exists()
     except OSError:  # a list may be longer than any name of a file
         return False
+
+
+def options_first(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with options, such as `-m` or `--config-dir DIR`, before the settings.
+
+    Hydra takes no settings before and behind an option, and calls those behind it unknown.
+
+    Args:
+        arguments: The program, and what was typed.
+    """
+    program, *typed = arguments
+    options: list[str] = []
+    settings: list[str] = []
+    for text in typed:
+        is_value = bool(options) and WITH_VALUE.fullmatch(options[-1]) is not None
+        (options if is_value or text.startswith("-") else settings).append(text)
+    return [program, *options, *settings]

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 from unetkit.cli.old_names import with_new_names
-from unetkit.cli.quoting import quoted_paths
+from unetkit.cli.quoting import options_first, quoted_paths
 from unetkit.errors import mistakes_in_one_line
 from unetkit.paths import config_dir, new_folder, typed_here
 from unetkit.training.explain import explain
@@ -32,7 +32,7 @@ def start(main: Callable[[], object], about: str | None = None, config: str | No
         sys.stdout.write(f"{about}\n\n{explained_keys(config)}")
         return
     with mistakes_in_one_line():
-        sys.argv = quoted_paths(with_new_names(sys.argv))
+        sys.argv = options_first(quoted_paths(with_new_names(sys.argv)))
     sys.path.append(str(Path.cwd()))  # a network or loss of the user's own, found where they work
     logging.raiseExceptions = False  # or each line of a log on a full disk would show a stack trace
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints its errors itself, and ends
