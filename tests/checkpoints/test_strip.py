@@ -122,7 +122,7 @@ def run(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     ("options", "said"),
     [
         (["half=true", "format=onnx"], "half=, card= and scores= are for format=checkpoint, not for format=onnx"),
-        (["format=tflite"], "format=tflite must be one of onnx, torch, checkpoint"),
+        (["format=tflite"], "format=tflite must be one of onnx, torch, openvino, checkpoint"),
         (["output=model.onnx", "format=torch"], "output=model.onnx must end in .pt2 for format=torch"),
         (["output=model.onnx", "format=checkpoint"], "output=model.onnx must end in .ckpt for format=checkpoint"),
         (["card=a.ckpt", "format=checkpoint"], "card=a.ckpt must end in .md; the card is Markdown"),

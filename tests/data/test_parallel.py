@@ -4,12 +4,15 @@ import multiprocessing
 import os
 import sys
 import threading
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from unetkit.data import parallel
+from unetkit.data.files import FileRef, zip_members
 from unetkit.data.limits import check_size, decoding_at_most
 from unetkit.data.parallel import in_order
 from unetkit.errors import UserError
@@ -62,3 +65,12 @@ def test_no_random_number_of_the_run_is_taken(place: str) -> None:
 def test_large_results_which_are_sent_one_by_one_come_in_order(place: str) -> None:
     results = in_order(lambda number: (np.zeros(2**21, np.uint8), number, os.getpid()), range(40))
     assert [number for _, number, _ in results] == list(range(40))
+
+
+def test_a_zip_that_is_open_is_read_by_several_processes(place: str, tmp_path: Path) -> None:
+    contents = [np.random.default_rng(number).bytes(20_000) for number in range(200)]
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
+        for number, content in enumerate(contents):
+            archive.writestr(f"{number:03}.png", content)
+    members = zip_members(tmp_path / "data.zip")  # opens it
+    assert list(in_order(FileRef.read, members)) == contents

@@ -225,3 +225,7 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
         return zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
         raise UserError(str(path), f"is not a complete zip file ({error})", "download it again") from error
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows; a copied process would share the position in the file
+    os.register_at_fork(after_in_child=_open_zip.cache_clear)

@@ -31,12 +31,14 @@ from unetkit.training.checkpoint_io import WholeCheckpointIO
 from unetkit.training.class_weights import settle_class_weights
 from unetkit.training.configuration import choose_precision, is_on_cpu
 from unetkit.training.image_logger import ImageLogger
+from unetkit.training.last_epoch import LastEpoch
 from unetkit.training.module import SegmentationModule
 from unetkit.training.monitor import check_logged, set_modes
 from unetkit.training.progress_bar import Bar
 from unetkit.training.records import plain
 from unetkit.training.resume import Resume
 from unetkit.training.resumed_values import GivenValues
+from unetkit.training.run_state import last_checkpoint
 from unetkit.training.run_stats import RunStats
 from unetkit.training.save_within_epoch import SaveWithinEpoch
 from unetkit.training.stop_on_nan import StopOnNaN
@@ -250,17 +252,19 @@ def build_trainer(
     """
     stop = stop or Stop()
     set_modes(cfg)
+    chosen = _members(cfg.callbacks)
+    saves_epochs = any(isinstance(callback, LastEpoch) for callback in chosen)
     callbacks = [
         EpochSeed(cfg.seed),
         *([Bar(position)] if cfg.trainer.enable_progress_bar else []),
         *([StopOnNaN(run_dir, is_fold(cfg))] if cfg.get("stop_on_nan", True) else []),
         CollapseWarning(),
         ImageLogger(run_dir / "pictures"),
-        *_members(cfg.callbacks),
+        *chosen,
         *more,
         GivenValues(),
         stats,  # the last one: see RunStats
-        SaveWithinEpoch(run_dir / "checkpoints" / "last.ckpt", cfg.get("checkpoint_every"), stop),
+        SaveWithinEpoch(last_checkpoint(run_dir), cfg.get("checkpoint_every"), stop, before_validation=saves_epochs),
     ]
     check_strategy(cfg, is_cpu=is_on_cpu(cfg.trainer.accelerator))
     precision = choose_precision(cfg.trainer.precision, cfg.trainer.accelerator)

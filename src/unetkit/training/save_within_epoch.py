@@ -37,10 +37,12 @@ class SaveWithinEpoch(Checkpoint):
         file: The checkpoint to write.
         every: Number of steps, or a time as `30min`, between two checkpoints; None for none within an epoch.
         stop: What asks the run to stop.
+        before_validation: Whether to save before a validation, too.
     """
 
-    def __init__(self, file: Path, every: int | str | None, stop: Stop) -> None:
+    def __init__(self, file: Path, every: int | str | None, stop: Stop, *, before_validation: bool = True) -> None:
         self.file = file
+        self.before_validation = before_validation
         self._every_n_train_steps, self.seconds = interval_of(every)  # as ModelCheckpoint calls it; see StepLoop
         self.stop = stop
         self._must_stop = False
@@ -101,7 +103,7 @@ class SaveWithinEpoch(Checkpoint):
         if trainer.fit_loop.epoch_loop.restarting:
             return
         is_quick = self._seconds_to_save <= SHARE_OF_TIME * (time.monotonic() - self._saved_at)
-        is_due = self._decide(trainer, is_quick)
+        is_due = self._decide(trainer, self.before_validation and is_quick)
         self._must_stop = False  # until it is validated
         self._act(trainer, is_due)
 
