@@ -19,6 +19,7 @@ COMMANDS = {
     "find-batch-size": ("find_batch_size", "find the largest batch that fits into memory"),
     "export": ("export", "write a network as ONNX or torch.export, or a checkpoint without training state"),
     "push": ("push", "publish a checkpoint on the Hugging Face Hub"),
+    "dashboard": ("dashboard", "prepare a workspace and a report of W&B"),
     "serve": ("serve", "serve an exported network over HTTP"),
     "demo": ("demo", "serve a web page to try checkpoints on images"),
     "import": ("import_checkpoint", "convert a checkpoint of another project"),

@@ -57,12 +57,10 @@ def wandb_logger(
     """
     check("logger.wandb.mode", mode, mode in ("auto", *MODES), f"auto, {', '.join(MODES)}")
     if mode == "auto":
-        given = os.environ.get("WANDB_MODE", "")
-        mode = EARLIER_MODES.get(given, given) or ("online" if _has_key() else "offline")
-        check("WANDB_MODE", mode, mode in MODES, f"one of {', '.join(MODES)}")
+        mode = mode_of()
     if mode == "online" and not _has_key():
         raise UserError("logger.wandb.mode=online", "needs a key", "run `wandb login`, or use offline")
-    if mode == "online" and not _answers(url := _server()):
+    if mode == "online" and not answers(url := server()):
         log.warning("W&B: %s did not answer within %.0f s, so this run is logged offline", url, PATIENCE)
         mode = "offline"
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
@@ -89,17 +87,29 @@ def wandb_refusals() -> Iterator[None]:
     except wandb.Error as error:
         reason = " ".join(str(error).split())
         fix = "check the key (`wandb login --relogin`), the entity and the project, or use logger.wandb.mode=offline"
-        raise UserError("logger=wandb", f"is refused by {_server()} ({reason})", fix) from error
+        raise UserError("logger=wandb", f"is refused by {server()} ({reason})", fix) from error
 
 
-def _server() -> str:
+def mode_of() -> str:
+    """Return the mode that WANDB_MODE says; else `online` if W&B finds a key, else `offline`.
+
+    Raises:
+        UserError: If WANDB_MODE is none of these and not `disabled`.
+    """
+    given = os.environ.get("WANDB_MODE", "")
+    mode = EARLIER_MODES.get(given, given) or ("online" if _has_key() else "offline")
+    check("WANDB_MODE", mode, mode in MODES, f"one of {', '.join(MODES)}")
+    return mode
+
+
+def server() -> str:
     """Return the address of W&B's server, which the environment or W&B's own settings may change."""
     import wandb
 
     return str(wandb.setup().settings.base_url)
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
     """Return whether a server answers at all; W&B itself tries for two minutes."""
     found = []
 

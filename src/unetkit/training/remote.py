@@ -161,9 +161,11 @@ def _for_wandb(measured: Measured, module: SegmentationModule, data: Segmentatio
         columns = [THRESHOLDS, precision(counts), recall(counts), iou(counts)]
         rows = [[round(float(x), 6) for x in row] for row in zip(*columns, strict=True)]
         table = wandb.Table(columns=["threshold", "precision", "recall", "iou"], data=rows)
-        values[f"curves/precision_recall/{name}"] = wandb.plot.line(table, "recall", "precision", f"{name}: PR")
+        values[f"curves/precision_recall/{name}"] = wandb.plot.line(table, "recall", "precision", title=f"{name}: PR")
         table = wandb.Table(columns=["threshold", "precision", "recall", "iou"], data=rows)
-        values[f"curves/threshold/{name}"] = wandb.plot.line(table, "threshold", "iou", f"{name}: IoU by threshold")
+        values[f"curves/threshold/{name}"] = wandb.plot.line(
+            table, "threshold", "iou", title=f"{name}: IoU by threshold"
+        )
     return values
 
 
