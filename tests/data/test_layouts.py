@@ -342,8 +342,11 @@ def test_a_key_that_names_nothing_is_told(tmp_path: Path) -> None:
 def test_files_that_are_not_read_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(tmp_path, ["images/p1.png", "masks/p1.png"])
     (tmp_path / "images" / "p2.nrrd").touch()
-    folder_pairs(tmp_path)
+    (tmp_path / "masks" / "p1_gtFine_polygons.json").touch()  # Cityscapes has one beside each mask
+    with caplog.at_level("INFO"):
+        folder_pairs(tmp_path)
     assert "1 file is of a kind that is not read (.nrrd); convert to PNG" in caplog.text
+    assert "1 pair: images in images/" in caplog.text
     (tmp_path / "masks" / "p1.png").rename(tmp_path / "masks" / "p1.mat")
     with pytest.raises(UserError, match=r"2 files are of a kind that is not read \(\.mat, \.nrrd\) \(images/p2.nrrd"):
         folder_pairs(tmp_path)

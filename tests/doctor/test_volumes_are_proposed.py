@@ -38,3 +38,11 @@ def test_images_are_no_volumes(tmp_path: Path, unetkit: Unetkit) -> None:
         for number, plane in enumerate(volume[:4]):
             np.save(tmp_path / name / f"{number}.npy", plane)
     assert WANTED not in unetkit("doctor", f"data.root={tmp_path}", f"output={tmp_path / 'out'}").stdout
+
+
+def test_one_volume_is_too_few_to_train_on_volumes(tmp_path: Path, unetkit: Unetkit) -> None:
+    for name, volume in zip(("train-volume", "train-labels"), ellipsoid(0), strict=True):
+        write_stack(tmp_path / f"{name}.tif", volume, "", 1.0)
+    done = unetkit("doctor", f"data.root={tmp_path}", f"output={tmp_path / 'out'}")
+    assert "set data.stacks=true" in done.stdout
+    assert WANTED not in done.stdout

@@ -107,10 +107,11 @@ def described(summary: "Summary") -> list[str]:
     lines = []
     for name, model in summary["models"].items():
         lines.append(name)
-        for key, _, found in shown_first(model, primary):
-            lines.append("  {:<20}{:.4f}  95 % interval {:.4f} to {:.4f}".format(key, *found.values()))
-        for key, found in model.get("objects", {}).items():
-            lines.append("  {:<20}{:.4f}  95 % interval {:.4f} to {:.4f}".format(f"objects/{key}", *found.values()))
+        rows = [(key, found) for key, _, found in shown_first(model, primary)]
+        rows += [(f"objects/{key}", found) for key, found in model.get("objects", {}).items()]
+        width = max(len(key) for key, _ in rows) + 2
+        for key, found in rows:
+            lines.append("  {:<{}}{:.4f}  95 % interval {:.4f} to {:.4f}".format(key, width, *found.values()))
     first = next(iter(summary["models"]))
     for name, scores in summary["differences"].items():
         score = primary.key if primary.class_name is None else "per_image/iou"

@@ -97,7 +97,8 @@ def _without_faults(
             raise UserError(place, f"can't be used: {finding.what}{names}", finding.fix)
         level = logging.WARNING if finding.severity == Severity.WARNING else logging.INFO
         log.log(level, "%s: %s; %s", place, finding.what, finding.fix)
-    log.info("%s: %d pairs: %s", place, len(layout.pairs), layout.description)
+    count = len(layout.pairs)
+    log.info("%s: %d %s: %s", place, count, "pair" if count == 1 else "pairs", layout.description)
     return list(layout.pairs)
 
 

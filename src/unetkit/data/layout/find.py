@@ -28,6 +28,7 @@ KINDS_OF_VOLUMES = "NIfTI, DICOM series, TIFF stacks, NPY, Zarr or SEG-Y"
 KINDS_SHOWN = 6  # suffixes
 ENTRIES_SHOWN = 6
 BESIDE_RASTERS = (".aux.xml", ".ovr", ".tfw", ".tifw", ".wld", ".prj", ".jgw", ".pgw")  # places, statistics, overviews
+BESIDE_MASKS = ("_gtfine_polygons.json", "_gtcoarse_polygons.json")  # what Cityscapes' masks were drawn from
 FOLDER_OF_LISTS = ("ImageSets", "Segmentation")  # PASCAL VOC
 LISTS = re.compile(r"(train|val|test|trainval)\.txt")
 
@@ -272,7 +273,7 @@ def _unread(search: Search) -> list[Finding]:
         entry
         for entry in search.entries
         if not entry.is_image
-        and not entry.ref.last.lower().endswith(BESIDE_RASTERS)
+        and not entry.ref.last.lower().endswith((*BESIDE_RASTERS, *BESIDE_MASKS))
         and entry.ref.name.suffix.lower() not in annotations
         and ("/".join(entry.folders) in folders or (is_fault and placed(entry)[1]))
     ]

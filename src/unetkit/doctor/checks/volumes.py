@@ -19,8 +19,10 @@ LOOKED_AT = 50  # files of .npy and TIFF
 
 
 def check_volumes(layout: FoundFiles) -> list[Finding]:
-    """Report that most files are volumes, with the command that trains on them."""
+    """Report that most files are volumes, with the command that trains on them, where there are enough for that."""
     files = list(dict.fromkeys(as_volume(pair.image) for pair in layout.pairs))
+    if len(files) < 2:  # one to learn from, and one to be validated on
+        return []
     of_slices = {as_volume(pair.image) for pair in layout.pairs if pair.image.page is not None and is_nifti(pair.image)}
     others = [ref for ref in files if ref not in of_slices]
     sample = others[:: max(len(others) // LOOKED_AT, 1)]
