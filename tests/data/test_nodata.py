@@ -44,6 +44,7 @@ def data_in(root: Path, **keys: Any) -> SegmentationDataModule:
         (-9999, np.float32, ""),
         (-9999, np.int16, ""),
         (-32768, np.int16, ""),
+        (-2147483648, np.int32, ""),
         (FLOAT32, np.float32, ""),
         (-1.7976931348623157e308, np.float64, ""),
         (3.4e38, np.float32, ""),

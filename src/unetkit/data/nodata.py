@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-USUAL = (-9999, -99999, -32768, -32767)  # what GIS programs write where they have no data
+USUAL = (-9999, -99999, -32768, -32767, -2147483648)  # what GIS programs write where they have no data
 HUGE = 1e30  # beyond it only the ends of a type are found, such as -3.4e38 of float32
 ISOLATED = 0.1  # share of the range of all other values that must lie between these and such a number
 MOST = 3  # numbers in one image
