@@ -59,7 +59,8 @@ class Checkpoint:
         parts = content if isinstance(content, dict) else {}
         stored, weights = parts.get("unetkit"), parts.get("state_dict")
         if not isinstance(stored, dict) or stored.get("format") != FORMAT or not isinstance(weights, dict):
-            raise UserError(subject, "was not written by this version of unetkit", "give a checkpoint of its training")
+            fix = "give one of its training; `unetkit import checkpoint=FILE` converts that of another project"
+            raise UserError(subject, "was not written by this version of unetkit", fix)
         metadata = Metadata.from_dict(stored, subject)
         if not is_finite(weights):
             raise UserError(
