@@ -142,7 +142,7 @@ def test_ctrl_c_leaves_no_job_behind(launcher: str, tmp_path: Path) -> None:
     assert processes_in(tmp_path) == []
     logs = [file.read_text() for file in tmp_path.glob("sweep/.submitit/*/*_log.err")]
     said = "".join([process.communicate()[0], *logs])
-    assert said.count("stopped; resume with checkpoint=") == 2
+    assert said.count("stopped; the same command resumes") == 2
     assert "the sweep in sweep is not done: type the same command to go on with it" in said
 
 

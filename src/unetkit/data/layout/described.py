@@ -9,6 +9,7 @@ from typing import Any
 
 from unetkit.data.files import FileRef, zip_members
 from unetkit.errors import readable
+from unetkit.paths import path_of
 
 FILE = "dataset.json"
 VOID_NAME = "ignore"  # of the pixels that nobody labelled (nnU-Net)
@@ -39,7 +40,7 @@ def described_classes(root: str | Path | None) -> DescribedClasses | None:
     if root is None:
         return None
     with readable(root):
-        found = {_classes_of(ref) for ref in _descriptions(Path(root).expanduser())} - {None}
+        found = {_classes_of(ref) for ref in _descriptions(path_of("data.root", root))} - {None}
     return found.pop() if len(found) == 1 else None
 
 
