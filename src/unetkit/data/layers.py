@@ -30,7 +30,7 @@ class Layers:
             a volume.
         alpha: Opacity (H, W), or None.
         nodata: The number that the file says marks pixels without data, or None.
-        valid: Which pixels (H, W) have data, as a mask within the file says; None if there is none.
+        valid: The pixels (H, W) that have data, booleans, from a mask within the file; None if it has none.
     """
 
     pixels: Array
