@@ -53,8 +53,9 @@ def test_pairs_of_every_kind_come_back_as_they_were_in_each_way_of_reading() -> 
     assert list(compact.ids) == [pair.id for pair in pairs]
     assert list(pickle.loads(pickle.dumps(compact))) == pairs  # our own bytes
     assert type(compact[9].image) is VolumeRef
-    with pytest.raises(IndexError):
-        compact[len(pairs)]
+    for outside in (len(pairs), -len(pairs) - 1):
+        with pytest.raises(IndexError):
+            compact[outside]
 
 
 @pytest.mark.parametrize("values", [[], [None] * 3, [(1, 2), (3,), (1, 2)], list(range(300))])

@@ -7,7 +7,7 @@ bit, as Python writes a count of references into each object that it looks at.
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise, starmap
-from typing import Generic, TypeVar, overload
+from typing import TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -31,12 +31,11 @@ class CompactList(Sequence[T]):
     @overload
     def __getitem__(self, index: slice) -> list[T]: ...
     def __getitem__(self, index: int | slice) -> T | list[T]:
-        if isinstance(index, slice):
-            return [self.value(i) for i in range(len(self))[index]]
-        return self.value(index if index >= 0 else index + len(self))
+        chosen = range(len(self))[index]
+        return self.value(chosen) if isinstance(chosen, int) else [self.value(i) for i in chosen]
 
 
-class Repeated(CompactList[T], Generic[T]):
+class Repeated(CompactList[T]):
     """Values of which few differ.
 
     Args:
