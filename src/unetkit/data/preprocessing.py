@@ -48,6 +48,11 @@ class Preprocessing:
     channel_ranges: tuple[tuple[float, float], ...] | None = None
 
     @property
+    def channel_files(self) -> int:
+        """Number of files of each image: above 1 if each channel has a file, as in training."""
+        return self.channels if self.file_per_channel else 1
+
+    @property
     def ends(self) -> tuple[Any, Any]:
         """The values that become 0 and 255: two numbers, or two arrays (C,) where each channel has its own.
 

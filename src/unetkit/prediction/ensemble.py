@@ -77,7 +77,7 @@ class Ensemble:
     @property
     def channel_files(self) -> int:
         """Number of files of each image: above 1 if it has a file for each channel, as in training."""
-        return self.channels if self.members[0].preprocessing.file_per_channel else 1
+        return self.members[0].preprocessing.channel_files
 
     def to_pixels(self, image: Array) -> NDArray[np.uint8]:
         """Return an image (H, W, channels) uint8 as the first member gets it, for pictures."""

@@ -172,23 +172,10 @@ class FilePredictor:
     ) -> None:
         """Write all outputs of an image from its probabilities (1 or C, h, W), which come from top to bottom."""
         with ExitStack() as files:
-            writers = open_writers(
-                self.options,
-                files,
-                str(name),
-                image,
-                to_uint8,
-                self.ensemble.classes,
-                self.ensemble.has_background,
-                ref,
-                self.ensemble.labels,
-            )
+            writers = open_writers(self.options, files, str(name), image, to_uint8, self.ensemble, ref)
             if self.options.submission is not None:
                 writers.append(RunLengths(self.codes, printable(str(name)), *image.shape[:2]))
-            ensemble = self.ensemble
-            write_rows(
-                writers, rows, ensemble.threshold, ensemble.min_area, is_multilabel=ensemble.is_multilabel, void=void
-            )
+            write_rows(writers, rows, self.ensemble, void)
         self.done += 1
 
 

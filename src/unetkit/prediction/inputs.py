@@ -39,8 +39,7 @@ def as_array(image: "str | Path | NDArray[Any] | Tensor | Image", preprocessing:
     if isinstance(image, np.ndarray):
         return image
     if isinstance(image, str | Path):
-        ref = _ref_of(image, preprocessing.channels if preprocessing.file_per_channel else 1)
-        return read_image(ref, preprocessing.channels)
+        return read_image(_ref_of(image, preprocessing.channel_files), preprocessing.channels)
     if isinstance(image, Tensor):
         return _of_tensor(image, preprocessing)
     if hasattr(image, "getbands"):  # importing Pillow to ask for the class would take time
@@ -60,8 +59,7 @@ def volume_of(image: "str | Path | NDArray[Any] | Tensor | Image", preprocessing
         UserError: If a file can't be read, or it is no volume.
     """
     if isinstance(image, str | Path):
-        channel_files = preprocessing.channels if preprocessing.file_per_channel else 1
-        return read_volume(_ref_of(image, channel_files, volumes=True))
+        return read_volume(_ref_of(image, preprocessing.channel_files, volumes=True))
     if not isinstance(image, np.ndarray | Tensor) or image.ndim not in (3, 4):
         given = f"of shape {tuple(image.shape)}" if isinstance(image, np.ndarray | Tensor) else type(image).__name__
         raise UserError(f"an image {given}", "is no volume, which the network is for", "give a path or (D, H, W)")

@@ -38,16 +38,8 @@ def predict_nifti(ref: FileRef, name: PurePosixPath, ensemble: Ensemble, options
             scaled = scale_to(page, image, options.value_range, ensemble)
             whole = WholeMask(*image.shape[:2])
             place = str(name / f"{page.page or 0:04}")
-            others = open_writers(
-                per_slice, files, place, image, scaled.to_pixels, ensemble.classes, ensemble.has_background
-            )
-            write_rows(
-                [whole, *others],
-                scaled.rows(image),
-                ensemble.threshold,
-                ensemble.min_area,
-                is_multilabel=ensemble.is_multilabel,
-            )
+            others = open_writers(per_slice, files, place, image, scaled.to_pixels, ensemble)
+            write_rows([whole, *others], scaled.rows(image), ensemble)
             masks.append(whole.mask)
         if "masks" in options.write:
             content = write_nifti_like(read_content(ref), np.stack(masks), str(ref))

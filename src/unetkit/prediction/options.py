@@ -11,7 +11,7 @@ from unetkit.data.segy import check_header_bytes
 from unetkit.data.zarrs import ZARR
 from unetkit.errors import UserError
 from unetkit.paths import real_path, whole_file
-from unetkit.prediction.objects import can_split
+from unetkit.prediction.objects import check_can_split
 
 KINDS = ("masks", "probabilities", "overlays")
 MASK_FORMATS = {"png": ".png", "palette": ".png", "tif": ".tif", "cog": ".tif", "npy": ".npy"}  # with the ends of files
@@ -113,10 +113,9 @@ class OutputOptions:
             problem = f"is for one kind of objects, and the network has {len(labels) or classes - 1}"
         elif any(is_segy(ref) or is_nifti(ref) for ref in refs):
             problem = "is for images, and there are seismic or NIfTI files"
-        elif not can_split():
-            raise UserError("instances=true", "needs scikit-image", 'pip install "unetkit[instances]"')
         if problem:
             raise UserError("instances=true", problem, "leave it out")
+        check_can_split("instances=true")
 
     def _check_nothing_is_replaced(self, refs: Sequence[FileRef]) -> None:
         output = real_path(self.output)

@@ -15,6 +15,7 @@ from unetkit.data.georeference import read_georeference
 from unetkit.data.types import VOID
 from unetkit.data.windows import TiffImage
 from unetkit.models import classify
+from unetkit.prediction.ensemble import Ensemble
 from unetkit.prediction.geotiff import MaskGeoTiff
 from unetkit.prediction.options import MASK_FORMATS, OutputOptions
 from unetkit.prediction.tiling import Raster
@@ -40,10 +41,8 @@ def open_writers(
     name: str,
     image: Raster,
     to_uint8: Callable[[Any], Mask],
-    classes: int,
-    has_background: bool = True,
+    ensemble: Ensemble,
     ref: FileRef | None = None,
-    labels: Sequence[str] = (),
 ) -> list[Writer]:
     """Return the writers of an image's masks, probabilities and overlays, as the options ask for.
 
@@ -53,12 +52,11 @@ def open_writers(
         name: The image's name, without suffix.
         image: The image, (H, W) or (H, W, C).
         to_uint8: See `OverlayPng`.
-        classes: Number of classes, background included.
-        has_background: Whether class 0 is background.
+        ensemble: The networks; each label of multi-label ones gets a folder of masks.
         ref: The file of the image, whose georeference a TIFF gets.
-        labels: Names of the labels of a multi-label network, each of which gets a folder of masks.
     """
     height, width = image.shape[:2]
+    classes, labels = ensemble.classes, ensemble.labels
     writers: list[Writer] = []
     if "masks" in options.write:
         file_name = f"{name}{MASK_FORMATS[options.mask_format]}"
@@ -75,7 +73,7 @@ def open_writers(
         writers.append(ProbabilityNpy(file, (height, width, *([classes] if classes > 2 or labels else []))))
     if "overlays" in options.write:
         path = options.create_file(files, "overlays", f"{name}.png")
-        writers.append(OverlayPng(path, image, to_uint8, has_background, is_multilabel=bool(labels)))
+        writers.append(OverlayPng(path, image, to_uint8, ensemble.has_background, is_multilabel=ensemble.is_multilabel))
     return writers
 
 
@@ -90,37 +88,29 @@ def _mask_writer(kind: str, files: ExitStack, path: Path, ref: FileRef | None, s
 
 
 def write_rows(
-    writers: Sequence[Writer],
-    rows: Iterable[Tensor],
-    threshold: float,
-    min_area: int,
-    *,
-    is_multilabel: bool,
-    void: VoidRows | None = None,
+    writers: Sequence[Writer], rows: Iterable[Tensor], ensemble: Ensemble, void: VoidRows | None = None
 ) -> None:
     """Hand the probabilities of an image, and the mask that they give, to its writers.
 
     Args:
         writers: The outputs of the image.
         rows: Probabilities (1 or C, h, W), from top to bottom.
-        threshold: Probability above which a pixel is foreground.
-        min_area: A mask with fewer pixels than this is made empty.
-        is_multilabel: Whether the probabilities are of labels.
+        ensemble: The networks that gave them, with the threshold and the smallest area of a mask.
         void: Gives the pixels (h, W) without data of the rows from one up to another, which are `VOID` in a mask of
             class indices, and 0 in a binary one; None if all have data.
     """
     area = top = 0
     for probability in rows:
-        mask = classify(probability[None], threshold, is_multilabel=is_multilabel)[0].numpy()
+        mask = classify(probability[None], ensemble.threshold, is_multilabel=ensemble.is_multilabel)[0].numpy()
         part = None if void is None else void(top, top + len(mask))
         if part is not None:
-            mask[part] = VOID if len(probability) > 1 and not is_multilabel else 0
+            mask[part] = VOID if len(probability) > 1 and not ensemble.is_multilabel else 0
         top += len(mask)
         area += int(np.count_nonzero((mask > 0) & (mask != VOID)))
         for writer in writers:
             writer.append(probability, mask)
     for writer in writers:
-        if area < min_area:
+        if area < ensemble.min_area:
             writer.clear_mask()
         writer.finish()
 

@@ -81,13 +81,7 @@ def predict_segy(ref: FileRef, name: PurePosixPath, ensemble: Ensemble, options:
                 picture = name / f"{number:04}" if len(file.sections) > 1 else name
                 path = options.create_file(files, "overlays", f"{picture}.png")
                 writers.append(OverlayPng(path, image, ensemble.to_pixels))
-            write_rows(
-                writers,
-                ensemble.rows(image),
-                ensemble.threshold,
-                ensemble.min_area,
-                is_multilabel=ensemble.is_multilabel,
-            )
+            write_rows(writers, ensemble.rows(image), ensemble)
         tqdm.write(f"{ref}: {file.traces} traces of {file.samples} samples, sections: {len(file.sections)}")
 
 
