@@ -127,6 +127,14 @@ def test_what_is_no_volume_is_refused(tmp_path: Path) -> None:
         read_volume(pair.image)
 
 
+def test_slices_that_all_lie_at_one_place_are_refused(tmp_path: Path) -> None:
+    series = generate_uid()
+    for name in ("a", "b"):
+        write_slice(tmp_path / "ct" / f"{name}.dcm", scan(0)[0][4] + 1024, 0, series)
+    with pytest.raises(UserError, match=r"lie 0 to 0 mm from each other; is a file missing, or there twice"):
+        volume_of(tmp_path / "ct", Preprocessing(1))
+
+
 def test_pictures_in_one_folder_are_no_series(tmp_path: Path) -> None:
     for number in range(3):
         write_slice(tmp_path / f"x{number}.dcm", scan(number)[0][4] + 1024, 0, generate_uid())

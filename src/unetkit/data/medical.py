@@ -1,4 +1,4 @@
-"""Medical images: NIfTI volumes and DICOM files, as stacks of slices."""
+"""Medical images: NIfTI volumes, as a whole or as stacks of slices like the frames of DICOM files."""
 
 import gzip
 import io
@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unetkit.data.dicom import NO_EXTRA, count_frames, decode_frames
 from unetkit.data.limits import check_bytes, check_size, check_voxels
 from unetkit.errors import UserError
 
 GZIP = b"\x1f\x8b"
 TO_MM = {"meter": 1e3, "micron": 1e-3}  # units of lengths; all others are taken as mm
 HEADER = 540  # bytes of a NIfTI-2 header, the longer one
-UNEVEN = 0.9  # share of the largest distance of neighbouring slices that all must have
-NO_EXTRA = "pip install 'unetkit[medical]' to read it"
 
 
 def is_medical(content: bytes) -> bool:
@@ -37,7 +36,7 @@ def decode_slices(content: bytes, name: str) -> NDArray[Any]:
         UserError: If the package that reads it is not installed, or it holds no image.
         Exception: Of many kinds, if it is damaged.
     """
-    return _nifti_slices(content, name) if is_nifti(content) else _dicom_frames(content, name)
+    return _nifti_slices(content, name) if is_nifti(content) else decode_frames(content, name)
 
 
 def count_slices(content: bytes, name: str) -> int:
@@ -50,7 +49,7 @@ def count_slices(content: bytes, name: str) -> int:
     if is_nifti(content):
         shape = _nifti_header(content, name).get_data_shape()
         return int(shape[2]) if len(shape) > 2 else 1
-    return int(_read_dicom(content, name, stop_before_pixels=True).get("NumberOfFrames", 1) or 1)
+    return count_frames(content, name)
 
 
 @dataclass(frozen=True)
@@ -145,7 +144,7 @@ def _nifti_of(header: Any, volume: NDArray[np.uint8]) -> bytes:
     """Return a gzipped NIfTI file of a volume (X, Y, Z) with the place that a header says."""
     import nibabel
 
-    kind: Any = nibabel.Nifti2Image if header["sizeof_hdr"] == 540 else nibabel.Nifti1Image
+    kind: Any = nibabel.Nifti2Image if header["sizeof_hdr"] == HEADER else nibabel.Nifti1Image
     image: Any = kind(np.ascontiguousarray(volume), header.get_best_affine())
     for which in ("qform", "sform"):
         affine, code = getattr(header, f"get_{which}")(coded=True)
@@ -154,60 +153,10 @@ def _nifti_of(header: Any, volume: NDArray[np.uint8]) -> bytes:
     return gzip.compress(image.to_bytes(), 6)
 
 
-def series_uid(content: bytes, name: str) -> str:
-    """Return the unique name of the series that a DICOM file is a slice of; empty for one of several frames.
-
-    Raises:
-        UserError: If pydicom is not installed.
-        Exception: Of many kinds, if it is damaged.
-    """
-    dataset = _read_dicom(content, name, stop_before_pixels=True)
-    return "" if int(dataset.get("NumberOfFrames", 1) or 1) > 1 else str(dataset.get("SeriesInstanceUID", ""))
-
-
-def series_as_nifti(contents: Sequence[bytes], name: str) -> bytes:
-    """Return a NIfTI file of a DICOM series, whose slices are put in order by their positions in the patient.
-
-    Args:
-        contents: The bytes of each slice, in any order.
-        name: The name, for errors.
-
-    Raises:
-        UserError: If a package is not installed, or the slices are not one volume.
-        Exception: Of many kinds, if a file is damaged.
-    """
-    slices = [_read_dicom(content, name) for content in contents]
-    if len({(item.get("SeriesInstanceUID"), item.get("Rows"), item.get("Columns")) for item in slices}) > 1:
-        raise UserError(name, "and the files beside it are of several series or sizes", "give each series a folder")
-    try:
-        import nibabel
-    except ImportError as error:
-        raise UserError(name, "is a DICOM series", NO_EXTRA) from error
-    places = [np.array(item.ImagePositionPatient, np.float64) for item in slices]
-    right, down = np.array(slices[0].ImageOrientationPatient, np.float64).reshape(2, 3)
-    along = np.cross(right, down)
-    order = np.argsort([place @ along for place in places])
-    gaps = np.diff([places[k] @ along for k in order])
-    if gaps.min() < UNEVEN * gaps.max():
-        problem = f"and the other slices of its series lie {gaps.min():g} to {gaps.max():g} mm from each other"
-        raise UserError(name, problem, "is a file missing, or there twice? else convert the series with dcm2niix")
-    values = np.stack([_dicom_values(slices[k], name) for k in order])
-    if slices[0].PhotometricInterpretation == "MONOCHROME1":  # 0 is white
-        values = values.max() + values.min() - values
-    rows, columns = (float(side) for side in slices[0].PixelSpacing)
-    affine = np.eye(4)
-    affine[:3] = np.stack([right * columns, down * rows, along * gaps.mean(), places[order[0]]], 1)
-    affine[:2] *= -1  # DICOM's axes lead to the left and the back of the patient, NIfTI's to the right and the front
-    kind: Any = nibabel.Nifti1Image
-    image = kind(values.transpose(2, 1, 0), affine)
-    image.header.set_xyzt_units("mm")
-    return bytes(image.to_bytes())
-
-
 def is_nifti(content: bytes) -> bool:
     """Return whether the first bytes are those of a NIfTI volume, also gzipped."""
     head = _unpacked(content, HEADER) if content.startswith(GZIP) else content
-    return head[344:348] in (b"n+1\0",) or head[4:8] in (b"n+2\0",)
+    return head[344:348] == b"n+1\0" or head[4:8] in (b"n+2\0",)
 
 
 def _unpacked(content: bytes, size: int) -> bytes:
@@ -250,35 +199,3 @@ def _nifti_values(content: bytes, header: Any) -> NDArray[Any]:
     values = np.asarray(header.data_from_fileobj(io.BytesIO(content)))
     values = values.astype(np.float32) if values.dtype == np.float64 else values
     return values.astype(values.dtype.newbyteorder("="), copy=False)
-
-
-def _read_dicom(content: bytes, name: str, **options: Any) -> Any:
-    try:
-        import pydicom
-    except ImportError as error:
-        raise UserError(name, "is a DICOM file", NO_EXTRA) from error
-    return pydicom.dcmread(io.BytesIO(content), **options)
-
-
-def _dicom_frames(content: bytes, name: str) -> NDArray[Any]:
-    dataset = _read_dicom(content, name)
-    if "PixelData" not in dataset:
-        raise UserError(name, "is a DICOM file without pixels", "remove it")
-    values = _dicom_values(dataset, name)
-    values = values if int(dataset.get("NumberOfFrames", 1) or 1) > 1 else values[None]
-    if dataset.PhotometricInterpretation == "MONOCHROME1":  # 0 is white
-        values = values.max() + values.min() - values
-    return np.ascontiguousarray(values)
-
-
-def _dicom_values(dataset: Any, name: str) -> NDArray[Any]:
-    """Return the values (H, W) or (H, W, 3) of a DICOM file, or (N, ...) of several frames, by the file's scale."""
-    from pydicom.pixels.processing import apply_modality_lut
-
-    check_size(int(dataset.Columns), int(dataset.Rows), 1, name)
-    stored = dataset.pixel_array  # colours are RGB
-    if dataset.get("SamplesPerPixel", 1) > 1:
-        return np.asarray(stored)
-    values = np.asarray(apply_modality_lut(stored, dataset))
-    is_whole = (values == np.round(values)).all() and np.abs(values).max() < 2**15
-    return values.astype(np.int16 if is_whole else np.float32) if values.dtype == np.float64 else values

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unetkit.data.decode import one_line, read_content
+from unetkit.data.dicom import series_as_nifti
 from unetkit.data.files import SEGY_SUFFIXES, VOLUME_SUFFIXES, FileRef
 from unetkit.data.headers import NPY, TIFF
 from unetkit.data.limits import check_kind, check_voxels
-from unetkit.data.medical import Orientation, decode_volume, is_medical, is_nifti, series_as_nifti
+from unetkit.data.medical import Orientation, decode_volume, is_medical, is_nifti
 from unetkit.data.resampling import resampled, size_at
 from unetkit.data.segy import SegyFile
 from unetkit.data.tiff import count_pages, decode_tiff, read_pages

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from unetkit.data.decode import one_line, read_content
+from unetkit.data.dicom import series_uid
 from unetkit.data.layout.tree import Entry
-from unetkit.data.medical import series_uid
 
 DICOM = ".dcm"
 
