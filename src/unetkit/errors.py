@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeGuard
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room: on the disk, for this user, in this file
 # Torch, NumPy, OpenCV and C++ say it in words of their own.
@@ -41,6 +42,11 @@ def check(key: str, value: object, holds: bool, wanted: str) -> None:
     """Raise a `UserError` that names the key, its value and what is wanted, unless `holds`."""
     if not holds:
         raise UserError(f"{key}={value}", f"must be {wanted}")
+
+
+def is_whole(value: object, least: int) -> TypeGuard[int]:
+    """Return whether a value is a whole number of at least `least`; `True` and `False` are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def is_out_of_memory(error: BaseException) -> bool:

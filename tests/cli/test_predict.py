@@ -139,6 +139,7 @@ def test_a_stopped_program_leaves_whole_files(checkpoints: Path, write_image: Wr
         (["write=[]"], "write=.* must be a list"),
         (["mask_format=tiff"], "mask_format=tiff must be one of png, palette, tif, cog, npy"),
         (["tile=0"], "tile=0 must be an integer of at least 1"),
+        (["batch_size=true"], "batch_size=True must be an integer of at least 1"),
         (["batch_size=few"], "batch_size=few must be an integer of at least 1"),
         (["threshold=50"], "threshold=50 must be a probability"),
         (["value_range=[3,1]"], r"value_range=\[3, 1\] must be auto, or two rising numbers"),

@@ -162,6 +162,7 @@ def test_a_port_in_use_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         ([], "checkpoint= is missing; give checkpoint=FILE.ckpt"),
         (["checkpoint=x.ckpt", "port=99999"], "port=99999 must be a whole number from 1 to 65535"),
         (["checkpoint=x.ckpt", "max_pixels=0"], "max_pixels=0 must be a whole number above 0"),
+        (["checkpoint=x.ckpt", "max_pixels=true"], "max_pixels=True must be a whole number above 0"),
     ],
 )
 def test_mistakes_of_the_command_are_named(options: list[str], said: str) -> None:

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, ListConfig
 
 from unetkit.cli.listening import check_port, interrupt_on_signals, warn_of_others
 from unetkit.cli.start import start
-from unetkit.errors import UserError, check, mistakes_in_one_line
+from unetkit.errors import UserError, check, is_whole, mistakes_in_one_line
 from unetkit.paths import config_dir
 
 
@@ -31,7 +31,7 @@ def check_keys(cfg: DictConfig) -> None:
         fix = "give checkpoint=FILE.ckpt, or two as 'checkpoint=[A.ckpt,B.ckpt]'"
         raise UserError("checkpoint=", "is missing", fix)
     for key in ("max_upload_mib", "max_pixels"):
-        check(key, cfg[key], isinstance(cfg[key], int) and cfg[key] > 0, "a whole number above 0")
+        check(key, cfg[key], is_whole(cfg[key], 1), "a whole number above 0")
     check_port(cfg.port)
 
 

@@ -4,7 +4,7 @@ import ipaddress
 import signal
 import sys
 
-from unetkit.errors import check
+from unetkit.errors import check, is_whole
 
 
 def check_port(port: object, least: int = 1) -> None:
@@ -13,8 +13,7 @@ def check_port(port: object, least: int = 1) -> None:
     Raises:
         UserError: If it is no port from `least` on.
     """
-    is_port = isinstance(port, int) and not isinstance(port, bool) and least <= port < 65536
-    check("port", port, is_port, f"a whole number from {least} to 65535")
+    check("port", port, is_whole(port, least) and port < 65536, f"a whole number from {least} to 65535")
 
 
 def warn_of_others(host: str, what: str) -> None:

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from unetkit.cli.start import start
 from unetkit.data.preprocessing import rising
-from unetkit.errors import UserError, check, mistakes_in_one_line, writable
+from unetkit.errors import UserError, check, is_whole, mistakes_in_one_line, writable
 from unetkit.paths import config_dir, path_of
 
 if TYPE_CHECKING:
@@ -91,8 +91,8 @@ def read_output_options(cfg: DictConfig) -> "OutputOptions":
         check(key, cfg[key], isinstance(cfg[key], bool), "true or false")
     check("mask_format", cfg.mask_format, cfg.mask_format in MASK_FORMATS, f"one of {', '.join(MASK_FORMATS)}")
     for key, least in (("tile", 1), ("overlap", 0), ("batch_size", 1)):
-        check(key, cfg[key], is_integer(cfg[key], least), f"an integer of at least {least}")
-    check("min_area", cfg.min_area, cfg.min_area is None or is_integer(cfg.min_area, 0), "an integer of at least 0")
+        check(key, cfg[key], is_whole(cfg[key], least), f"an integer of at least {least}")
+    check("min_area", cfg.min_area, cfg.min_area is None or is_whole(cfg.min_area, 0), "an integer of at least 0")
     if cfg.threshold is not None:
         check_threshold(cfg.threshold)
     output = path_of("output", cfg.output)
@@ -135,11 +135,6 @@ def format_of(output: Path, mask_format: str) -> str:
 
     suffix = FileRef(output).suffix
     return mask_format if MASK_FORMATS[mask_format] == suffix else suffix[1:]
-
-
-def is_integer(value: object, least: int) -> bool:
-    """Tell whether a value is an integer of at least `least`."""
-    return isinstance(value, int) and value >= least
 
 
 def read_kinds(write: Any, submission: object) -> list[str]:

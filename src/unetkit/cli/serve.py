@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from unetkit.cli.listening import check_port, interrupt_on_signals, warn_of_others
 from unetkit.cli.start import start
-from unetkit.errors import UserError, check, mistakes_in_one_line
+from unetkit.errors import UserError, check, is_whole, mistakes_in_one_line
 from unetkit.paths import config_dir, path_of
 
 EXTRA = 'pip install "unetkit[serve]"'
@@ -33,14 +33,10 @@ def check_keys(cfg: DictConfig) -> None:
         fix = "give file=FILE.onnx, which unetkit export checkpoint=RUN output=FILE.onnx writes"
         raise UserError("file=", "is missing", fix)
     for key in ("batch_size", "tile", "max_upload_mib", "max_pixels", "max_requests"):
-        check(key, cfg[key], _is_count(cfg[key]), "a whole number above 0")
-    check("threads", cfg.threads, cfg.threads is None or _is_count(cfg.threads), "null or a whole number above 0")
-    check("overlap", cfg.overlap, cfg.overlap == 0 or _is_count(cfg.overlap), "a whole number, at least 0")
+        check(key, cfg[key], is_whole(cfg[key], 1), "a whole number above 0")
+    check("threads", cfg.threads, cfg.threads is None or is_whole(cfg.threads, 1), "null or a whole number above 0")
+    check("overlap", cfg.overlap, is_whole(cfg.overlap, 0), "a whole number, at least 0")
     check_port(cfg.port, least=0)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def serve(cfg: DictConfig) -> None:

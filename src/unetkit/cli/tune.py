@@ -16,7 +16,7 @@ from unetkit.cli.memory import keep_freed_memory
 from unetkit.cli.quoting import quoted_paths
 from unetkit.cli.start import start
 from unetkit.cli.sweep import show
-from unetkit.errors import UserError, check, mistakes_in_one_line
+from unetkit.errors import UserError, check, is_whole, mistakes_in_one_line
 from unetkit.paths import command_line, config_dir, path_of
 
 OWN = ("sweep", "study", "n_trials", "timeout")  # keys of conf/tune.yaml; all others are of the training
@@ -44,7 +44,7 @@ def tune(cfg: DictConfig, typed: Sequence[str]) -> None:
     from unetkit.training.search_space import read_space
     from unetkit.training.stopping import seconds_of
 
-    check("n_trials", cfg.n_trials, isinstance(cfg.n_trials, int) and cfg.n_trials > 0, "a whole number above 0")
+    check("n_trials", cfg.n_trials, is_whole(cfg.n_trials, 1), "a whole number above 0")
     ends_at = None if cfg.timeout is None else time.monotonic() + seconds_of(cfg.timeout, "timeout")
     name = str(HydraConfig.get().runtime.choices["sweep"])
     file: Any = OmegaConf.to_container(cfg.sweep, resolve=False)

@@ -13,7 +13,7 @@ import numpy as np
 
 from unetkit.data.headers import NPY, PNG, TIFF, least_size, picture_size, png_damage
 from unetkit.data.pillow import register_plugin
-from unetkit.errors import UserError, check
+from unetkit.errors import UserError, check, is_whole
 
 MAX_PIXELS = 2**29  # about 23,000 x 23,000
 MOST_PIXELS = 2**30  # that OpenCV decodes
@@ -59,7 +59,7 @@ def decoding_at_most(pixels: int, key: str) -> Iterator[None]:
     Raises:
         UserError: If the number is out of range.
     """
-    is_count = isinstance(pixels, int) and 0 < pixels <= MOST_PIXELS
+    is_count = is_whole(pixels, 1) and pixels <= MOST_PIXELS
     check(key, pixels, is_count, f"a whole number from 1 to {MOST_PIXELS}, which OpenCV can decode")
     token = _limit.set(Limit(pixels, key))
     try:

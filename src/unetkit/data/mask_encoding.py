@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unetkit.data.types import VOID
-from unetkit.errors import UserError
+from unetkit.errors import UserError, is_whole
 
 BINARY_VALUES = (1, 255, 65535)  # each may stand for the foreground of a binary mask, whose background is 0
 LARGEST_BESIDE_VOID = 100  # where classes are numbered up to this, a 255 beside them usually marks void pixels
@@ -162,7 +162,7 @@ def _checked_values(
     mask_values: Sequence[int] | None,
     mask_colours: Sequence[Sequence[int]] | None,
 ) -> tuple[int, ...] | None:
-    if num_classes != "auto" and not (isinstance(num_classes, int) and 1 <= num_classes <= VOID):
+    if num_classes != "auto" and not (is_whole(num_classes, 1) and num_classes <= VOID):
         raise UserError(f"data.num_classes={num_classes}", f"must be auto, or from 1 (binary) to {VOID}")
     if mask_values is not None and mask_colours is not None:
         raise UserError("data.mask_values and data.mask_colours", "are both set", "keep the one that fits the files")

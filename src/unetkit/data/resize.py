@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from unetkit.errors import check
+from unetkit.errors import check, is_whole
 
 Resize = float | tuple[int, int]  # a scale, or height and width in pixels
 
@@ -37,8 +37,7 @@ def read_resize(given: object) -> Resize | None:
 def is_resize(value: object) -> bool:
     """Return whether a value is a scale, or height and width, in range."""
     if isinstance(value, tuple):
-        are_whole = all(isinstance(side, int) and not isinstance(side, bool) for side in value)
-        return len(value) == 2 and are_whole and all(LEAST_SIDE <= side <= MOST_SIDE for side in value)
+        return len(value) == 2 and all(is_whole(side, LEAST_SIDE) and side <= MOST_SIDE for side in value)
     return isinstance(value, float) and 0 < value <= MOST_SCALE
 
 

@@ -15,7 +15,7 @@ from unetkit.data.mask_encoding import CLASSES, LABELS, MULTILABEL
 from unetkit.data.pair import Pair
 from unetkit.data.tables import read_rows
 from unetkit.data.volumes import as_volume
-from unetkit.errors import UserError, check, readable, writable
+from unetkit.errors import UserError, check, is_whole, readable, writable
 from unetkit.paths import command_line, path_of
 
 log = logging.getLogger(__name__)
@@ -201,11 +201,9 @@ def synthetic_multiclass_pairs(root: str | Path, count: int, size: int, seed: in
 
 
 def _embedded(root: str | Path, name: str, write: Callable[..., Path], count: int, size: int, seed: int) -> Path:
-    enough = isinstance(count, int) and count >= 2
-    check("data.count", count, enough, "at least 2, one section to train on and one to validate")
-    is_size = isinstance(size, int) and size >= MIN_SIZE
-    check("data.size", size, is_size, f"a whole number of pixels, at least {MIN_SIZE}")
-    check("data.sections_seed", seed, isinstance(seed, int) and seed >= 0, "a whole number of at least 0")
+    check("data.count", count, is_whole(count, 2), "at least 2, one section to train on and one to validate")
+    check("data.size", size, is_whole(size, MIN_SIZE), f"a whole number of pixels, at least {MIN_SIZE}")
+    check("data.sections_seed", seed, is_whole(seed, 0), "a whole number of at least 0")
     folder = path_of("data.cache_dir", root) / f"{name}-{count}x{size}-seed{seed}"
     with writable("data.cache_dir", root):
         return write(folder, count=count, size=size, seed=seed)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unetkit.errors import check
+from unetkit.errors import check, is_whole
 from unetkit.evaluation.statistics import Statistic
 
 BLOCK = 100  # resamples at a time, so that memory stays small
@@ -33,8 +33,8 @@ def check_resampling(count: object, seed: object, key: str = "bootstrap") -> Non
     Raises:
         UserError: If they are out of range.
     """
-    check(key, count, isinstance(count, int) and count >= 100, "a whole number of at least 100")
-    check("seed", seed, isinstance(seed, int) and seed >= 0, "a whole number of at least 0")
+    check(key, count, is_whole(count, 100), "a whole number of at least 100")
+    check("seed", seed, is_whole(seed, 0), "a whole number of at least 0")
 
 
 def resamples(images: int, times: int, seed: int) -> Tensor:

@@ -30,4 +30,4 @@ def check_rate(name: str, value: float) -> None:
 
 def is_positive(value: object) -> bool:
     """Return whether a value is an integer above 0."""
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return errors.is_whole(value, 1)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from unetkit.errors import is_whole
 from unetkit.models.arguments import check
 
 
@@ -26,7 +27,7 @@ def checkpointed_levels(value: int | str, levels: int) -> int:
         return 0
     if value == "all":
         return levels
-    fits = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= levels
+    fits = is_whole(value, 0) and value <= levels
     check("gradient_checkpointing", value, fits, f"none, all, or a number of levels from 0 to {levels}")
     return int(value)
 

@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from unetkit.data import SegmentationDataModule
-from unetkit.errors import UserError, check
+from unetkit.errors import UserError, check, is_whole
 from unetkit.evaluation.primary import read_extra, read_primary
 from unetkit.models import check_threshold
 from unetkit.training.explain import choices_with
@@ -28,7 +28,7 @@ def is_switch(value: object) -> bool:
 
 def is_count(least: int, *others: object) -> Callable[[object], bool]:
     """Return a test whether a value is a whole number of at least `least`, or one of `others`."""
-    return lambda value: value in others or (isinstance(value, int) and not is_switch(value) and value >= least)
+    return lambda value: value in others or is_whole(value, least)
 
 
 def is_number(value: object) -> bool:

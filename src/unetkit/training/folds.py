@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig
 
 from unetkit.data.splits import FOLDS, read_split
-from unetkit.errors import UserError, check
+from unetkit.errors import UserError, check, is_whole
 from unetkit.evaluation import check_resampling
 from unetkit.paths import short_path
 from unetkit.prediction.predictor import TTA
@@ -46,7 +46,7 @@ def chosen_folds(cfg: DictConfig) -> list[int]:
         UserError: If they are not among `data.folds`, or one is there twice.
     """
     count, given = cfg.data.folds, cfg.cross_validation.folds
-    check("data.folds", count, isinstance(count, int) and count > 1, "a whole number of at least 2")
+    check("data.folds", count, is_whole(count, 2), "a whole number of at least 2")
     folds = list(range(count)) if given is None else list(given) if isinstance(given, ListConfig) else []
     is_right = bool(folds) and all(fold in range(count) for fold in folds) and len(set(folds)) == len(folds)
     check("cross_validation.folds", given, is_right, f"a list of some of 0 to {count - 1} (data.folds)")
@@ -70,8 +70,8 @@ def count_at_once(cfg: DictConfig, folds: int) -> int:
         UserError: If it is neither `auto` nor a number of at least 1.
     """
     wanted = cfg.cross_validation.at_once
-    is_count = isinstance(wanted, int) and not isinstance(wanted, bool) and wanted > 0
-    check("cross_validation.at_once", wanted, is_count or wanted == "auto", "auto, or a whole number of at least 1")
+    is_known = wanted == "auto" or is_whole(wanted, 1)
+    check("cross_validation.at_once", wanted, is_known, "auto, or a whole number of at least 1")
     steps, is_cpu = cfg.trainer.get("step", "auto"), device_of(cfg).type == "cpu"
     if wanted == 1 or folds < 2 or (wanted == "auto" and (is_cpu or steps == "eager")):
         return 1

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from omegaconf import DictConfig
 
-from unetkit.errors import UserError, check, enough_memory
+from unetkit.errors import UserError, check, enough_memory, is_whole
 from unetkit.paths import whole_file
 from unetkit.training.run import LESS_MEMORY
 from unetkit.training.trial import trial
@@ -51,7 +51,7 @@ def find_learning_rate(cfg: DictConfig, least: float, most: float, steps: int) -
     Raises:
         UserError: If the configuration or the data have a mistake, or the loss never falls.
     """
-    check("steps", steps, isinstance(steps, int) and steps >= LEAST_STEPS, f"a whole number of at least {LEAST_STEPS}")
+    check("steps", steps, is_whole(steps, LEAST_STEPS), f"a whole number of at least {LEAST_STEPS}")
     check("least", f"{least} most={most}", 0 < least < most, "above 0, and less than most")
     memory = enough_memory(f"data.batch_size={cfg.data.batch_size}", LESS_MEMORY)
     with memory, trial(cfg) as (trainer, module, data):

@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
+from unetkit.errors import is_whole
 from unetkit.training.module import SegmentationModule
 from unetkit.training.stopping import Stop
 from unetkit.training.within_epoch import (
@@ -177,7 +178,7 @@ def interval_of(every: object) -> tuple[int | None, float | None]:
     """
     if every is None:
         return None, None
-    if isinstance(every, int) and not isinstance(every, bool) and every > 0:
+    if is_whole(every, 1):
         return every, None
     found = MINUTES.fullmatch(str(every))
     if found is None or not float(found[1]):
