@@ -76,8 +76,8 @@ def agreement(predictor: Predictor | Ensemble, run: PredictArray, images: Sequen
 def masks_of(predictor: Predictor | Ensemble, probability: Tensor) -> Tensor:
     """Return the mask (1, H, W) of probabilities (1 or C, H, W), or a binary mask of each label, (C, H, W)."""
     is_multilabel = members_of(predictor)[0].is_multilabel
-    of = Prediction.of(probability, predictor.threshold, predictor.min_area, is_multilabel=is_multilabel)
-    mask = torch.from_numpy(of.mask)[None]
+    prediction = Prediction.of(probability, predictor.threshold, predictor.min_area, is_multilabel=is_multilabel)
+    mask = torch.from_numpy(prediction.mask)[None]
     return torch.cat([mask >> label & 1 for label in range(len(probability))]) if is_multilabel else mask
 
 

@@ -24,7 +24,6 @@ from unetkit.prediction.predictor import Predictor
 
 TOLERANCE = 1e-4  # largest difference of probabilities between the file and PyTorch
 EXACT, REDUCED = ("onnx", "torch"), ("onnx", "openvino")  # formats that keep the precision, and that may lower it
-PRECISIONS = ("fp32", "fp16", "int8")
 
 
 class RawToProbabilities(nn.Module):
@@ -214,7 +213,6 @@ def trace(predictor: Predictor | Ensemble, *, is_half: bool = False) -> Exported
     preprocessing = members[0].preprocessing
     # With channels_last, batch 1 would need another graph.
     networks = [deepcopy(member.network).to(memory_format=torch.contiguous_format) for member in members]
-    networks = [Half(network) for network in networks] if is_half else networks
     each = [
         RawToProbabilities(
             Half(network) if is_half else network, member.preprocessing, is_multilabel=member.is_multilabel

@@ -90,17 +90,18 @@ def write_program(cfg: DictConfig, file: Path) -> None:
     paths = find_checkpoints(cfg.checkpoint)
     ensemble = load_ensemble(paths)
     facts = {"classes": ensemble.classes, "class_names": Checkpoint.read(paths[0]).metadata.class_names}
-    said = write_reduced(cfg, ensemble, file, facts) if is_reduced(cfg) else write_exact(cfg, ensemble, file, facts)
+    write = write_reduced if is_reduced(cfg) else write_exact
+    compared, found = write(cfg, ensemble, file, facts)
     if len(paths) > 1:
         print(f"the mean of {len(paths)} networks: {', '.join(map(str, paths))}")
-    print(said[0])
+    print(compared)
     if (resize := ensemble.members[0].preprocessing.resize) is not None:
         size = f"scale {resize}" if isinstance(resize, float) else f"{resize[0]} x {resize[1]} pixels"
         print(f"resizing is not part of the file: give it images resized to {size}, and resize what it returns")
     if (spacing := ensemble.members[0].preprocessing.spacing) is not None:
         print(f"resampling is not part of the file: give it volumes of {list(spacing)} mm along z, y, x")
     print(
-        f"wrote {file} ({megabytes(file):.1f} MB), {said[1]}; "
+        f"wrote {file} ({megabytes(file):.1f} MB), {found}; "
         f"run it: {how_to_run(file, has_volumes=ensemble.has_volumes)}"
     )
 
