@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # pytest's workers share the core
 Array = NDArray[Any]
 WriteImage = Callable[[Path, Array], Path]
 WritePairs = Callable[..., Path]
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
 
 
 @pytest.fixture(scope="session")

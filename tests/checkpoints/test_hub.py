@@ -1,7 +1,6 @@
 """Checkpoints go to the Hugging Face Hub and come back, against a stand-in that its own client talks to over HTTP."""
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import Unetkit
+from conftest import Unetkit, free_port
 from hub_server import TOKEN, Hub, hub
 
 import unetkit as package
@@ -119,10 +118,7 @@ def test_without_a_network_the_cache_is_used_and_what_it_lacks_is_named(
 ) -> None:
     package.push_to_hub(trained, "me/salt")
     package.load("hf://me/salt")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        nobody = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    turn_to(nobody, monkeypatch)
+    turn_to(f"http://127.0.0.1:{free_port()}", monkeypatch)
     monkeypatch.setattr("huggingface_hub.file_download._DEFAULT_RETRY_ON_EXCEPTIONS", (), raising=False)  # 30 s
     package.load("hf://me/salt")
     with pytest.raises(UserError, match=r"hf://me/other can't be reached \(.*\); check the network, or give a file"):

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -16,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from conftest import WriteImage
+from conftest import WriteImage, free_port
 from demo_models import PIXELS, SECTION, saved
 
 import unetkit
@@ -80,9 +79,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 
 
 def start(folder: Path, *options: str) -> tuple[subprocess.Popen[str], str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "scripts/demo.py", f"port={port}", f"max_pixels={PIXELS}", "max_upload_mib=1", *options]
     process = subprocess.Popen(
         command,

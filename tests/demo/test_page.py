@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 
 import pytest
+from conftest import free_port
 from demo_models import EIGHT_BIT, PIXELS, model
 from hydra import compose, initialize_config_dir
 from malformed_requests import malformed_requests, odd_headers
@@ -32,9 +33,7 @@ def test_without_gradio_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_page_is_served_and_no_other_file(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("gradio")
     monkeypatch.setenv("GRADIO_TEMP_DIR", "")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with served([model(), model(3)], synthetic_examples(EIGHT_BIT), PIXELS, 1, "127.0.0.1", port) as url:
         assert url == f"http://127.0.0.1:{port}/"
         page = urllib.request.urlopen(url).read().decode()
@@ -49,9 +48,7 @@ def test_the_page_is_served_and_no_other_file(monkeypatch: pytest.MonkeyPatch) -
 def url() -> Iterator[str]:
     """Serves the page with one model."""
     pytest.importorskip("gradio")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", "")  # put back at the end
         with served([model()], synthetic_examples(EIGHT_BIT), PIXELS, 1, "127.0.0.1", port) as url:

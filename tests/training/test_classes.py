@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from training_runs import QUIET, composed, rows, run, weights
+from training_runs import QUIET, composed, content_of, rows, run, weights
 
 import unetkit
 from unetkit.data import synthetic_multiclass_pairs, synthetic_pairs
@@ -58,7 +58,7 @@ def test_a_run_of_several_classes_leaves_void_out(tmp_path: Path, cache: Path) -
     options += ["data=folder", "model=plain_small", "model.channels=[4,8]", "data.ignore_index=255", *QUIET]
     fixed = ["trainer.max_epochs=2", f"run_dir={tmp_path}", f"data.cache_dir={cache}"]
     summary = train(composed(*options, *fixed))
-    card = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["unetkit"]
+    card = content_of(tmp_path)["unetkit"]
     assert card["data"]["class_names"] == names
 
     predictor = unetkit.load(tmp_path / "checkpoints" / "last.ckpt")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
-from training_runs import config, run
+from training_runs import config, content_of, run
 
 from unetkit.training.callbacks import EarlyStopping
 from unetkit.training.renamed import use_new_names
@@ -88,6 +88,6 @@ def test_a_run_whose_score_rises_at_min_epochs_goes_on(tmp_path: Path, cache: Pa
     options = ["data.count=60", "data.size=48", "optimizer.lr=1e-3", "trainer.max_epochs=30", "trainer.min_epochs=8"]
     stopping = ["callbacks=early_stopping", "callbacks.early_stopping.patience=2"]
     run(tmp_path, cache, *options, *stopping)
-    scores = SimpleNamespace(**torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["callbacks"])
+    scores = SimpleNamespace(**content_of(tmp_path)["callbacks"])
     (state,) = (value for key, value in vars(scores).items() if key.startswith("EarlyStopping"))
     assert state["wait_count"] >= 2

@@ -15,7 +15,7 @@ import pytest
 import torch
 from interrupted import same_state
 from test_loggers import read_records
-from training_runs import QUIET, TINY
+from training_runs import QUIET, TINY, content_of
 
 from faults.program import Program, Running
 
@@ -47,12 +47,6 @@ def train_to_the_end(folder: Path, *typed: str, **environment: str) -> str:
     return done.said
 
 
-def content(folder: Path) -> dict[str, Any]:
-    """Read the last checkpoint of a run."""
-    read: dict[str, Any] = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-    return read
-
-
 @pytest.fixture(scope="module")
 def options(cache: Path) -> list[str]:
     """What is typed."""
@@ -64,7 +58,7 @@ def whole(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[
     """The last checkpoint of a run without an interruption."""
     folder = tmp_path_factory.mktemp("whole")
     train_to_the_end(folder, *options, "hydra.run.dir=run")
-    return content(folder / "run")
+    return content_of(folder / "run")
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -80,11 +74,11 @@ def test_a_run_that_is_killed_again_and_again(
         time.sleep(rng.uniform(0, 0.2))
         running.send(signal.SIGKILL)
         assert running.end().status == -signal.SIGKILL
-        at.append(content(tmp_path / "run")["global_step"])
+        at.append(content_of(tmp_path / "run")["global_step"])
     assert at == sorted(set(at))
     assert any(step % 16 for step in at)  # within an epoch
     train_to_the_end(tmp_path, *typed)
-    same_state(whole, content(tmp_path / "run"))
+    same_state(whole, content_of(tmp_path / "run"))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -103,9 +97,9 @@ def test_a_validation_that_is_killed_again_and_again(workers: int, tmp_path: Pat
             time.sleep(0.01)
         running.send(signal.SIGKILL)
         assert running.end().status == -signal.SIGKILL
-        assert content(tmp_path / "run")["global_step"] == 2 * (epoch + 1)
+        assert content_of(tmp_path / "run")["global_step"] == 2 * (epoch + 1)
     assert "before the validation" in train_to_the_end(tmp_path, *typed)
-    same_state(content(tmp_path / "whole"), content(tmp_path / "run"))
+    same_state(content_of(tmp_path / "whole"), content_of(tmp_path / "run"))
 
 
 def is_before_validation_of(checkpoint: Path, epoch: int) -> bool:
@@ -122,9 +116,9 @@ def test_a_signal_to_all_processes_of_a_run(tmp_path: Path, options: list[str], 
     assert done.status == 143
     assert "Traceback" not in done.said
     assert done.said.splitlines()[-1] == f"stopped; resume with checkpoint={run}/checkpoints/last.ckpt"
-    assert content(run)["global_step"] % 16  # within an epoch
+    assert content_of(run)["global_step"] % 16  # within an epoch
     train_to_the_end(tmp_path, f"checkpoint={run}", options[-1])
-    same_state(whole, content(run))
+    same_state(whole, content_of(run))
 
 
 def test_a_signal_to_one_of_two_processes_that_train(tmp_path: Path, options: list[str]) -> None:
@@ -139,12 +133,12 @@ def test_a_signal_to_one_of_two_processes_that_train(tmp_path: Path, options: li
     process.terminate()
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 143, said
-    assert "within_epoch" in content(tmp_path / "part")
+    assert "within_epoch" in content_of(tmp_path / "part")
     for typed in ([f"checkpoint={tmp_path / 'part'}", options[-1]], [*both, f"hydra.run.dir={tmp_path / 'the whole'}"]):
         process = start_both(*typed)
         said, _ = process.communicate(timeout=300)
         assert process.returncode == 0, said
-    same_state(content(tmp_path / "the whole"), content(tmp_path / "part"))
+    same_state(content_of(tmp_path / "the whole"), content_of(tmp_path / "part"))
 
 
 def test_a_job_of_slurm_that_is_requeued(tmp_path: Path, options: list[str], whole: dict[str, Any]) -> None:
@@ -158,10 +152,10 @@ def test_a_job_of_slurm_that_is_requeued(tmp_path: Path, options: list[str], who
     done = running.end()
     assert done.status == 138, done.said
     run = found[0].parents[1]
-    assert "within_epoch" in content(run)
+    assert "within_epoch" in content_of(run)
     again = train_to_the_end(tmp_path, *typed, **job, SLURM_RESTART_COUNT="1")
     assert "SLURM_RESTART_COUNT=1, so this job was started again: checkpoint=auto" in again
-    same_state(whole, content(run))
+    same_state(whole, content_of(run))
     assert "is finished, so nothing is done" in train_to_the_end(tmp_path, *typed, **job, SLURM_RESTART_COUNT="2")
     assert [folder.name for folder in tmp_path.glob("runs/*")] == ["slurm-71"]
     assert not list(tmp_path.rglob("hpc_ckpt*"))

@@ -15,7 +15,6 @@ from training_runs import QUIET, ROOT, composed
 
 import unetkit
 from unetkit.checkpoints.checkpoint import Checkpoint
-from unetkit.data import SegmentationDataModule
 from unetkit.data.decode import read_image
 from unetkit.data.files import FileRef
 from unetkit.errors import UserError
@@ -202,7 +201,8 @@ def test_without_the_key_training_says_that_masks_may_be_those_of_labels(folders
 def test_each_label_has_a_weight_of_its_own(folders: Path, tmp_path: Path) -> None:
     cfg = composed(*typed(folders, tmp_path / "run"), "loss.pos_weight=auto")
     data = prepare_data(cfg)
-    of_training = [masks_of(folders / "masks" / name, ids) for name in ("cell", "nucleus") for ids in [_training(data)]]
+    ids = [data.found.pairs[i].id for i in data.split.indices("train")]
+    of_training = [masks_of(folders / "masks" / name, ids) for name in ("cell", "nucleus")]
     expected = [float((~masks).sum() / masks.sum()) for masks in of_training]
     assert list(cfg.loss.pos_weight) == pytest.approx(expected, abs=1e-3)
     assert expected[1] > 2 * expected[0]
@@ -214,10 +214,6 @@ def test_each_label_has_a_weight_of_its_own(folders: Path, tmp_path: Path) -> No
     weights = torch.tensor([3.0, 20.0]).view(2, 1, 1)
     assert got == pytest.approx(F.binary_cross_entropy_with_logits(logits, truth, pos_weight=weights).item())
     assert isinstance(loss, EachLabel)
-
-
-def _training(data: SegmentationDataModule) -> list[str]:
-    return [data.found.pairs[i].id for i in data.split.indices("train")]
 
 
 @pytest.mark.parametrize(

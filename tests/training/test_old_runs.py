@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
-from training_runs import ROOT, composed, config, weights
+from training_runs import ROOT, composed, config, content_of, weights
 
 import unetkit
 from unetkit.errors import UserError
@@ -46,7 +46,7 @@ def test_an_old_run_is_resumed_with_its_state_and_the_present_draws(old_run: Pat
     assert (summary["epochs"], summary["steps"]) == (3, 9)
     for name, value in EXPECTED.items():
         assert summary[name] == pytest.approx(value, abs=1e-4), name
-    content = torch.load(old_run / "checkpoints" / "last.ckpt", weights_only=True)
+    content = content_of(old_run)
     assert content["callbacks"]["EMA"] == {"latest_update_step": 9}
     assert content["callbacks"]["RunFigures"]["seconds"] > 0
     assert (old_run / "metrics.1.csv").read_text() == (OLD_RUN / "metrics.csv").read_text()

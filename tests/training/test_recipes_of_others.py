@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from conftest import WritePairs
 from hydra.utils import instantiate
-from training_runs import QUIET, composed
+from training_runs import QUIET, composed, content_of
 
 from unetkit.data.synthetic import write as write_synthetic
 from unetkit.losses import apply_loss
@@ -44,7 +44,7 @@ def test_milesials_recipe_trains_at_half_size_and_its_schedule_counts_validation
     assert (group["lr"], group["momentum"], group["weight_decay"]) == (1e-5, 0.999, 1e-8)
     summary = train(cfg)
     assert (summary["primary"], summary["best"]["monitor"], summary["steps"]) == ("dice", "val/dice", 11)
-    state = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["lr_schedulers"][0]
+    state = content_of(tmp_path / "run")["lr_schedulers"][0]
     assert (state["mode"], state["patience"]) == ("max", 5)
     assert state["last_epoch"] >= 5  # times that it was given a score, in one epoch
 
@@ -62,7 +62,7 @@ def test_the_recreations_recipe_trains_at_104_in_the_order_of_names(name: str, e
     summary = train(cfg)
     assert summary["best"]["monitor"] == "val/loss"
     assert np.isfinite(summary["val/loss"])
-    checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    checkpoint = content_of(tmp_path / "run")
     state, (group, *_) = checkpoint["lr_schedulers"][0], checkpoint["optimizer_states"][0]["param_groups"]
     assert (state["mode"], state["patience"], state["threshold"], state["last_epoch"]) == ("min", 20, 0.01, 1)
     assert (group["lr"], group["weight_decay"]) == (1e-4, 1e-4)

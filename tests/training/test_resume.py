@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from interrupted import stop
-from training_runs import config, rows, run, weights
+from training_runs import config, content_of, rows, run, weights
 
 from unetkit.checkpoints.checkpoint import Checkpoint
 from unetkit.errors import UserError
@@ -91,7 +91,7 @@ def test_a_checkpoint_of_another_network_or_recipe_or_a_finished_one_is_refused(
 
 
 def test_a_checkpoint_older_than_an_option_is_resumed(finished: Path, tmp_path: Path, cache: Path) -> None:
-    content = torch.load(finished / "checkpoints" / "last.ckpt", weights_only=True)
+    content = content_of(finished)
     del content["unetkit"]["model"]["attention"], content["unetkit"]["recipe"]["deep_supervision"]
     torch.save(content, path := tmp_path / "old.ckpt")
     assert run(tmp_path / "b", cache, f"checkpoint={path}", "trainer.max_epochs=3")["epochs"] == 3
@@ -105,7 +105,7 @@ def test_a_plateau_is_told_each_score_once(tmp_path: Path, cache: Path) -> None:
     seen = []
     for name, extra in (("whole", ["trainer.max_epochs=4"]), ("resumed", resumed)):
         run(tmp_path / name, cache, *options, *extra)
-        content = torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)
+        content = content_of(tmp_path / name)
         seen.append(content["lr_schedulers"][0]["last_epoch"])
     assert seen == [1, 1]  # the second score is told after the checkpoint is saved
 
@@ -130,7 +130,7 @@ def test_a_checkpoint_of_an_earlier_version_from_within_an_epoch_is_resumed_with
     tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run(tmp_path / "part", cache, "trainer.max_epochs=2", "trainer.max_steps=2")
-    content = torch.load(tmp_path / "part" / "checkpoints" / "last.ckpt", weights_only=True)
+    content = content_of(tmp_path / "part")
     del content["within_epoch"]
     torch.save(content, within := tmp_path / "within.ckpt")
     for part in content["loops"]["fit_loop"]["epoch_progress"].values():

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import open_dict
-from training_runs import config, run
+from training_runs import config, content_of, run
 
 from unetkit.errors import UserError
 from unetkit.training.run import train
@@ -25,8 +25,7 @@ def started(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
 def resumed(started: Path, folder: Path, cache: Path, *options: str) -> dict[str, Any]:
     """The last checkpoint after one more epoch."""
     run(folder, cache, f"checkpoint={started}", "trainer.max_epochs=3", *options)
-    content: dict[str, Any] = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-    return content
+    return content_of(folder)
 
 
 def test_values_of_a_plateau_schedule_and_of_early_stopping_are_obeyed(
@@ -128,6 +127,6 @@ def test_the_shape_of_a_schedule_that_is_computed_from_its_arguments_is_obeyed(t
 )
 def test_a_plateau_steps_at_validations(tmp_path: Path, cache: Path, options: list[str], told: int) -> None:
     run(tmp_path, cache, "scheduler=plateau", *options)
-    content = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    content = content_of(tmp_path)
     assert content["lr_schedulers"][0]["last_epoch"] == told
     assert (content["unetkit"].get("monitored") is not None) == (not options)

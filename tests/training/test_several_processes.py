@@ -1,7 +1,6 @@
 """Several processes train as one would, started by Lightning, `torchrun` or a cluster, and share one run directory."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch.distributed
+from conftest import free_port
 from training_runs import QUIET, TINY, config, run, weights
 
 from unetkit.cli.completed import completed
@@ -75,14 +75,6 @@ def start_torchrun(folder: Path, *typed: str) -> Path:
     assert done.returncode == 0, done.stderr
     (run_dir,) = {*folder.glob("runs/*/*")} - before
     return run_dir
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def torchrun(monkeypatch: pytest.MonkeyPatch, rank: int, port: int) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import DictConfig
-from training_runs import QUIET, composed
+from training_runs import QUIET, composed, content_of
 from training_runs import config as run_config
 
 from unetkit.errors import UserError
@@ -39,9 +39,7 @@ def config(folder: Path, *overrides: str) -> DictConfig:
 
 def assert_same_folds(one: Path, other: Path, folds: tuple[int, ...]) -> None:
     for fold in folds:
-        ours, theirs = (
-            torch.load(base / f"fold-{fold}" / "checkpoints" / "last.ckpt", weights_only=True) for base in (one, other)
-        )
+        ours, theirs = (content_of(base / f"fold-{fold}") for base in (one, other))
         assert ours["global_step"] == theirs["global_step"] > 0
         for name, value in ours["state_dict"].items():
             assert torch.equal(value, theirs["state_dict"][name]), name

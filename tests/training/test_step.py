@@ -10,7 +10,7 @@ import lightning as L
 import pytest
 import torch
 from interrupted import fit_with, stop
-from training_runs import composed, config, rows, run
+from training_runs import composed, config, content_of, rows, run
 
 from unetkit.errors import UserError
 from unetkit.training import step_loop
@@ -27,11 +27,6 @@ ALL = [
     "scheduler=onecycle",
     *ODD,
 ]
-
-
-def checkpoint(run_dir: Path) -> dict[str, Any]:
-    content: dict[str, Any] = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
-    return content
 
 
 def assert_equal(ours: Any, theirs: Any, place: str = "") -> None:
@@ -54,7 +49,7 @@ def assert_equal(ours: Any, theirs: Any, place: str = "") -> None:
 
 
 def assert_same_training(one: Path, other: Path) -> None:
-    ours, theirs = checkpoint(one), checkpoint(other)
+    ours, theirs = content_of(one), content_of(other)
     for part in ("state_dict", "optimizer_states", "lr_schedulers", "loops", "global_step", "epoch"):
         assert_equal(ours[part], theirs[part], part)
     assert ours.keys() == theirs.keys()
@@ -137,21 +132,21 @@ def test_a_checkpoint_of_one_way_is_resumed_in_the_other(tmp_path: Path, cache: 
     run(tmp_path / "whole", cache, *options, f"trainer.step={first}")
     interrupted = stop(config(tmp_path / "part", cache, *options, f"trainer.step={first}"), epoch=0)
     run(tmp_path / "resumed", cache, *options, f"trainer.step={second}", f"checkpoint={interrupted}")
-    ours, theirs = checkpoint(tmp_path / "resumed"), checkpoint(tmp_path / "whole")
+    ours, theirs = content_of(tmp_path / "resumed"), content_of(tmp_path / "whole")
     for part in ("state_dict", "optimizer_states", "lr_schedulers", "loops", "global_step", "epoch"):
         assert_equal(ours[part], theirs[part], part)
 
 
 def test_settings_of_a_gpu_in_a_checkpoint_do_not_come_along(tmp_path: Path, cache: Path) -> None:
     run(tmp_path / "a", cache, "trainer.max_epochs=1")
-    content = checkpoint(tmp_path / "a")
+    content = content_of(tmp_path / "a")
     for group in content["optimizer_states"][0]["param_groups"]:
         group |= {"fused": True, "capturable": True}
     torch.save(content, tmp_path / "of_gpu.ckpt")
     last = tmp_path / "a" / "checkpoints" / "last.ckpt"
     for name, path in (("b", last), ("c", tmp_path / "of_gpu.ckpt")):
         run(tmp_path / name, cache, f"checkpoint={path}")
-    assert_equal(checkpoint(tmp_path / "c")["optimizer_states"], checkpoint(tmp_path / "b")["optimizer_states"])
+    assert_equal(content_of(tmp_path / "c")["optimizer_states"], content_of(tmp_path / "b")["optimizer_states"])
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import lightning as L
 import pytest
 import torch
 from interrupted import same_state
-from training_runs import run
+from training_runs import content_of, run
 
 from unetkit.errors import UserError
 from unetkit.training.build import build_trainer
@@ -23,8 +23,7 @@ OPTIONS = ["model.dropout=0.3", "trainer.max_epochs=2"]  # two epochs of three b
 def whole(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[str, Any]:
     """The last checkpoint of a run without an interruption."""
     run(folder := tmp_path_factory.mktemp("whole"), cache, *OPTIONS)
-    content: dict[str, Any] = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-    return content
+    return content_of(folder)
 
 
 class Signal(L.Callback):
@@ -82,7 +81,7 @@ def test_a_run_whose_time_is_over_goes_on_exactly(tmp_path: Path, cache: Path, w
         run(tmp_path, cache, *OPTIONS)
     assert run(tmp_path, cache, *OPTIONS, "checkpoint=auto")["steps"] == 6
     assert is_finished(tmp_path)
-    same_state(whole, torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True))
+    same_state(whole, content_of(tmp_path))
 
 
 def test_a_restarted_job_starts_without_a_checkpoint_of_lightning_and_is_done_once_and_refuses_another_recipe(
@@ -103,7 +102,7 @@ def test_a_restarted_job_starts_without_a_checkpoint_of_lightning_and_is_done_on
     first = run(tmp_path, cache, *OPTIONS)
     assert "SLURM_RESTART_COUNT=1, so this job was started again: checkpoint=auto" in caplog.text
     assert "has no checkpoint yet, so the run starts" in caplog.text
-    same_state(whole, torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True))
+    same_state(whole, content_of(tmp_path))
     before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
     assert run(tmp_path, cache, *OPTIONS, "data.num_workers=1")["val/iou"] == first["val/iou"]
     assert "is finished, so nothing is done" in caplog.text

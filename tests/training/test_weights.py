@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_runs import run, weights
+from training_runs import content_of, run, weights
 
 from unetkit.errors import UserError
 
@@ -29,7 +29,7 @@ def test_a_warning_says_that_weights_may_know_the_validation_images(
 def test_a_run_that_started_from_weights_is_resumed_with_or_without_naming_them(
     finished: Path, tmp_path: Path, cache: Path
 ) -> None:
-    content = torch.load(finished / "checkpoints" / "last.ckpt", weights_only=True)
+    content = content_of(finished)
     content["unetkit"]["preprocessing"] |= {"mean": [0.1], "std": [0.9]}
     other = tmp_path / "other.ckpt"
     torch.save(content, other)

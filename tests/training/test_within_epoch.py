@@ -5,12 +5,8 @@ from typing import Any
 
 import lightning as L
 import pytest
-import torch
-from interrupted import KillInValidation, kill, same_state
-from training_runs import config, rows, run
-
-from unetkit.training.build import build_module, build_trainer, prepare_data
-from unetkit.training.run_stats import RunStats
+from interrupted import KillInValidation, fit_with, kill, same_state
+from training_runs import config, content_of, rows, run
 
 # Two epochs of eight batches, whose dropout, augmentation and order of images are random.
 OPTIONS = ["model.dropout=0.3", "data.count=40", "data.batch_size=4", "trainer.log_every_n_steps=1"]
@@ -56,13 +52,13 @@ def test_a_run_that_is_killed_within_an_epoch_goes_on_exactly(
 ) -> None:
     options = [*OPTIONS, *extra]
     run(tmp_path / "whole", cache, *options)
-    expected = torch.load(tmp_path / "whole" / "checkpoints" / "last.ckpt", weights_only=True)
+    expected = content_of(tmp_path / "whole")
     logged = rows(tmp_path / "whole")
     for after in kills:
         last = kill(folder := tmp_path / str(after), cache, after, *options)
         before = filled(rows(folder))
         run(folder, cache, *options, f"checkpoint={last}")
-        same_state(expected, torch.load(last, weights_only=True))
+        same_state(expected, content_of(folder))
         again = rows(folder)
         assert logged[-len(again) :] == again  # with the mean of train/loss over the epoch
         assert all(row in before or row in filled(again) for row in filled(logged))
@@ -85,14 +81,14 @@ def test_a_validation_that_is_killed_costs_no_training(
 ) -> None:
     options = [*OPTIONS, *extra]
     run(tmp_path / "whole", cache, *options)
-    expected = torch.load(tmp_path / "whole" / "checkpoints" / "last.ckpt", weights_only=True)
+    expected = content_of(tmp_path / "whole")
     for after in kills:
         last = kill(folder := tmp_path / str(after), cache, after, *options, at=KillInValidation)
-        batches = torch.load(last, weights_only=True)["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]
+        batches = content_of(folder)["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]
         assert batches["processed"] == after + 1
         before = filled(rows(folder))
         run(folder, cache, *options, f"checkpoint={last}")
-        same_state(expected, torch.load(last, weights_only=True))
+        same_state(expected, content_of(folder))
         again = filled(rows(folder))
         assert all(row in before or row in again for row in filled(rows(tmp_path / "whole")))
         assert not [row for row in before if row in again]
@@ -116,8 +112,5 @@ def test_ends_of_epochs_are_saved_at_most_every_so_many_seconds_and_the_last_one
     options = ["trainer.max_epochs=4", "~callbacks.best", "trainer.limit_val_batches=0"]
     for seconds, expected in (("600", [0, 3]), ("auto", [0, 1, 2, 3])):
         cfg = config(tmp_path / seconds, cache, f"callbacks.last.seconds={seconds}", *options)
-        data = prepare_data(cfg)
-        trainer = build_trainer(cfg, tmp_path / seconds, RunStats())
-        trainer.callbacks.insert(0, saved := Saved())  # type: ignore[attr-defined]
-        trainer.fit(build_module(cfg, data), datamodule=data)
+        fit_with(saved := Saved(), cfg)
         assert saved.epochs == expected

@@ -4,6 +4,7 @@ import copy
 import csv
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
@@ -52,6 +53,12 @@ def config(run_dir: Path, cache: Path, *overrides: str) -> DictConfig:
 def run(run_dir: Path, cache: Path, *overrides: str) -> Summary:
     """Train it."""
     return train(config(run_dir, cache, *overrides))
+
+
+def content_of(run_dir: Path) -> dict[str, Any]:
+    """Read the last checkpoint of a run."""
+    content: dict[str, Any] = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
+    return content
 
 
 def rows(run_dir: Path) -> list[dict[str, str]]:
