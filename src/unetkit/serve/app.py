@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 
 from unetkit.errors import UserError, is_out_of_memory
 from unetkit.serve.answers import MEDIA_TYPES, Format, Health, Problem, RunLengths, format_of
+from unetkit.serve.batcher import STOPPED
 from unetkit.serve.limited import Limited
 from unetkit.serve.service import Service
 from unetkit.server_log import described, log_refused, printable
@@ -143,7 +144,7 @@ async def _refused(request: Request, error: HTTPException) -> JSONResponse:
 
 
 async def _not_understood(request: Request, error: UserError) -> JSONResponse:
-    busy = is_out_of_memory(error.__cause__) if error.__cause__ else error.subject == "the service"
+    busy = error is STOPPED or (error.__cause__ is not None and is_out_of_memory(error.__cause__))
     return _problem(request, 503 if busy else 422, str(error))
 
 

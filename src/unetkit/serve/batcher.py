@@ -30,7 +30,7 @@ class Batcher:
 
     def __init__(self, run: PredictArray, most: int, most_pixels: int) -> None:
         self._run, self._most, self._most_pixels = run, most, most_pixels
-        self._waiting: list[tuple[Array, Future[Array]]] = []
+        self._waiting: dict[Future[Array], Array] = {}  # in the order in which they came
         self._changed = Condition()
         self._is_open = False
 
@@ -44,7 +44,7 @@ class Batcher:
         with self._changed:
             if not self._is_open:
                 raise STOPPED
-            self._waiting.append((images, future))
+            self._waiting[future] = images
             self._changed.notify()
         return future.result()
 
@@ -79,13 +79,11 @@ class Batcher:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or not self._is_open)
             if not self._is_open:
-                for _, future in self._waiting:
+                for future in self._waiting:
                     future.set_exception(STOPPED)
                 self._waiting.clear()
                 return []
-            first = self._waiting[0][0]
-            most = max(min(self._most, self._most_pixels // (first.shape[-2] * first.shape[-1])), 1)
-            fitting = [item for item in self._waiting if item[0].shape == first.shape][:most]
-            taken = {id(future) for _, future in fitting}
-            self._waiting = [item for item in self._waiting if id(item[1]) not in taken]
-            return fitting
+            shape = next(iter(self._waiting.values())).shape
+            most = max(min(self._most, self._most_pixels // (shape[-2] * shape[-1])), 1)
+            fitting = [future for future, images in self._waiting.items() if images.shape == shape][:most]
+            return [(self._waiting.pop(future), future) for future in fitting]
