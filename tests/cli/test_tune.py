@@ -89,7 +89,6 @@ def test_a_search_goes_on_and_its_best_command_can_be_typed(
     assert f",{score}," in best
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("typed", ["trainer=ddp_cpu", "trainer.devices=2", "trainer.devices=[0,1]"])
 def test_trials_of_several_processes_are_refused(typed: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not possible in a search"):
@@ -112,6 +111,7 @@ def test_a_trial_that_is_stopped_is_found_by_the_same_command(monkeypatch: pytes
     assert not is_found_again(compose_training(fixed))
 
 
+@pytest.mark.slow
 def test_bad_trials_are_pruned_and_an_interrupted_one_goes_on(tmp_path: Path) -> None:
     fixed = [*TINY, *QUIET, "trainer.max_epochs=3", f"data.cache_dir={tmp_path / 'cache'}"]
     space, _ = read_space("none", {}, ["optimizer.lr=0.01,0.02,1e-9"])
