@@ -22,7 +22,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def prepare(cfg: DictConfig) -> None:
-    """Do what the command promises.
+    """Save the workspace and the report, or write them to a file.
 
     Raises:
         UserError: If a key holds a wrong value, the file can't be written, or W&B does not answer or refuses.
@@ -33,15 +33,14 @@ def prepare(cfg: DictConfig) -> None:
     for key in ("project", "name", "monitor"):
         if cfg[key] in (None, ""):
             raise UserError(f"{key}=", "is missing", "give a name")
-    text = {key: None if cfg[key] is None else str(cfg[key]) for key in ("entity", "group")}
     dashboard = Dashboard(
         project=str(cfg.project),
         name=str(cfg.name),
         monitor=str(cfg.monitor),
         classes=names_of([] if cfg.classes is None else cfg.classes),
         parameters=names_of([] if cfg.parameters is None else cfg.parameters),
-        entity=text["entity"],
-        group=text["group"],
+        entity=None if cfg.entity is None else str(cfg.entity),
+        group=None if cfg.group is None else str(cfg.group),
     )
     if mode_of() == "online":
         for kind, address in dashboard.save().items():

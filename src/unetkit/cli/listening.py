@@ -1,4 +1,4 @@
-"""What the commands that listen at an address share: the check of the port, a warning, and how they are stopped."""
+"""Check the address that `demo` and `serve` listen at, warn of other users, and stop in order."""
 
 import ipaddress
 import signal
@@ -21,7 +21,7 @@ def warn_of_others(host: str, what: str) -> None:
 
     Args:
         host: The key `host`.
-        what: What is served there.
+        what: The page or service, as the warning calls it.
     """
     if not is_loopback(host):
         print(f"warning: host={host}: everybody who reaches this machine can use {what}", file=sys.stderr)

@@ -1,6 +1,6 @@
 """Turn logits into probabilities, and probabilities into class indices.
 
-`is_multilabel` has no default: who forgets it takes labels that overlap for classes, or for a binary mask.
+`is_multilabel` has no default: forgotten, it would turn labels that overlap into classes, or into a binary mask.
 """
 
 import torch

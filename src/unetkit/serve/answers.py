@@ -1,4 +1,4 @@
-"""What the service answers, and how an answer's format is chosen."""
+"""The answers of the service, and the choice of their format."""
 
 import io
 from enum import StrEnum

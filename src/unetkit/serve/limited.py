@@ -6,9 +6,10 @@ import time
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-SECONDS = 60  # in which a request must have arrived
-READ = 4  # times the limit is read of what is too large, since most clients read no answer before they have sent all
-OVERHEAD = 4096  # bytes of a form around its file
+SECONDS = 60  # after which a request that has not arrived whole is refused
+# Up to so many times the limit, what is too large is read: most clients read no answer before they have sent all.
+READ = 4
+OVERHEAD = 4096  # bytes that a form may have around its file
 
 
 class Limited:

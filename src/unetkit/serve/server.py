@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from unetkit.errors import UserError
 from unetkit.server_log import errors_in_one_line
 
-SECONDS = 30  # that requests have to be answered after the signal
+SECONDS = 30  # after the signal, in which requests that have come are answered
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -41,7 +41,7 @@ def run(app: FastAPI, listening: socket.socket) -> None:
 
     Args:
         app: The application.
-        listening: Where it is served.
+        listening: The socket of `listen`.
     """
     with errors_in_one_line():
         server_of(app).run(sockets=[listening])

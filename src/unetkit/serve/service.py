@@ -25,13 +25,13 @@ UPLOAD = "the upload"  # its name in errors
 
 @dataclass(frozen=True)
 class Limits:
-    """What a service takes.
+    """The limits of a service.
 
     Attributes:
         upload_bytes: Largest request, in bytes.
-        pixels: Pixels of the largest image.
-        batch: Images of one size that are predicted at once.
-        requests: Requests that are answered or wait at a time; more are refused.
+        pixels: Largest image, in pixels.
+        batch: Largest number of images of one size that are predicted at once.
+        requests: Largest number of requests that are answered or wait at a time; more are refused.
     """
 
     upload_bytes: int
@@ -45,10 +45,10 @@ class Service:
     """An exported network that answers images.
 
     Attributes:
-        name: Name of its file.
-        predictor: The network.
-        limits: What it takes.
-        requests: Requests that are answered or wait at present.
+        name: Name of the network's file.
+        predictor: The predictor of that file.
+        limits: Limits of requests, images and batches.
+        requests: Number of requests that are answered or wait at present.
     """
 
     name: str
