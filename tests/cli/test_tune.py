@@ -16,7 +16,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from unetkit.errors import UserError
 from unetkit.training.api import compose_training
-from unetkit.training.build import is_found_again
+from unetkit.training.run_kind import is_found_again
 from unetkit.training.search_space import read_space, suggest
 from unetkit.training.tuning import open_search, search
 

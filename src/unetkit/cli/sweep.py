@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from unetkit.cli.start import start
 from unetkit.errors import UserError
 from unetkit.paths import command_line, path_of, quoted_for_hydra, short_path, write_json
 from unetkit.run_files import OUTCOME, OVERRIDES
+from unetkit.training.run_kind import is_in_sweep
 from unetkit.training.run_names import typed_for
 from unetkit.training.several_processes import processes_of_one_job
 
@@ -103,7 +103,7 @@ def do_job(cfg: DictConfig, work: Callable[[DictConfig], float | None]) -> float
     A mistake is one line, and the score is None. In a sweep any other error ends only its job; what it was is kept in
     the run directory.
     """
-    is_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    is_sweep = is_in_sweep()
     record = path_of("run_dir", cfg.run_dir) / OUTCOME if is_sweep else None
     launcher = launcher_of(HydraConfig.get()) if is_sweep else ""
     is_child = launcher in OTHER_PROCESSES

@@ -9,8 +9,6 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
@@ -22,13 +20,13 @@ from unetkit.checkpoints.checkpoint import Checkpoint
 from unetkit.checkpoints.checkpoint import build_network as build_described_network
 from unetkit.checkpoints.metadata import Metadata
 from unetkit.data import Preprocessing, SegmentationDataModule
-from unetkit.errors import UserError, check
-from unetkit.evaluation.primary import check_class, check_objects, read_extra, read_primary
+from unetkit.evaluation.primary import read_extra, read_primary
 from unetkit.losses import wants_weight
-from unetkit.models import channels_last_of, check_threshold
+from unetkit.models import channels_last_of
 from unetkit.training.callbacks import CollapseWarning, EpochSeed
 from unetkit.training.checkpoint_io import WholeCheckpointIO
 from unetkit.training.class_weights import settle_class_weights
+from unetkit.training.compatibility import check_classes, check_dimensions, check_scores, check_something_to_learn
 from unetkit.training.configuration import choose_precision, is_on_cpu
 from unetkit.training.image_logger import ImageLogger
 from unetkit.training.last_epoch import LastEpoch
@@ -38,6 +36,7 @@ from unetkit.training.progress_bar import Bar
 from unetkit.training.records import plain
 from unetkit.training.resume import Resume
 from unetkit.training.resumed_values import GivenValues
+from unetkit.training.run_kind import is_fold, is_found_again
 from unetkit.training.run_state import last_checkpoint
 from unetkit.training.run_stats import RunStats
 from unetkit.training.save_within_epoch import SaveWithinEpoch
@@ -47,8 +46,6 @@ from unetkit.training.strategy import check_processes, check_strategy
 
 log = logging.getLogger(__name__)
 
-DEFAULT_THRESHOLD = 0.5
-SEARCH = "tune"  # the task of a trial of a search
 NOT_OF_LIGHTNING = ("compile", "max_time", "step")  # Lightning ends an epoch at max_time; see stopping.Stop
 
 
@@ -69,40 +66,6 @@ def prepare_data(cfg: DictConfig) -> SegmentationDataModule:
     if cfg.model.in_channels < data.channels:
         log.warning("model.in_channels=1: the colour images are turned to grey")
     return data
-
-
-def check_dimensions(cfg: DictConfig, data: SegmentationDataModule) -> None:
-    """Check that the network is for volumes where the data are, and for images where they are images.
-
-    Raises:
-        UserError: If not.
-    """
-    takes_volumes = cfg.model.get("spatial_dims", 2) == 3
-    if takes_volumes and not data.has_volumes:
-        problem = f"is for volumes, but data={data.name} holds images"
-        raise UserError("model.spatial_dims=3", problem, "use data=volumes, or model.spatial_dims=2")
-    if data.has_volumes and not takes_volumes:
-        raise UserError(f"data={data.name}", "holds volumes, but the network is for images", "add model=unet_3d")
-
-
-def check_something_to_learn(data: SegmentationDataModule, void: object) -> None:
-    """Check that the masks are neither all empty nor all full of one class.
-
-    Raises:
-        UserError: If they are.
-    """
-    if data.is_multilabel:
-        if not data.found.pixels.any():
-            raise UserError(f"data={data.name}", "has no pixel of a label in any mask, so there is nothing to learn")
-        return
-    present = [name for name, pixels in zip(data.class_names, data.found.pixels.sum(0), strict=True) if pixels]
-    if present == data.class_names[:1]:
-        fix = "" if void is None else f"data.ignore_index={void} leaves out the pixels of this value"
-        problem = "has no foreground pixel in any mask, so there is nothing to learn"
-        raise UserError(f"data={data.name}", problem, fix)
-    if len(present) == 1:
-        problem = f"has {present[0]} in every pixel of every mask, so there is nothing to learn"
-        raise UserError(f"data={data.name}", problem, "give the background a value of its own, as 0 in binary masks")
 
 
 def build_module(
@@ -126,10 +89,7 @@ def build_module(
     schedule = instantiate(cfg.scheduler, _convert_="all")
     primary = read_primary(cfg.metrics.primary)
     extra = read_extra(cfg.metrics.get("extra"))
-    scored = [data.class_names[k] for k in data.scored_classes]
-    for key, score in (("metrics.primary", primary), *(("metrics.extra", score) for score in extra)):
-        check_class(score, scored, key)
-        check_objects(score, data.mask_encoding.instances is not None, key)
+    check_scores(cfg, data, primary, extra)
     network, preprocessing = build_network(cfg, data.prepared.preprocessing, resume, weights)
     recipe = describe_recipe(cfg, data.split.digest)
     module = SegmentationModule(
@@ -151,30 +111,13 @@ def build_module(
     )
     if data.has_volumes:
         module.spacings = data.found.spacings
-        for score in (primary, *extra):
-            score.entry.check_of_volumes()
     if any(score.entry.is_of_objects for score in (primary, *extra)):
-        check("mirror_border", cfg.mirror_border, cfg.mirror_border, "true where objects are scored, which are whole")
         module.objects = data.objects
     check_logged(cfg.monitor, module.val_scores.names)
     if cfg.mirror_border and data.serving.crop_size is not None:  # a crop takes its surroundings from its image
         data.surroundings = int(getattr(network, "margin", 0))
         module.trains_on_surrounded_crops = data.surroundings > 0
     return module.to(memory_format=channels_last_of(network)) if cfg.channels_last else module
-
-
-def check_classes(cfg: DictConfig, found: int, *, is_multilabel: bool = False) -> None:
-    """Check that the network has the classes of the masks, and that a threshold has a use.
-
-    Raises:
-        UserError: If not.
-    """
-    is_binary = found <= 2 and not is_multilabel
-    if cfg.model.num_classes not in ((1, 2) if is_binary else (found,)):
-        wanted = "two classes, which is 1 (sigmoid) or 2 (softmax)" if is_binary else found
-        raise UserError(f"model.num_classes={cfg.model.num_classes}", f"does not fit: the masks have {wanted}")
-    if cfg.threshold != DEFAULT_THRESHOLD:
-        check_threshold(cfg.threshold, 2 if is_multilabel else found)
 
 
 def describe_recipe(cfg: DictConfig, split_digest: str) -> dict[str, Any]:
@@ -282,17 +225,6 @@ def build_trainer(
     )
     check_processes(trainer, cfg.trainer.strategy)
     return trainer
-
-
-def is_fold(cfg: DictConfig) -> bool:
-    """Return whether a run is part of a cross-validation, whose folds have one recipe and find their checkpoints."""
-    return "cross_validation" in cfg
-
-
-def is_found_again(cfg: DictConfig) -> bool:
-    """Return whether the command, typed again, finds the checkpoint of a run: one of several that it starts."""
-    is_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-    return is_fold(cfg) or is_sweep or cfg.get("task_name") == SEARCH
 
 
 def plugins(is_found_again: bool = False) -> list[Any]:

@@ -17,7 +17,7 @@ from unetkit.paths import command_line, path_of, short_path, write_json
 from unetkit.plots.curves import draw_curves
 from unetkit.plots.images import write_png
 from unetkit.run_files import STOPPED_BY, kept_metrics, read_json
-from unetkit.training.build import build_module, build_trainer, example_input, is_fold, is_found_again, prepare_data
+from unetkit.training.build import build_module, build_trainer, example_input, prepare_data
 from unetkit.training.configuration import check_values
 from unetkit.training.image_logger import draw_best_median_worst
 from unetkit.training.mistakes import library_mistakes, training_mistakes
@@ -47,6 +47,7 @@ from unetkit.training.resume import (
     log_resume,
     resolve_auto,
 )
+from unetkit.training.run_kind import is_fold, is_found_again
 from unetkit.training.run_lock import only_run_in
 from unetkit.training.run_names import label_as_typed
 from unetkit.training.run_state import is_finished, last_checkpoint, run_of

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from unetkit.errors import UserError
 from unetkit.run_files import read_yaml
 from unetkit.training.recipes import PLACES
+from unetkit.training.run_kind import is_in_sweep
 
 LONGEST = 128  # characters that W&B takes
 
@@ -39,7 +39,7 @@ def label_as_typed(cfg: DictConfig) -> None:
     hydra = HydraConfig.get()
     typed = [text for text in hydra.overrides.task if not PLACES.fullmatch(key_of(text))]
     group = None
-    if hydra.mode == RunMode.MULTIRUN:
+    if is_in_sweep():
         folder = Path(hydra.sweep.dir)
         group = str(Path(folder.absolute().parent.name) / folder.name)
         file = folder / "multirun.yaml"

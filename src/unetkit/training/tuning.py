@@ -21,9 +21,9 @@ from unetkit.evaluation.primary import lower_is_better
 from unetkit.paths import write_json
 from unetkit.run_files import OUTCOME
 from unetkit.training.api import compose_training, override
-from unetkit.training.build import SEARCH
 from unetkit.training.records import monitored_score
 from unetkit.training.run import train
+from unetkit.training.run_kind import SEARCH
 from unetkit.training.run_names import label
 from unetkit.training.run_state import AUTO
 from unetkit.training.search_space import suggest
