@@ -1,6 +1,6 @@
 """What libraries give where unetkit has code of its own: `python -m benchmarks.libraries`, for `docs/libraries.md`.
 
-It needs scikit-learn, MONAI and ImageHash beside unetkit.
+It needs `pip install scikit-learn monai ImageHash` beside unetkit.
 """
 
 import statistics
@@ -23,6 +23,7 @@ from unetkit.data.files import FileRef
 from unetkit.data.folds import grouped_folds, stratified_folds
 from unetkit.doctor.checks.duplicates import near_pairs
 from unetkit.doctor.survey.images import measure_image
+from unetkit.errors import mistakes_in_one_line
 from unetkit.evaluation.bootstrap import bootstrap, resamples
 from unetkit.metrics import hausdorff95
 from unetkit.metrics.scores import Dice, ImageIoU
@@ -157,5 +158,6 @@ def distances() -> None:
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    for compare in (splits, duplicates, intervals, schedules, scores, distances):
-        compare()
+    with mistakes_in_one_line():
+        for compare in (splits, duplicates, intervals, schedules, scores, distances):
+            compare()
