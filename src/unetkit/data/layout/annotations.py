@@ -11,7 +11,7 @@ import numpy as np
 from unetkit.data.drawn import Outline, OutlinedMask
 from unetkit.data.files import FileRef
 from unetkit.data.findings import Finding, Severity, finding_on
-from unetkit.data.layout.naming import Item
+from unetkit.data.layout.item import Item
 from unetkit.data.layout.roles import placed
 from unetkit.data.layout.tree import Entry
 from unetkit.data.types import VOID
@@ -89,7 +89,7 @@ def _read_coco(files: Sequence[tuple[Entry, Mapping[str, Any]]], entries: Sequen
             if item.ref in masks:  # listed in two files, as for stuff and things
                 other = masks[item.ref][1]
                 mask = replace(mask, outlines=(*other.outlines, *outlines))
-            masks[item.ref] = item.in_folder(split=split or item.split), mask
+            masks[item.ref] = item.in_folder(split=split or item.folder.split), mask
     findings = [
         *finding_on(Severity.WARNING, "{n} annotated image{s} {is} not there", "add them", missing),
         *finding_on(Severity.WARNING, "{n} object{s} {has} a box, but no outline: not drawn", "outline them", boxes),
@@ -179,7 +179,7 @@ def _find_yolo(entries: Sequence[Entry]) -> Found | None:
 
 
 def _twin(item: Item, role: str | None) -> tuple[object, ...]:
-    return item.split, item.group, item.name
+    return item.folder.split, item.folder.group, item.name
 
 
 def _read_numbers(ref: FileRef) -> list[list[float]] | None:
@@ -230,7 +230,11 @@ class _ImageFinder:
         def nearness(entry: Entry) -> tuple[bool, int, int]:
             item, _ = placed(entry)
             shared = sum(a == b for a, b in zip(reversed(entry.folders), reversed(parts[:-1]), strict=False))
-            return item.split == split, shared, sum(a == b for a, b in zip(entry.folders, file.folders, strict=False))
+            return (
+                item.folder.split == split,
+                shared,
+                sum(a == b for a, b in zip(entry.folders, file.folders, strict=False)),
+            )
 
         return placed(max(candidates, key=nearness))[0] if candidates else None
 
@@ -238,4 +242,4 @@ class _ImageFinder:
 def _split_of(file: Entry) -> str | None:
     """Return the split that the path of an annotation file says, as in instances_val2017.json."""
     words = placed(Entry(file.ref, (*file.folders, *file.ref.stem.split("_"))))[0]
-    return words.split
+    return words.folder.split

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from unetkit.data.files import CHANNEL, FileRef
 from unetkit.data.findings import Finding, Severity, finding_on
-from unetkit.data.layout.naming import Item
+from unetkit.data.layout.item import Item
 from unetkit.data.layout.roles import Roles
 from unetkit.errors import UserError
 
@@ -23,13 +23,13 @@ def join_channels(roles: Roles, suffix: str, findings: list[Finding]) -> Roles:
     numbered = [item for item in roles.images if CHANNEL.search(item.name)]
     if not numbered:
         return roles
-    names = {(mask.split, mask.name.removesuffix(suffix)) for mask in roles.masks}
+    names = {(mask.folder.split, mask.name.removesuffix(suffix)) for mask in roles.masks}
     places = {
-        (item.split, item.place)
+        (item.folder.split, item.folder.place)
         for item in numbered
-        if (item.split, CHANNEL.sub("", item.name)) in names and (item.split, item.name) not in names
+        if (item.folder.split, CHANNEL.sub("", item.name)) in names and (item.folder.split, item.name) not in names
     }
-    groups = _grouped(item for item in roles.images if (item.split, item.place) in places)
+    groups = _grouped(item for item in roles.images if (item.folder.split, item.folder.place) in places)
     numbers = sorted({number for group in groups for number in group})
     if len(numbers) < 2:
         return roles
@@ -38,7 +38,7 @@ def join_channels(roles: Roles, suffix: str, findings: list[Finding]) -> Roles:
     what = f"{{n}} image{{s}} {{has}} not all of the {len(numbers)} channels that others have"
     fix = f"add {missing[0]}, or remove the image" if missing else ""
     findings += finding_on(Severity.FAULT, what, fix, (next(iter(group.values())).shown for group in lacking))
-    others = [item for item in roles.images if (item.split, item.place) not in places]
+    others = [item for item in roles.images if (item.folder.split, item.folder.place) not in places]
     unlabelled = [_joined(group) for group in _grouped(roles.unlabelled)]
     return replace(roles, images=[*others, *map(_joined, groups)], unlabelled=unlabelled)
 
@@ -48,7 +48,7 @@ def _grouped(items: Iterable[Item]) -> list[dict[str, Item]]:
     groups: dict[Hashable, dict[str, Item]] = defaultdict(dict)
     for item in items:
         name = CHANNEL.sub("", item.name)
-        groups[item.split, item.place, name, item.ref.suffix][item.name[len(name) :]] = item
+        groups[item.folder.split, item.folder.place, name, item.ref.suffix][item.name[len(name) :]] = item
     return list(groups.values())
 
 

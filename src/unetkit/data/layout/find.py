@@ -13,7 +13,8 @@ from unetkit.data.findings import Finding, Severity, finding_on
 from unetkit.data.layout.annotations import find_outlines
 from unetkit.data.layout.channels import join_channels
 from unetkit.data.layout.given import items_of, named_files, named_images
-from unetkit.data.layout.naming import Item, Matched, match_splits
+from unetkit.data.layout.item import Item
+from unetkit.data.layout.naming import Matched, match_splits
 from unetkit.data.layout.problems import FOLDERS_SHOWN, find_faults, report_empty_splits, report_unlabelled
 from unetkit.data.layout.roles import Roles, placed, sort_roles
 from unetkit.data.layout.series import join_series
@@ -156,7 +157,7 @@ def _pairs_of_masks(search: Search, suffix: str, codes: Mapping[str, str]) -> li
     images, masks = search.roles.images, search.roles.masks
     matched = match_splits(images, masks, suffix)
     search.matched = matched
-    if any(mask.word.startswith("segmentationclass") for mask in masks):  # PASCAL VOC labels some of its images
+    if any(mask.folder.word.startswith("segmentationclass") for mask in masks):  # PASCAL VOC labels some of its images
         without = [image.shown for image, found in matched.masks_of if not found]
         what, fix = (
             "{n} image{s} {has} no mask, and {is} not read",
@@ -167,7 +168,9 @@ def _pairs_of_masks(search: Search, suffix: str, codes: Mapping[str, str]) -> li
     search.findings += find_faults(matched, suffix, codes)
     names = _ids([image for image, _ in matched.masks_of])
     masks_of = [(image, _one_mask([mask.ref for mask in found])) for image, found in matched.masks_of]
-    return [Pair(names[image.ref], image.ref, mask, codes.get(image.name), image.split) for image, mask in masks_of]
+    return [
+        Pair(names[image.ref], image.ref, mask, codes.get(image.name), image.folder.split) for image, mask in masks_of
+    ]
 
 
 def _one_mask(refs: list[FileRef]) -> FileRef | MergedMask | None:
@@ -176,13 +179,13 @@ def _one_mask(refs: list[FileRef]) -> FileRef | MergedMask | None:
 
 def _pairs_of_outlines(search: Search) -> list[Pair]:
     drawn = search.drawn
-    folders = {item.place for item, _ in drawn.values()}
-    left = [item for item in search.roles.images if item.ref not in drawn and item.place in folders]
+    folders = {item.folder.place for item, _ in drawn.values()}
+    left = [item for item in search.roles.images if item.ref not in drawn and item.folder.place in folders]
     what = "{n} image{s} {has} no outlines, and {is} not read"
     fix = "annotate them, if only with an empty file, or remove them"
     search.findings += finding_on(Severity.WARNING, what, fix, (item.shown for item in left))
     names = _ids([item for item, _ in drawn.values()])
-    return [Pair(names[ref], ref, mask, split=item.split) for ref, (item, mask) in drawn.items()]
+    return [Pair(names[ref], ref, mask, split=item.folder.split) for ref, (item, mask) in drawn.items()]
 
 
 def _pages(pair: Pair, stacks: bool, findings: list[Finding]) -> list[Pair]:
@@ -205,15 +208,21 @@ def _pages(pair: Pair, stacks: bool, findings: list[Finding]) -> list[Pair]:
 def _ids(images: Sequence[Item]) -> dict[FileRef, str]:
     """Return the name of each pair: folders such as a patient's, and the image's name where the folders don't tell."""
     shared = 0
-    while images and len({item.group[: shared + 1] for item in images}) == 1 and len(images[0].group) > shared:
+    while (
+        images
+        and len({item.folder.group[: shared + 1] for item in images}) == 1
+        and len(images[0].folder.group) > shared
+    ):
         shared += 1
-    per_folder = Counter((item.split, item.group) for item in images)
+    per_folder = Counter((item.folder.split, item.folder.group) for item in images)
     names = {item.name for item in images}
-    says_nothing = len(names) == 1 or all(item.name in item.group for item in images)  # as 3f2a/images/3f2a.png
+    says_nothing = len(names) == 1 or all(item.name in item.folder.group for item in images)  # as 3f2a/images/3f2a.png
     are_alone = len(per_folder) > 1 and max(per_folder.values()) == 1 and says_nothing
     return {
         item.ref: "/".join(
-            item.group[shared:] if are_alone and len(item.group) > shared else (*item.group[shared:], item.name)
+            item.folder.group[shared:]
+            if are_alone and len(item.folder.group) > shared
+            else (*item.folder.group[shared:], item.name)
         )
         for item in images
     }
@@ -266,7 +275,7 @@ def _by_lists(pairs: list[Pair], entries: Sequence[Entry], findings: list[Findin
 def _unread(search: Search) -> list[Finding]:
     """Report files of kinds that are not read, beside images and masks; a fault where these are all the masks."""
     items = [*search.roles.images, *search.roles.masks]
-    folders = {item.place for item in items if item.place}
+    folders = {item.folder.place for item in items if item.folder.place}
     annotations = {".json", ".txt", ".xml", ".yaml", ".yml"} if search.drawn else set()
     is_fault = not search.roles.masks and not search.drawn
     others = [
@@ -301,7 +310,7 @@ def _describe(search: Search, pairs: Sequence[Pair], lists: str) -> str:
 
 def _places(items: Iterable[Item]) -> str:
     """Return the folders of items in short: with `*` where there are many."""
-    homes = sorted({f"{item.home}/" if item.home else "the folder itself" for item in items})
+    homes = sorted({f"{item.folder.home}/" if item.folder.home else "the folder itself" for item in items})
     return " and ".join(homes) if len(homes) <= FOLDERS_SHOWN else f"{homes[0]} and {len(homes) - 1:,} more folders"
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from unetkit.data.files import SUFFIXES
-from unetkit.data.layout.naming import Item
+from unetkit.data.layout.item import Item
 from unetkit.data.layout.roles import placed
 from unetkit.data.layout.tree import Entry, list_entries
 from unetkit.errors import UserError
@@ -100,7 +100,9 @@ def items_of(images: Sequence[Named] | None, masks: Sequence[Named] | None) -> t
     if not images or not masks or len(numbers) > 1 or numbers == {0}:
         return [_item(named) for named in images], [_item(named) for named in masks]
     by_texts = [[_item(named, named.texts) for named in files] for files in (images, masks)]
-    if {(item.group, item.name) for item in by_texts[0]} & {(item.group, item.name) for item in by_texts[1]}:
+    if {(item.folder.group, item.name) for item in by_texts[0]} & {
+        (item.folder.group, item.name) for item in by_texts[1]
+    }:
         return by_texts[0], by_texts[1]
     return [_item(named) for named in images], [_item(named) for named in masks]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from unetkit.data.files import SEGY_SUFFIXES, SUFFIXES, FileRef, result_names
 from unetkit.data.layout.channels import join_inputs
-from unetkit.data.layout.naming import Item
+from unetkit.data.layout.item import Item
 from unetkit.data.layout.roles import below_others, masks_by_name, placed
 from unetkit.data.layout.series import join_series
 from unetkit.data.layout.tree import Entry, list_entries
@@ -65,9 +65,9 @@ def images_among(entries: Sequence[Entry]) -> list[FileRef]:
         item, role = placed(entry)
         by_role[role].append(item)
     if by_role["image"]:
-        outers = {item.outer for item in by_role["image"]}
+        outers = {item.folder.outer for item in by_role["image"]}
         return [item.ref for item in by_role["image"] if not below_others(item, outers)]
-    direct = [item for item in by_role[None] if not item.place] or by_role[None]
+    direct = [item for item in by_role[None] if not item.folder.place] or by_role[None]
     masks = masks_by_name(direct)
     return [item.ref for item in direct if item not in masks]
 

@@ -3,10 +3,9 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
-from unetkit.data.files import FileRef
+from unetkit.data.layout.item import Item
 from unetkit.data.layout.words import role_of_name
 
 DIGITS = re.compile(r"\d+")
@@ -14,81 +13,6 @@ MIN_SHARE = 0.5  # of the masks, which names by a rule must pair if they are not
 
 Key = tuple[object, ...]
 KeyOf = Callable[[str], str]
-
-
-@dataclass(frozen=True, slots=True)
-class Folder:
-    """What the path of a folder says of its files.
-
-    Attributes:
-        group: Names of the folders that neither say `images` or `masks` nor a split, such as a patient's.
-        split: `train`, `val`, `test` or None.
-        place: The path of its folder below the root, for messages.
-        word: The word in that path that says that these are images, or masks; empty if there is none.
-        home: The path below the root of the folder with this word; that of the file's folder if there is none.
-        outer: The part of `group` that comes before this word.
-    """
-
-    group: tuple[str, ...] = ()
-    split: str | None = None
-    place: str = ""
-    word: str = ""
-    home: str = ""
-    outer: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """A file of images or masks, and what its path says.
-
-    Attributes:
-        ref: The file.
-        name: Its name without suffix, or what stands for it in a pattern.
-        folder: What the path of its folder says; one object for all files of a folder, which may be a million.
-    """
-
-    ref: FileRef
-    name: str
-    folder: Folder
-
-    @property
-    def group(self) -> tuple[str, ...]:
-        """See `Folder`; so are the next five."""
-        return self.folder.group
-
-    @property
-    def split(self) -> str | None:
-        """`train`, `val`, `test` or None."""
-        return self.folder.split
-
-    @property
-    def place(self) -> str:
-        """The path of its folder below the root, for messages."""
-        return self.folder.place
-
-    @property
-    def word(self) -> str:
-        """The word that says that these are images, or masks."""
-        return self.folder.word
-
-    @property
-    def home(self) -> str:
-        """The path of the folder with this word."""
-        return self.folder.home
-
-    @property
-    def outer(self) -> tuple[str, ...]:
-        """The part of `group` that comes before this word."""
-        return self.folder.outer
-
-    @property
-    def shown(self) -> str:
-        """The path below the root."""
-        return f"{self.place}/{self.ref.name.name}" if self.place else self.ref.name.name
-
-    def in_folder(self, **said: Any) -> "Item":
-        """Return the same file, where its folder says something else."""
-        return replace(self, folder=replace(self.folder, **said))
 
 
 @dataclass
@@ -140,8 +64,8 @@ def match_splits(images: Sequence[Item], masks: Sequence[Item], suffix: str = ""
         suffix: Text in the name of a mask after the name of its image; if it is given, no other rule is tried.
     """
     parts = []
-    for split in dict.fromkeys(item.split for item in (*images, *masks)):
-        held_images, held_masks = ([item for item in items if item.split == split] for items in (images, masks))
+    for split in dict.fromkeys(item.folder.split for item in (*images, *masks)):
+        held_images, held_masks = ([item for item in items if item.folder.split == split] for items in (images, masks))
         matched = match(held_images, held_masks, suffix)
         objects = match_objects(held_images, held_masks) if matched.score < (len(held_images), 0, 0) else None
         fits = 2 * matched.count >= len(held_images) and not (objects and _are_counted(objects))
@@ -180,8 +104,8 @@ def _tries(images: Sequence[Item], masks: Sequence[Item], suffix: str) -> Iterat
     used = []
     for rule in rules:
         used.append(rule)
-        yield _apply(rule, images, masks, lambda item: item.group)
-    if len({item.group for item in (*images, *masks)}) > 1:
+        yield _apply(rule, images, masks, lambda item: item.folder.group)
+    if len({item.folder.group for item in (*images, *masks)}) > 1:
         for rule in used:
             yield _apply(rule, images, masks, lambda item: ())
 
@@ -191,12 +115,12 @@ def match_objects(images: Sequence[Item], masks: Sequence[Item]) -> Matched | No
 
     The folder is that of the image, which holds no other image (DSB2018), or is called like the image.
     """
-    by_folder = {(image.split, image.group): image for image in images}
-    by_name = {(image.split, (*image.group, image.name)): image for image in images}
+    by_folder = {(image.folder.split, image.folder.group): image for image in images}
+    by_name = {(image.folder.split, (*image.folder.group, image.name)): image for image in images}
     for image_of in (by_folder, by_name):
         masks_of: dict[Key, list[Item]] = defaultdict(list)
         for mask in masks:
-            masks_of[mask.split, mask.group].append(mask)
+            masks_of[mask.folder.split, mask.folder.group].append(mask)
         paired = [masks_of.get(key, []) for key in image_of]
         if len(image_of) == len(images) and any(paired) and () not in {key[1] for key in masks_of}:
             orphans = [mask for key, found in masks_of.items() if key not in image_of for mask in found]
@@ -216,9 +140,9 @@ def _apply(rule: Rule, images: Sequence[Item], masks: Sequence[Item], group: Cal
     image_of: dict[Key, Item] = {}
     clashes: dict[Key, list[Item]] = {}
     for mask in masks:
-        masks_of[mask.split, group(mask), rule.mask_key(mask.name)].append(mask)
+        masks_of[mask.folder.split, group(mask), rule.mask_key(mask.name)].append(mask)
     for image in images:
-        key = image.split, group(image), rule.image_key(image.name)
+        key = image.folder.split, group(image), rule.image_key(image.name)
         first = image_of.setdefault(key, image)
         if first is not image:
             clashes.setdefault(key, [first]).append(image)

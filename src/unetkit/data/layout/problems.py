@@ -6,7 +6,8 @@ from pathlib import Path
 from string import ascii_letters, digits
 
 from unetkit.data.findings import Finding, Severity, finding_on
-from unetkit.data.layout.naming import Item, Matched, common_start
+from unetkit.data.layout.item import Item
+from unetkit.data.layout.naming import Matched, common_start
 from unetkit.data.layout.tree import Entry
 from unetkit.data.layout.words import Meaning, meaning_of
 
@@ -48,7 +49,7 @@ def _patterns_of_channels(images: Sequence[Item], masks: Sequence[Item]) -> list
     in_folder: dict[tuple[object, ...], tuple[list[Item], list[Item]]] = defaultdict(lambda: ([], []))
     for kind, items in enumerate((images, masks)):
         for item in items:
-            in_folder[item.split, item.place][kind].append(item)
+            in_folder[item.folder.split, item.folder.place][kind].append(item)
     found = set()
     for own_images, own_masks in in_folder.values():
         items = [*sorted(own_images, key=lambda item: item.name), *own_masks]
@@ -63,7 +64,7 @@ def _where_masks_are(images: Sequence[Item]) -> str:
     """Return how to say where the masks are: which of several folders with files of equal names holds them."""
     names: dict[str, set[str]] = defaultdict(set)
     for image in images:
-        names[image.home].add(image.name)
+        names[image.folder.home].add(image.name)
     if 1 < len(names) <= FOLDERS_SHOWN and len(set(map(frozenset, names.values()))) == 1:
         return "say which are the masks: " + " or ".join(f"data.masks={home or '.'}" for home in sorted(names))
     return "put a mask with the same name for each image into masks/, or say where they are: data.masks=FOLDER"
@@ -72,7 +73,7 @@ def _where_masks_are(images: Sequence[Item]) -> str:
 def _told_apart_by_nothing(matched: Matched) -> list[Finding]:
     """Report files of one name, and images with several masks."""
     several = [] if matched.merges else [(image, masks) for image, masks in matched.masks_of if len(masks) > 1]
-    twins = [masks for _, masks in several if len({(mask.place, mask.name) for mask in masks}) == 1]
+    twins = [masks for _, masks in several if len({(mask.folder.place, mask.name) for mask in masks}) == 1]
     others = [(image, masks) for image, masks in several if masks not in twins]
     same = [item for held in (*matched.clashes, *twins) for item in held[1:]]
     choice = ""
@@ -89,15 +90,15 @@ def _told_apart_by_nothing(matched: Matched) -> list[Finding]:
 
 def _choices(masks: Sequence[Item]) -> list[str]:
     """Return the keys that choose each of several masks of an image, as a folder or by the ends of names."""
-    if len({mask.place for mask in masks}) == len(masks):
-        return [f"data.masks={mask.place or '.'}" for mask in masks]
+    if len({mask.folder.place for mask in masks}) == len(masks):
+        return [f"data.masks={mask.folder.place or '.'}" for mask in masks]
     start = len(common_start([mask.name for mask in masks]))
     return [f'data.masks="**/*{mask.name[start:]}{mask.ref.name.suffix}"' for mask in masks]
 
 
 def report_unlabelled(unlabelled: Sequence[Item]) -> list[Finding]:
     """Report images of splits without masks."""
-    by_split = Counter(item.split for item in unlabelled)
+    by_split = Counter(item.folder.split for item in unlabelled)
     fix = "they are not used for training or scores; `unetkit predict` can predict them"
     return [
         Finding(

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from unetkit.data.findings import Finding, Severity, finding_on
-from unetkit.data.layout.naming import MIN_SHARE, Folder, Item, common_suffix
+from unetkit.data.layout.item import Folder, Item
+from unetkit.data.layout.naming import MIN_SHARE, common_suffix
 from unetkit.data.layout.tree import Entry
 from unetkit.data.layout.words import FIRST_OBSERVER, SECOND_OBSERVER, meaning_of, role_of_name
 
@@ -69,13 +70,15 @@ def sort_roles(entries: Iterable[Entry]) -> Roles:
     images, masks, loose = by_role["image"], by_role["mask"], by_role[None]
     if not masks:
         return _sort_by_name([*images, *loose])
-    with_images = {item.split for item in images}
+    with_images = {item.folder.split for item in images}
     # A split that has masks, but no folder of images, has its images in the split's folder itself (CamVid).
-    beside = [item for item in loose if item.split not in with_images]
-    folders = {(mask.split, mask.group) for mask in masks}
-    near = [item for item in beside if (item.split, item.group) in folders] or beside
+    beside = [item for item in loose if item.folder.split not in with_images]
+    folders = {(mask.folder.split, mask.folder.group) for mask in masks}
+    near = [item for item in beside if (item.folder.split, item.folder.group) in folders] or beside
     what = "{n} image{s} {is} not read: there are no masks for this folder"
-    others = _not_read(what, [item for item in beside if item not in near and item.split in {m.split for m in masks}])
+    others = _not_read(
+        what, [item for item in beside if item not in near and item.folder.split in {m.folder.split for m in masks}]
+    )
     roles = Roles([*images, *near], masks, findings=others)
     for narrow in (_in_given_splits, _in_upper_folders, _with_one_word, _one_file_of_several):
         roles = narrow(roles)
@@ -84,23 +87,28 @@ def sort_roles(entries: Iterable[Entry]) -> Roles:
 
 def _in_given_splits(roles: Roles) -> Roles:
     """Leave out images of splits without masks, and files outside the splits where there are some."""
-    splits = {mask.split for mask in roles.masks}
+    splits = {mask.folder.split for mask in roles.masks}
     if splits != {None}:
-        outside = [item for item in (*roles.images, *roles.masks) if item.split is None]
+        outside = [item for item in (*roles.images, *roles.masks) if item.folder.split is None]
         splits -= {None}
         what = f"{{n}} file{{s}} {{is}} not read: the masks lie in {'/, '.join(sorted(map(str, splits)))}/"
         roles.findings += _not_read(what, outside)
-    roles.unlabelled += [item for item in roles.images if item.split is not None and item.split not in splits]
+    roles.unlabelled += [
+        item for item in roles.images if item.folder.split is not None and item.folder.split not in splits
+    ]
     return replace(
         roles,
-        images=[item for item in roles.images if item.split in splits],
-        masks=[item for item in roles.masks if item.split in splits],
+        images=[item for item in roles.images if item.folder.split in splits],
+        masks=[item for item in roles.masks if item.folder.split in splits],
     )
 
 
 def _in_upper_folders(roles: Roles) -> Roles:
     """Leave out folders below one that has images and masks itself, such as copies and predictions."""
-    image_outers, mask_outers = {item.outer for item in roles.images}, {item.outer for item in roles.masks}
+    image_outers, mask_outers = (
+        {item.folder.outer for item in roles.images},
+        {item.folder.outer for item in roles.masks},
+    )
     complete = {outer for outer in mask_outers if outer in image_outers}
 
     below = [item for item in (*roles.images, *roles.masks) if below_others(item, complete)]
@@ -115,7 +123,7 @@ def _in_upper_folders(roles: Roles) -> Roles:
 
 def below_others(item: Item, outers: Collection[tuple[str, ...]]) -> bool:
     """Return whether a file lies below one of the folders `outers`, and not in it."""
-    return any(item.outer[: len(outer)] == outer and item.outer != outer for outer in outers)
+    return any(item.folder.outer[: len(outer)] == outer and item.folder.outer != outer for outer in outers)
 
 
 def _with_one_word(roles: Roles) -> Roles:
@@ -130,19 +138,19 @@ def _with_one_word(roles: Roles) -> Roles:
 def _choose_word(items: Sequence[Item], kind: str, findings: list[Finding]) -> list[Item]:
     by_place: dict[tuple[object, ...], dict[str, list[Item]]] = defaultdict(lambda: defaultdict(list))
     for item in items:
-        by_place[item.split, item.outer][item.word].append(item)
+        by_place[item.folder.split, item.folder.outer][item.folder.word].append(item)
     kept: list[Item] = []
     for by_word in by_place.values():
         chosen = _right_word(list(by_word), kind) if len(by_word) > 1 else next(iter(by_word))
         if chosen is None:
-            homes = sorted({found[0].home or "." for found in by_word.values()})
+            homes = sorted({found[0].folder.home or "." for found in by_word.values()})
             fix = "say which: " + " or ".join(f"data.{kind}={home}" for home in homes)
             findings.append(Finding(Severity.FAULT, f"{' and '.join(homes)} may both hold the {kind}", fix))
             continue
         kept += by_word.pop(chosen)
         for word, others in by_word.items():
             why = "the field of view, not objects" if chosen in FIRST_OBSERVER and word in FIELD_OF_VIEW else ""
-            read, other = kept[-1].home or ".", others[0].home or "."
+            read, other = kept[-1].folder.home or ".", others[0].folder.home or "."
             what = f"{other} is not read" + (f": it holds {why}" if why else "")
             fix = f"{read} holds the {kind}; to read the other, set data.{kind}={other}"
             findings.append(Finding(Severity.NOTE, what, fix))
@@ -176,13 +184,13 @@ def _sort_by_name(items: Sequence[Item]) -> Roles:
     if not masks:
         return Roles(list(items), [])
     items, masks = _with_named_split(items), _with_named_split(masks)
-    folders = {(mask.split, mask.group) for mask in masks}
+    folders = {(mask.folder.split, mask.folder.group) for mask in masks}
     refs = {mask.ref for mask in masks}
     images = [item for item in items if item.ref not in refs]
-    others = [item for item in images if (item.split, item.group) not in folders]
-    unlabelled = [item for item in others if item.split is not None]
+    others = [item for item in images if (item.folder.split, item.folder.group) not in folders]
+    unlabelled = [item for item in others if item.folder.split is not None]
     found = _not_read("{n} image{s} {is} not read: there is no mask in the same folder", set(others) - set(unlabelled))
-    images = [item for item in images if (item.split, item.group) in folders]
+    images = [item for item in images if (item.folder.split, item.folder.group) in folders]
     return Roles(images, masks, unlabelled, found, is_mixed=True)
 
 
@@ -192,7 +200,7 @@ def _with_named_split(items: Sequence[Item]) -> list[Item]:
     def split_of(item: Item) -> str | None:
         found = role_of_name(item.name)
         meaning = meaning_of(found[1]) if found else None
-        return meaning.split if meaning and not meaning.role else item.split
+        return meaning.split if meaning and not meaning.role else item.folder.split
 
     return [item.in_folder(split=split_of(item)) for item in items]
 
@@ -224,7 +232,7 @@ def _twin_test(items: Sequence[Item]) -> Callable[[Item], bool]:
     """Return whether an item is the PNG beside a JPEG of the same name."""
     kinds: dict[tuple[object, ...], Counter[str]] = defaultdict(Counter)
     for item in items:
-        kinds[item.split, item.group, item.name][item.ref.name.suffix.lower().replace("jpeg", "jpg")] += 1
+        kinds[item.folder.split, item.folder.group, item.name][item.ref.name.suffix.lower().replace("jpeg", "jpg")] += 1
     if not all(held == {".jpg": 1, ".png": 1} for held in kinds.values()):
         return lambda item: False
     return lambda item: item.ref.name.suffix.lower() == ".png"
