@@ -3,12 +3,9 @@
 Hydra's launchers run the jobs, perhaps in other processes, so that what became of a job is read from its directory.
 """
 
-import ctypes
 import os
 import signal
 import sys
-import threading
-import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -21,6 +18,14 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from unetkit.cli.start import start
+from unetkit.cli.stopped_sweep import (
+    OTHER_PROCESSES,
+    STOPS,
+    end_with_sweep,
+    how_to_go_on,
+    launcher_of,
+    leave_jobs_to_stop,
+)
 from unetkit.errors import UserError
 from unetkit.paths import command_line, path_of, quoted_for_hydra, short_path, write_json
 from unetkit.run_files import OUTCOME, OVERRIDES
@@ -33,10 +38,6 @@ if TYPE_CHECKING:
 
 LOCK = ".sweep.lock"
 DEFAULT = "runs/*/*-sweep*"  # sweeps whose directory nobody named
-STOPS = (signal.SIGINT, signal.SIGTERM)
-WATCH = 1.0  # seconds between two looks at the program of the sweep
-PARENT_DEATH = 1  # PR_SET_PDEATHSIG of Linux's prctl
-OTHER_PROCESSES = ("joblib", "submitit_local")  # launchers whose jobs run in processes that this one has started
 
 started: list[tuple[Path, FileLock]] = []  # the directory of the sweep of this process, and the lock on it
 mistakes: list[Exception] = []  # of the jobs that ran in this process
@@ -137,50 +138,6 @@ def in_one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
-def launcher_of(hydra: Any) -> str:
-    """Return the name of the launcher that was chosen."""
-    return str(hydra.runtime.choices.get("hydra/launcher"))
-
-
-def end_with_sweep(launcher: str) -> None:
-    """Let this job save and stop in order when the program of the sweep ends before it (Linux only)."""
-    if sys.platform != "linux":
-        return
-    if launcher == "joblib":
-        ctypes.CDLL(None).prctl(PARENT_DEATH, signal.SIGTERM)
-    else:  # between the two is a process of submitit, which goes on
-        threading.Thread(target=watch, args=(os.getppid(),), daemon=True).start()
-
-
-def watch(parent: int) -> None:
-    """Send this process a SIGTERM when the parent of its parent has ended."""
-
-    def grandparent() -> str:
-        return Path(f"/proc/{parent}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1]
-
-    sweep = grandparent()
-    while grandparent() == sweep:
-        time.sleep(WATCH)
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def leave_jobs_to_stop(folder: Path) -> None:
-    """End this program at once at Ctrl+C and SIGTERM; its jobs then save and stop, where joblib would kill them."""
-
-    def end(number: int, _: object) -> None:
-        os.write(2, f"stopped; {how_to_go_on(folder)}\n".encode())
-        os._exit(1 if number == signal.SIGINT else 128 + number)
-
-    if sys.platform == "linux" and threading.current_thread() is threading.main_thread():
-        for number in STOPS:
-            signal.signal(number, end)
-
-
-def how_to_go_on(folder: Path) -> str:
-    """Return what to do about a sweep that was interrupted."""
-    return f"the sweep in {short_path(folder)} is not done: type the same command to go on with it"
-
-
 def start_jobs(main: Callable[[], object]) -> int:
     """Start a single training or a sweep with Hydra; return the exit status, which is 1 if a job failed.
 
@@ -203,8 +160,8 @@ def start_jobs(main: Callable[[], object]) -> int:
     finally:
         for _, lock in started:
             lock.release()
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
+        for number, handler in handlers.items() if started else ():
+            signal.signal(number, handler)
     if not started:
         return 1 if mistakes else 0
     return 0 if show(started[0][0]) else 1
