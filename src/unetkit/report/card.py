@@ -21,25 +21,29 @@ PLACES = ("hydra.", "run_dir=", "data.cache_dir=", "trainer.enable_progress_bar=
 NETWORK = ("experiment=", "model=", "model.")  # keys that say which network it is
 
 
-def model_card(file: Path, cross_validation: Path | None) -> str:
+def model_card(
+    file: Path, cross_validation: Path | None, *, name: str | None = None, address: str | None = None
+) -> str:
     """Return the card of a checkpoint.
 
     Args:
         file: The checkpoint.
         cross_validation: The directory of the cross-validation whose fold it is, to show its scores, or None.
+        name: Heading of the card; None for the name of the file.
+        address: Address that others load the checkpoint from; None for the file itself.
 
     Raises:
         UserError: If either can't be read.
     """
-    checkpoint = Checkpoint.read(file)
+    checkpoint, shown = Checkpoint.read(file), address or file
     network, weights = checkpoint.build_network(), checkpoint.state_dict.values()
     try:
         return (
             _environment()
             .get_template("model_card.md.jinja")
             .render(
-                name=file.stem,
-                file=file,
+                name=name or file.stem,
+                file=shown,
                 megabytes=file.stat().st_size / 1e6,
                 metadata=checkpoint.metadata,
                 epochs=None if checkpoint.epoch is None else checkpoint.epoch + 1,
@@ -51,7 +55,7 @@ def model_card(file: Path, cross_validation: Path | None) -> str:
     except UserError:
         raise
     except (jinja2.UndefinedError, TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
-        subject = f"checkpoint={file}" if cross_validation is None else f"scores={cross_validation}"
+        subject = f"checkpoint={shown}" if cross_validation is None else f"scores={cross_validation}"
         raise UserError(subject, f"lacks what a card needs, or has it of another kind ({error})") from error
 
 

@@ -50,8 +50,8 @@ def push_to_hub(
         with TemporaryDirectory() as folder:
             file = Path(folder) / FILE
             write_stripped(checkpoint, file, half=half)
-            card = model_card(file, None if scores is None else Path(scores))
-            card = card.replace(str(file), address).replace(f"# {file.stem}\n", f"# {repo.rpartition('/')[2]}\n", 1)
+            validation = None if scores is None else Path(scores)
+            card = model_card(file, validation, name=repo.rpartition("/")[2], address=address)
             file.with_name("README.md").write_text(HEAD + card, encoding="utf-8")
             api = HfApi()
             api.create_repo(repo, private=not public, exist_ok=True)
