@@ -1,6 +1,5 @@
 """Question `exported`: images per second of exported files of one network, in ONNX Runtime and in OpenVINO."""
 
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from benchmarks.answers import Answer
 from benchmarks.contenders import peer
-from benchmarks.measuring import paired
+from benchmarks.measuring import cpu_seconds, paired
 
 IMAGES = 32
 
@@ -28,13 +27,6 @@ def exported(rounds: int, device: torch.device, files: list[Path], sides: list[i
             ratio = row.pop("time / unetkit's")
             rows.append({"images": f"{side}x{side}", "file": name, **row, f"time / {files[0].name}": ratio})
     return rows, ["seconds of this process on the CPU, which other programs lengthen less than those of the clock"]
-
-
-def cpu_seconds(run: Callable[[], object], _: torch.device) -> float:
-    """Return the seconds that all threads of this process spend on a call."""
-    started = time.process_time()
-    run()
-    return time.process_time() - started
 
 
 def opened(file: Path, threads: int) -> Callable[[NDArray[Any]], object]:

@@ -3,9 +3,7 @@
 It needs `pip install scikit-learn monai ImageHash` beside unetkit.
 """
 
-import statistics
 import tempfile
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 
 from benchmarks.contenders import peer
+from benchmarks.measuring import cpu_seconds, paired
 from unetkit.data.files import FileRef
 from unetkit.data.folds import grouped_folds, stratified_folds
 from unetkit.doctor.checks.duplicates import near_pairs
@@ -36,14 +35,8 @@ ROUNDS = 5
 
 def times_as_long(ours: Callable[[], object], library: Callable[[], object]) -> str:
     """Return how much longer the library takes, of CPU time: the median of paired runs."""
-    ratios = []
-    for _ in range(ROUNDS):
-        started = time.process_time()
-        ours()
-        between = time.process_time()
-        library()
-        ratios.append((time.process_time() - between) / (between - started))
-    return f"the library takes {statistics.median(ratios):.1f} times as long"
+    measured = paired({"ours": ours, "library": library}, ROUNDS, torch.device("cpu"), clock=cpu_seconds)
+    return f"the library takes {measured['library'][\"time / unetkit's\"]:.1f} times as long"
 
 
 def splits() -> None:

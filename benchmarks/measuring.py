@@ -57,6 +57,13 @@ def elapsed(run: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - started
 
 
+def cpu_seconds(run: Callable[[], object], _: torch.device) -> float:
+    """Return the seconds that all threads of this process spend on a call."""
+    started = time.process_time()
+    run()
+    return time.process_time() - started
+
+
 def synchronize(device: torch.device) -> None:
     """Wait until the GPU has finished."""
     if device.type == "cuda":
