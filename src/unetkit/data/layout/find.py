@@ -1,7 +1,6 @@
 """Finds the images and masks of a data set, however it is laid out, pairs them, and says what it recognised."""
 
-import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +11,18 @@ from unetkit.data.files import SUFFIXES, VOLUME_SUFFIXES, FileRef
 from unetkit.data.findings import Finding, Severity, finding_on
 from unetkit.data.layout.annotations import find_outlines
 from unetkit.data.layout.channels import join_channels
-from unetkit.data.layout.given import items_of, named_files, named_images
+from unetkit.data.layout.given import items_of, named_files
 from unetkit.data.layout.item import Item
+from unetkit.data.layout.lists import by_lists
 from unetkit.data.layout.naming import Matched, match_splits
-from unetkit.data.layout.problems import FOLDERS_SHOWN, find_faults, report_empty_splits, report_unlabelled
-from unetkit.data.layout.roles import Roles, placed, sort_roles
+from unetkit.data.layout.problems import (
+    FOLDERS_SHOWN,
+    find_faults,
+    report_empty_splits,
+    report_unlabelled,
+    report_unread,
+)
+from unetkit.data.layout.roles import Roles, sort_roles
 from unetkit.data.layout.series import join_series
 from unetkit.data.layout.tree import Entry, list_entries
 from unetkit.data.layout.words import SPLIT_WORDS
@@ -26,12 +32,7 @@ from unetkit.errors import UserError
 
 KINDS = "PNG, JPEG, TIFF, BMP, GIF, WebP, AVIF, HEIC, NPY, Zarr, NIfTI or DICOM"
 KINDS_OF_VOLUMES = "NIfTI, DICOM series, TIFF stacks, NPY, Zarr or SEG-Y"
-KINDS_SHOWN = 6  # suffixes
 ENTRIES_SHOWN = 6
-BESIDE_RASTERS = (".aux.xml", ".ovr", ".tfw", ".tifw", ".wld", ".prj", ".jgw", ".pgw")  # places, statistics, overviews
-BESIDE_MASKS = ("_gtfine_polygons.json", "_gtcoarse_polygons.json")  # what Cityscapes' masks were drawn from
-FOLDER_OF_LISTS = ("ImageSets", "Segmentation")  # PASCAL VOC
-LISTS = re.compile(r"(train|val|test|trainval)\.txt")
 
 
 @dataclass(frozen=True)
@@ -115,12 +116,13 @@ def find_layout(
         pairs = _pairs_of_outlines(search)
     else:
         pairs = _pairs_of_masks(search, mask_suffix, codes)
-    pairs, lists = _by_lists(pairs, entries, search.findings)
+    pairs, lists = by_lists(pairs, entries, search.findings)
     if not volumes:
         pairs = [page for pair in pairs for page in _pages(pair, stacks, search.findings)]
     pairs = _with_final_splits(pairs, search.findings)
     search.findings += [*report_unlabelled(search.roles.unlabelled), *report_empty_splits(root, entries)]
-    search.findings = [*_unread(search), *search.findings]
+    unread = report_unread(search.entries, search.roles, search.kinds, are_drawn=bool(search.drawn))
+    search.findings = [*unread, *search.findings]
     if not pairs and not any(finding.severity == Severity.FAULT for finding in search.findings):
         raise _no_image_found(root, search)
     unlabelled = tuple(item.ref for item in search.roles.unlabelled)
@@ -136,8 +138,8 @@ def _roles(
 ) -> Roles:
     """Sort files into images and masks, as the user says where he does."""
     values = [images] if isinstance(images, str) else list(images or [])
-    own_images = named_images("data.images", values, root, entries, kinds) if values else None
-    named_masks = None if masks is None else named_files("data.masks", masks, root, entries, kinds)
+    own_images = named_files("data.images", values, root, entries, kinds) if values else None
+    named_masks = None if masks is None else named_files("data.masks", [masks], root, entries, kinds)
     image_items, mask_items = items_of(own_images, named_masks)
     mask_refs = {item.ref for item in mask_items}
     image_items = [item for item in image_items if item.ref not in mask_refs]
@@ -244,52 +246,6 @@ def _with_final_splits(pairs: Sequence[Pair], findings: list[Finding]) -> list[P
         for pair in sorted(pairs, key=lambda pair: (order.index(pair.split), pair.id))
     ]
     return renamed
-
-
-def _by_lists(pairs: list[Pair], entries: Sequence[Entry], findings: list[Finding]) -> tuple[list[Pair], str]:
-    """Take the pairs and splits that PASCAL VOC's lists name; all pairs if there are no lists."""
-    listed: dict[str, list[str]] = defaultdict(list)
-    for entry in entries:
-        found = LISTS.fullmatch(entry.ref.last) if entry.folders[-2:] == FOLDER_OF_LISTS else None
-        if found:
-            listed[found[1]] += entry.ref.read().decode(errors="replace").split()
-    if not listed:
-        return pairs, ""
-    if {"train", "val"} <= listed.keys():
-        listed.pop("trainval", None)
-    split_of = {id: None if split == "trainval" else split for split in listed for id in listed[split]}
-    by_name = {pair.image.stem: pair for pair in pairs if pair.mask}
-    chosen = [
-        Pair(id, by_name[id].image, by_name[id].mask, None, split) for id, split in split_of.items() if id in by_name
-    ]
-    without = [id for id, split in split_of.items() if id not in by_name and split != "test"]
-    fix = "add its image and mask, or take it off the list"
-    findings += finding_on(Severity.FAULT, "{n} listed name{s} {has} no image and mask", fix, without)
-    left = len(by_name.keys() - split_of.keys())
-    if left:
-        what, fix = f"{left:,} pairs are on no list in ImageSets/Segmentation, and not read", "list them to use them"
-        findings.append(Finding(Severity.NOTE, what, fix))
-    return chosen, ", split by " + ", ".join(f"{split}.txt" for split in listed)
-
-
-def _unread(search: Search) -> list[Finding]:
-    """Report files of kinds that are not read, beside images and masks; a fault where these are all the masks."""
-    items = [*search.roles.images, *search.roles.masks]
-    folders = {item.folder.place for item in items if item.folder.place}
-    annotations = {".json", ".txt", ".xml", ".yaml", ".yml"} if search.drawn else set()
-    is_fault = not search.roles.masks and not search.drawn
-    others = [
-        entry
-        for entry in search.entries
-        if not entry.is_image
-        and not entry.ref.last.lower().endswith((*BESIDE_RASTERS, *BESIDE_MASKS))
-        and entry.ref.name.suffix.lower() not in annotations
-        and ("/".join(entry.folders) in folders or (is_fault and placed(entry)[1]))
-    ]
-    kinds = ", ".join(sorted({entry.ref.name.suffix.lower() or "no suffix" for entry in others})[:KINDS_SHOWN])
-    what = f"{{n}} file{{s}} {{is}} of a kind that is not read ({kinds})"
-    severity = Severity.FAULT if is_fault else Severity.WARNING
-    return finding_on(severity, what, f"convert to {search.kinds}, or move elsewhere", (entry.path for entry in others))
 
 
 def _describe(search: Search, pairs: Sequence[Pair], lists: str) -> str:

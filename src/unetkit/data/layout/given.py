@@ -30,57 +30,27 @@ class Named:
 
 def named_files(
     key: str,
-    value: str | int | Path,
-    root: Path | None,
-    entries: Sequence[Entry],
-    kinds: tuple[str, ...] = SUFFIXES,
-) -> list[Named]:
-    """Return the image files that `data.images=` or `data.masks=` names.
-
-    Args:
-        key: The key, for errors.
-        value: A folder, of which all files are taken, or a pattern; below the root, or else as a path of its own.
-        root: The root of the data set, or None.
-        entries: The files below the root.
-        kinds: Suffixes of the files that are read.
-
-    Raises:
-        UserError: If no image file is named so.
-    """
-    pattern = str(value)
-    found = _matching(pattern, entries)
-    if not found:
-        path = Path(pattern).expanduser()
-        base = path if path.exists() and not path.is_file() else _fixed_part(path)
-        if base.exists():
-            rest = path.relative_to(base).as_posix() if path != base else "**/*"
-            found = _matching(rest, list_entries(base, kinds))
-    if not found:
-        where = f" below {root} or here" if root else ""
-        raise UserError(f"{key}={value}", f"names no image{where}", 'give a folder, or a pattern such as "**/*_t1.png"')
-    return found
-
-
-def named_images(
-    key: str,
     values: Sequence[str],
     root: Path | None,
     entries: Sequence[Entry],
     kinds: tuple[str, ...] = SUFFIXES,
 ) -> list[Named]:
-    """Return the images that one value names, or several where each names a channel, whose wildcards then agree.
+    """Return the files that `data.images=` or `data.masks=` names.
 
     Args:
         key: The key, for errors.
-        values: One folder or pattern, or one for each channel.
-        root: This and the others are those of `named_files`.
+        values: A folder, of which all files are taken, or a pattern; below the root, or else as a path of its own.
+            Several where each names a channel; their wildcards then agree.
+        root: The root of the data set, or None.
         entries: The files below the root.
         kinds: Suffixes of the files that are read.
 
     Raises:
         UserError: If no image file is named so, or an image lacks a channel.
     """
-    first, *others = (named_files(key, value, root, entries, kinds) for value in values)
+    first, *others = (_named_by(key, value, root, entries, kinds) for value in values)
+    if not others:
+        return first
     by_texts = [{named.texts: named.entry.ref for named in files} for files in others]
     joined = []
     for named in first:
@@ -91,6 +61,21 @@ def named_images(
         ref = replace(named.entry.ref, channels=tuple(files[named.texts] for files in by_texts))
         joined.append(replace(named, entry=replace(named.entry, ref=ref)))
     return joined
+
+
+def _named_by(key: str, value: str, root: Path | None, entries: Sequence[Entry], kinds: tuple[str, ...]) -> list[Named]:
+    """Return the files that one folder or pattern names."""
+    found = _matching(value, entries)
+    if not found:
+        path = Path(value).expanduser()
+        base = path if path.exists() and not path.is_file() else _fixed_part(path)
+        if base.exists():
+            rest = path.relative_to(base).as_posix() if path != base else "**/*"
+            found = _matching(rest, list_entries(base, kinds))
+    if not found:
+        where = f" below {root} or here" if root else ""
+        raise UserError(f"{key}={value}", f"names no image{where}", 'give a folder, or a pattern such as "**/*_t1.png"')
+    return found
 
 
 def items_of(images: Sequence[Named] | None, masks: Sequence[Named] | None) -> tuple[list[Item], list[Item]]:

@@ -54,7 +54,7 @@ def find_labels(
                 named.entry.ref
                 for other in masks
                 if other != place
-                for named in named_files("data.masks", other, root, entries)
+                for named in named_files("data.masks", [other], root, entries)
             }
             own = [entry for entry in entries if entry.ref not in elsewhere]
             layouts[name] = find_layout(root, mask_suffix, images, place, stacks=stacks, entries=own)

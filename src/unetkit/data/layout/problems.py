@@ -1,4 +1,4 @@
-"""What stops training in the layout of a data set: missing masks, names that can't be told apart, empty folders."""
+"""What stops training in the layout of a data set: missing masks, equal names, empty folders, other kinds of files."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -8,11 +8,15 @@ from string import ascii_letters, digits
 from unetkit.data.findings import Finding, Severity, finding_on
 from unetkit.data.layout.item import Item
 from unetkit.data.layout.naming import Matched, common_start
+from unetkit.data.layout.roles import Roles, placed
 from unetkit.data.layout.tree import Entry
 from unetkit.data.layout.words import Meaning, meaning_of
 
 NO_MEANING = Meaning(None, None, "")
 FOLDERS_SHOWN = 3
+KINDS_SHOWN = 6  # suffixes
+BESIDE_RASTERS = (".aux.xml", ".ovr", ".tfw", ".tifw", ".wld", ".prj", ".jgw", ".pgw")  # places, statistics, overviews
+BESIDE_MASKS = ("_gtfine_polygons.json", "_gtcoarse_polygons.json")  # what Cityscapes' masks were drawn from
 
 
 def find_faults(matched: Matched, suffix: str, codes: Mapping[str, str]) -> list[Finding]:
@@ -116,3 +120,30 @@ def report_empty_splits(root: Path | None, entries: Sequence[Entry]) -> list[Fin
     used = {entry.folders[0] for entry in entries if entry.folders}
     empty = [path.name for path in folders if path.name not in used and (meaning_of(path.name) or NO_MEANING).split]
     return finding_on(Severity.FAULT, "{n} folder{s} {is} empty", "put images and masks there, or remove it", empty)
+
+
+def report_unread(entries: Sequence[Entry], roles: Roles, kinds_read: str, *, are_drawn: bool) -> list[Finding]:
+    """Report files of kinds that are not read, beside images and masks; a fault where these are all the masks.
+
+    Args:
+        entries: All files of the data set.
+        roles: Its images and masks.
+        kinds_read: The kinds of files that are read, in words.
+        are_drawn: Whether masks are drawn from outlines, so that files of annotations are read.
+    """
+    items = [*roles.images, *roles.masks]
+    folders = {item.folder.place for item in items if item.folder.place}
+    annotations = {".json", ".txt", ".xml", ".yaml", ".yml"} if are_drawn else set()
+    is_fault = not roles.masks and not are_drawn
+    others = [
+        entry
+        for entry in entries
+        if not entry.is_image
+        and not entry.ref.last.lower().endswith((*BESIDE_RASTERS, *BESIDE_MASKS))
+        and entry.ref.name.suffix.lower() not in annotations
+        and ("/".join(entry.folders) in folders or (is_fault and placed(entry)[1]))
+    ]
+    kinds = ", ".join(sorted({entry.ref.name.suffix.lower() or "no suffix" for entry in others})[:KINDS_SHOWN])
+    what = f"{{n}} file{{s}} {{is}} of a kind that is not read ({kinds})"
+    severity = Severity.FAULT if is_fault else Severity.WARNING
+    return finding_on(severity, what, f"convert to {kinds_read}, or move elsewhere", (entry.path for entry in others))
