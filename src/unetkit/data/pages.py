@@ -14,7 +14,7 @@ from unetkit.data.headers import TIFF
 from unetkit.data.layers import Layers
 from unetkit.data.medical import count_slices, decode_slices, is_medical
 from unetkit.data.tiff import count_pages, decode_tiff
-from unetkit.data.zarrs import ZARR, read_zarr
+from unetkit.data.zarrs import ZARR, read_zarr, zarr_shape
 from unetkit.errors import UserError
 
 STACKS = (".tif", ".tiff", ".npy", ZARR)
@@ -43,7 +43,7 @@ def pages_of(ref: FileRef, *, stacks: bool) -> list[FileRef]:
 def _count(ref: FileRef) -> int:
     if ref.suffix == ZARR:
         with one_line(ref):
-            shape = read_zarr(ref.path).values.shape
+            shape = zarr_shape(ref.path)
         return shape[0] if len(shape) > 2 else 1
     content = read_content(ref)
     with one_line(ref):

@@ -34,9 +34,30 @@ def read_zarr(path: Path) -> ZarrArray:
         UserError: If zarr is not installed, or it holds no single array.
         Exception: Of many kinds, if it is damaged.
     """
+    array, order, spacing = _described(path)
+    check_voxels(array.shape, 1, str(path))
+    values = np.asarray(array[...])
+    rest = [axis for axis in range(values.ndim) if axis not in order]
+    values = values.transpose([*rest, *order]).reshape([values.shape[axis] for axis in order])
+    return ZarrArray(values, spacing)
+
+
+def zarr_shape(path: Path) -> tuple[int, ...]:
+    """Return the shape of what `read_zarr` gives, without reading it.
+
+    Raises:
+        UserError: If zarr is not installed, or it holds no single array.
+        Exception: Of many kinds, if it is damaged.
+    """
+    array, order, _ = _described(path)
+    return tuple(array.shape[axis] for axis in order)
+
+
+def _described(path: Path) -> tuple[Any, list[int], tuple[float, float, float] | None]:
+    """Return an array, not yet read; its axes in the order of `ZarrArray`, of which others have size 1; its spacing."""
     node: Any = _open(path)
     if hasattr(node, "shape"):
-        return ZarrArray(_values(node, str(path)))
+        return node, list(range(len(node.shape))), None
     attributes = dict(node.attrs)
     images = (attributes.get("ome") or attributes).get("multiscales")
     if not images:
@@ -45,22 +66,11 @@ def read_zarr(path: Path) -> ZarrArray:
     finest = images[0]["datasets"][0]
     array = node[finest["path"]]
     axes = [axis["name"] for axis in images[0]["axes"]]
-    values, kept = _values(array, str(path)), [axis for axis in axes if axis in "zyx"]
+    kept = [axis for axis in axes if axis in "zyx"]
     if any(side > 1 for axis, side in zip(axes, array.shape, strict=True) if axis not in ("c", *kept)):
         raise UserError(str(path), f"has the axes {', '.join(axes)} of sizes {array.shape}", "save one time alone")
     order = [axes.index(axis) for axis in (*kept, "c") if axis in axes]
-    rest = [place for place in range(len(axes)) if place not in order]
-    values = values.transpose([*rest, *order]).reshape([values.shape[place] for place in order])
-    return ZarrArray(values, _spacing(images[0]["axes"], finest))
-
-
-def zarr_shape(path: Path) -> tuple[int, ...]:
-    """Return the shape of an array; empty for a group.
-
-    Raises:
-        UserError: If zarr is not installed.
-    """
-    return tuple(getattr(_open(path), "shape", ()))
+    return array, order, _spacing(images[0]["axes"], finest)
 
 
 def fingerprint(path: Path) -> str:
@@ -78,11 +88,6 @@ def _open(path: Path) -> Any:
     except ImportError as error:
         raise UserError(str(path), "is a Zarr array", 'pip install "unetkit[zarr]" to read it') from error
     return zarr.open(str(path), mode="r")
-
-
-def _values(array: Any, name: str) -> NDArray[Any]:
-    check_voxels(array.shape, 1, name)
-    return np.asarray(array[...])
 
 
 def _spacing(axes: list[dict[str, Any]], level: dict[str, Any]) -> tuple[float, float, float] | None:

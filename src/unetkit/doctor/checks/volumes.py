@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 
-from unetkit.data.decode import read_content
+from unetkit.data.decode import one_line, read_content
 from unetkit.data.files import FileRef
 from unetkit.data.findings import Finding, Severity
 from unetkit.data.headers import TIFF
@@ -40,12 +40,13 @@ def check_volumes(layout: FoundFiles) -> list[Finding]:
 
 
 def _is_stack(ref: FileRef) -> bool:
-    """Return whether a .npy file has three axes, none of them that of channels, or a TIFF several pages."""
+    """Return whether a .npy or Zarr array has three axes, none of them of channels, or a TIFF several pages."""
     with suppress(UserError, OSError):
         if ref.suffix == ".npy" and ref.member is None:
             return _is_volume(check_npy_file(ref.path))
         if ref.suffix == ZARR:
-            return _is_volume(zarr_shape(ref.path))
+            with one_line(ref):
+                return _is_volume(zarr_shape(ref.path))
         content = read_content(ref) if ref.suffix in (".tif", ".tiff") else b""
         return content.startswith(TIFF) and count_pages(content) > 1
     return False
