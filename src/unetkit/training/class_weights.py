@@ -51,10 +51,10 @@ def _settle_labels(key: str, node: DictConfig, data: SegmentationDataModule) -> 
     if weights == AUTO:
         train = data.split.indices("train")
         size = data.found.sizes[train, 1].sum()
-        of_labels = data.found.pixels[train].sum(0)
-        counts = [np.array([[size - pixels, pixels]]) for pixels in of_labels]
-        named = [f"{key}.pos_weight=auto, of {name}," for name in names]
-        node.pos_weight = [foreground_weight(*both) for both in zip(named, counts, strict=True)]
+        node.pos_weight = [
+            foreground_weight(f"{key}.pos_weight=auto, of {name},", np.array([[size - pixels, pixels]]))
+            for name, pixels in zip(names, data.found.pixels[train].sum(0), strict=True)
+        ]
         each = (f"{name} {weight:g}" for name, weight in zip(names, node.pos_weight, strict=True))
         log.info("%s.pos_weight=auto: %s", key, ", ".join(each))
     elif isinstance(weights, ListConfig) and len(weights) != len(names):

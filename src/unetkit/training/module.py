@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from unetkit.checkpoints.metadata import Metadata
 from unetkit.data import Batch, Preprocessing
@@ -43,7 +43,7 @@ from unetkit.training.optimisation import (
 )
 from unetkit.training.phase_scores import PhaseScores
 from unetkit.training.ranking import Ranking
-from unetkit.training.resumed_values import arguments_in_state, obey_arguments
+from unetkit.training.resumed_values import arguments_in_state, check_steps, obey_arguments
 from unetkit.training.side_by_side import Member
 from unetkit.training.step import StepParts, TrainingStep
 from unetkit.training.strategy import clip_sharded
@@ -316,14 +316,8 @@ class SegmentationModule(L.LightningModule):
         (optimizer,) = self.trainer.optimizers
         keep_settings(optimizer, self.settings)
         scheduler = self.lr_schedulers()
-        steps = self.trainer.estimated_stepping_batches
-        if isinstance(scheduler, OneCycleLR) and scheduler.total_steps != steps:
-            raise UserError(
-                "scheduler=onecycle",
-                f"of the checkpoint was planned for {scheduler.total_steps} steps, and this run has {steps}",
-                "resume with the same trainer.max_epochs and data.batch_size, or start a new run with weights=",
-            )
         if isinstance(scheduler, LRScheduler):
+            check_steps(scheduler, self.trainer.estimated_stepping_batches)
             obey_arguments(scheduler, self.given)
         if isinstance(scheduler, ReduceLROnPlateau) and self.monitored is not None:
             scheduler.step(self.monitored)
@@ -360,7 +354,7 @@ class SegmentationModule(L.LightningModule):
         return {}
 
     def _evaluate(self, scores: PhaseScores, batch: Batch) -> Tensor:
-        """Score a batch; returns the mean over what was evaluated at once of the losses."""
+        """Score a batch, all at once or its large images one by one, and return the mean of the losses."""
         evaluator = Evaluator(self, self.predictor(), self.loss, self.num_classes, is_whole=self.mirror_border)
         losses = []
         for images in evaluator.evaluate(batch):

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import lightning as L
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from unetkit.errors import UserError
 
@@ -51,6 +51,18 @@ def arguments_in_state(scheduler: LRScheduler) -> dict[str, Any]:
     values = {name: state[name] for name in names}
     in_groups = [name for name in IN_GROUPS if all(name in group for group in groups)]
     return values | {f"groups.{name}": [group[name] for group in groups] for name in in_groups}
+
+
+def check_steps(scheduler: LRScheduler, steps: float) -> None:
+    """Check that a one-cycle schedule with its restored state is as long as this run, which has so many `steps`.
+
+    Raises:
+        UserError: If it is not.
+    """
+    if isinstance(scheduler, OneCycleLR) and scheduler.total_steps != steps:
+        problem = f"of the checkpoint was planned for {scheduler.total_steps} steps, and this run has {steps}"
+        fix = "resume with the same trainer.max_epochs and data.batch_size, or start a new run with weights="
+        raise UserError("scheduler=onecycle", problem, fix)
 
 
 def obey_arguments(scheduler: LRScheduler, given: dict[str, Any]) -> None:

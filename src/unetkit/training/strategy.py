@@ -34,9 +34,9 @@ def check_strategy(cfg: DictConfig, *, is_cpu: bool) -> None:
     if is_cpu and cfg.trainer.sync_batchnorm:
         fix = "use trainer.sync_batchnorm=false, with model.norm=group for the same result on any number of processes"
         raise UserError("trainer.sync_batchnorm=true", "needs GPUs", fix)
-    averaged = "_target_" in (cfg.callbacks.get("ema") or {})
-    other = "callbacks=ema" if averaged else f"deep_supervision={cfg.deep_supervision}" * bool(cfg.deep_supervision)
-    if is_sharded and other:
+    has_average = "_target_" in (cfg.callbacks.get("ema") or {})
+    if is_sharded and (has_average or cfg.deep_supervision):
+        other = "callbacks=ema" if has_average else f"deep_supervision={cfg.deep_supervision}"
         raise UserError(other, "is not possible with trainer.strategy=fsdp", "leave it out, or use trainer=ddp")
 
 
