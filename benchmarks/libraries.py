@@ -36,7 +36,8 @@ ROUNDS = 5
 def times_as_long(ours: Callable[[], object], library: Callable[[], object]) -> str:
     """Return how much longer the library takes, of CPU time: the median of paired runs."""
     measured = paired({"ours": ours, "library": library}, ROUNDS, torch.device("cpu"), clock=cpu_seconds)
-    return f"the library takes {measured['library'][\"time / unetkit's\"]:.1f} times as long"
+    ratio = measured["library"]["time / unetkit's"]
+    return f"the library takes {ratio:.1f} times as long"
 
 
 def splits() -> None:

@@ -48,7 +48,7 @@ def named_files(
     Raises:
         UserError: If no image file is named so, or an image lacks a channel.
     """
-    first, *others = (_named_by(key, value, root, entries, kinds) for value in values)
+    first, *others = (_named_by(key, str(value), root, entries, kinds) for value in values)
     if not others:
         return first
     by_texts = [{named.texts: named.entry.ref for named in files} for files in others]
