@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from unetkit.data.drawn import DrawnMask
 from unetkit.data.files import FileRef
+from unetkit.data.layout.known import known_classes
 from unetkit.data.mask_encoding import MaskEncoding, rgb
 from unetkit.errors import UserError
 
@@ -49,6 +50,11 @@ def advice_on_values(
         return UserError(str(ref), problem, f"correct it (if it is a class, list it in data.{key})")
     found = sorted({*values.tolist(), *(value for held in others for value in held)})
     what = "colours" if is_colour else "values"
+    known = known_classes([ref], found) if isinstance(ref, FileRef) and not is_colour else None
+    if known is not None:
+        problem = f"holds the values {_listed(values, is_colour)}, but {_rule(encoding)}"
+        keys = known.encoding.typed + " data.background=null" * (known.background is None)
+        return UserError(str(ref), problem, f"for {known.source}, set {keys}")
     are_many = not is_colour and MaskEncoding.guess(found).num_classes > MANY_CLASSES
     if are_many and not are_too_many(found):
         problem = f"holds {len(values)} values, and with other masks {len(found)}: {ARE_OBJECTS}"

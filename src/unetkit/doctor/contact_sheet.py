@@ -43,8 +43,8 @@ def contact_sheet(diagnosis: Diagnosis) -> Picture:
         captions.append(f"{caption}: {', '.join(_with_coverage(id, diagnosis) for id in ids)}")
     encoding = diagnosis.plan.encoding
     headings = ["image", "mask" if encoding.void is None else "mask, void hatched"] * PAIRS_IN_ROW
-    names = diagnosis.plan.class_names if encoding.labels else None
-    colours = class_colours(names or _class_names(encoding), is_multilabel=bool(encoding.labels))
+    names = diagnosis.plan.class_names or _class_names(encoding)
+    colours = class_colours(names, diagnosis.plan.background is not None, is_multilabel=bool(encoding.labels))
     return sheet(rows, headings, captions, colours)
 
 
@@ -96,7 +96,8 @@ def _draw_pair(pair: PairStats, diagnosis: Diagnosis) -> tuple[Picture, Picture]
     classes = shrink(classes, CELL, cv2.INTER_NEAREST)  # before outlines are drawn, which shrinking would hide
     fits = pair.image is not None and pair.image.shape == pair.mask.shape
     background = image if fits else np.zeros((*classes.shape, 3), np.uint8)
-    drawn = overlay(background, classes, is_multilabel=bool(diagnosis.plan.encoding.labels))
+    plan = diagnosis.plan
+    drawn = overlay(background, classes, plan.background is not None, is_multilabel=bool(plan.encoding.labels))
     return image, _hatch_void(drawn, classes)
 
 

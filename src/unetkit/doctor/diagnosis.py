@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from unetkit.data.findings import Finding, Severity, most_serious_first
 from unetkit.data.layout.described import described_classes
+from unetkit.doctor.checks.background import check_background
 from unetkit.doctor.checks.duplicates import find_duplicates
 from unetkit.doctor.checks.pairs import check_amounts, check_files, check_images
 from unetkit.doctor.checks.sequence import check_sequence
@@ -33,7 +34,7 @@ class Diagnosis:
         stats: Facts about each image and its mask.
         plan: How masks are read.
         pixels: (K,) pixels of each class, without void ones, in the mask of each usable pair, by the pair's id.
-        coverage: Share of foreground of the same pairs, in [0, 1].
+        coverage: Share of foreground of the same pairs, in [0, 1]; of labelled pixels where there is no background.
         findings: The most serious first.
         experiment: Text of the proposed experiment, or None if there is no usable pair.
     """
@@ -87,7 +88,8 @@ def diagnose(
         *check_files(stats),
         *check_images(stats),
         *plan.findings,
-        *check_amounts(coverage, plan.num_classes),
+        *check_amounts(coverage, plan.num_classes, has_background=plan.background is not None),
+        *check_background(layout, plan, list(pixels.values())),
         *find_duplicates(stats),
         *check_sequence(stats),
         *check_memory(stats, machine),

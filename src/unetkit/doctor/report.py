@@ -98,7 +98,8 @@ def _coverage_histogram(diagnosis: Diagnosis) -> Iterable[str]:
     shares = np.array(list(diagnosis.coverage.values()))
     if not len(shares):
         return
-    yield "  coverage  (share of foreground in each mask)"
+    kind = "foreground" if diagnosis.plan.background is not None else "labelled pixels"
+    yield f"  coverage  (share of {kind} in each mask)"
     counts = np.bincount(np.searchsorted(BINS, shares), minlength=len(BINS))
     names = ["empty", *(f"to {end:.0%}" for end in BINS[1:])]
     for name, count in zip(names, counts, strict=True):
@@ -121,6 +122,8 @@ def _class_table(diagnosis: Diagnosis) -> Iterable[str]:
     for index, counts in enumerate(pixels.T[:CLASSES_SHOWN]):
         value = (encoding.values or ())[index]
         name = f"{f'{index} {rgb(value)}':<22}" if encoding.is_colour else f"{index:<8}"
+        if diagnosis.plan.class_names:
+            name = f"{index:<4}{diagnosis.plan.class_names[index]:<18}"
         yield f"    {name}{counts.sum() / pixels.sum():>6.1%} {np.count_nonzero(counts):>8,}"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unetkit.data.files import FileRef, zip_members
+from unetkit.data.mask_encoding import MaskEncoding
 from unetkit.errors import readable
 from unetkit.paths import path_of
 
@@ -17,15 +18,35 @@ VOID_NAME = "ignore"  # of the pixels that nobody labelled (nnU-Net)
 
 @dataclass(frozen=True)
 class DescribedClasses:
-    """The classes that a description names.
+    """The classes that a description names, or that are known of a public data set.
 
     Attributes:
         names: Names of class 0, 1, ...
         void: Value of void pixels in the masks; None if there are none.
+        values: Values of class 0, 1, ... in the masks; None if they are 0, 1, ...
+        background: The class that scores leave out, 0; None if class 0 is a class like the others.
+        source: What says so: the file, or the name of the data set.
+        advice: What else to do; empty if nothing.
     """
 
     names: tuple[str, ...]
     void: int | None = None
+    values: tuple[int, ...] | None = None
+    background: int | None = 0
+    source: str = FILE
+    advice: str = ""
+
+    @property
+    def encoding(self) -> MaskEncoding:
+        """The meaning of the values in the masks."""
+        plain = tuple(range(len(self.names))) if len(self.names) > 2 else None
+        return MaskEncoding(self.values or plain, self.void)
+
+    @property
+    def known_values(self) -> set[int]:
+        """All values that the masks may hold."""
+        values = self.values or range(len(self.names))
+        return {*values, *(() if self.void is None else (self.void,))}
 
 
 def described_classes(root: str | Path | None) -> DescribedClasses | None:

@@ -61,17 +61,18 @@ def _nodata(stats: Sequence[PairStats]) -> list[Finding]:
     return _on_pairs(Severity.NOTE, what, fix, without)
 
 
-def check_amounts(coverage: dict[str, float], num_classes: int) -> list[Finding]:
+def check_amounts(coverage: dict[str, float], num_classes: int, *, has_background: bool = True) -> list[Finding]:
     """Report too few pairs, masks that are all empty or full, and foreground that may be background.
 
     Args:
         coverage: Share of foreground in the mask of each usable pair, by the pair's id.
         num_classes: 1 for binary masks.
+        has_background: Whether class 0 is background; otherwise each pixel may be of a class.
     """
     if not coverage:
         return []
     shares = np.array(list(coverage.values()))
-    return [*_few_pairs(len(coverage)), *_extreme_shares(shares, num_classes)]
+    return [*_few_pairs(len(coverage)), *(_extreme_shares(shares, num_classes) if has_background else [])]
 
 
 def dtype_name(dtype: str) -> str:

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unetkit.data.drawn import LabelMask, OutlinedMask
-from unetkit.data.findings import Finding
+from unetkit.data.files import FileRef
+from unetkit.data.findings import Finding, Severity
 from unetkit.data.layout.described import FILE, DescribedClasses
+from unetkit.data.layout.known import known_classes
 from unetkit.data.mask_encoding import BINARY_VALUES, VOID_COLOUR, MaskEncoding, pack, rgb
 from unetkit.data.objects import FOREGROUND, classes_of_objects
 from unetkit.data.types import VOID
@@ -20,7 +22,7 @@ from unetkit.doctor.masks.objects import ENCODING as OBJECTS
 from unetkit.doctor.masks.objects import are_numbered, numbered_objects, objects_in_files
 from unetkit.doctor.masks.stray import check_rare_classes, check_stray_values, find_stray_values
 from unetkit.doctor.masks.unusable import find_unusable, is_dim_jpeg
-from unetkit.doctor.masks.values import ValueCounts, check_jpegs, count_values, shown_values
+from unetkit.doctor.masks.values import Masks, ValueCounts, check_jpegs, count_values, shown_values
 from unetkit.doctor.survey.masks import MaskStats
 from unetkit.doctor.survey.pairs import PairStats
 
@@ -36,12 +38,14 @@ class MaskPlan:
         description: The same in words.
         findings: Masks and values that don't fit.
         class_names: Names of class 0, 1, ... where the files tell them.
+        background: The class that scores leave out, 0; None if class 0 is a class like the others.
     """
 
     encoding: MaskEncoding
     description: str
     findings: tuple[Finding, ...]
     class_names: tuple[str, ...] | None = None
+    background: int | None = 0
 
     @property
     def num_classes(self) -> int:
@@ -49,7 +53,12 @@ class MaskPlan:
         return self.encoding.num_classes
 
     def coverage(self, counts: NDArray[np.int64], size: int) -> float:
-        """Return the share of foreground, in [0, 1], of a mask of so many pixels from what `count_classes` gives."""
+        """Return the share of foreground, in [0, 1], of a mask of so many pixels from what `count_classes` gives.
+
+        Without a background, it is that of the pixels that are not void.
+        """
+        if self.background is None:
+            return float(counts.sum() / max(size, 1))
         if self.encoding.labels:
             return float(1 - counts[0] / max(size, 1))
         return float(counts[1:].sum() / max(counts.sum(), 1))
@@ -100,28 +109,42 @@ def plan_masks(stats: Sequence[PairStats], described: DescribedClasses | None = 
     is_colour = sum(mask.is_colour for mask in masks.values()) > len(masks) / 2
     unusable, unusable_findings = find_unusable(masks, is_colour)
     in_files = objects_in_files(stats)
-    if in_files is not None or are_numbered(masks):
+    described = None if is_colour else described or _known(masks)
+    known = set() if described is None else described.known_values
+    is_described = bool(known) and {int(value) for mask in masks.values() for value in mask.values} <= known
+    if in_files is not None or (not is_described and are_numbered(masks)):
         description, finding = in_files or numbered_objects(masks)
         return MaskPlan(OBJECTS, description, (*unusable_findings, finding))
     usable = {pair: mask for pair, mask in masks.items() if pair not in unusable}
     counts = count_values(usable, is_colour)
-    known = set() if described is None or is_colour else {*range(len(described.names)), described.void}
     stray = find_stray_values(counts) - known
     expected = {pair: {v: n for v, n in held.items() if v not in stray} for pair, held in counts.items()}
     found = sorted({value for held in expected.values() for value in held})
     findings = [*unusable_findings, *check_jpegs(usable, counts), *check_stray_values(stray, counts, is_colour)]
     if described is not None and set(found) <= known:
-        return _plan_described(described, tuple(findings))
+        return _plan_described(described, tuple(findings), found)
     encoding = _guess_encoding(expected, is_colour)
     findings += [*check_encoding(encoding, found), *check_rare_classes(encoding, counts)]
     return MaskPlan(encoding, _describe(encoding, found), tuple(findings))
 
 
-def _plan_described(described: DescribedClasses, findings: tuple[Finding, ...]) -> MaskPlan:
-    """Return how masks are read whose values the data set's own description names."""
-    names = described.names
-    encoding = MaskEncoding(tuple(range(len(names))) if len(names) > 2 else None, described.void)
-    return MaskPlan(encoding, f"classes of {FILE}: {', '.join(names)}", findings, names)
+def _known(masks: Masks) -> DescribedClasses | None:
+    """Return the classes of the public data set that the masks are from; None for masks of other data."""
+    refs = [pair.pair.mask for pair in masks if isinstance(pair.pair.mask, FileRef)]
+    return known_classes(refs, {int(value) for mask in masks.values() for value in mask.values})
+
+
+def _plan_described(described: DescribedClasses, findings: tuple[Finding, ...], found: Sequence[int]) -> MaskPlan:
+    """Return how masks are read whose values the data set's own description names, or a public data set's are."""
+    names, encoding, source = described.names, described.encoding, described.source
+    if source != FILE:
+        background = "no background" if described.background is None else "the background"
+        what = f"the masks are those of {source}: class 0 is {names[0]}, {background}, and {described.void} marks void"
+        others = MaskEncoding.guess(found, void=described.void if described.void in found else None)
+        fix = f"nothing to do: the proposed experiment says so; if these are other data, set {others.typed}"
+        fix += f"; {described.advice}" * bool(described.advice)
+        findings = (*findings, Finding(Severity.WARNING, f"{what} pixels", fix))
+    return MaskPlan(encoding, f"classes of {source}: {', '.join(names)}", findings, names, described.background)
 
 
 def plan_labels(names: tuple[str, ...], stats: Sequence[PairStats]) -> MaskPlan:

@@ -102,6 +102,7 @@ def _data_lines(layout: FoundFiles, stats: Sequence[PairStats], plan: MaskPlan, 
         Line("channels", channels, _channels_reason(stats, channels)),
         Line("num_classes", plan.num_classes, classes),
         *_encoding_lines(plan.encoding),
+        *_background_lines(plan),
         *([Line("class_names", list(plan.class_names), "as the files call them")] if plan.class_names else []),
         _crop_line(stats, side),
         *_split_lines(stats),
@@ -117,6 +118,13 @@ def _encoding_lines(encoding: MaskEncoding) -> list[Line]:
         "ignore_index": f"{_void_sign(encoding)} marks void pixels, which are ignored",
     }
     return [Line(key, value, reasons[key]) for key, value in encoding.stated_by.items() if key in reasons]
+
+
+def _background_lines(plan: MaskPlan) -> list[Line]:
+    if plan.background is not None:
+        return []
+    name = plan.class_names[0] if plan.class_names else "a class like the others"
+    return [Line("background", None, f"class 0 is {name}, no background: scores, legends and overlays count it")]
 
 
 def _void_sign(encoding: MaskEncoding) -> str:
