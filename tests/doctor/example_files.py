@@ -76,8 +76,8 @@ def finding_on(diagnosis: Diagnosis, what: str) -> Finding:
     return finding
 
 
-def compose_proposal(diagnosis: Diagnosis, output: Path) -> DictConfig:
+def compose_proposal(diagnosis: Diagnosis, output: Path, *typed: str) -> DictConfig:
     assert diagnosis.experiment is not None
     name = write_experiment(diagnosis.experiment, output)
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("train", [f"hydra.searchpath=[file://{output}]", f"experiment={name}", "run_dir=unused"])
+        return compose("train", [f"hydra.searchpath=[file://{output}]", f"experiment={name}", "run_dir=unused", *typed])

@@ -1,15 +1,17 @@
 """The proposed experiment fits the images and the machine, and trains."""
 
+import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from example_files import CPU, GPU, ROOT, H, W, compose_proposal, make_pairs, save, save_pairs
+from example_files import CPU, GPU, ROOT, H, W, compose_proposal, finding_on, make_pairs, save, save_pairs
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
@@ -52,6 +54,59 @@ def test_a_small_foreground_gets_the_focal_loss(tmp_path: Path) -> None:
     loss = compose_proposal(diagnosis, tmp_path / "out").loss
     assert loss._target_ == "unetkit.losses.WeightedSum"
     assert "focal" in loss.terms
+
+
+def rare_foreground(root: Path) -> Path:
+    images, masks = make_pairs(10, size=(100, 100))
+    return save_pairs(root, images, masks)
+
+
+def rare_classes(root: Path) -> Path:
+    """Class 2 has few pixels in some masks, and one pixel is void."""
+    images, masks = make_pairs(10)
+    for i, mask in enumerate(masks.values()):
+        mask[mask > 0] = 1
+        mask[:2, : i + 1] = 2 if i % 2 else 1
+        mask[-1, -1] = 255
+    return save_pairs(root, images, masks)
+
+
+def rare_label(root: Path) -> Path:
+    images, masks = make_pairs(10)
+    for i, (name, image) in enumerate(images.items()):
+        small = masks[name] * 0
+        small[:2, : i + 2] = 255
+        save(root / "images" / f"{name}.png", image)
+        save(root / "masks" / "cell" / f"{name}.png", masks[name])
+        save(root / "masks" / "nucleus" / f"{name}.png", small)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("write", "what", "key"),
+    [
+        (rare_foreground, "few pixels are of foreground (1.", "pos_weight"),
+        (rare_classes, "few pixels are of class 2 (0.", "class_weights"),
+        (rare_label, "few pixels are of nucleus (0.", "pos_weight"),
+    ],
+)
+def test_weights_of_rare_classes_are_typed_as_numbers_or_auto(
+    write: Callable[[Path], Path], what: str, key: str, tmp_path: Path
+) -> None:
+    diagnosis = diagnose(write(tmp_path / "data"), machine=CPU)
+    fix = finding_on(diagnosis, what).fix
+    loss, numbers = re.findall(r"(loss=\w+) (loss\.\S+)", fix)[0]
+    assert numbers.startswith(f"loss.{key}=")
+    auto = re.search(rf"loss\.{key}=auto", fix)
+    assert auto is not None
+    used = []
+    for typed in (numbers, auto[0]):
+        cfg = compose_proposal(diagnosis, tmp_path / "out", loss, typed)
+        cfg.run_dir, cfg.data.cache_dir = str(tmp_path / "run"), str(tmp_path / "cache")
+        prepare_data(cfg)
+        used.append(cfg.loss[key])
+    assert used[0] == used[1]
+    assert f"={str(used[1]).replace(' ', '')} " in fix
 
 
 def test_the_proposal_goes_by_the_channels_of_most_images(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from conftest import WritePairs
 from omegaconf import OmegaConf
 from training_runs import QUIET, composed
 
+from unetkit.data.balancing import median_frequency_weights
 from unetkit.errors import UserError
 from unetkit.training.build import prepare_data
-from unetkit.training.class_weights import median_frequency_weights
 
 
 def test_median_frequency_by_hand() -> None:

@@ -17,9 +17,10 @@ from unetkit.doctor.checks.sequence import check_sequence
 from unetkit.doctor.checks.volumes import check_volumes
 from unetkit.doctor.layout import FoundFiles, find_files
 from unetkit.doctor.masks.plan import MaskPlan, plan_masks
-from unetkit.doctor.proposal.experiment import propose
+from unetkit.doctor.proposal.experiment import choose_split, propose
 from unetkit.doctor.proposal.machine import Machine
 from unetkit.doctor.proposal.sizing import check_memory
+from unetkit.doctor.proposal.weights import find_rare_classes
 from unetkit.doctor.survey.pairs import PairStats, survey
 
 PAIRS_WITH_PROGRESS = 200  # from which on a progress bar is shown
@@ -94,8 +95,11 @@ def diagnose(
         *check_sequence(stats),
         *check_memory(stats, machine),
     ]
-    trains = any(pair.pair.id in pixels and pair.pair.split in (None, "train") for pair in stats)
-    experiment = propose(layout, stats, plan, pixels, machine) if trains else None
+    experiment = None
+    if any(pair.pair.id in pixels and pair.pair.split in (None, "train") for pair in stats):
+        rare = find_rare_classes(stats, plan, pixels, choose_split(stats))
+        findings += [rare.finding] if rare else []
+        experiment = propose(layout, stats, plan, pixels, machine, rare)
     return Diagnosis(layout, stats, plan, pixels, coverage, tuple(most_serious_first(findings)), experiment)
 
 

@@ -16,6 +16,7 @@ from unetkit.doctor.layout import FoundFiles
 from unetkit.doctor.masks.plan import MaskPlan
 from unetkit.doctor.proposal.machine import Machine
 from unetkit.doctor.proposal.sizing import BatchSize, choose_batch, choose_channels, choose_side
+from unetkit.doctor.proposal.weights import RARE, RareClasses
 from unetkit.doctor.survey.pairs import PairStats
 from unetkit.paths import printable, write_text
 
@@ -23,7 +24,6 @@ NAME = "my_data"  # of the experiment
 MIN_BATCH_FOR_BATCH_NORM = 4
 IMAGES_SEEN = 150_000  # in all epochs of a training, each time augmented in another way
 EPOCHS = (30, 500)  # least and most
-RARE = 0.03  # share of the pixels of the foreground, or of the rarest class, below which the loss is focal
 ELASTIC = 3 / 101  # displacement in sides of the image
 
 Pixels = dict[str, NDArray[np.int64]]  # pixels of each class, by the pair's id
@@ -41,7 +41,14 @@ class Line:
         return f"{self.key}: {json.dumps(self.value)}  # {self.reason}"
 
 
-def propose(layout: FoundFiles, stats: Sequence[PairStats], plan: MaskPlan, pixels: Pixels, machine: Machine) -> str:
+def propose(
+    layout: FoundFiles,
+    stats: Sequence[PairStats],
+    plan: MaskPlan,
+    pixels: Pixels,
+    machine: Machine,
+    rare: RareClasses | None,
+) -> str:
     """Return the text of an experiment.
 
     Args:
@@ -50,12 +57,13 @@ def propose(layout: FoundFiles, stats: Sequence[PairStats], plan: MaskPlan, pixe
         plan: How masks are read.
         pixels: Pixels of each class in the mask of each usable pair.
         machine: The machine that will train.
+        rare: The rare classes, if there are any.
     """
     usable = [pair for pair in stats if pair.pair.id in pixels]
     side, count, channels = choose_side(usable), _training_images(usable), _image_channels(usable)
     network = choose_channels(side, machine)
     batch = choose_batch(channels, plan.num_classes, network, side, count, machine)
-    loss, loss_reason = _loss(np.sum(list(pixels.values()), axis=0), plan)
+    loss, loss_reason = _loss(np.sum(list(pixels.values()), axis=0), plan, rare)
     model, model_reason = _model(machine)
     return "\n".join(
         [
@@ -146,10 +154,15 @@ def _crop_line(stats: Sequence[PairStats], side: int) -> Line:
     return Line("crop_size", None, f"trains on whole images, of up to {longest} px")
 
 
+def choose_split(stats: Sequence[PairStats]) -> str:
+    """Return the value of `data.split` for pairs whose folders don't say what validates."""
+    return "contiguous" if is_sequence(stats) and is_sorted_by_number(stats) else "fraction"
+
+
 def _split_lines(stats: Sequence[PairStats]) -> list[Line]:
     if any(pair.pair.split == "val" for pair in stats):
         return []  # given by folders
-    if is_sequence(stats) and is_sorted_by_number(stats):
+    if choose_split(stats) == "contiguous":
         reason = "neighbouring images are alike (slices, frames?): a block of neighbours validates"
         return [Line("split", "contiguous", reason)]
     return [Line("split", "fraction", "a random fifth validates, with about the same coverage by foreground")]
@@ -190,19 +203,17 @@ def _norm_lines(batch: BatchSize) -> list[Line]:
     return [Line("norm", "group", "the averages of BatchNorm are too noisy in batches this small")]
 
 
-def _loss(pixels: NDArray[np.int64], plan: MaskPlan) -> tuple[str, str]:
+def _loss(pixels: NDArray[np.int64], plan: MaskPlan, rare: RareClasses | None) -> tuple[str, str]:
     """Return the choice of the group `loss`, and why, by the pixels (K,) of each class."""
-    shares = pixels / max(pixels.sum(), 1)
     if plan.encoding.labels:
         return "dice_bce", "a sigmoid, Dice and cross-entropy for each label"
-    if plan.num_classes == 1 or plan.encoding.instances:
-        share, what = float(shares[1:].sum()), "foreground"
-    else:
-        share, what = float(shares.min()), "the rarest class"
-    if share >= RARE:
-        return "dice_bce", f"{what} has {share:.0%} of the pixels: Dice and cross-entropy are enough"
-    other = "loss=dice_bce loss.class_weights=auto is another way"
-    return "dice_focal", f"{what} has only {share:.2%} of the pixels: the focal loss down-weights easy pixels; {other}"
+    share = float(pixels[1:].sum() / max(pixels.sum(), 1))
+    if rare is not None:
+        shown = f"few pixels are of {rare.shown}"
+        return "dice_focal", f"{shown}: the focal loss down-weights easy pixels; {rare.typed} is another way"
+    if plan.encoding.instances and share < RARE:
+        return "dice_focal", f"objects have only {share:.2%} of the pixels: the focal loss down-weights easy pixels"
+    return "dice_bce", f"no class has less than {RARE:.0%} of the pixels: Dice and cross-entropy are enough"
 
 
 def _epochs(count: int) -> Line:
