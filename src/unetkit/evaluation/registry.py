@@ -27,6 +27,7 @@ from unetkit.metrics import (
     surface_dice,
     v_info_of_masks,
     v_rand_of_masks,
+    warping_error,
 )
 
 Mask = NDArray[np.bool_]
@@ -183,6 +184,16 @@ SCORES = (
         v_info_of_masks,
         source="masks",
         kinds=(PER_IMAGE,),
+        is_optional=True,
+    ),
+    ScoreEntry(
+        "warping_error",
+        "warping error",
+        "share of pixels that differ after outlines were moved (ISBI 2012): gaps and bridges; lower is better",
+        warping_error,
+        source="masks",
+        kinds=(PER_IMAGE,),
+        lower_is_better=True,
         is_optional=True,
     ),
     ScoreEntry(

@@ -42,6 +42,7 @@ from unetkit.metrics.scores import (
     Score,
     segmentation_metrics,
 )
+from unetkit.metrics.warping import WarpingError, warp, warping_error
 
 __all__ = [
     "THRESHOLDS",
@@ -60,6 +61,7 @@ __all__ = [
     "Score",
     "VInfo",
     "VRand",
+    "WarpingError",
     "accuracy",
     "average_precision",
     "boundary_iou",
@@ -93,4 +95,6 @@ __all__ = [
     "v_info_of_masks",
     "v_rand",
     "v_rand_of_masks",
+    "warp",
+    "warping_error",
 ]
