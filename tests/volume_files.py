@@ -5,8 +5,10 @@ from typing import Any
 
 import nibabel
 import numpy as np
+import pydicom
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
+from pydicom.dataset import FileDataset, FileMetaDataset
 
 Array = NDArray[Any]
 SIZE, SPACING = (24, 32, 32), (2.5, 1.0, 1.0)  # voxels and mm along z, y, x
@@ -47,4 +49,23 @@ def write_stack(path: Path, volume: Array, description: str, pixels_per_unit: fl
     tags[270], tags[282], tags[283] = description, pixels_per_unit, pixels_per_unit
     first, *rest = map(Image.fromarray, volume)
     first.save(path, save_all=True, append_images=rest, tiffinfo=tags)
+    return path
+
+
+def write_dicom(path: Path, pixels: Array, **tags: Any) -> Path:
+    """Write an image (H, W), or frames (N, H, W), as DICOM, with further tags by their names; gives the path."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = pydicom.uid.CTImageStorage
+    meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    dataset = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    dataset.Rows, dataset.Columns = pixels.shape[-2:]
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated = dataset.BitsStored = pixels.dtype.itemsize * 8
+    dataset.HighBit, dataset.PixelRepresentation = dataset.BitsStored - 1, int(pixels.dtype.kind == "i")
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    dataset.PixelData = pixels.tobytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dataset.save_as(path, enforce_file_format=True)
     return path

@@ -137,7 +137,7 @@ def test_a_stopped_program_leaves_whole_files(checkpoints: Path, write_image: Wr
         (["checkpoint=nowhere/*.ckpt"], r"checkpoint=nowhere/\*.ckpt matches no file"),
         (["write=[masks,pictures]"], r"write=\['masks', 'pictures'\] must be a list of masks, probabilities, overlays"),
         (["write=[]"], "write=.* must be a list"),
-        (["mask_format=tiff"], "mask_format=tiff must be one of png, palette, tif, cog, npy"),
+        (["mask_format=tiff"], "mask_format=tiff must be one of auto, png, palette, tif, cog, npy"),
         (["tile=0"], "tile=0 must be an integer of at least 1"),
         (["batch_size=true"], "batch_size=True must be an integer of at least 1"),
         (["batch_size=few"], "batch_size=few must be an integer of at least 1"),

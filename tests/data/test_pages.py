@@ -6,11 +6,10 @@ from typing import Any
 
 import nibabel
 import numpy as np
-import pydicom
 import pytest
 from conftest import Array
 from PIL import Image
-from pydicom.dataset import FileDataset, FileMetaDataset
+from volume_files import write_dicom
 
 from unetkit.data.decode import read_image
 from unetkit.data.files import FileRef
@@ -28,24 +27,6 @@ def write_tiff_stack(path: Path, pages: Array) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     first, *rest = map(Image.fromarray, pages)
     first.save(path, save_all=True, append_images=rest)
-    return path
-
-
-def write_dicom(path: Path, pixels: Array, **tags: Any) -> Path:
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = pydicom.uid.CTImageStorage
-    meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
-    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    dataset = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    dataset.Rows, dataset.Columns = pixels.shape[-2:]
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.BitsAllocated = dataset.BitsStored = pixels.dtype.itemsize * 8
-    dataset.HighBit, dataset.PixelRepresentation = dataset.BitsStored - 1, int(pixels.dtype.kind == "i")
-    for name, value in tags.items():
-        setattr(dataset, name, value)
-    dataset.PixelData = pixels.tobytes()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    dataset.save_as(path, enforce_file_format=True)
     return path
 
 

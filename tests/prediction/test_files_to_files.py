@@ -6,10 +6,8 @@ import zipfile
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import cv2
-import nibabel
 import numpy as np
 import pytest
 import rasterio
@@ -139,22 +137,6 @@ def test_the_mask_of_a_geotiff_lies_where_the_image_lies(size: int, big: str, tm
         assert file.crs == place["crs"]
         assert file.transform == place["transform"]
         np.testing.assert_array_equal(file.read(1), 255 * (image > 128))
-
-
-@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
-def test_the_mask_of_a_nifti_volume_lies_where_the_volume_lies(kind: Any, tmp_path: Path) -> None:
-    affine = np.array([[-0.7, 0.1, 0, 90], [0.1, 0.7, 0, -120], [0, 0, 2.5, 7], [0, 0, 0, 1]])
-    volume = image_of((30, 20, 4))
-    file = kind(volume, affine)
-    file.set_qform(affine, 1)
-    file.to_filename(tmp_path / "ct.nii.gz")
-    predict(tmp_path, OutputOptions(tmp_path / "out", ["masks", "overlays"]))
-    mask: Any = nibabel.load(tmp_path / "out" / "masks" / "ct.nii.gz")
-    assert type(mask) is kind
-    np.testing.assert_allclose(mask.affine, affine, atol=1e-5)
-    np.testing.assert_allclose(mask.header.get_zooms(), file.header.get_zooms(), atol=1e-5)
-    np.testing.assert_array_equal(np.asarray(mask.dataobj), volume > 128)
-    assert written(tmp_path / "out" / "overlays") == [f"ct/{i:04}.png" for i in range(4)]
 
 
 def test_each_page_of_a_stack_is_predicted_where_asked_for(tmp_path: Path) -> None:

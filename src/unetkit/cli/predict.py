@@ -71,7 +71,8 @@ def load(cfg: DictConfig) -> "Ensemble":
 def described(predictor: "FilePredictor", options: "OutputOptions") -> str:
     """Return the line that says what was written, and where."""
     places = {kind: options.output if options.is_file else options.output / kind for kind in options.write}
-    written = [f"{predictor.done} {kind} to {place}" for kind, place in places.items()]
+    counts = {"masks": predictor.masks}
+    written = [f"{counts.get(kind, predictor.done)} {kind} to {place}" for kind, place in places.items()]
     written += [f"{predictor.done} numbered masks to {options.output / 'instances'}"] if options.instances else []
     written += [f"{len(predictor.codes)} rows to {options.submission}"] if options.submission else []
     left_out = f"; {len(predictor.failed)} left out, see below" if predictor.failed else ""
@@ -85,18 +86,19 @@ def read_output_options(cfg: DictConfig) -> "OutputOptions":
         UserError: If a key is out of range.
     """
     from unetkit.models import check_threshold
-    from unetkit.prediction.options import MASK_FORMATS, OutputOptions
+    from unetkit.prediction.options import AUTO, MASK_FORMATS, OutputOptions
 
     for key in ("stacks", "instances"):
         check(key, cfg[key], isinstance(cfg[key], bool), "true or false")
-    check("mask_format", cfg.mask_format, cfg.mask_format in MASK_FORMATS, f"one of {', '.join(MASK_FORMATS)}")
+    formats = AUTO, *MASK_FORMATS
+    check("mask_format", cfg.mask_format, cfg.mask_format in formats, f"one of {', '.join(formats)}")
     for key, least in (("tile", 1), ("overlap", 0), ("batch_size", 1)):
         check(key, cfg[key], is_whole(cfg[key], least), f"an integer of at least {least}")
     check("min_area", cfg.min_area, cfg.min_area is None or is_whole(cfg.min_area, 0), "an integer of at least 0")
     if cfg.threshold is not None:
         check_threshold(cfg.threshold)
     output = path_of("output", cfg.output)
-    is_file = is_one_file(output, cfg.mask_format)
+    is_file = is_one_file(output)
     return OutputOptions(
         output,
         read_kinds(["masks"] if is_file else cfg.write, cfg.submission),
@@ -111,7 +113,7 @@ def read_output_options(cfg: DictConfig) -> "OutputOptions":
     )
 
 
-def is_one_file(output: Path, mask_format: str) -> bool:
+def is_one_file(output: Path) -> bool:
     """Return whether `output=` names the file of one mask, and not a folder.
 
     Raises:
@@ -134,7 +136,7 @@ def format_of(output: Path, mask_format: str) -> str:
     from unetkit.prediction.options import MASK_FORMATS
 
     suffix = FileRef(output).suffix
-    return mask_format if MASK_FORMATS[mask_format] == suffix else suffix[1:]
+    return mask_format if MASK_FORMATS.get(mask_format) == suffix else suffix[1:]
 
 
 def read_kinds(write: Any, submission: object) -> list[str]:

@@ -2,16 +2,15 @@
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unetkit.data.dicom_places import NO_EXTRA, Place, order_and_affine, places_of, slices_as_nifti
 from unetkit.data.limits import check_size
 from unetkit.errors import UserError
-
-UNEVEN = 0.9  # share of the largest distance of neighbouring slices that all must have
-NO_EXTRA = "pip install 'unetkit[medical]' to read it"
 
 
 def count_frames(content: bytes, name: str) -> int:
@@ -38,15 +37,33 @@ def decode_frames(content: bytes, name: str) -> NDArray[Any]:
     return np.ascontiguousarray(_with_black_lowest(values if _frames(dataset) > 1 else values[None], dataset))
 
 
-def series_uid(content: bytes, name: str) -> str:
-    """Return the unique name of the series that a file is a slice of; empty for a file of several frames.
+@dataclass(frozen=True)
+class Header:
+    """What a file says of its slices.
+
+    Attributes:
+        series: The unique name of the series that it is a slice of; empty if it has several frames, or does not say.
+        size: Rows and columns.
+        places: The place of each frame.
+    """
+
+    series: str
+    size: tuple[int, int]
+    places: tuple[Place, ...]
+
+
+def read_header(content: bytes, name: str) -> Header:
+    """Read the header of a file.
 
     Raises:
         UserError: If pydicom is not installed.
         Exception: Of many kinds, if it is damaged.
     """
     dataset = _read(content, name, stop_before_pixels=True)
-    return "" if _frames(dataset) > 1 else str(dataset.get("SeriesInstanceUID", ""))
+    size = int(dataset.get("Rows", 0)), int(dataset.get("Columns", 0))
+    frames = _frames(dataset)
+    series = str(dataset.get("SeriesInstanceUID", "")) if frames == 1 else ""
+    return Header(series, size, tuple(places_of(dataset, frames)))
 
 
 def series_as_nifti(contents: Sequence[bytes], name: str) -> bytes:
@@ -63,37 +80,10 @@ def series_as_nifti(contents: Sequence[bytes], name: str) -> bytes:
     slices = [_read(content, name) for content in contents]
     if len({(item.get("SeriesInstanceUID"), item.get("Rows"), item.get("Columns")) for item in slices}) > 1:
         raise UserError(name, "and the files beside it are of several series or sizes", "give each series a folder")
-    try:
-        import nibabel
-    except ImportError as error:
-        raise UserError(name, "is a DICOM series", NO_EXTRA) from error
-    slices, affine = _in_order(slices, name)
-    values = _with_black_lowest(np.stack([_values(item, name) for item in slices]), slices[0])
-    kind: Any = nibabel.Nifti1Image
-    image = kind(values.transpose(2, 1, 0), affine)
-    image.header.set_xyzt_units("mm")
-    return bytes(image.to_bytes())
-
-
-def _in_order(slices: Sequence[Any], name: str) -> tuple[list[Any], NDArray[np.float64]]:
-    """Return slices in the order of their positions, and NIfTI's affine (4, 4) of the volume that they are.
-
-    Raises:
-        UserError: If they don't lie at even distances.
-    """
-    places = [np.array(item.ImagePositionPatient, np.float64) for item in slices]
-    right, down = np.array(slices[0].ImageOrientationPatient, np.float64).reshape(2, 3)
-    along = np.cross(right, down)
-    order = np.argsort([place @ along for place in places])
-    gaps = np.diff([places[k] @ along for k in order])
-    if not 0 < UNEVEN * gaps.max() <= gaps.min():
-        problem = f"and the other slices of its series lie {gaps.min():g} to {gaps.max():g} mm from each other"
-        raise UserError(name, problem, "is a file missing, or there twice? else convert the series with dcm2niix")
-    rows, columns = (float(side) for side in slices[0].PixelSpacing)
-    affine = np.eye(4)
-    affine[:3] = np.stack([right * columns, down * rows, along * gaps.mean(), places[order[0]]], 1)
-    affine[:2] *= -1  # DICOM's axes lead to the left and the back of the patient, NIfTI's to the right and the front
-    return [slices[k] for k in order], affine
+    places = [place for item in slices for place in places_of(item, 1)]
+    order, _ = order_and_affine(places, name)
+    values = _with_black_lowest(np.stack([_values(slices[k], name) for k in order]), slices[0])
+    return slices_as_nifti(values, [places[k] for k in order], name)
 
 
 def _read(content: bytes, name: str, **options: Any) -> Any:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unetkit.data.dicom import NO_EXTRA, count_frames, decode_frames
+from unetkit.data.dicom import count_frames, decode_frames
+from unetkit.data.dicom_places import NO_EXTRA
 from unetkit.data.limits import check_bytes, check_size, check_voxels
 from unetkit.errors import UserError
 
@@ -137,7 +138,8 @@ def write_nifti_like(content: bytes, slices: NDArray[np.uint8], name: str) -> by
         name: The name of the other volume, for errors.
     """
     header = _nifti_header(content, name)
-    return _nifti_of(header, np.moveaxis(np.rot90(slices, -1, axes=(1, 2)), 0, 2))
+    volume = np.moveaxis(np.rot90(slices, -1, axes=(1, 2)), 0, 2)
+    return _nifti_of(header, volume.reshape(header.get_data_shape()[:3]))  # a single slice may have two axes
 
 
 def _nifti_of(header: Any, volume: NDArray[np.uint8]) -> bytes:

@@ -21,10 +21,10 @@ from unetkit.data.windows import TiffImage
 from unetkit.errors import UserError, is_out_of_memory
 from unetkit.paths import printable
 from unetkit.prediction.ensemble import Ensemble
-from unetkit.prediction.nifti import predict_nifti
-from unetkit.prediction.options import OutputOptions, is_nifti, is_segy
+from unetkit.prediction.options import OutputOptions, is_segy
 from unetkit.prediction.outputs import VoidRows, open_writers, write_rows
 from unetkit.prediction.seismic import predict_segy
+from unetkit.prediction.slices import SlicedMask, find_series, mask_of_file
 from unetkit.prediction.submission import RunLengths, write_submission
 from unetkit.prediction.tiling import Array, Raster
 from unetkit.prediction.value_range import scale_to
@@ -64,15 +64,19 @@ class FilePredictor:
         ensemble: The networks.
         options: Kinds of output, and their folder.
         failed: One line for each file that could not be predicted.
-        done: Number of images and SEG-Y files that were predicted.
+        done: Number of images, volumes and SEG-Y files that were predicted; slices are images.
+        masks: Number of masks that were written, where all slices of a volume have one.
         codes: Run-length codes by name, for the submission.
+        sliced: By the slice, the masks of volumes that are predicted slice by slice.
     """
 
     ensemble: Ensemble
     options: OutputOptions
     failed: list[str] = field(default_factory=list)
     done: int = 0
+    masks: int = 0
     codes: dict[str, str] = field(default_factory=dict)
+    sliced: dict[FileRef, SlicedMask] = field(default_factory=dict)
 
     def run(self, refs: list[FileRef]) -> None:
         """Predict files; those that can't be predicted are named in `failed`.
@@ -82,29 +86,66 @@ class FilePredictor:
         """
         ensemble = self.ensemble
         self.options.check(refs, ensemble.classes, ensemble.labels, has_volumes=ensemble.has_volumes)
+        names = result_names(refs)
+        if not ensemble.has_volumes:
+            self._find_series(refs, names)
         waiting: list[PreparedImage] = []
-        for ref, name in zip(tqdm(refs, unit="file", disable=len(refs) < 2), result_names(refs), strict=True):
+        for ref, name in zip(tqdm(refs, unit="file", disable=len(refs) < 2), names, strict=True):
             with self._noted([ref]):
-                if self.ensemble.has_volumes:
-                    predict_volume(ref, name, self.ensemble, self.options)
+                if ensemble.has_volumes or is_segy(ref):
+                    (predict_volume if ensemble.has_volumes else predict_segy)(ref, name, ensemble, self.options)
                     self.done += 1
-                elif is_segy(ref):
-                    predict_segy(ref, name, self.ensemble, self.options)
-                    self.done += 1
-                elif is_nifti(ref):
-                    predict_nifti(ref, name, self.ensemble, self.options)
-                    self.done += 1
+                    self.masks += 1
                 else:
-                    pages = pages_of(ref, stacks=self.options.stacks)
-                    if self.options.is_file and len(pages) > 1:
-                        problem = f"holds {len(pages)} images, but output={self.options.output} is one file"
-                        raise UserError(str(ref), problem, "give a folder")
-                    for page in pages:
-                        place = name if page.page is None else name / f"{page.page:04}"
+                    for page, place in self._images_of(ref, name):
                         waiting = self._predict_image(page, place, waiting)
         self._predict_batch(waiting)
+        self._note_parts()
         if self.options.submission is not None:
             write_submission(self.options.submission, self.codes)
+
+    def _find_series(self, refs: Sequence[FileRef], names: Sequence[PurePosixPath]) -> None:
+        """Find which files are the slices of one volume.
+
+        Raises:
+            UserError: If masks would get the same name, or one file can't hold them.
+        """
+        slices = [(ref, name) for ref, name in zip(refs, names, strict=True) if self.options.gives_nifti(ref)]
+        if len(slices) > 1:
+            self.sliced = find_series(slices, self.options)
+        wholes = {whole.name: whole.slices[0] for whole in self.sliced.values()}
+        for ref, name in slices:
+            if ref not in self.sliced and wholes.setdefault(name, ref) != ref:
+                raise UserError(f"{ref} and {wholes[name]}", "would give masks of the same name", "rename one")
+        if self.options.is_file and len(wholes) > 1:
+            problem = f"is one file, but the input is {len(wholes)} volumes or images"
+            raise UserError(f"output={self.options.output}", problem, "give a folder")
+
+    def _images_of(self, ref: FileRef, name: PurePosixPath) -> Iterable[tuple[FileRef, PurePosixPath]]:
+        """Return the images of a file, with the names of their outputs.
+
+        Raises:
+            UserError: If it can't be read, or holds several, which one file can't hold.
+        """
+        if ref in self.sliced:
+            return [(ref, name)]
+        pages = pages_of(ref, stacks=self.options.stacks)
+        if self.options.gives_nifti(ref):
+            self.sliced |= dict.fromkeys(pages, mask_of_file(ref, name, pages, self.options))
+        elif self.options.is_file and len(pages) > 1:
+            problem = f"holds {len(pages)} images, but output={self.options.output} is one file"
+            raise UserError(str(ref), problem, "give a folder")
+        places = [name if page.page is None else name / f"{page.page:04}" for page in pages]
+        bar = tqdm(pages, unit="image", desc=printable(str(name)), leave=False, disable=len(pages) < 2)
+        return zip(bar, places, strict=True)
+
+    def _note_parts(self) -> None:
+        """Note the volumes of which only some slices could be predicted, so that they have no mask."""
+        for whole in {id(whole): whole for whole in self.sliced.values()}.values():
+            there = max(map(len, whole.masks.values()), default=0)
+            if there:
+                problem = f"has no mask, as {len(whole.slices) - there} of its {len(whole.slices)} slices have none"
+                self.failed.append(f"{whole.name} {problem}")
 
     def _predict_image(self, ref: FileRef, name: PurePosixPath, waiting: list[PreparedImage]) -> list[PreparedImage]:
         """Predict a large image at once, or a batch of small ones when it is full; return the images still waiting."""
@@ -172,11 +213,13 @@ class FilePredictor:
     ) -> None:
         """Write all outputs of an image from its probabilities (1 or C, h, W), which come from top to bottom."""
         with ExitStack() as files:
-            writers = open_writers(self.options, files, str(name), image, to_uint8, self.ensemble, ref)
+            whole = self.sliced.get(ref)
+            writers = open_writers(self.options, files, str(name), image, to_uint8, self.ensemble, ref, whole)
             if self.options.submission is not None:
                 writers.append(RunLengths(self.codes, printable(str(name)), *image.shape[:2]))
             write_rows(writers, rows, self.ensemble, void)
         self.done += 1
+        self.masks += whole is None or whole.is_written
 
 
 def void_of(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from unetkit.data.files import SEGY_SUFFIXES, FileRef
+from unetkit.data.files import MEDICAL_SUFFIXES, SEGY_SUFFIXES, FileRef
 from unetkit.data.segy import check_header_bytes
 from unetkit.data.zarrs import ZARR
 from unetkit.errors import UserError
@@ -15,7 +15,8 @@ from unetkit.prediction.objects import check_can_split
 
 KINDS = ("masks", "probabilities", "overlays")
 MASK_FORMATS = {"png": ".png", "palette": ".png", "tif": ".tif", "cog": ".tif", "npy": ".npy"}  # with the ends of files
-VOLUME_FORMATS = (".nii.gz", *SEGY_SUFFIXES)  # further ends of the mask of a volume
+AUTO, NIFTI = "auto", ".nii.gz"
+VOLUME_FORMATS = (NIFTI, *SEGY_SUFFIXES)  # further ends of the mask of a volume
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,9 @@ class OutputOptions:
     Attributes:
         output: The folder that gets a folder for each of `write`; or the file of one image's mask, if `is_file`.
         write: Some of `masks`, `probabilities`, `overlays`.
-        mask_format: `png`; `palette`, a PNG of class indices that viewers show in colours; `tif`, which lies where a
-            GeoTIFF lies; `cog`, a cloud-optimised GeoTIFF; or `npy`, which is written row by row.
+        mask_format: `auto`, NIfTI for NIfTI and DICOM images and PNG for others; `png`; `palette`, a PNG of class
+            indices that viewers show in colours; `tif`, which lies where a GeoTIFF lies; `cog`, a cloud-optimised
+            GeoTIFF; or `npy`, which is written row by row.
         submission: Path of Kaggle's CSV with all masks, or None.
         batch_size: Largest number of small images of one size that are predicted at once.
         value_range: Values of 16-bit and float images that become 0 and 255; `auto` finds them for each file
@@ -39,7 +41,7 @@ class OutputOptions:
 
     output: Path
     write: Sequence[str] = ("masks", "overlays")
-    mask_format: str = "png"
+    mask_format: str = AUTO
     submission: Path | None = None
     batch_size: int = 32
     value_range: tuple[float, float] | str | None = None
@@ -47,6 +49,10 @@ class OutputOptions:
     is_file: bool = False
     stacks: bool = False
     instances: bool = False
+
+    def gives_nifti(self, ref: FileRef) -> bool:
+        """Return whether the masks of a file's slices become one NIfTI file."""
+        return "masks" in self.write and self.mask_format in (AUTO, NIFTI[1:]) and ref.suffix in MEDICAL_SUFFIXES
 
     def create_file(self, files: ExitStack, kind: str, name: str) -> Path:
         """Return a path to write to, which becomes the file `kind`/`name` when `files` closes without an error."""
@@ -67,32 +73,39 @@ class OutputOptions:
             raise UserError("mask_format=cog", "needs rasterio", 'pip install "unetkit[geo]"')
         if self.instances:
             self._check_instances(refs, classes, labels)
-        volumes = [ref for ref in refs if is_segy(ref) or is_nifti(ref)]
-        if labels and (self.is_file or self.submission is not None or volumes):
+        segy = [ref for ref in refs if is_segy(ref)]
+        if labels and (self.is_file or self.submission is not None or segy):
             kept = f"output={self.output}" if self.is_file else f"submission={self.submission}"
-            kept = str(volumes[0]) if volumes else kept
+            kept = str(segy[0]) if segy else kept
             problem = f"holds one mask, but the network predicts {len(labels)} labels that may overlap"
             raise UserError(kept, problem, "give images, and a folder: each label gets a folder of masks in it")
-        has_segy = any(is_segy(ref) for ref in refs)
-        if self.is_file and not has_volumes and self.mask_format not in MASK_FORMATS:
-            problem = "is the file of a volume's mask, but the network is for images"
-            raise UserError(f"output={self.output}", problem, "give a folder, or a file that ends in .png")
         if has_volumes:
             self._check_volumes(refs)
-        if not has_volumes and self.is_file and (len(refs) > 1 or has_segy or is_nifti(refs[0])):
-            given = f"{len(refs)} images" if len(refs) > 1 else "a seismic or NIfTI file"
-            raise UserError(f"output={self.output}", f"is one file, but the input is {given}", "give a folder")
-        if has_segy:
+        elif self.is_file:
+            self._check_one_image(refs)
+        if segy:
             check_header_bytes(*self.segy_bytes)
-        if self.submission is not None and has_segy:
+        if self.submission is not None and segy:
             problem = "is made of images, but there are SEG-Y files"
             raise UserError(f"submission={self.submission}", problem, "leave out one of the two")
         if self.submission is not None and classes > 2:
             problem = f"can hold one kind of foreground, but the network has {classes - 1}"
             raise UserError(f"submission={self.submission}", problem, "leave it out")
-        if has_segy and classes > 2 and "probabilities" in self.write:
+        if segy and classes > 2 and "probabilities" in self.write:
             problem = f"is impossible for SEG-Y and {classes} classes: a sample holds one value"
             raise UserError("write=probabilities", problem, "leave it out")
+
+    def _check_one_image(self, refs: Sequence[FileRef]) -> None:
+        """Check that images give one file; whether slices are those of one volume is known when they are read."""
+        is_nifti_file = self.mask_format == NIFTI[1:]
+        if (self.mask_format not in (AUTO, *MASK_FORMATS) and not is_nifti_file) or (
+            is_nifti_file and not all(self.gives_nifti(ref) for ref in refs)
+        ):
+            problem = "is the file of a volume's mask, but the network is for images"
+            raise UserError(f"output={self.output}", problem, "give a folder, or a file that ends in .png")
+        if is_segy(refs[0]) or (len(refs) > 1 and not is_nifti_file):
+            given = f"{len(refs)} images" if len(refs) > 1 else "a seismic file"
+            raise UserError(f"output={self.output}", f"is one file, but the input is {given}", "give a folder")
 
     def _check_volumes(self, refs: Sequence[FileRef]) -> None:
         """Check what is asked for of a network for volumes."""
@@ -132,12 +145,12 @@ def mask_suffix(ref: FileRef) -> str:
     """Return the end of the file of a volume's mask, which has its format; NIfTI for a DICOM series, .npy for Zarr."""
     if ref.suffix == ZARR:
         return ".npy"
-    return ".nii.gz" if is_nifti(ref) or ref.slices else ref.suffix
+    return NIFTI if is_nifti(ref) or ref.slices else ref.suffix
 
 
 def is_nifti(ref: FileRef) -> bool:
     """Return whether the suffix is that of NIfTI."""
-    return ref.suffix in (".nii", ".nii.gz")
+    return ref.suffix in (".nii", NIFTI)
 
 
 def is_segy(ref: FileRef) -> bool:

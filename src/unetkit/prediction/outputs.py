@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from unetkit.models import classify
 from unetkit.prediction.ensemble import Ensemble
 from unetkit.prediction.geotiff import MaskGeoTiff
 from unetkit.prediction.options import MASK_FORMATS, OutputOptions
+from unetkit.prediction.slices import SlicedMask, SliceMask
 from unetkit.prediction.tiling import Raster
 from unetkit.prediction.writers import (
     InstancesPng,
@@ -42,7 +43,8 @@ def open_writers(
     image: Raster,
     to_uint8: Callable[[Any], Mask],
     ensemble: Ensemble,
-    ref: FileRef | None = None,
+    ref: FileRef,
+    whole: SlicedMask | None = None,
 ) -> list[Writer]:
     """Return the writers of an image's masks, probabilities and overlays, as the options ask for.
 
@@ -54,16 +56,22 @@ def open_writers(
         to_uint8: See `OverlayPng`.
         ensemble: The networks; each label of multi-label ones gets a folder of masks.
         ref: The file of the image, whose georeference a TIFF gets.
+        whole: The mask of the volume that the image is a slice of, which gets its mask; None to write it as a file.
     """
     height, width = image.shape[:2]
     classes, labels = ensemble.classes, ensemble.labels
     writers: list[Writer] = []
     if "masks" in options.write:
-        file_name = f"{name}{MASK_FORMATS[options.mask_format]}"
-        for place in [f"{folder_of(label)}/{file_name}" for label in labels] or [file_name]:
-            path = options.create_file(files, "masks", place)
-            kind = "windows" if options.mask_format == "tif" and isinstance(image, TiffImage) else options.mask_format
-            writer = _mask_writer(kind, files, path, ref, (height, width))
+        file_name = f"{name}{MASK_FORMATS.get(options.mask_format, '.png')}"
+        for folder in [folder_of(label) for label in labels] or [""]:
+            writer: Writer
+            if whole is not None:
+                writer = SliceMask(whole, folder, ref, height, width)
+            else:
+                path = options.create_file(files, "masks", str(PurePosixPath(folder) / file_name))
+                by_windows = options.mask_format == "tif" and isinstance(image, TiffImage)
+                kind = "windows" if by_windows else options.mask_format
+                writer = _mask_writer(kind, files, path, ref, (height, width))
             writers.append(OneLabel(len(writers), writer) if labels else writer)
     if options.instances:
         path = options.create_file(files, "instances", f"{name}.png")
@@ -77,13 +85,13 @@ def open_writers(
     return writers
 
 
-def _mask_writer(kind: str, files: ExitStack, path: Path, ref: FileRef | None, size: tuple[int, int]) -> Writer:
+def _mask_writer(kind: str, files: ExitStack, path: Path, ref: FileRef, size: tuple[int, int]) -> Writer:
     if kind == "npy":
         return MaskNpy(files.enter_context(path.open("wb")), *size)
     if kind in ("cog", "windows"):
         return MaskGeoTiff(path, *size, files, ref, is_cog=kind == "cog")
     if kind == "tif":
-        return MaskTif(path, *size, read_georeference(ref) if ref else {})
+        return MaskTif(path, *size, read_georeference(ref))
     return (MaskPalette if kind == "palette" else MaskPng)(path, *size)
 
 

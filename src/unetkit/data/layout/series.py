@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from unetkit.data.decode import one_line, read_content
-from unetkit.data.dicom import series_uid
+from unetkit.data.dicom import read_header
 from unetkit.data.layout.tree import Entry
 
 DICOM = ".dcm"
@@ -33,4 +33,4 @@ def join_series(entries: Sequence[Entry]) -> list[Entry]:
 def _uid(entry: Entry) -> str:
     content = read_content(entry.ref)
     with one_line(entry.ref):
-        return series_uid(content, str(entry.ref))
+        return read_header(content, str(entry.ref)).series
