@@ -22,6 +22,7 @@ from conftest import Unetkit
         ("callbacks=[ema,erly]", "callbacks=erly does not exist; --help lists what exists"),
         ("hydra.sweep.dirr=x", "hydra.sweep.dirr is not a key of the configuration; did you mean hydra.sweep.dir or "),
         ("trainer.precision", "trainer.precision can't be read; write KEY=VALUE"),
+        ("seed=1,2", "seed=1,2 holds several values; write seed=[1,2] for a list, or add -m to run once for each"),
         ("~foo", "'foo' does not exist"),
         ("--config-dir=nowhere", "nowhere' not found"),
         (f"hydra.run.dir={__file__}/run", "hydra.run.dir can't be written"),

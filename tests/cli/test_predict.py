@@ -16,6 +16,7 @@ import segyio
 import torch
 from conftest import Unetkit, WriteImage
 from hydra import compose, initialize_config_dir
+from PIL import Image
 
 from unetkit.checkpoints.checkpoint import save_weights
 from unetkit.checkpoints.files import checkpoint_file, find_checkpoints
@@ -141,6 +142,8 @@ def test_a_stopped_program_leaves_whole_files(checkpoints: Path, write_image: Wr
         (["tile=0"], "tile=0 must be an integer of at least 1"),
         (["batch_size=true"], "batch_size=True must be an integer of at least 1"),
         (["batch_size=few"], "batch_size=few must be an integer of at least 1"),
+        (["input=[]"], "input= is missing"),
+        (["input=[nowhere]"], "input=nowhere does not exist; give an image"),
         (["threshold=50"], "threshold=50 must be a probability"),
         (["value_range=[3,1]"], r"value_range=\[3, 1\] must be auto, or two rising numbers"),
         (["value_range=wide"], "value_range=wide must be auto"),
@@ -190,6 +193,47 @@ def test_a_sweep_predicts_for_each_value(
     done = unetkit("predict", "-m", *options)
     assert done.status == 0, done.stderr
     assert all((tmp_path / tta / "masks" / "a.png").exists() for tta in ("none", "flip"))
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["input=[A,B b]"],
+        ["input=A", "input=B b"],  # what a shell makes of input={A,B b}
+        ["A", "B b"],
+        ["input=A/x.png", "A/é.png", "B b/x.png"],  # what some shells make of a pattern
+        ["input=[A/*.png,'B b/x.png',A]"],
+    ],
+)
+def test_several_inputs_keep_their_folders(
+    typed: list[str],
+    checkpoints: Path,
+    unetkit: Unetkit,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images = {name: RNG.integers(0, 255, (20, 30), np.uint8) for name in ("A/x", "A/é", "B b/x")}
+    for name, image in images.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / f"{name}.png")  # not OpenCV, which loses accents on Windows
+    monkeypatch.chdir(tmp_path)
+    done = unetkit("predict", f"checkpoint={checkpoints}/fold0/last.ckpt", "write=masks", "device=cpu", *typed)
+    assert (done.status, done.stdout) == (0, "wrote 3 masks to predictions/masks\n"), done.stderr
+    network = load_ensemble([checkpoints / "fold0" / "last.ckpt"])
+    for name, image in images.items():
+        mask = np.array(Image.open(tmp_path / "predictions" / "masks" / f"{name}.png"))
+        np.testing.assert_array_equal(mask, network(image).mask * 255)
+
+
+def test_checkpoints_that_a_shell_fills_in_are_averaged(
+    checkpoints: Path, unetkit: Unetkit, write_image: WriteImage, tmp_path: Path
+) -> None:
+    image = RNG.integers(0, 255, (20, 30), np.uint8)
+    paths = [checkpoints / f"fold{fold}" / "last.ckpt" for fold in (0, 1)]
+    typed = [f"input={write_image(tmp_path / 'a.png', image)}", f"output={tmp_path}", "write=probabilities"]
+    assert unetkit("predict", *(f"checkpoint={path}" for path in paths), *typed).status == 0
+    found = np.load(tmp_path / "probabilities" / "a.npy")
+    np.testing.assert_allclose(found, load_ensemble(paths)(image).probability, atol=1e-3)
 
 
 def test_a_threshold_of_more_classes_is_refused(

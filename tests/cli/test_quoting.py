@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from unetkit.cli.quoting import options_first, quoted_paths
+from unetkit.cli.quoting import gathered, options_first, quoted_paths
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,28 @@ def test_other_arguments_stay_as_they_are(tmp_path: Path) -> None:
     too_long_for_a_file = ",".join(f"runs/ablations-200/name-{i}" for i in range(300))
     arguments += ["((", f"runs=[{too_long_for_a_file}]"]
     assert quoted_paths(arguments) == arguments
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        (["input=a", "tta=flip", "input=b c"], {"tta": "flip", "input": ["a", "b c"]}),
+        (["input=['a b',c]", "input=d,e"], {"input": ["a b", "c", "d,e"]}),
+        (["here", "--config-dir", "here", "input=a"], {"input": ["here", "a"]}),
+        (["input=[für/a.png, b]"], {"input": ["für/a.png", "b"]}),
+        (["tta=none", "tta=flip"], {"tta": "flip"}),
+    ],
+)
+def test_a_key_that_is_typed_several_times_is_a_list_if_it_may_be_one(
+    typed: list[str], read: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("here").mkdir()
+    _, *settings = quoted_paths(gathered(["unetkit", *typed], ["input"], "input"))
+    overrides = OverridesParser.create().parse_overrides([word for word in settings if "=" in word])
+    assert {override.key_or_group: override.value() for override in overrides} == read
+    options = [word for word in settings if "=" not in word]
+    assert options == (["--config-dir", "here"] if "--config-dir" in typed else [])
 
 
 def test_quoting_twice_changes_nothing(tmp_path: Path) -> None:

@@ -125,4 +125,4 @@ def described(summary: "Summary") -> list[str]:
 def run() -> None:
     """Run the command on what was typed."""
     sys.argv = with_data_choice(sys.argv)
-    start(main, __doc__, "evaluate")
+    start(main, __doc__, "evaluate", lists=("checkpoint",))

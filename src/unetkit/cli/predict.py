@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from unetkit.cli.start import start
 from unetkit.data.preprocessing import rising
@@ -43,11 +43,12 @@ def predict_all(cfg: DictConfig) -> list[str]:
 
     options = read_output_options(cfg)
     predictor = FilePredictor(load(cfg), options)
-    places = f"{cfg.output}" + (f" or submission={cfg.submission}" if cfg.submission else "")
-    with writable("output", places), decoding_at_most(cfg.max_pixels, "max_pixels"):
+    outputs = f"{cfg.output}" + (f" or submission={cfg.submission}" if cfg.submission else "")
+    with writable("output", outputs), decoding_at_most(cfg.max_pixels, "max_pixels"):
         ensemble = predictor.ensemble
-        place = path_of("input", cfg.input)
-        predictor.run(find_images(place, ensemble.channel_files, volumes=ensemble.has_volumes))
+        given = cfg.input if isinstance(cfg.input, ListConfig) else [cfg.input]
+        places = [path_of("input", place) for place in given]
+        predictor.run(find_images(places, ensemble.channel_files, volumes=ensemble.has_volumes))
     print(described(predictor, options))
     return predictor.failed
 
@@ -180,5 +181,5 @@ def read_value_range(given: Any) -> str | tuple[float, float] | None:
 def run() -> None:
     """Run the command on what was typed."""
     failures.clear()
-    start(main, __doc__, "predict")
+    start(main, __doc__, "predict", lists=("checkpoint", "input"), bare="input")
     sys.exit(1 if failures else 0)

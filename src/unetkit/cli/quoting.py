@@ -10,6 +10,9 @@ from hydra.errors import HydraException
 from unetkit.paths import quoted_for_hydra
 
 SPECIAL = re.compile(r"[=,(){}\[\]:'\"\\#$%&*?!|<> ]")  # characters that mean something to Hydra
+LIST = re.compile(r"\[.*\]")
+MEMBER = re.compile(r"""\s*'(?:\\.|[^'\\])*'|\s*"(?:\\.|[^"\\])*"|[^,]+""")  # of a list, in quotes or not
+QUOTES = ("'", '"')
 # Options of Hydra that a value follows.
 WITH_VALUE = re.compile(r"--(cfg|config-dir|config-name|config-path|package|info)|-(c|cd|cn|cp|p|i)")
 
@@ -23,13 +26,47 @@ def quoted_paths(arguments: Sequence[str]) -> list[str]:
     return [quoted(argument) for argument in arguments]
 
 
+def gathered(arguments: Sequence[str], keys: Sequence[str], bare: str = "") -> list[str]:
+    """Return the arguments with a key that is typed several times as a list, of which Hydra would take the last value.
+
+    A shell makes `input=a.png input=b.png` of `input={a,b}.png`, and `input=a.png b.png` of some patterns.
+
+    Args:
+        arguments: The program, and what was typed.
+        keys: The keys that may be lists.
+        bare: The key of them that existing paths without a key belong to.
+    """
+    program, *typed = arguments
+    values: dict[str, list[str]] = {key: [] for key in keys}
+    others: list[str] = []
+    for before, text in zip(["", *typed], typed, strict=False):
+        is_word = "=" not in text and not text.startswith("-") and not WITH_VALUE.fullmatch(before)
+        key, sign, value = (bare, "=", text) if bare and is_word and exists(text) else text.partition("=")
+        if sign and key in values:
+            values[key].append(value)
+        else:
+            others.append(text)
+    lists = [f"{key}={found[0] if len(found) == 1 else as_list(found)}" for key, found in values.items() if found]
+    return [program, *others, *lists]
+
+
+def as_list(values: Sequence[str]) -> str:
+    """Return values, some of which may be lists, as one list with all members in quotes."""
+    members: list[str] = []
+    for value in values:
+        is_list = LIST.fullmatch(value) and not exists(value)
+        members += (part.strip() for part in MEMBER.findall(value[1:-1])) if is_list else [value]
+    return f"[{','.join(part if part[:1] in QUOTES else quoted_for_hydra(part) for part in members if part)}]"
+
+
 def quoted(argument: str) -> str:
     """Return one argument, with its value quoted if it has to be."""
     key, sign, value = argument.partition("=")
     is_path = SPECIAL.search(value) and exists(value)
     if not is_path and (not sign or argument.startswith("-") or is_parsed(argument)):
         return argument
-    return f"{key}={quoted_for_hydra(value)}"
+    as_typed = as_list([value]) if LIST.fullmatch(value) and not is_path else quoted_for_hydra(value)
+    return f"{key}={as_typed}"
 
 
 def is_parsed(argument: str) -> bool:

@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from inspect import unwrap
 from pathlib import Path
@@ -14,25 +14,34 @@ from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 from unetkit.cli.old_names import with_new_names
-from unetkit.cli.quoting import options_first, quoted_paths
+from unetkit.cli.quoting import gathered, options_first, quoted_paths
 from unetkit.errors import mistakes_in_one_line
 from unetkit.paths import config_dir, new_folder, typed_here
 from unetkit.training.explain import explain
 
 
-def start(main: Callable[[], object], about: str | None = None, config: str | None = None) -> None:
+def start(
+    main: Callable[[], object],
+    about: str | None = None,
+    config: str | None = None,
+    *,
+    lists: Sequence[str] = (),
+    bare: str = "",
+) -> None:
     """Run a Hydra program on what was typed; end with one line if what was typed holds a mistake.
 
     Args:
         main: The function that `hydra.main` decorates.
         about: Docstring of the command. With `config`, it is what `--help` shows; without, Hydra shows its own help.
         config: Name of the command's file in `conf/`. What follows its first empty line explains the keys in the help.
+        lists: See `gathered`.
+        bare: See `gathered`.
     """
     if config and {"--help", "-h"} & set(sys.argv):
         sys.stdout.write(f"{about}\n\n{explained_keys(config)}")
         return
     with mistakes_in_one_line():
-        sys.argv = options_first(quoted_paths(with_new_names(sys.argv)))
+        sys.argv = options_first(quoted_paths(gathered(with_new_names(sys.argv), lists, bare)))
     sys.path.append(str(Path.cwd()))  # a network or loss of the user's own, found where they work
     logging.raiseExceptions = False  # or each line of a log on a full disk would show a stack trace
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints its errors itself, and ends

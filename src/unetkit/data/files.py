@@ -186,7 +186,10 @@ def _find_folder(container: Path, folder: str, suffixes: tuple[str, ...]) -> lis
 
 
 def result_names(refs: list[FileRef]) -> list[PurePosixPath]:
-    """Return names for the results of files: their paths below the folder that holds all of them, without suffix."""
+    """Return names for the results of files: their paths below the folder that holds all of them, without suffix.
+
+    A zip counts as a folder of its name.
+    """
     whole = [PurePosixPath(*_inner_parts(ref)) for ref in refs]
     paths = [path.parent if ref.slices else path for path, ref in zip(whole, refs, strict=True)]
     folder = posixpath.commonpath([str(path.parent) for path in paths])
@@ -202,11 +205,14 @@ def _without_ends(name: str, ref: FileRef) -> str:
 
 
 def _inner_parts(ref: FileRef) -> list[str]:
-    """Return the parts of a path that lead into a folder: a zip may name members `/a`, `../a` or `C:a`."""
-    name = ref.name.as_posix()
-    if ref.member:  # in the name of a file, these characters are letters like others
-        name = name.replace("\\", "/").replace(":", "/")
-    return [part for part in PurePosixPath(name).parts if part not in ("/", "//", "..")]
+    """Return the parts of an absolute path; in a zip, those that lead into it: members may be `/a`, `../a` or `C:a`."""
+    path = Path(os.path.abspath(ref.location))  # noqa: PTH100  # the folder of a link, not of what it leads to
+    parts = [path.drive.rstrip(":"), *path.relative_to(path.anchor).parts]
+    if not ref.member:
+        return parts
+    name = ref.member.replace("\\", "/").replace(":", "/")  # which are letters like others in the name of a file
+    inner = [part for part in PurePosixPath(name).parts if part not in ("/", "//", "..")]
+    return [*parts[:-1], path.stem, *inner]
 
 
 def _known(refs: list[FileRef], suffixes: tuple[str, ...]) -> list[FileRef]:

@@ -1,5 +1,6 @@
 """Turn an error of Hydra into one line that names what was typed and what was probably meant."""
 
+import re
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 
@@ -12,6 +13,7 @@ from unetkit.paths import config_dir
 from unetkit.training.renamed import REMOVED
 
 CHOICES_SHOWN = 3
+AMBIGUOUS = re.compile(r"Ambiguous value for argument '([^=']+)=(.*)'")
 
 
 def explain(error: HydraException) -> UserError:
@@ -24,7 +26,11 @@ def explain(error: HydraException) -> UserError:
         return unknown_key(reason.full_key, list(keys))
     if isinstance(error, OverrideParseException):
         return UserError(str(error.override), "can't be read", "write KEY=VALUE, and 'KEY=A B' where there is a space")
-    return UserError("the configuration", f"can't be composed: {error}")
+    if ambiguous := AMBIGUOUS.search(str(error)):
+        key, values = ambiguous.groups()
+        fix = f"write {key}=[{values}] for a list, or add -m to run once for each"
+        return UserError(f"{key}={values}", "holds several values", fix)
+    return UserError("the configuration", f"can't be composed: {' '.join(str(error).split())}")
 
 
 def missing_file(file: str, options: list[str]) -> UserError:

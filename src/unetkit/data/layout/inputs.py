@@ -1,6 +1,7 @@
 """Which files to predict: the images of a folder or zip in any layout, a file, or what a pattern matches."""
 
 import glob
+import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,14 +19,14 @@ from unetkit.paths import matching
 KINDS = SUFFIXES + SEGY_SUFFIXES
 
 
-def find_images(place: Path, channel_files: int = 1, *, volumes: bool = False) -> list[FileRef]:
+def find_images(place: Path | Sequence[Path], channel_files: int = 1, *, volumes: bool = False) -> list[FileRef]:
     """Return the files to predict, by name: one file, those that a pattern matches, or those of a folder or zip.
 
     Of a folder or zip, these are the files in folders that are called `images` or the like (see `words.py`); without
     such folders those directly in it, or else all files below it. Masks are left out.
 
     Args:
-        place: The file, folder, zip or pattern.
+        place: The file, folder, zip or pattern; or several of them, in whose order the files come, each once.
         channel_files: Number of files of each image; above 1 where each channel has a file.
         volumes: Whether the network is for volumes, so that a folder with a DICOM series is one.
 
@@ -33,11 +34,19 @@ def find_images(place: Path, channel_files: int = 1, *, volumes: bool = False) -
         UserError: If there is no file of a known kind, it can't be read, an image has not so many files, or results
             would get the same name.
     """
-    with readable(f"input={place}"):
-        refs = _find_images(place, volumes)
-        refs = join_inputs(refs, channel_files) if channel_files > 1 else refs
-        _check_different_results(refs)
-        return refs
+    found: list[FileRef] = []
+    for each in [place] if isinstance(place, Path) else place:
+        with readable(f"input={each}"):
+            refs = _find_images(each, volumes)
+            refs = join_inputs(refs, channel_files) if channel_files > 1 else refs
+        earlier = set(map(_place, found))
+        found += [ref for ref in refs if not earlier or _place(ref) not in earlier]
+    _check_different_results(found)
+    return found
+
+
+def _place(ref: FileRef) -> tuple[str, str | None]:
+    return os.path.abspath(ref.location), ref.member  # noqa: PTH100  # a link is another file than what it leads to
 
 
 def _find_images(place: Path, volumes: bool) -> list[FileRef]:
