@@ -1,5 +1,6 @@
 """What was decoded once is kept, until what it depends on changes."""
 
+import mmap
 import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from unetkit.data.store import ArrayStore, cached_arrays, cached_json
+from unetkit.data.compact import Repeated, Texts
+from unetkit.data.store import LARGE, ArrayStore, cached_arrays, cached_json, memory_mapped
 from unetkit.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -65,13 +67,14 @@ def test_another_key_or_kind_is_decoded_anew(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".bin", ".json"])
-@pytest.mark.parametrize("damage", ["gone", "cut", "empty", "longer"])
+@pytest.mark.parametrize("damage", ["gone", "cut", "empty", "longer", "other", "none", "null", "kinds"])
 def test_a_broken_file_is_made_anew(suffix: str, damage: str, tmp_path: Path) -> None:
     decode = Decoding()
     stored(tmp_path, decode)
     (path,) = tmp_path.glob(f"*{suffix}")
     content = path.read_bytes()
-    damages = {"cut": content[:-5], "empty": b"", "longer": content + b"123"}
+    damages = {"cut": content[:-5], "empty": b"", "longer": content + b"123", "other": b"[]"}
+    damages |= {"none": b'[[0, [4], "|u1"]]', "null": b"null", "kinds": b'[[1, [4], "no dtype"]]'}
     path.unlink()
     if damage in damages:
         path.write_bytes(damages[damage])
@@ -145,3 +148,54 @@ def test_many_arrays_of_one_kind_take_few_bytes_beside_their_content(tmp_path: P
     assert len({id(shape) for shape in store.shapes}) == 2
     for i in (0, 1, 1999, 2999, 3000):
         np.testing.assert_array_equal(store[i], arrays[i])
+
+
+def is_mapped(array: NDArray[Any]) -> bool:
+    base: Any = array
+    while isinstance(base, np.ndarray | memoryview):
+        base = base.base if isinstance(base, np.ndarray) else base.obj
+    return isinstance(base, mmap.mmap)
+
+
+def long_lists() -> tuple[Texts, Repeated[str], NDArray[np.int64]]:
+    names = [f"tile {i:07}" for i in range(LARGE // 12)]
+    return Texts(names), Repeated.of(name[-1] for name in names), np.arange(len(names))
+
+
+def assert_equal_lists(lists: tuple[Texts, Repeated[str], NDArray[np.int64]]) -> None:
+    texts, kinds, numbers = long_lists()
+    assert [*lists[0]] == [*texts]
+    assert [*lists[1]] == [*kinds]
+    assert (lists[0][1234], lists[1][1234]) == (texts[1234], kinds[1234])
+    np.testing.assert_array_equal(lists[2], numbers)
+
+
+def test_long_lists_lie_in_one_file_whose_pages_processes_share(tmp_path: Path) -> None:
+    first, second = (memory_mapped(long_lists(), tmp_path, "pairs") for _ in range(2))
+    for texts, kinds, numbers in (first, second):
+        assert all(map(is_mapped, (texts._content, texts._starts, kinds.places, numbers)))
+        assert_equal_lists((texts, kinds, numbers))
+    assert len([*tmp_path.glob("pairs-*.bin")]) == 1
+    with pytest.raises(ValueError, match="read-only"):
+        first[2][0] = 5
+
+
+def test_short_lists_make_no_file(tmp_path: Path) -> None:
+    assert list(memory_mapped(Texts(["a", "b"]), tmp_path, "pairs")) == ["a", "b"]
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed"])
+def test_lists_are_right_though_their_file_is_damaged(damage: str, tmp_path: Path) -> None:
+    memory_mapped(long_lists(), tmp_path, "pairs")
+    (file,) = tmp_path.glob("pairs-*.bin")
+    content = bytearray(file.read_bytes())
+    content[20_000] ^= 1
+    file.unlink()  # no file that may be mapped is written to
+    file.write_bytes(content[:-100] if damage == "cut" else content)
+    assert_equal_lists(memory_mapped(long_lists(), tmp_path, "pairs"))
+
+
+def test_lists_stay_in_memory_where_the_cache_can_not_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert_equal_lists(memory_mapped(long_lists(), tmp_path / "file", "pairs"))

@@ -1,7 +1,8 @@
 """Long lists in a few blocks of memory, instead of an object for each value.
 
 A million pairs of image and mask take over a gigabyte as objects. Every process that loads would then copy them bit by
-bit, as Python writes a count of references into each object that it looks at.
+bit, as Python writes a count of references into each object that it looks at. Blocks can also be memory-mapped, see
+`memory_mapped` in `store.py`.
 """
 
 import os
@@ -69,7 +70,7 @@ class Texts(CompactList[str]):
 
     def __init__(self, texts: Iterable[str]) -> None:
         parts = [text.encode("utf-8", "surrogatepass") for text in texts]  # names of files may be no UTF-8
-        self._content = b"".join(parts)
+        self._content = np.frombuffer(b"".join(parts), np.uint8)  # an array, which can be memory-mapped
         starts = np.cumsum([0, *map(len, parts)])
         self._starts = starts.astype(np.min_scalar_type(len(self._content)))
 
@@ -77,11 +78,13 @@ class Texts(CompactList[str]):
         return len(self._starts) - 1
 
     def value(self, index: int) -> str:  # noqa: D102
-        return self._content[self._starts[index] : self._starts[index + 1]].decode("utf-8", "surrogatepass")
+        part = self._content[self._starts[index] : self._starts[index + 1]]
+        return str(part.data, "utf-8", "surrogatepass")
 
     def __iter__(self) -> Iterator[str]:
+        content = self._content.data
         parts = starmap(slice, pairwise(self._starts.tolist()))
-        return (self._content[part].decode("utf-8", "surrogatepass") for part in parts)
+        return (str(content[part], "utf-8", "surrogatepass") for part in parts)
 
 
 class Files(CompactList[FileRef | DrawnMask | None]):

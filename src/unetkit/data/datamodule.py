@@ -35,6 +35,7 @@ from unetkit.data.preprocessing import rising
 from unetkit.data.resize import read_resize, working_size
 from unetkit.data.serving import ServingOptions
 from unetkit.data.splits import Split, SplitOptions, split_pairs
+from unetkit.data.store import memory_mapped
 from unetkit.data.types import Batch
 from unetkit.errors import UserError, check
 from unetkit.paths import as_typed, command_line, path_of
@@ -167,7 +168,9 @@ class SegmentationDataModule(L.LightningDataModule):
         )
         self.split_options = SplitOptions(split, val_fraction, folds, fold, seed)
         # The next lines may look for names of labels in them.
-        self._find_pairs = cache(lambda: Pairs(sorted(pairs(), key=lambda pair: pair.id)))
+        self._find_pairs = cache(
+            lambda: memory_mapped(Pairs(sorted(pairs(), key=lambda pair: pair.id)), self.cache_dir, "pairs")
+        )
         self.mask_encoding, self.num_classes, self.class_names = read_classes(
             self._find_pairs,
             num_classes=num_classes,

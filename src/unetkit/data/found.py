@@ -19,7 +19,7 @@ from unetkit.data.nodata import nodata_values, void_pixels
 from unetkit.data.pair import Pair
 from unetkit.data.parallel import in_order
 from unetkit.data.preprocessing import drop_equal_channels, value_quantiles
-from unetkit.data.store import ArrayStore, cached_arrays, cached_json, digest
+from unetkit.data.store import ArrayStore, cached_arrays, cached_json, digest, memory_mapped
 from unetkit.data.types import VOID
 from unetkit.data.volumes import Spacing, Volume, VolumeRef, decoded_spacing
 from unetkit.errors import UserError
@@ -150,7 +150,7 @@ def find_data(
     masks_key = [images_key, mask_sources, *encoding.key, *nodata_key]
     masks = _read_masks(pairs, images, valid_pixels, encoding, cache_dir, masks_key)
     counts = np.array(cached_json(cache_dir, masks_key, lambda: _class_counts(masks, encoding), "pixels"), np.int64)
-    pixels, sizes = _pixels_and_sizes(counts, encoding)
+    pixels, sizes = memory_mapped(_pixels_and_sizes(counts, encoding), cache_dir, "sizes")
     if not sizes[:, 1].any():
         raise UserError("every pixel of every mask", "is void", "does data.ignore_index mark the right value?")
     quantiles = cached_json(

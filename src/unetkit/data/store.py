@@ -3,21 +3,25 @@
 import hashlib
 import json
 import math
+import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unetkit.data.compact import Repeated
-from unetkit.errors import writable
+from unetkit.errors import UserError, writable
 from unetkit.paths import whole_file
 
 FORMAT = 5  # raise it when what is stored changes, so that no older file is misread
 ALIGNMENT = 16  # bytes; each array starts at a multiple, as the largest dtypes want
+LARGE = 2**20  # bytes of arrays from which they are memory-mapped
 MANY = 500  # arrays from which making them shows a progress bar
+
+T = TypeVar("T")
 
 
 class ArrayStore:
@@ -36,22 +40,27 @@ class ArrayStore:
         self.path = path
         runs = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         kinds = Repeated.of((tuple(shape), np.dtype(dtype)) for _, shape, dtype in runs)
-        places = np.repeat(kinds.places, [count for count, _, _ in runs])
-        self.shapes: Sequence[tuple[int, ...]] = Repeated([shape for shape, _ in kinds.distinct], places)
-        self.dtypes: Sequence[np.dtype[Any]] = Repeated([dtype for _, dtype in kinds.distinct], places)
+        counts = np.array([count for count, _, _ in runs], np.int64)
         sizes = np.array([_padded(_size(shape, dtype)) for shape, dtype in kinds.distinct], np.int64)
-        ends = np.cumsum(sizes[places])
-        self._starts = ends - sizes[places]
+        self._sizes = sizes[kinds.places]  # of an array of each run, as are the next two
+        self._until = np.cumsum(counts)  # not the start of each array, which would take eight bytes for each
+        self._ends = np.cumsum(counts * self._sizes)
         self._data = np.memmap(path, np.uint8, "r")
         self.nbytes = int(self._data.size)
-        if self.nbytes != ends[-1]:
+        if self.nbytes != self._ends[-1]:
             raise ValueError(f"{path} is cut short")
+        places = np.repeat(kinds.places, counts)
+        self.shapes: Sequence[tuple[int, ...]] = Repeated([shape for shape, _ in kinds.distinct], places)
+        self.dtypes: Sequence[np.dtype[Any]] = Repeated([dtype for _, dtype in kinds.distinct], places)
 
     def __len__(self) -> int:
         return len(self.shapes)
 
     def __getitem__(self, index: int) -> NDArray[Any]:
-        shape, dtype, start = self.shapes[index], self.dtypes[index], self._starts[index]
+        shape, dtype = self.shapes[index], self.dtypes[index]
+        index = range(len(self))[index]
+        run = np.searchsorted(self._until, index, side="right")
+        start = self._ends[run] - (self._until[run] - index) * self._sizes[run]
         flat = np.asarray(self._data[start : start + _size(shape, dtype)])
         return np.asarray(flat.view(dtype).reshape(shape))
 
@@ -82,10 +91,10 @@ def cached_arrays(
         UserError: If the folder can't be written.
     """
     path = _cache_path(cache_dir, key, what, ".bin")
-    try:
-        return ArrayStore(path)
-    except (OSError, ValueError):
-        pass  # not there, or broken by a crash
+    with suppress(OSError, ValueError, TypeError, LookupError):  # not there, or damaged
+        store = ArrayStore(path)
+        if len(store) == total:
+            return store
     from tqdm import tqdm  # here, because predicting needs no progress bar
 
     runs: list[list[Any]] = []
@@ -115,6 +124,30 @@ def cached_json(cache_dir: Path, key: Sequence[object], make: Callable[[], Any],
     with _written(path) as part:
         part.write_text(content, encoding="utf-8")
     return json.loads(content)
+
+
+def memory_mapped(value: T, cache_dir: Path, what: str) -> T:
+    """Return an equal value whose arrays lie in a file of the cache, so that all processes share their memory.
+
+    The file is named after its content. A value stays as it is if it is small, or if the file can't be written or is
+    damaged.
+
+    Args:
+        value: A value of arrays, or of objects that hold arrays; those that are returned can't be changed.
+        cache_dir: The folder of the cache.
+        what: Kind of value, for the file's name.
+    """
+    buffers: list[pickle.PickleBuffer] = []
+    rest = pickle.dumps(value, 5, buffer_callback=buffers.append)
+    arrays = [np.frombuffer(buffer.raw(), np.uint8) for buffer in buffers]
+    if sum(array.nbytes for array in arrays) < LARGE:
+        return value
+    key = [hashlib.sha256(array.data).hexdigest() for array in arrays]
+    with suppress(UserError):
+        mapped = cached_arrays(cache_dir, key, lambda: arrays, len(arrays), what)
+        if all(np.array_equal(*both) for both in zip(arrays, mapped, strict=True)):
+            value = pickle.loads(rest, buffers=mapped)  # our own bytes, as the file holds arrays only
+    return value
 
 
 def digest(values: Iterable[object]) -> str:
