@@ -49,7 +49,13 @@ def test_average_precision_of_few_pixels_is_exact_whatever_their_probabilities(
     steps: Images = [((pixels[0] + 41) / 82, pixels[1].bool()) for pixels in scores]
     wanted = exact(steps)
     squared = [(p * p, target) for p, target in steps]  # p**4 may give equal numbers two values, by their place
-    for scale, shift, images in ((1.0, 0.0, steps), (1.0, 0.0, squared), (1e-4, 0.9999, steps), (1e-20, 0.0, steps)):
+    for scale, shift, images in (
+        (1.0, 0.0, steps),
+        (1.0, 0.0, squared),
+        (1e-4, 0.9999, steps),
+        (1e-20, 0.0, steps),
+        (1e-5, 0.3, steps),
+    ):
         mapped = [(shift + scale * p, target) for p, target in images]
         assert ours(mapped) == pytest.approx(wanted, abs=1e-6)
 
