@@ -125,7 +125,7 @@ def test_scores_of_cells_and_pixel_error_are_there_only_where_they_are_named(
 
 def test_membranes_are_led_by_the_score_of_their_challenge() -> None:
     cfg = composed("experiment=isbi2012_modern")
-    assert (cfg.metrics.primary, list(cfg.metrics.extra)) == ("v_rand", ["v_info", "pixel_error"])
+    assert (cfg.metrics.primary, list(cfg.metrics.extra)) == ("v_rand", ["v_info", "warping_error", "pixel_error"])
     assert list(composed("data=folder").metrics.extra) == []
 
 
