@@ -286,11 +286,14 @@ def test_a_photograph_whose_note_is_broken_is_read_as_it_is(tmp_path: Path) -> N
 
 
 def test_a_tiff_whose_zero_is_white_is_never_read_inverted(tmp_path: Path) -> None:
-    for name, pixels in (("deep.tif", GREY16), ("a.tif", GREY)):
+    for name, pixels in (("deep.tif", GREY16), ("a.tif", GREY), ("bits.tif", GREY > 99)):
         Image.fromarray(pixels).save(tmp_path / name, tiffinfo={262: 0})
     np.testing.assert_array_equal(read_image(FileRef(tmp_path / "a.tif")), GREY)
-    with pytest.raises(UserError, match=r"deep\.tif is a TIFF of 16 bits whose 0 is white; save it"):
-        read_image(FileRef(tmp_path / "deep.tif"))
+    np.testing.assert_array_equal(read_image(FileRef(tmp_path / "deep.tif")), 65535 - GREY16)  # Pillow stores it as is
+    np.testing.assert_array_equal(file_values(FileRef(tmp_path / "bits.tif"), False)[0], 255 * (GREY > 99))
+    Image.fromarray(GREY).convert("F").save(tmp_path / "float.tif", tiffinfo={262: 0})
+    with pytest.raises(UserError, match=r"float\.tif is a TIFF of 32 bits whose 0 is white; save it"):
+        read_image(FileRef(tmp_path / "float.tif"))
 
 
 def test_a_tiff_of_grey_and_alpha_is_grey(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import rasterio
 from numpy.typing import NDArray
 from PIL import Image
 from tiff_files import write_tiff
@@ -46,6 +47,47 @@ def test_every_band_of_a_tiff_is_read(count: int, options: dict[str, Any], dtype
     read = read_image(FileRef(write_tiff(tmp_path / "a.tif", image, **options)))
     assert read.dtype == dtype
     np.testing.assert_array_equal(read, image if count > 1 else image[..., 0])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"tiled": True, "blockxsize": 16, "blockysize": 16},  # 256 bytes, which 1,024 does not divide
+        {"tiled": True, "blockxsize": 48, "blockysize": 16, "interleave": "band"},
+        {"ENDIANNESS": "BIG", "BIGTIFF": "YES", "compress": "lzw", "predictor": 2},
+        {"ENDIANNESS": "BIG", "tiled": True, "blockxsize": 16, "blockysize": 16, "interleave": "band"},
+        {"compress": "zstd", "predictor": 2, "tiled": True, "blockxsize": 32, "blockysize": 32},
+    ],
+)
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint32", "int64", "uint64", "float32", "float64"])
+def test_what_rasterio_writes_is_read_as_written(options: dict[str, Any], dtype: str, tmp_path: Path) -> None:
+    image = bands(5, dtype)
+    options = options | ({"predictor": 3} if dtype[:1] == "f" and "predictor" in options else {})
+    size = {"height": image.shape[0], "width": image.shape[1], "count": 5, "dtype": dtype}
+    with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", nodata=7, **size, **options) as file:
+        file.write(np.moveaxis(image, 2, 0))
+    layers = read_layers(FileRef(tmp_path / "a.tif"))
+    assert (layers.pixels.dtype, layers.nodata) == (dtype, 7)
+    np.testing.assert_array_equal(layers.pixels, image)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 12])
+def test_grey_levels_of_odd_bits_are_read(bits: int, tmp_path: Path) -> None:
+    image = RNG.integers(0, 2**bits, (37, 53)).astype(np.uint16 if bits > 8 else np.uint8)
+    size = {"height": 37, "width": 53, "count": 1, "dtype": image.dtype, "nbits": bits}
+    with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", compress="deflate", **size) as file:
+        file.write(image, 1)
+    scale = 255 // (2**bits - 1) if bits < 8 else 1  # as viewers show them
+    np.testing.assert_array_equal(read_image(FileRef(tmp_path / "a.tif")), image * scale)
+
+
+def test_complex_numbers_are_refused_in_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    size = {"height": 9, "width": 8, "count": 1, "dtype": "complex64"}
+    with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", **size) as file:
+        file.write(np.ones((9, 8), np.complex64), 1)
+    with pytest.raises(UserError, match=r"a\.tif holds complex numbers; save their amplitudes"):
+        read_image(FileRef(tmp_path / "a.tif"))
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("extra", [1, 2])
@@ -99,6 +141,7 @@ def test_orientation_means_the_same_in_every_format_and_for_masks(orientation: i
     palette.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255, 9, 9, 0, 0, 9, 9])
     grey.save(tmp_path / "a.jpg", exif=exif, quality=100)
     grey.save(tmp_path / "a.png", exif=exif)
+    grey.convert("RGB").save(tmp_path / "a.webp", exif=exif, lossless=True)
     palette.save(tmp_path / "palette.png", exif=exif)
     for name, dtype in (("a.tif", np.uint8), ("deep.tif", np.uint16), ("float.tif", np.float32)):
         write_tiff(tmp_path / name, pixels[..., None].astype(dtype), rgb=False, orientation=orientation)
@@ -106,8 +149,11 @@ def test_orientation_means_the_same_in_every_format_and_for_masks(orientation: i
     upright = read_image(FileRef(tmp_path / "a.jpg"))
     for name in ("a.png", "a.tif", "deep.tif", "float.tif"):
         np.testing.assert_array_equal(read_image(FileRef(tmp_path / name)), upright, err_msg=name)
-    np.testing.assert_array_equal(read_image(FileRef(tmp_path / "four.tif"))[..., 3], upright)
-    np.testing.assert_array_equal(file_values(FileRef(tmp_path / "palette.png"), False)[0], upright // 40)
+    for name in ("four.tif", "a.webp"):
+        np.testing.assert_array_equal(read_image(FileRef(tmp_path / name))[..., -1], upright, err_msg=name)
+    palette.save(tmp_path / "palette.tif", tiffinfo={274: orientation})
+    for name in ("palette.png", "palette.tif"):
+        np.testing.assert_array_equal(file_values(FileRef(tmp_path / name), False)[0], upright // 40, err_msg=name)
 
 
 def test_a_mask_whose_class_is_its_opacity_is_read_from_it(tmp_path: Path) -> None:

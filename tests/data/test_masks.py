@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import rasterio
 from conftest import Array, WriteImage
 from PIL import Image
 
@@ -159,6 +160,18 @@ class TestPalettes:
     def test_their_indices_count(self, tmp_path: Path) -> None:
         path = write_palette(tmp_path / "m.png", filled(0, 2, 3, 255), VOC_PALETTE * 64)
         np.testing.assert_array_equal(read(path, num_classes=4, ignore_index=255), filled(0, 2, 3, VOID))
+
+    def test_indices_of_other_formats_count(self, tmp_path: Path) -> None:
+        for name in ("m.tif", "m.bmp", "m.gif"):
+            path = write_palette(tmp_path / name, filled(0, 1, 2, 2), VOC_PALETTE)
+            np.testing.assert_array_equal(read(path, num_classes=3), filled(0, 1, 2, 2), name)
+
+    def test_a_map_of_land_cover_is_read_by_its_classes(self, tmp_path: Path) -> None:
+        path, size = tmp_path / "m.tif", dict(zip(("height", "width"), SHAPE, strict=True))
+        with rasterio.open(path, "w", driver="GTiff", count=1, dtype="uint8", compress="lzw", **size) as file:
+            file.write(filled(0, 1, 2, 2), 1)
+            file.write_colormap(1, {number: (number, 99, 255 - number) for number in range(256)})
+        np.testing.assert_array_equal(read(path, num_classes=3), filled(0, 1, 2, 2))
 
     def test_two_indices_are_binary(self, tmp_path: Path) -> None:
         path = write_palette(tmp_path / "m.png", BINARY["mixed"], VOC_PALETTE[:6])

@@ -17,6 +17,11 @@ from unetkit.errors import UserError
 FLOAT32 = float(np.finfo(np.float32).min)
 
 
+def test_an_image_of_huge_numbers_has_data() -> None:
+    assert nodata_values(np.linspace(-1e200, 1e200, 900).reshape(30, 30)) == []
+    assert nodata_values(np.full((3, 3), -1.7e308)) == [-1.7e308]
+
+
 def pairs_with_a_gap(root: Path, value: float, dtype: Any, tag: str = "") -> NDArray[np.bool_]:
     """Write four images of 10 to 210 whose first 20 % are missing, with masks; gives where they are missing."""
     rng = np.random.default_rng(0)

@@ -25,6 +25,13 @@ def test_8_bit_values_stay() -> None:
     np.testing.assert_array_equal(Preprocessing(1).to_uint8(image), image[..., None])
 
 
+@pytest.mark.parametrize("scale", [1e-300, 1e-15, 1.0, 1e200])
+def test_any_scale_of_values_becomes_0_to_255(scale: float) -> None:
+    image = np.linspace(-1, 1, 256).reshape(16, 16) * scale
+    pixels = Preprocessing(1, (-scale, scale)).to_uint8(image)
+    np.testing.assert_array_equal(pixels.ravel(), np.arange(256))
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("stored", [1, 3])
 def test_grey_images_are_the_same_however_stored(channels: int, stored: int) -> None:

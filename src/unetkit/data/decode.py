@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from unetkit.data.files import FileRef
-from unetkit.data.headers import JPEG, PNG, TIFF, open_with_pillow
+from unetkit.data.headers import BMP, JPEG, PNG, TIFF, WEBP, open_with_pillow
 from unetkit.data.layers import Array, Layers, upright
 from unetkit.data.limits import FIX, check_announced, check_npy_file
 from unetkit.data.medical import decode_slices, is_medical
 from unetkit.data.opencv import decode_pages
 from unetkit.data.pillow import decode_with_pillow, pillow_format
-from unetkit.data.tiff import decode_tiff, file_mask
+from unetkit.data.tiff import decode_tiff, file_mask, palette_bits
 from unetkit.data.windows import TiffImage, is_read_by_windows
 from unetkit.errors import UserError, is_out_of_memory
 
@@ -89,7 +89,9 @@ def check_layers(layers: Layers | None, ref: FileRef) -> Layers:
 
 
 def decode_palette_indices(content: bytes, ref: FileRef) -> Array | None:
-    """Decode the indices (H, W) uint8 of a palette PNG or a GIF, whose colours `decode_layers` gives; None for others.
+    """Decode the indices (H, W) uint8 of a PNG, TIFF, BMP or GIF with a palette; None for other files.
+
+    `decode_layers` gives the colours.
 
     It is None, too, if the whole palette is grey: some programs save every grey image so, and its indices mean nothing.
 
@@ -97,9 +99,10 @@ def decode_palette_indices(content: bytes, ref: FileRef) -> Array | None:
         UserError: If the bytes can't be decoded.
     """
     is_indexed_png = content.startswith(PNG) and content[25:26] == b"\x03"  # colour type 3
-    if not is_indexed_png and pillow_format(content) != "GIF":
+    is_indexed = is_indexed_png or content.startswith(BMP) or pillow_format(content) == "GIF"
+    if not is_indexed and not 0 < palette_bits(content) <= 8:
         return None
-    with one_line(ref), open_with_pillow(content, "PNG", "GIF") as image:
+    with one_line(ref), open_with_pillow(content, "PNG", "GIF", "TIFF", "BMP") as image:
         colours = np.reshape(image.getpalette() or [], (-1, 3))
         has_colours = image.mode == "P" and (colours != colours[:, :1]).any()
         return _upright(np.array(image), content) if has_colours else None
@@ -182,12 +185,12 @@ def _is_grey_png(content: bytes) -> bool:
 
 
 def _upright(image: Array, content: bytes) -> Array:
-    """Turn a JPEG or PNG as its camera noted; OpenCV doesn't do so where depth and channels are to be kept."""
-    is_jpeg = content.startswith(JPEG)
-    if not is_jpeg and not (content.startswith(PNG) and any(note in content for note in NOTED_IN)):
+    """Turn a JPEG, PNG or WebP as its camera noted; OpenCV doesn't do so where depth and channels are to be kept."""
+    may_be_noted = content.startswith(JPEG) or (content[8:12] == WEBP and b"EXIF" in content)
+    if not may_be_noted and not (content.startswith(PNG) and any(note in content for note in NOTED_IN)):
         return image
     orientation = 1
-    with suppress(Exception), open_with_pillow(content, "JPEG", "PNG") as file:
+    with suppress(Exception), open_with_pillow(content, "JPEG", "PNG", "WEBP") as file:
         orientation = file.getexif().get(ORIENTATION, 1)  # a broken note is none
     return upright(image, orientation)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from unetkit.data.files import FileRef
 from unetkit.data.headers import TIFF
-from unetkit.data.tiff import ORIENTATION, read_pages
+from unetkit.data.tiff_tags import ORIENTATION, read_pages
 
 SHORTS, DOUBLES, TEXT = 3, 12, 2  # types of TIFF 6.0
 # Pixel scale, tie points, transformation, keys, and the numbers and texts of keys.

@@ -12,6 +12,7 @@ NPY = b"\x93NUMPY"
 PNG = b"\x89PNG\r\n\x1a\n"
 JPEG = b"\xff\xd8"
 BMP = b"BM"
+WEBP = b"WEBP"  # after 8 bytes
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two: BigTIFF
 
 

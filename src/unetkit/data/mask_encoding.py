@@ -14,6 +14,7 @@ BINARY_VALUES = (1, 255, 65535)  # each may stand for the foreground of a binary
 LARGEST_BESIDE_VOID = 100  # where classes are numbered up to this, a 255 beside them usually marks void pixels
 CLASSES, MULTILABEL = LABELS = "classes", "multilabel"  # data.labels: one class in each pixel; labels that may overlap
 MOST_LABELS = 7  # bits of a mask in memory, as 255 is void
+HALF = 65504  # the largest float16
 VOID_COLOUR = 0xE0E0C0  # PASCAL VOC draws void pixels in this colour
 
 
@@ -138,6 +139,8 @@ class MaskEncoding:
             return None
         indices = np.full(mask.shape, VOID, np.uint8)
         for index, value in enumerate(known):
+            if mask.dtype == np.float16 and value > HALF:  # which no number of 16 bits equals
+                continue
             indices[mask == value] = min(index, 1) if self.values is None else index
         return indices
 

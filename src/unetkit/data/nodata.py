@@ -31,6 +31,8 @@ def nodata_values(image: NDArray[Any], noted: float | None = None) -> list[float
             break
         rest = rest[rest != value]
         plain = rest[np.abs(rest.astype(np.float64)) < HUGE]
+        if not plain.size and len(np.unique(rest)) > MOST:  # the image itself holds huge numbers
+            break
         if plain.size and np.abs(plain - value).min() <= ISOLATED * np.ptp(plain.astype(np.float64)):
             break
         found.append(value)

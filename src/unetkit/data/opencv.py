@@ -36,7 +36,7 @@ def decode_pages(content: bytes, most: int) -> Sequence[Array]:
         text = written.read()
     if found := DAMAGE.search(text.decode(errors="replace")):
         raise ValueError(f"it is damaged: {found[0].strip()}")
-    if text:  # of another thread, or a warning
+    if text and pages:  # of another thread, or a warning; who called says that nothing could be decoded
         os.write(2, text)
     return pages
 

@@ -13,7 +13,8 @@ from unetkit.data.files import MEDICAL_SUFFIXES, FileRef
 from unetkit.data.headers import TIFF
 from unetkit.data.layers import Layers
 from unetkit.data.medical import count_slices, decode_slices, is_medical
-from unetkit.data.tiff import count_pages, decode_tiff
+from unetkit.data.tiff import decode_tiff
+from unetkit.data.tiff_tags import count_pages
 from unetkit.data.zarrs import ZARR, read_zarr, zarr_shape
 from unetkit.errors import UserError
 

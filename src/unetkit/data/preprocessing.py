@@ -107,7 +107,8 @@ class Preprocessing:
                 problem = f"is one file, but the network was trained on {self.channels} files for the channels of each"
                 raise UserError(name, problem, "give an image of all channels")
             with np.errstate(over="ignore"):  # of values such as -1.8e308, which stand for missing data
-                scaled = (image.astype(np.float64) - low) * (255 / np.maximum(high - low, 1e-12))
+                span = np.subtract(high, low)
+                scaled = (image.astype(np.float64) - low) * (255 / np.where(span > 0, span, 1e-12))
             if image.dtype.kind == "f":
                 scaled = np.nan_to_num(scaled, copy=False, nan=0.0)
             image = scaled.clip(0, 255).round().astype(np.uint8)

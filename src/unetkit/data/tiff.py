@@ -1,13 +1,11 @@
 """TIFF files as their tags describe them: any number of bands, which OpenCV drops, mixes with alpha or refuses."""
 
-import io
 import math
 import struct
-import warnings
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,21 +15,44 @@ from unetkit.data.headers import TIFF, open_with_pillow
 from unetkit.data.layers import Layers, upright
 from unetkit.data.limits import check_size
 from unetkit.data.opencv import decode_pages
+from unetkit.data.tiff_tags import (
+    BITS,
+    COMPRESSION,
+    EXTRA,
+    FILL_ORDER,
+    FORMAT,
+    HEIGHT,
+    KIND,
+    MASK,
+    OFFSETS,
+    ORIENTATION,
+    OVERVIEW_OR_MASK,
+    PHOTOMETRIC,
+    PLANAR,
+    PREDICTOR,
+    SAMPLES,
+    SIZES,
+    STRIP_ROWS,
+    TILE_HEIGHT,
+    TILE_OFFSETS,
+    TILE_SIZES,
+    TILE_WIDTH,
+    WIDTH,
+    Tags,
+    images_of,
+    noted_nodata,
+    numbers,
+    read_pages,
+)
 from unetkit.errors import UserError
 
-# Tags of TIFF 6.0, and GDAL's.
-KIND, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 254, 256, 257, 258, 259, 262, 266
-OFFSETS, ORIENTATION, SAMPLES, STRIP_ROWS, SIZES, PLANAR, PREDICTOR = 273, 274, 277, 278, 279, 284, 317
-TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_SIZES, EXTRA, FORMAT, NODATA = 322, 323, 324, 325, 338, 339, 42113
 LOSSLESS = (1, 5, 8, 32773, 32946, 34925, 50000)  # none, LZW, Deflate, PackBits, Deflate, LZMA, Zstandard
 PREDICTED = (5, 8, 32946, 34925, 50000)  # those that can store differences of neighbours
 NOT_IN_OPENCV = (34925, 50000)
-OVERVIEW, MASK = 1, 4  # bits of KIND: a smaller copy of another page, a page that says where there are data
-OVERVIEW_OR_MASK = OVERVIEW | MASK
 ALPHA = (1, 2)  # values of EXTRA: a band of opacity, with colours multiplied by it or not; 0: a band of data
 LONGEST_ROW = 1 << 20  # bytes, which OpenCV reads as so many pixels at most
-
-Tags = dict[int, Any]
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE = range(4)  # values of PHOTOMETRIC
+COMPLEX = {5, 6}  # values of FORMAT
 
 
 def decode_tiff(content: bytes, name: str, page: int | None = None) -> Layers | None:
@@ -47,7 +68,7 @@ def decode_tiff(content: bytes, name: str, page: int | None = None) -> Layers | 
     """
     if not content.startswith(TIFF):
         return None
-    pages = list(islice(_images(content), page or 0, 2 if page is None else page + 1))
+    pages = list(islice(images_of(content), page or 0, 2 if page is None else page + 1))
     if len(pages) > 1:
         fix = "set data.stacks=true (stacks=true in predict) to read each page, or save each as a file of its own"
         raise UserError(name, "is a stack of several images", fix)
@@ -63,16 +84,19 @@ def decode_tiff(content: bytes, name: str, page: int | None = None) -> Layers | 
         _check_readable(tags, name)
         if page is not None:
             raise UserError(name, "is a page of a TIFF in a form that can't be read", "save it with LZW or Deflate")
-        return None
-    samples, extra = int(tags.get(SAMPLES, 1)), _numbers(tags.get(EXTRA, ()))
+        return _decode_narrow(content, tags)
+    samples, extra = int(tags.get(SAMPLES, 1)), numbers(tags.get(EXTRA, ()))
     bands = _bands(content, tags, dtype, samples)
     if bands is None:
         raise UserError(name, "can't be read as an image (the TIFF is cut or broken)", "replace or remove it")
     bands = upright(bands, int(tags.get(ORIENTATION, 1)))
     alpha = next((samples - len(extra) + i for i, kind in enumerate(extra) if kind in ALPHA), None)
     pixels = bands if alpha is None else np.delete(bands, alpha, axis=2)
-    valid = file_mask(content) if page is None else None
-    return Layers(pixels, None if alpha is None else bands[..., alpha], _nodata(tags), valid)
+    valid, nodata = file_mask(content) if page is None else None, noted_nodata(tags)
+    if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+        white = int(np.iinfo(pixels.dtype).max)
+        pixels, nodata = white - pixels, None if nodata is None else white - nodata
+    return Layers(pixels, None if alpha is None else bands[..., alpha], nodata, valid)
 
 
 def file_mask(content: bytes) -> NDArray[np.bool_] | None:
@@ -87,66 +111,42 @@ def file_mask(content: bytes) -> NDArray[np.bool_] | None:
     tags, compression = masks[0], int(masks[0].get(COMPRESSION, 1))
     layout = (TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_SIZES) if TILE_OFFSETS in tags else (OFFSETS, SIZES)
     rows = {} if TILE_OFFSETS in tags else {STRIP_ROWS: [int(tags.get(STRIP_ROWS) or tags[HEIGHT])]}
-    kept = {tag: _numbers(tags[tag]) for tag in (WIDTH, HEIGHT, *layout)}
-    bits = _numbers(tags.get(BITS, 1))
+    kept = {tag: numbers(tags[tag]) for tag in (WIDTH, HEIGHT, *layout)}
+    bits = numbers(tags.get(BITS, 1))
     entries = {**kept, **rows, BITS: bits, COMPRESSION: [compression], PHOTOMETRIC: [1], SAMPLES: [1]}
     bitmap = _unpack(_with_page(content, entries), compression)
     return None if bitmap is None else upright(bitmap > 0, int(pages[0].get(ORIENTATION, 1)))
 
 
-def count_pages(content: bytes) -> int:
-    """Return the number of images in a TIFF, without overviews and masks."""
-    return sum(1 for _ in _images(content))
+def palette_bits(content: bytes) -> int:
+    """Return the bits of a pixel of a TIFF whose pixels are indices of a palette; 0 for other files."""
+    tags = next(images_of(content), {}) if content.startswith(TIFF) else {}
+    return numbers(tags.get(BITS, 1))[0] if tags.get(PHOTOMETRIC) == PALETTE else 0
 
 
-def _images(content: bytes | IO[bytes]) -> Iterator[Tags]:
-    """Yield the tags of each image."""
-    return (tags for tags in read_pages(content) if not int(tags.get(KIND, 0)) & OVERVIEW_OR_MASK)
-
-
-def image_tags(stream: IO[bytes]) -> list[Tags]:
-    """Return the tags of the first two images of a TIFF, of which no pixel is read."""
-    return list(islice(_images(stream), 2))
-
-
-def is_plain(tags: Tags, values: int) -> bool:
-    """Return whether a page has more than so many values, which are whole numbers or floats of colours or bands.
-
-    Other libraries then give the same numbers: there is no palette, and nothing to turn.
-    """
-    colours = tags.get(PHOTOMETRIC, 1)
-    is_known = colours in (1, 2) or (colours == 6 and tags.get(COMPRESSION) == 7)  # JPEG becomes RGB
-    count = int(tags.get(WIDTH, 0)) * int(tags.get(HEIGHT, 0)) * int(tags.get(SAMPLES, 1))
-    is_upright = tags.get(ORIENTATION, 1) == 1 and set(_numbers(tags.get(FORMAT, 1))) <= {1, 2, 3}
-    return count > values and is_known and is_upright and set(_numbers(tags.get(BITS, 1))) <= {8, 16, 32, 64}
-
-
-def read_pages(content: bytes | IO[bytes]) -> Iterator[Tags]:
-    """Yield the tags of each page, until one is broken."""
-    from PIL import TiffImagePlugin  # here, because Pillow takes long to import and most files don't need it
-
-    stream, seen = io.BytesIO(content) if isinstance(content, bytes) else content, set[int]()
-    stream.seek(0)
-    try:
-        head = stream.read(8)
-        page = TiffImagePlugin.ImageFileDirectory_v2(head + (stream.read(8) if b"+" in head[:4] else b""))
-        while page.next and page.next not in seen:
-            seen.add(page.next)
-            stream.seek(page.next)
-            with warnings.catch_warnings(action="ignore"):
-                page.load(stream)
-                tags = dict(page)
-            yield tags
-    except (OSError, ValueError, EOFError, RuntimeError, SyntaxError, struct.error):
-        return
+def _decode_narrow(content: bytes, tags: Tags) -> Layers | None:
+    """Decode grey levels of 2, 4, 10, 12 or 14 bits, the first two scaled to 8 bits; None for others."""
+    bits = numbers(tags.get(BITS, 1))[0]
+    if tags.get(PHOTOMETRIC, 1) != BLACK_IS_ZERO or tags.get(SAMPLES, 1) != 1:
+        return None
+    if bits in (2, 4):
+        with open_with_pillow(content, "TIFF") as image:
+            return Layers(np.array(image.convert("L")), valid=file_mask(content))  # turned upright by Pillow
+    pages = decode_pages(content, 1) if bits in (10, 12, 14) else []
+    if not pages:
+        return None
+    pixels = np.asarray(pages[0]) >> (16 - bits)  # which OpenCV scales to 16 bits
+    return Layers(pixels, None, noted_nodata(tags), file_mask(content))
 
 
 def _dtype(tags: Tags, order: str) -> np.dtype[Any] | None:
     """Return the type of the numbers, or None for a TIFF of another kind than whole numbers in rows or tiles."""
-    bits, formats = set(_numbers(tags.get(BITS, 1))), set(_numbers(tags.get(FORMAT, 1)))
+    bits, formats = set(numbers(tags.get(BITS, 1))), set(numbers(tags.get(FORMAT, 1)))
     kind = {1: "u", 2: "i", 3: "f", 4: "u"}.get(min(formats)) if len(formats) == 1 else None
     size = min(bits) // 8 if len(bits) == 1 and min(bits) in (8, 16, 32, 64) else 0
-    is_grey_or_rgb = tags.get(PHOTOMETRIC, 1) in (1, 2)  # not a palette, nor another colour space
+    colours = tags.get(PHOTOMETRIC, 1)
+    is_inverted = colours == WHITE_IS_ZERO and kind == "u" and tags.get(SAMPLES, 1) == 1
+    is_grey_or_rgb = is_inverted or colours in (BLACK_IS_ZERO, RGB)  # not a palette, nor another colour space
     is_plain = tags.get(COMPRESSION, 1) in LOSSLESS and tags.get(FILL_ORDER, 1) == 1
     row_bytes = int(tags.get(WIDTH, 0)) * int(tags.get(SAMPLES, 1)) * size
     if kind is None or not (is_grey_or_rgb and is_plain and 0 < row_bytes < LONGEST_ROW) or (kind, size) == ("f", 1):
@@ -164,7 +164,7 @@ def _bands(content: bytes, tags: Tags, dtype: np.dtype[Any], samples: int) -> ND
     tile = int(tags[TILE_WIDTH]) if is_tiled else width
     tile_height = int(tags[TILE_HEIGHT]) if is_tiled else height
     columns, rows = math.ceil(width / tile), math.ceil(height / tile_height)
-    offsets, sizes = (_numbers(tags[tag]) for tag in ((TILE_OFFSETS, TILE_SIZES) if is_tiled else (OFFSETS, SIZES)))
+    offsets, sizes = (numbers(tags[tag]) for tag in ((TILE_OFFSETS, TILE_SIZES) if is_tiled else (OFFSETS, SIZES)))
     predictor = int(tags.get(PREDICTOR, 1)) if tags.get(COMPRESSION, 1) in PREDICTED else 1
     is_planar = tags.get(PLANAR, 1) == 2 and samples > 1
     planes, mixed = (samples, 1) if is_planar else (1, samples)
@@ -188,12 +188,34 @@ def _bands(content: bytes, tags: Tags, dtype: np.dtype[Any], samples: int) -> ND
             TILE_OFFSETS if is_tiled else OFFSETS: offsets[part],
             TILE_SIZES if is_tiled else SIZES: sizes[part],
         }
-        packed = _unpack(_with_page(content, entries), entries[COMPRESSION][0])
-        if packed is None or packed.shape != (entries[HEIGHT][0], entries[WIDTH][0]):
+        size = entries[HEIGHT][0], entries[WIDTH][0]
+        if entries[COMPRESSION][0] == 1:
+            packed = _joined(content, offsets[part], sizes[part], size, (strip_rows, entries[WIDTH][0] // columns))
+        else:
+            packed = _unpack(_with_page(content, entries), entries[COMPRESSION][0])
+        if packed is None or packed.shape != size:
             return None
         tiles = packed.reshape(packed.shape[0], columns, tile * mixed * dtype.itemsize)
         found.append(_undo_prediction(tiles, dtype, mixed, predictor)[:height, :width])
     return np.ascontiguousarray(np.concatenate(found, axis=2))
+
+
+def _joined(
+    content: bytes, offsets: Sequence[int], sizes: Sequence[int], size: tuple[int, int], block: tuple[int, int]
+) -> NDArray[np.uint8] | None:
+    """Return the bytes (H, W) of uncompressed strips or tiles of a size, or None if one is too short.
+
+    OpenCV's TIFF library refuses such tiles unless 1,024 divides their sizes.
+    """
+    packed = np.zeros(size, np.uint8)
+    rows, columns = block
+    for number, (offset, count) in enumerate(zip(offsets, sizes, strict=True)):
+        top, left = divmod(number, size[1] // columns)
+        place = packed[top * rows : (top + 1) * rows, left * columns : (left + 1) * columns]
+        if count < place.size:
+            return None
+        place[:] = np.frombuffer(content, np.uint8, place.size, offset).reshape(place.shape)
+    return packed
 
 
 def _unpack(content: bytes, compression: int) -> NDArray[np.uint8] | None:
@@ -262,18 +284,8 @@ def _check_readable(tags: Tags, name: str) -> None:
     if (photometric in (0, 1) and samples > 1) or (photometric == 2 and samples > 3):
         problem = f"is a TIFF of {samples} bands in a form that can't be read"
         raise UserError(name, problem, "save it uncompressed or with LZW or Deflate, or as .npy of (H, W, C)")
-    if photometric == 0 and bits > 8:
+    if COMPLEX & set(numbers(tags.get(FORMAT, 1))):
+        raise UserError(name, "holds complex numbers", "save their amplitudes, as numpy.abs gives them")
+    if photometric == 0 and bits > 1 and bits != 8:
         problem = f"is a TIFF of {bits} bits whose 0 is white"
         raise UserError(name, problem, "save it with 0 as black, or as .npy")
-
-
-def _nodata(tags: Tags) -> float | None:
-    """Return the number that marks pixels without data, as GDAL notes it in text; None if there is none."""
-    try:
-        return float(str(tags[NODATA]).strip("\0 "))
-    except (KeyError, ValueError):
-        return None
-
-
-def _numbers(value: Any) -> list[int]:
-    return [int(number) for number in value] if isinstance(value, tuple | list) else [int(value)]

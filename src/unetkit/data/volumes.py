@@ -17,7 +17,8 @@ from unetkit.data.limits import check_kind, check_voxels
 from unetkit.data.medical import Orientation, decode_volume, is_medical, is_nifti
 from unetkit.data.resampling import resampled, size_at
 from unetkit.data.segy import SegyFile
-from unetkit.data.tiff import count_pages, decode_tiff, read_pages
+from unetkit.data.tiff import decode_tiff
+from unetkit.data.tiff_tags import count_pages, read_pages
 from unetkit.data.zarrs import ZARR, read_zarr
 from unetkit.errors import UserError
 

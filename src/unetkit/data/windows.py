@@ -11,7 +11,7 @@ from unetkit.data.files import FileRef
 from unetkit.data.headers import TIFF
 from unetkit.data.layers import Array
 from unetkit.data.nodata import is_nodata
-from unetkit.data.tiff import image_tags, is_plain
+from unetkit.data.tiff_tags import image_tags, is_plain
 
 LARGE = 2**26  # values above which a TIFF is read by windows
 KEPT_ROWS = 1536  # whose blocks GDAL keeps decoded, as the tiles of a row read the same strips again and again

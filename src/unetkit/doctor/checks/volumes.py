@@ -7,7 +7,7 @@ from unetkit.data.files import FileRef
 from unetkit.data.findings import Finding, Severity
 from unetkit.data.headers import TIFF
 from unetkit.data.limits import check_npy_file
-from unetkit.data.tiff import count_pages
+from unetkit.data.tiff_tags import count_pages
 from unetkit.data.volumes import MOST_CHANNELS, as_volume
 from unetkit.data.zarrs import ZARR, zarr_shape
 from unetkit.doctor.layout import FoundFiles
