@@ -67,7 +67,7 @@ def test_what_rasterio_writes_is_read_as_written(options: dict[str, Any], dtype:
     with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", nodata=7, **size, **options) as file:
         file.write(np.moveaxis(image, 2, 0))
     layers = read_layers(FileRef(tmp_path / "a.tif"))
-    assert (layers.pixels.dtype, layers.nodata) == (dtype, 7)
+    assert (str(layers.pixels.dtype), layers.nodata) == (dtype, 7)
     np.testing.assert_array_equal(layers.pixels, image)
 
 

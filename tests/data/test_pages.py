@@ -6,6 +6,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from conftest import Array
 from PIL import Image
@@ -61,8 +62,50 @@ def test_dicom_values_are_those_of_its_scale(tmp_path: Path) -> None:
     pixels = RNG.integers(0, 4000, (9, 8)).astype(np.uint16)
     path = write_dicom(tmp_path / "a.dcm", pixels, RescaleSlope=1, RescaleIntercept=-1024)
     np.testing.assert_array_equal(read_image(FileRef(path)), pixels.astype(np.int16) - 1024)
-    path = write_dicom(tmp_path / "b.dcm", pixels, PhotometricInterpretation="MONOCHROME1")
-    np.testing.assert_array_equal(read_image(FileRef(path)), int(pixels.max()) + int(pixels.min()) - pixels)
+    path = write_dicom(tmp_path / "float.dcm", pixels)
+    dataset = pydicom.dcmread(path)
+    del dataset.PixelData, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation
+    dataset.BitsAllocated, dataset.FloatPixelData = 32, (pixels / np.float32(7)).tobytes()
+    dataset.save_as(path)
+    np.testing.assert_array_equal(read_image(FileRef(path)), pixels / np.float32(7))
+
+
+@pytest.mark.parametrize(("dtype", "bits", "total"), [(np.uint16, 12, 4095), (np.uint8, 8, 255), (np.int16, 16, -1)])
+def test_where_the_lowest_value_of_dicom_is_white_all_images_are_turned_alike(
+    dtype: Any, bits: int, total: int, tmp_path: Path
+) -> None:
+    for most in (100, 50):  # else pixels of one brightness would get other values in another image
+        pixels = RNG.integers(0, most, (9, 8)).astype(dtype)
+        tags = {"PhotometricInterpretation": "MONOCHROME1", "BitsStored": bits, "HighBit": bits - 1}
+        path = write_dicom(tmp_path / "a.dcm", pixels, RescaleSlope=2, RescaleIntercept=-5, **tags)
+        np.testing.assert_array_equal(read_image(FileRef(path)), (total - pixels.astype(int)) * 2 - 5)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_dicom_with_a_palette_has_its_colours(bits: int, tmp_path: Path) -> None:
+    pixels = RNG.integers(0, 256, (9, 8), np.uint8)
+    colours = RNG.integers(0, 2**bits, (3, 256)).astype(f"u{bits // 8}")
+    tags: dict[str, Any] = {"PhotometricInterpretation": "PALETTE COLOR"}
+    for name, values in zip(("Red", "Green", "Blue"), colours, strict=True):
+        tags[f"{name}PaletteColorLookupTableDescriptor"] = [256, 0, bits]
+        tags[f"{name}PaletteColorLookupTableData"] = values.tobytes()
+    path = write_dicom(tmp_path / "a.dcm", pixels, **tags)
+    np.testing.assert_array_equal(read_image(FileRef(path)), np.moveaxis(colours[:, pixels], 0, -1))
+
+
+def test_compressed_dicom_is_read_or_says_what_to_install(tmp_path: Path) -> None:
+    pixels = RNG.integers(0, 4096, (9, 8)).astype(np.uint16)
+    path = write_dicom(tmp_path / "a.dcm", pixels)
+    dataset = pydicom.dcmread(path)
+    dataset.compress(pydicom.uid.RLELossless)
+    dataset.save_as(path)
+    np.testing.assert_array_equal(read_image(FileRef(path)), pixels)
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.JPEGLosslessSV1
+    dataset.save_as(path)
+    with pytest.raises(
+        UserError, match=r"a\.dcm is compressed as JPEG Lossless, .*; pip install python-gdcm to read it"
+    ):
+        read_image(FileRef(path))
 
 
 def test_frames_of_a_dicom_file_are_images(tmp_path: Path) -> None:

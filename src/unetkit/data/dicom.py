@@ -31,10 +31,8 @@ def decode_frames(content: bytes, name: str) -> NDArray[Any]:
         Exception: Of many kinds, if it is damaged.
     """
     dataset = _read(content, name)
-    if "PixelData" not in dataset:
-        raise UserError(name, "is a DICOM file without pixels", "remove it")
     values = _values(dataset, name)
-    return np.ascontiguousarray(_with_black_lowest(values if _frames(dataset) > 1 else values[None], dataset))
+    return np.ascontiguousarray(values if _frames(dataset) > 1 else values[None])
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ def series_as_nifti(contents: Sequence[bytes], name: str) -> bytes:
         raise UserError(name, "and the files beside it are of several series or sizes", "give each series a folder")
     places = [place for item in slices for place in places_of(item, 1)]
     order, _ = order_and_affine(places, name)
-    values = _with_black_lowest(np.stack([_values(slices[k], name) for k in order]), slices[0])
+    values = np.stack([_values(slices[k], name) for k in order])
     return slices_as_nifti(values, [places[k] for k in order], name)
 
 
@@ -98,19 +96,40 @@ def _frames(dataset: Any) -> int:
     return int(dataset.get("NumberOfFrames", 1) or 1)
 
 
-def _with_black_lowest(values: NDArray[Any], dataset: Any) -> NDArray[Any]:
-    """Return values turned around where the lowest one is shown white."""
-    return values.max() + values.min() - values if dataset.PhotometricInterpretation == "MONOCHROME1" else values
-
-
 def _values(dataset: Any, name: str) -> NDArray[Any]:
-    """Return the values (H, W) or (H, W, 3) of a file, or (N, ...) of several frames, by the file's scale."""
-    from pydicom.pixels.processing import apply_modality_lut
+    """Return the values (H, W) or (H, W, 3) of a file, or (N, ...) of several frames, by the file's scale.
+
+    Where the lowest value is shown white, values are turned around within the bits that are stored, so that all files
+    of a device are turned alike.
+    """
+    from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 
     check_size(int(dataset.Columns), int(dataset.Rows), 1, name)
-    stored = dataset.pixel_array  # colours are RGB
+    stored = _pixels(dataset, name)  # colours are RGB
+    if dataset.PhotometricInterpretation == "PALETTE COLOR":
+        return np.asarray(apply_color_lut(stored, dataset))
     if dataset.get("SamplesPerPixel", 1) > 1:
         return np.asarray(stored)
+    if dataset.PhotometricInterpretation == "MONOCHROME1" and stored.dtype.kind in "iu":
+        total = -1 if dataset.PixelRepresentation else 2 ** int(dataset.BitsStored) - 1
+        stored = np.clip(total - stored.astype(np.int64), 0 if total > 0 else None, None).astype(stored.dtype)
     values = np.asarray(apply_modality_lut(stored, dataset))
     is_whole = (values == np.round(values)).all() and np.abs(values).max() < 2**15
     return values.astype(np.int16 if is_whole else np.float32) if values.dtype == np.float64 else values
+
+
+def _pixels(dataset: Any, name: str) -> NDArray[Any]:
+    """Return the stored pixels.
+
+    Raises:
+        UserError: If there are none, or they are compressed in a way that needs another package.
+    """
+    if not any(key in dataset for key in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        raise UserError(name, "is a DICOM file without pixels", "remove it")
+    try:
+        return np.asarray(dataset.pixel_array)
+    except RuntimeError as error:
+        syntax = dataset.file_meta.TransferSyntaxUID
+        if not syntax.is_compressed or "missing dependencies" not in str(error):
+            raise
+        raise UserError(name, f"is compressed as {syntax.name}", "pip install python-gdcm to read it") from error
