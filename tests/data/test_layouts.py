@@ -191,6 +191,43 @@ LAYOUTS: dict[str, tuple[list[str], dict[str, str | None], str]] = {
         {"ISIC_01": None, "ISIC_02": None},
         "GroundTruth/",
     ),
+    "parts of other names than images": (
+        ["train/c_1.jpg", "train/c_2.jpg", "train_masks/c_1.png", "train_masks/c_2.png", "test/d_3.jpg"],
+        {"c_1": None, "c_2": None},
+        "train_masks/",
+    ),
+    "folders of usual names besides": (
+        ["input/p1.png", "input/p2.png", "output/p1.png", "output/p2.png"],
+        {"p1": None, "p2": None},
+        "images in input/, masks in output/",
+    ),
+    "sat and map (Massachusetts)": (
+        [f"{part}/{kind}/p{i}.{end}" for i, part in enumerate(("train", "train", "valid"))
+         for kind, end in (("sat", "tiff"), ("map", "tif"))],
+        {"train/p0": "train", "train/p1": "train", "val/p2": "val"},
+        "",
+    ),
+    "masks that say so by name in folders that don't (Potsdam)": (
+        ["2_Ortho_RGB/top_1_RGB.tif", "2_Ortho_RGB/top_2_RGB.tif", "5_Truth_all/top_1_label.tif",
+         "5_Truth_all/top_2_label.tif"],
+        {"top_1_RGB": None, "top_2_RGB": None},
+        "top_*_RGB has the mask top_*_label",
+    ),
+    "a folder that begins with the word (STARE, Vaihingen)": (
+        ["top/im1.png", "top/im2.png", "labels-ah/im1.ah.png", "labels-ah/im2.ah.png"],
+        {"im1": None, "im2": None},
+        "names of masks end in .ah",
+    ),
+    "Pascal Context": (
+        [f"{folder}/p{i}.png" for i in (1, 2) for folder in ("JPEGImages", "SegmentationClassContext")],
+        {"p1": None, "p2": None},
+        "SegmentationClassContext/",
+    ),
+    "ISPRS, RGB and GT_color": (
+        [f"train/{name}" for i in (1, 2) for name in (f"rgb/b{i}_Clipped.jpg", f"GT_color/b{i}_mask.png")],
+        {"b1_Clipped": None, "b2_Clipped": None},
+        "GT_color/",
+    ),
     "predictions in the folder itself": (
         ["images/p1.png", "images/p2.png", "masks/p1.png", "masks/p2.png", "predictions/masks/p1.png",
          "predictions/overlays/p1.png", "old/images/p1.png", "old/masks/p1.png", "logo.png"],
@@ -301,6 +338,7 @@ def test_several_numbered_masks_of_an_image_are_merged(tmp_path: Path) -> None:
         ),
         (["val/images/p1.png", "val/masks/p1.png"], r"masks for val, but no train/"),
         (["images/p1.png"], r"no masks at all .*data.masks=FOLDER"),
+        (["labels-a/p1.png", "labels-b/p1.png", "raw/p1.png"], r"labels-a and labels-b may both hold the masks"),
         (["Fotos/p1.png", "Masken/p1.png"], r"say which are the masks: data.masks=Fotos or data.masks=Masken"),
     ],
 )  # fmt: skip

@@ -86,7 +86,9 @@ def _check_for_volumes(root: str | Path | None, *, only_series: bool = False) ->
     """Raise a `UserError` with the command if a folder without usable images holds volumes, as SEG-Y or DICOM."""
     pairs: tuple[Pair, ...] = ()
     with suppress(UserError):
-        pairs = layout_of(root, volumes=True).pairs
+        layout = layout_of(root, volumes=True)
+        can_train = all(finding.severity != Severity.FAULT for finding in layout.findings)
+        pairs = layout.pairs if can_train or not any(pair.mask for pair in layout.pairs) else ()
     are_series = any(pair.image.slices and pair.mask for pair in pairs)
     if pairs and (are_series or not only_series):
         command = command_line("train", "model=unet_3d", "data=volumes", f"data.root={root}")

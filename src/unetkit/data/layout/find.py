@@ -11,18 +11,19 @@ from unetkit.data.files import SUFFIXES, VOLUME_SUFFIXES, FileRef
 from unetkit.data.findings import Finding, Severity, finding_on
 from unetkit.data.layout.annotations import find_outlines
 from unetkit.data.layout.channels import join_channels
+from unetkit.data.layout.choices import FOLDERS_SHOWN
+from unetkit.data.layout.foreign import report_foreign
 from unetkit.data.layout.given import items_of, named_files
 from unetkit.data.layout.item import Item
 from unetkit.data.layout.lists import by_lists
 from unetkit.data.layout.naming import Matched, match_splits
 from unetkit.data.layout.problems import (
-    FOLDERS_SHOWN,
     find_faults,
     report_empty_splits,
     report_unlabelled,
     report_unread,
 )
-from unetkit.data.layout.roles import Roles, sort_roles
+from unetkit.data.layout.roles import Roles, by_folders, sort_roles
 from unetkit.data.layout.series import join_series
 from unetkit.data.layout.tree import Entry, list_entries
 from unetkit.data.layout.words import SPLIT_WORDS
@@ -62,6 +63,7 @@ class Search:
         matched: The pairs of image and mask by name; None where masks are drawn from outlines.
         drawn: Masks by the file of their image that are drawn from outlines.
         kind: The kind of outlines.
+        are_foreign: Whether the masks are annotations in a format that is not read.
         findings: What stops training or is not read.
         kinds: The kinds of files that are read, in words.
     """
@@ -71,6 +73,7 @@ class Search:
     matched: Matched | None = None
     drawn: dict[FileRef, tuple[Item, OutlinedMask]] = field(default_factory=dict)
     kind: str = ""
+    are_foreign: bool = False
     findings: list[Finding] = field(default_factory=list)
     kinds: str = KINDS
 
@@ -115,6 +118,8 @@ def find_layout(
         search.findings += found
         pairs = _pairs_of_outlines(search)
     else:
+        foreign = [] if search.roles.masks or codes else report_foreign(entries)
+        search.are_foreign, search.findings = bool(foreign), [*foreign, *search.findings]
         pairs = _pairs_of_masks(search, mask_suffix, codes)
     pairs, lists = by_lists(pairs, entries, search.findings)
     if not volumes:
@@ -122,7 +127,7 @@ def find_layout(
     pairs = _with_final_splits(pairs, search.findings)
     search.findings += [*report_unlabelled(search.roles.unlabelled), *report_empty_splits(root, entries)]
     unread = report_unread(search.entries, search.roles, search.kinds, are_drawn=bool(search.drawn))
-    search.findings = [*unread, *search.findings]
+    search.findings = [*([] if search.are_foreign else unread), *search.findings]
     if not pairs and not any(finding.severity == Severity.FAULT for finding in search.findings):
         raise _no_image_found(root, search)
     unlabelled = tuple(item.ref for item in search.roles.unlabelled)
@@ -150,7 +155,8 @@ def _roles(
         return Roles(others.images, mask_items, others.unlabelled)
     if own_images is not None:
         image_refs = {file for item in image_items for file in item.ref.files}
-        return Roles(image_items, sort_roles(entry for entry in entries if entry.ref not in image_refs).masks)
+        rest = [entry for entry in entries if entry.ref not in image_refs]
+        return Roles(image_items, sort_roles(rest).masks or by_folders(rest, guesses=True)["mask"])
     return sort_roles(entries)
 
 
@@ -167,7 +173,7 @@ def _pairs_of_masks(search: Search, suffix: str, codes: Mapping[str, str]) -> li
         )
         search.findings += finding_on(Severity.NOTE, what, fix, without)
         matched.masks_of = [(image, found) for image, found in matched.masks_of if found]
-    search.findings += find_faults(matched, suffix, codes)
+    search.findings += [] if search.are_foreign else find_faults(matched, suffix, codes)
     names = _ids([image for image, _ in matched.masks_of])
     masks_of = [(image, _one_mask([mask.ref for mask in found])) for image, found in matched.masks_of]
     return [

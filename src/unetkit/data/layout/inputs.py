@@ -8,8 +8,7 @@ from pathlib import Path
 
 from unetkit.data.files import SEGY_SUFFIXES, SUFFIXES, FileRef, result_names
 from unetkit.data.layout.channels import join_inputs
-from unetkit.data.layout.item import Item
-from unetkit.data.layout.roles import below_others, masks_by_name, placed
+from unetkit.data.layout.roles import below_others, by_folders, masks_by_name
 from unetkit.data.layout.series import join_series
 from unetkit.data.layout.tree import Entry, list_entries
 from unetkit.data.zarrs import ZARR
@@ -69,10 +68,10 @@ def _find_images(place: Path, volumes: bool) -> list[FileRef]:
 
 def images_among(entries: Sequence[Entry]) -> list[FileRef]:
     """Return the images among files, by the names of their folders, or else by their own."""
-    by_role: dict[str | None, list[Item]] = {"image": [], "mask": [], None: []}
-    for entry in entries:
-        item, role = placed(entry)
-        by_role[role].append(item)
+    by_role = by_folders(entries)
+    if not by_role["image"] and not by_role["mask"]:
+        guessed = by_folders(entries, guesses=True)
+        by_role = guessed if guessed["image"] and guessed["mask"] else by_role
     if by_role["image"]:
         outers = {item.folder.outer for item in by_role["image"]}
         return [item.ref for item in by_role["image"] if not below_others(item, outers)]

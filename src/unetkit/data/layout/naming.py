@@ -9,6 +9,7 @@ from unetkit.data.layout.item import Item
 from unetkit.data.layout.words import role_of_name
 
 DIGITS = re.compile(r"\d+")
+MARKS = re.compile(r"[\W_]")
 MIN_SHARE = 0.5  # of the masks, which names by a rule must pair if they are not equal
 
 Key = tuple[object, ...]
@@ -162,6 +163,9 @@ def _rules(images: Sequence[Item], masks: Sequence[Item]) -> Iterator[Rule]:
     if prefix := common_prefix(image_names, mask_names - image_names):
         yield Rule(f"names of masks begin with {prefix}", str, lambda name: name.removeprefix(prefix))
     yield Rule("words such as image and mask differ", _without_role, _without_role)
+    if ends := _several_ends(image_names, mask_names):
+        shown = " or ".join(sorted(ends))
+        yield Rule(f"names of masks end in {shown}", str, lambda name: _start_of(name, image_names) or name)
     image_affix, mask_affix = _affix(image_names), _affix(mask_names)
     if image_affix != mask_affix:
         text = f"{image_affix[0]}*{image_affix[1]} has the mask {mask_affix[0]}*{mask_affix[1]}"
@@ -178,6 +182,24 @@ def common_suffix(images: Iterable[str], names: Iterable[str]) -> tuple[str, int
         name[end:] for name in names for end in range(1, len(name)) if name[:end] in images and not name[end:].isdigit()
     )
     return found.most_common(1)[0] if found else ("", 0)
+
+
+def _several_ends(images: set[str], masks: set[str]) -> set[str]:
+    """Return what names of masks have after the name of an image, where each image has the same several masks."""
+    ends_of: dict[str, set[str]] = defaultdict(set)
+    for name in masks:
+        start = _start_of(name, images)
+        if not start:
+            return set()
+        ends_of[start].add(name[len(start) :])
+    ends = next(iter(ends_of.values()), set())
+    return ends if len(ends) > 1 and all(found == ends for found in ends_of.values()) else set()
+
+
+def _start_of(name: str, images: set[str]) -> str:
+    """Return the longest name of an image with which a name begins, up to a mark; empty if there is none."""
+    ends = (found.start() for found in MARKS.finditer(name))
+    return next((name[:end] for end in sorted(ends, reverse=True) if name[:end] in images), "")
 
 
 def common_prefix(images: Iterable[str], names: Iterable[str]) -> str:

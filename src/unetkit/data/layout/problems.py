@@ -1,19 +1,18 @@
 """What stops training in the layout of a data set: missing masks, equal names, empty folders, other kinds of files."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from string import ascii_letters, digits
 
 from unetkit.data.findings import Finding, Severity, finding_on
+from unetkit.data.layout.choices import choices_among, choices_of_images, choices_of_masks, patterns_of_channels
 from unetkit.data.layout.item import Item
-from unetkit.data.layout.naming import Matched, common_start
+from unetkit.data.layout.naming import Matched
 from unetkit.data.layout.roles import Roles, placed
 from unetkit.data.layout.tree import Entry
 from unetkit.data.layout.words import Meaning, meaning_of
 
 NO_MEANING = Meaning(None, None, "")
-FOLDERS_SHOWN = 3
 KINDS_SHOWN = 6  # suffixes
 BESIDE_RASTERS = (".aux.xml", ".ovr", ".tfw", ".tifw", ".wld", ".prj", ".jgw", ".pgw")  # places, statistics, overviews
 BESIDE_MASKS = ("_gtfine_polygons.json", "_gtcoarse_polygons.json")  # what Cityscapes' masks were drawn from
@@ -23,7 +22,7 @@ def find_faults(matched: Matched, suffix: str, codes: Mapping[str, str]) -> list
     """Report images without a mask, masks without an image, and files that can't be told apart."""
     without = [image for image, masks in matched.masks_of if not (masks or image.name in codes)]
     orphans = [mask.shown for mask in matched.orphans]
-    patterns = _patterns_of_channels(without, matched.orphans)
+    patterns = patterns_of_channels(without, matched.orphans)
     if patterns:
         what = f"{{n}} images belong to {len(orphans):,} masks, {len(patterns) - 1} to each"
         *of_images, of_masks = (f'"{pattern}"' for pattern in patterns)
@@ -36,41 +35,27 @@ def find_faults(matched: Matched, suffix: str, codes: Mapping[str, str]) -> list
     else:
         what = "{n} image{s} {has} no mask: there are no masks at all"
         fix = _where_masks_are([image for image, _ in matched.masks_of])
+    if without and orphans and not matched.count:
+        what = f"no mask is called like an image: {without[0].shown} and {orphans[0]} differ"
+        fix = "call a mask like its image, or say how they belong together by patterns, in which * stands for what is "
+        fix += 'equal in both, as in data.images="scans/*_t1.png" data.masks="truth/seg_*.png"'
+        return [*_told_apart_by_nothing(matched), Finding(Severity.FAULT, what, fix)]
     ending = f" (a mask is called like its image, with {suffix} at the end)" if suffix else ""
     severity = Severity.WARNING if codes else Severity.FAULT
+    add = "add the images, or remove the masks"
+    if not matched.masks_of:
+        add = "say where the images are: data.images=FOLDER, or a pattern, or [A,B] of the channels of each"
     return [
         *_told_apart_by_nothing(matched),
         *finding_on(Severity.FAULT, what, fix, (image.shown for image in without)),
-        *finding_on(severity, "{n} mask{s} {has} no image", "add the images, or remove the masks" + ending, orphans),
+        *finding_on(severity, "{n} mask{s} {has} no image", add + ending, orphans),
     ]
 
 
-def _patterns_of_channels(images: Sequence[Item], masks: Sequence[Item]) -> list[str]:
-    """Return patterns of the images of each folder, and of its mask, where all have names of the same ends (BraTS).
-
-    The list is empty where they don't.
-    """
-    in_folder: dict[tuple[object, ...], tuple[list[Item], list[Item]]] = defaultdict(lambda: ([], []))
-    for kind, items in enumerate((images, masks)):
-        for item in items:
-            in_folder[item.folder.split, item.folder.place][kind].append(item)
-    found = set()
-    for own_images, own_masks in in_folder.values():
-        items = [*sorted(own_images, key=lambda item: item.name), *own_masks]
-        start = common_start([item.name for item in items]).rstrip(ascii_letters + digits)
-        mark = start[-1:]  # that t1 is not found at the end of another word
-        found.add(tuple(f"**/*{mark}{item.name[len(start) :]}{item.ref.suffix}" for item in items))
-    patterns = list(found.pop()) if len(found) == 1 else []
-    return patterns if len(patterns) > 2 and len(masks) == len(in_folder) > 1 else []
-
-
 def _where_masks_are(images: Sequence[Item]) -> str:
-    """Return how to say where the masks are: which of several folders with files of equal names holds them."""
-    names: dict[str, set[str]] = defaultdict(set)
-    for image in images:
-        names[image.folder.home].add(image.name)
-    if 1 < len(names) <= FOLDERS_SHOWN and len(set(map(frozenset, names.values()))) == 1:
-        return "say which are the masks: " + " or ".join(f"data.masks={home or '.'}" for home in sorted(names))
+    """Return how to say where the masks are: which of several folders, or groups of names, holds them."""
+    if choices := choices_among(images):
+        return f"say which are the masks: {' or '.join(choices)}"
     return "put a mask with the same name for each image into masks/, or say where they are: data.masks=FOLDER"
 
 
@@ -82,22 +67,28 @@ def _told_apart_by_nothing(matched: Matched) -> list[Finding]:
     same = [item for held in (*matched.clashes, *twins) for item in held[1:]]
     choice = ""
     if others:
-        choice = f"say which are the masks, as in {' or '.join(_choices(others[0][1]))}"
-        choice += "; or set data.labels=multilabel, if they are those of several labels, which may overlap"
+        places = choices_of_masks(others[0][1])
+        typed = " or ".join(f"data.masks={_quoted(place)}" for place in places)
+        joined = ",".join(f'"{place}"' for place in places)
+        choice = (
+            f"say which are the masks, as in {typed}; or set 'data.masks=[{joined}]' data.labels=multilabel, if they "
+        )
+        choice += "are those of several labels, which may overlap"
     names = (f"{image.shown} ({', '.join(mask.shown for mask in masks)})" for image, masks in others)
-    what = "{n} file{s} {has} the same name as another, apart from the file type"
+    what, fix = "{n} file{s} {has} the same name as another, apart from the file type", "keep one of each"
+    if folders := choices_of_images(matched.clashes, len(matched.masks_of)):
+        what = "{n} image{s} {has} the same name as one in another folder"
+        typed = " or ".join(f"data.images={_quoted(folder)}" for folder in folders)
+        joined = ",".join(f'"{folder}"' for folder in folders)
+        fix = f"say which are the images: {typed}; or 'data.images=[{joined}]', if they are channels of one image"
     return [
-        *finding_on(Severity.FAULT, what, "keep one of each", (item.shown for item in same)),
+        *finding_on(Severity.FAULT, what, fix, (item.shown for item in same)),
         *finding_on(Severity.FAULT, "{n} image{s} {has} several masks", choice, names),
     ]
 
 
-def _choices(masks: Sequence[Item]) -> list[str]:
-    """Return the keys that choose each of several masks of an image, as a folder or by the ends of names."""
-    if len({mask.folder.place for mask in masks}) == len(masks):
-        return [f"data.masks={mask.folder.place or '.'}" for mask in masks]
-    start = len(common_start([mask.name for mask in masks]))
-    return [f'data.masks="**/*{mask.name[start:]}{mask.ref.name.suffix}"' for mask in masks]
+def _quoted(place: str) -> str:
+    return f'"{place}"' if "*" in place or " " in place else place
 
 
 def report_unlabelled(unlabelled: Sequence[Item]) -> list[Finding]:

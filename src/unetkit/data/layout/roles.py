@@ -9,7 +9,7 @@ from unetkit.data.findings import Finding, Severity, finding_on
 from unetkit.data.layout.item import Folder, Item
 from unetkit.data.layout.naming import MIN_SHARE, common_suffix
 from unetkit.data.layout.tree import Entry
-from unetkit.data.layout.words import FIRST_OBSERVER, SECOND_OBSERVER, meaning_of, role_of_name
+from unetkit.data.layout.words import FIRST_OBSERVER, SECOND_OBSERVER, guess_meaning_of, meaning_of, role_of_name
 
 FIELD_OF_VIEW = ("mask", "masks")  # beside the masks of observers (DRIVE, HRF)
 SEVERAL_FILES = ("_labelTrainIds", "_labelIds")  # of an image in Cityscapes; the first that is there is read
@@ -34,14 +34,14 @@ class Roles:
     is_mixed: bool = False
 
 
-def placed(entry: Entry) -> tuple[Item, str | None]:
-    """Return a file with what its folders say, and its role: `image`, `mask` or None."""
-    folder, role = _said_by(entry.folders)
+def placed(entry: Entry, *, guesses: bool = False) -> tuple[Item, str | None]:
+    """Return a file with what its folders say, or may say if `guesses`, and its role: `image`, `mask` or None."""
+    folder, role = _said_by(entry.folders, guesses)
     return Item(entry.ref, entry.ref.stem, folder), role
 
 
 @lru_cache(maxsize=1024)  # files of a folder come one after the other
-def _said_by(folders: tuple[str, ...]) -> tuple[Folder, str | None]:
+def _said_by(folders: tuple[str, ...], guesses: bool) -> tuple[Folder, str | None]:
     """Return what the names of folders, the outermost first, say of the files in the last, and their role."""
     split = role = None
     word = ""
@@ -49,7 +49,7 @@ def _said_by(folders: tuple[str, ...]) -> tuple[Folder, str | None]:
     outer: list[str] = []
     inner: list[str] = []
     for depth, name in enumerate(folders, 1):
-        meaning = meaning_of(name)
+        meaning = guess_meaning_of(name) if guesses else meaning_of(name)
         if meaning is None:
             (inner if role else outer).append(name)
             continue
@@ -63,23 +63,42 @@ def _said_by(folders: tuple[str, ...]) -> tuple[Folder, str | None]:
 
 def sort_roles(entries: Iterable[Entry]) -> Roles:
     """Sort files into images and masks by the names of their folders, or else by their own names."""
-    by_role: dict[str | None, list[Item]] = defaultdict(list)
+    entries = list(entries)
+    by_role = by_folders(entries)
+    if by_role["mask"]:
+        return _sort_by_folders(by_role)
+    roles = _sort_by_name([*by_role["image"], *by_role[None]])
+    if roles.is_mixed:
+        return roles
+    guessed = by_folders(entries, guesses=True)
+    return _sort_by_folders(guessed) if guessed["image"] and guessed["mask"] else roles
+
+
+def by_folders(entries: Iterable[Entry], *, guesses: bool = False) -> dict[str | None, list[Item]]:
+    """Return the files by the role that their folders say, or may say if `guesses`: `image`, `mask` or None."""
+    by_role: dict[str | None, list[Item]] = {"image": [], "mask": [], None: []}
     for entry in entries:
-        item, role = placed(entry)
+        item, role = placed(entry, guesses=guesses)
         by_role[role].append(item)
+    return by_role
+
+
+def _sort_by_folders(by_role: dict[str | None, list[Item]]) -> Roles:
+    """Sort files where the names of folders say which are masks."""
     images, masks, loose = by_role["image"], by_role["mask"], by_role[None]
-    if not masks:
-        return _sort_by_name([*images, *loose])
-    with_images = {item.folder.split for item in images}
+    with_images, with_masks = ({item.folder.split for item in items} for items in (images, masks))
     # A split that has masks, but no folder of images, has its images in the split's folder itself (CamVid).
-    beside = [item for item in loose if item.folder.split not in with_images]
+    beside = [item for item in loose if item.folder.split in with_masks - with_images]
     folders = {(mask.folder.split, mask.folder.group) for mask in masks}
     near = [item for item in beside if (item.folder.split, item.folder.group) in folders] or beside
-    what = "{n} image{s} {is} not read: there are no masks for this folder"
-    others = _not_read(
-        what, [item for item in beside if item not in near and item.folder.split in {m.folder.split for m in masks}]
-    )
-    roles = Roles([*images, *near], masks, findings=others)
+    unlabelled = [item for item in loose if item.folder.split is not None and item.folder.split not in with_masks]
+    read = {item.ref for item in (*near, *unlabelled)}
+    left = [item for item in loose if item.ref not in read]
+    without = [item for item in left if item.folder.split in with_masks - with_images]
+    found = _not_read("{n} image{s} {is} not read: there are no masks for this folder", without)
+    others = [item for item in left if item.folder.split not in with_masks - with_images]
+    found += _not_read("{n} file{s} {is} not read: no folder says images or masks", others, Severity.NOTE)
+    roles = Roles([*images, *near, *unlabelled], masks, findings=found)
     for narrow in (_in_given_splits, _in_upper_folders, _with_one_word, _one_file_of_several):
         roles = narrow(roles)
     return roles
@@ -190,8 +209,10 @@ def _sort_by_name(items: Sequence[Item]) -> Roles:
     others = [item for item in images if (item.folder.split, item.folder.group) not in folders]
     unlabelled = [item for item in others if item.folder.split is not None]
     found = _not_read("{n} image{s} {is} not read: there is no mask in the same folder", set(others) - set(unlabelled))
-    images = [item for item in images if (item.folder.split, item.folder.group) in folders]
-    return Roles(images, masks, unlabelled, found, is_mixed=True)
+    near = [item for item in images if (item.folder.split, item.folder.group) in folders]
+    if not near:  # masks have folders of their own, as labels-ah/im0001.ah.png beside images/im0001.png
+        return _in_given_splits(Roles(images, masks))
+    return Roles(near, masks, unlabelled, found, is_mixed=True)
 
 
 def _with_named_split(items: Sequence[Item]) -> list[Item]:
@@ -238,6 +259,6 @@ def _twin_test(items: Sequence[Item]) -> Callable[[Item], bool]:
     return lambda item: item.ref.name.suffix.lower() == ".png"
 
 
-def _not_read(what: str, items: Iterable[Item]) -> list[Finding]:
+def _not_read(what: str, items: Iterable[Item], severity: Severity = Severity.WARNING) -> list[Finding]:
     fix = 'to read them, say which files are the images and masks, as in data.images="**/images" data.masks="**/masks"'
-    return finding_on(Severity.WARNING, what, fix, (item.shown for item in items))
+    return finding_on(severity, what, fix, (item.shown for item in items))

@@ -13,7 +13,11 @@ from unetkit.errors import UserError, readable
 
 MAX_DEPTH = 8  # folders below the root
 MAX_FOLDERS = 20_000  # folders that are looked into; links can make many of few
-OF_SYSTEMS = ("__MACOSX", "Thumbs.db", "desktop.ini")
+# What systems, viewers and network drives leave behind, in small letters.
+OF_SYSTEMS = (
+    *("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@eadir", "$recycle.bin", "lost+found"),
+    "system volume information",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ class _Walk:
             items = sorted((item.name, _is_folder(item), item.is_symlink()) for item in found)
         prefix = str(folder / "_")[:-1]  # as a `Path` for each file takes long
         for name, is_folder, is_link in items:
-            if name.startswith(".") or name in OF_SYSTEMS:
+            if _is_hidden(name):
                 continue
             # A link that is called as an image is a mistake, and not a place of others: reading it says so.
             # A Zarr array is a folder.
@@ -102,6 +106,10 @@ class _Walk:
                 yield Entry(ref, folders, ref.suffix in self.kinds)
 
 
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name.lower() in OF_SYSTEMS
+
+
 def _is_folder(item: "os.DirEntry[str]") -> bool:
     """Return whether an entry of a folder is one; a link that leads to itself is none, and reading it says so."""
     try:
@@ -113,4 +121,8 @@ def _is_folder(item: "os.DirEntry[str]") -> bool:
 def _in_zip(path: Path, folders: tuple[str, ...], kinds: tuple[str, ...]) -> list[Entry]:
     members = [ref for ref in zip_members(path) if not (ref.member or "").endswith("/")]
     inner = [(ref, tuple(part for part in ref.name.parent.parts if part not in ("/", "..", "."))) for ref in members]
-    return [Entry(ref, (*folders, *parts), ref.suffix in kinds) for ref, parts in inner if ref.last[:1] != "."]
+    return [
+        Entry(ref, (*folders, *parts), ref.suffix in kinds)
+        for ref, parts in inner
+        if not any(map(_is_hidden, (*parts, ref.last)))
+    ]

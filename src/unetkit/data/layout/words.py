@@ -15,6 +15,9 @@ MASK_WORDS = (
     *("segmentations", "segmentation", "segs", "seg", "segmentationclass", "segmentationclassaug", "y"),
     *("manual", "manual1", "1stmanual", "manual2", "2ndmanual", "1stho", "2ndho"),
 )
+# Words that may say a role too: only believed where no folder says `masks`, and folders of both roles are found so.
+GUESSED_IMAGE_WORDS = ("sat", "satellite", "rgb", "raw", "ortho", "top", "source", "tissue")
+GUESSED_MASK_WORDS = ("map", "maps", "output", "outputs", "segmented", "semantic", "matte", "mattes")
 FIRST_OBSERVER, SECOND_OBSERVER = ("manual", "manual1", "1stmanual"), ("manual2", "2ndmanual")
 SPLIT_WORDS = {
     "train": ("train", "training"),
@@ -72,6 +75,21 @@ def meaning_of(name: str) -> Meaning | None:
         if found and found.role and len(found.word) > 1:
             return found._replace(rest=name[: word.start()].strip("_-. "))
     return None
+
+
+@cache
+def guess_meaning_of(name: str) -> Meaning | None:
+    """Return what a folder's name may say if its first word is believed, or a less usual one: `sat`, `masks_human`."""
+    said = meaning_of(name)
+    if said is not None and said.role:
+        return said
+    words = [word.lower() for word in _WORD.findall(name) if not word.isdigit()]
+    split = next((_SPLIT_OF[word] for word in words if word in _SPLIT_OF), None)
+    first = next((word for word in words if word not in _SPLIT_OF), "")
+    for role, known in (("mask", MASK_WORDS + GUESSED_MASK_WORDS), ("image", IMAGE_WORDS + GUESSED_IMAGE_WORDS)):
+        if len(first) > 1 and first in known:
+            return Meaning(split, role, _plain(name))
+    return said
 
 
 def role_of_name(stem: str) -> tuple[str, str] | None:
