@@ -104,6 +104,17 @@ def test_two_runs_are_compared_in_files(trained: tuple[Path, RunSummary], second
     assert "first against second" in (tmp_path / "report.html").read_text()
 
 
+def test_the_difference_that_is_told_is_that_of_the_class_that_leads(
+    trained: tuple[Path, RunSummary], second: Path, tmp_path: Path
+) -> None:
+    typed = f"checkpoint=[{trained[0]},{second}]", f"output={tmp_path}", "metrics.primary=dice/foreground"
+    found = evaluate(config(*typed))
+    (line,) = (line for line in described(found) if line.startswith("second minus first, per_image/dice/foreground: "))
+    assert f"{found['differences']['second']['per_image/dice/foreground']['value']:+.4f}" in line
+    page = (tmp_path / "report.html").read_text().partition('id="compared"')[2]
+    assert page.index("Dice of foreground, per image") < page.index("IoU, per image")
+
+
 @pytest.mark.slow
 def test_the_command_tells_scores_and_files(trained: tuple[Path, RunSummary], second: Path, tmp_path: Path) -> None:
     done = subprocess.run(

@@ -184,6 +184,21 @@ def test_the_comparison_counts_images_in_the_direction_that_is_better() -> None:
     assert found["per_image/hausdorff95"]["value"] > 0
 
 
+def test_differences_are_those_of_the_class_that_leads() -> None:
+    truth = rows([1, 1, 2, 2, 0], [1, 1, 2, 2, 0])
+    classes = "salt", "water"
+    reference = measured(rows([1, 1, 2, 0, 0], [1, 1, 2, 2, 0]), truth, "reference", classes)
+    model = measured(rows([1, 0, 2, 2, 0], [1, 1, 2, 2, 0]), truth, "model", classes)
+    found = {
+        name: summarise([reference, model], resamples(2, 100, 0), read_primary(name))["differences"]["model"]
+        for name in ("iou_per_image/salt", "iou/water")
+    }
+    gap = found["iou_per_image/salt"]["per_image/iou/salt"]
+    assert (gap["value"], gap["better"], gap["worse"]) == (pytest.approx(-0.25), 0, 1)
+    assert found["iou/water"]["pooled/iou/water"]["value"] == pytest.approx(0.25)
+    assert found["iou/water"]["per_image/iou"]["value"] == pytest.approx(0)
+
+
 def test_errors_on_empty_masks() -> None:
     truth = rows([0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, VOID], [1, 1, 0, 0], [1, 1, 1, 0])
     model = measured(rows([1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0], [1, 0, 0, 0]), truth)
@@ -203,6 +218,8 @@ def test_tables_on_disk(tmp_path: Path) -> None:
     truth = rows([0, 0], [0, 0])  # nothing to find: there is no average precision
     model = measured(rows([0, 0], [1, 0]), truth)
     write_scores(tmp_path / "scores.csv", [model], read_primary("iou"))
+    write_scores(tmp_path / "salt.csv", [model], read_primary("iou/salt"))  # compared by the column iou_salt
+    assert "iou_salt" in (tmp_path / "salt.csv").read_text().partition("\n")[0]
     write_json(tmp_path / "summary.json", summarise([model], resamples(2, 100, 0)))
     with (tmp_path / "scores.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))

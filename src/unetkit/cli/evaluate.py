@@ -114,7 +114,7 @@ def described(summary: "Summary") -> list[str]:
             lines.append("  {:<{}}{:.4f}  95 % interval {:.4f} to {:.4f}".format(key, width, *found.values()))
     first = next(iter(summary["models"]))
     for name, scores in summary["differences"].items():
-        score = primary.key if primary.class_name is None else "per_image/iou"
+        score = primary.full_key
         value, low, high = (scores[score][key] for key in ("value", "low", "high"))
         line = f"{name} minus {first}, {score}: {value:+.4f} ({low:+.4f} to {high:+.4f})"
         counts = ", better on {better} images, worse on {worse}"

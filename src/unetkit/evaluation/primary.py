@@ -44,6 +44,11 @@ class Primary(NamedTuple):
         return score_of(self.key)
 
     @property
+    def full_key(self) -> str:
+        """Its key with the class behind it, such as `pooled/iou/salt`."""
+        return self.key if self.class_name is None else f"{self.key}/{self.class_name}"
+
+    @property
     def label(self) -> str:
         """Its name for people, such as `IoU of salt, pooled`."""
         of_class = "" if self.class_name is None else f" of {self.class_name}"
@@ -199,7 +204,7 @@ class Shown(NamedTuple):
 
 def shown_first(scores_of_model: Mapping[str, Any], primary: Primary) -> list[Shown]:
     """Return the scores of a model to show first: the leading one, then the other main ones."""
-    key = primary.key if primary.class_name is None else f"{primary.key}/{primary.class_name}"
+    key = primary.full_key
     others = [
         Shown(other, f"{score_of(other).label}, {kind_of(other)}", scores_of_model["scores"][other])
         for other in MAIN

@@ -26,7 +26,7 @@ def write_scores(path: Path, models: Sequence[Measured], primary: Primary) -> No
 def score_rows(model: Measured, primary: Primary) -> list[dict[str, Any]]:
     """Return for each image its shares of foreground and its scores.
 
-    Of several classes, also IoU and Dice of each, and the leading score of each.
+    Of several classes, also IoU and Dice of each, and the leading score of each; of one class, where its name is typed.
     """
     columns = {
         "pixels": model.pixels,
@@ -37,7 +37,7 @@ def score_rows(model: Measured, primary: Primary) -> list[dict[str, Any]]:
     for name, values in scores.items():
         of_all = None if model.is_multilabel else BY_NAME[name].of_all_classes
         columns[name] = of_all(model.measures.confusion) if of_all else values.mean(1)
-    for index, label in enumerate(model.classes if len(model.classes) > 1 else ()):
+    for index, label in enumerate(model.classes if len(model.classes) > 1 or primary.class_name else ()):
         columns |= {
             f"{name}_{label}": scores[name][:, index] for name in dict.fromkeys(("iou", "dice", primary.entry.name))
         }

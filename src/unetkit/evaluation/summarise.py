@@ -7,6 +7,7 @@ from torch import Tensor
 
 from unetkit.evaluation.bootstrap import bootstrap, difference
 from unetkit.evaluation.measure import Measured
+from unetkit.evaluation.primary import Primary
 from unetkit.evaluation.registry import BY_NAME, PER_IMAGE
 from unetkit.evaluation.statistics import mean_over_images, per_image, statistics
 from unetkit.metrics import Counts, object_precision
@@ -15,22 +16,23 @@ Summary = dict[str, Any]
 SAME = 1e-9  # scores of an image that differ by less count as equal
 
 
-def summarise(models: Sequence[Measured], draws: Tensor) -> Summary:
+def summarise(models: Sequence[Measured], draws: Tensor, primary: Primary | None = None) -> Summary:
     """Compute scores with 95 % intervals of each model and class, and the differences to the first model.
 
     Args:
         models: Models, measured on the same images.
         draws: How often each image is drawn, see `resamples`.
+        primary: The score that leads; of one class, its differences are under its own key, `per_image/iou/salt`.
     """
     return {
         "images": len(models[0].ids),
         "resamples": len(draws),
         "models": {model.name: _of_model(model, draws) for model in models},
-        "differences": {model.name: compare(model, models[0], draws) for model in models[1:]},
+        "differences": {model.name: compare(model, models[0], draws, primary) for model in models[1:]},
     }
 
 
-def compare(model: Measured, reference: Measured, draws: Tensor) -> dict[str, Any]:
+def compare(model: Measured, reference: Measured, draws: Tensor, primary: Primary | None = None) -> dict[str, Any]:
     """Subtract the scores of a reference from those of a model, paired by image.
 
     Returns:
@@ -41,11 +43,22 @@ def compare(model: Measured, reference: Measured, draws: Tensor) -> dict[str, An
     found: dict[str, Any] = {
         key: difference(statistic, theirs[key], draws)._asdict() for key, statistic in ours.items()
     }
-    other = per_image(reference)
-    for name, scores in per_image(model).items():
-        gain = (scores.mean(1) - other[name].mean(1)) * (-1 if BY_NAME[name].lower_is_better else 1)
-        found[f"{PER_IMAGE}/{name}"] |= {"better": int((gain > SAME).sum()), "worse": int((gain < -SAME).sum())}
+    own, other = per_image(model), per_image(reference)
+    for name, scores in own.items():
+        found[f"{PER_IMAGE}/{name}"] |= _better_and_worse(name, scores.mean(1) - other[name].mean(1))
+    if primary is not None and primary.class_name is not None:
+        label, name = model.classes.index(primary.class_name), primary.entry.name
+        of_model, of_reference = (statistics(measured, label)[primary.key] for measured in (model, reference))
+        gap = difference(of_model, of_reference, draws)._asdict()
+        counted = _better_and_worse(name, own[name][:, label] - other[name][:, label])
+        found[primary.full_key] = gap | (counted if primary.key.startswith(PER_IMAGE) else {})
     return found
+
+
+def _better_and_worse(name: str, gain: Tensor) -> dict[str, int]:
+    """Count the images on which a score (N,) is better, and worse, by its gain."""
+    gain = -gain if BY_NAME[name].lower_is_better else gain
+    return {"better": int((gain > SAME).sum()), "worse": int((gain < -SAME).sum())}
 
 
 def empty_masks(model: Measured, label: int) -> dict[str, float | None]:

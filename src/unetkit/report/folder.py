@@ -73,7 +73,7 @@ def evaluate_models(
         for m in models
     ]
     draws = resamples(len(measured[0].ids), times, seed)
-    summary = summarise(measured, draws)
+    summary = summarise(measured, draws, primary)
     summary |= {
         "primary": primary.name,
         "data": images.name,

@@ -61,6 +61,7 @@ def write_report(
         figures=drawn,
         cases=shown,
         keys=all_keys(primary.key, measured[0].optional),
+        leading=primary,
         score_of=score_of,
         kind_of=kind_of,
         of_each_class=OF_EACH_CLASS,
