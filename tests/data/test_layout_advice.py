@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,7 @@ REFUSED: dict[str, tuple[list[str], str, int, int]] = {
         3,
         3,
     ),
+    "labelme's folders": (numbered("a{0}_json/{1}.png", "img", "label", "label_viz"), "have several masks", 3, 3),
     "names of two kinds in a folder": (numbered("{1}00{0}.png", "img", "lab"), "there are no masks at all", 2, 2),
 }
 
@@ -176,7 +178,18 @@ def test_no_image_is_left_out_without_a_word(tmp_path: Path, caplog: pytest.LogC
         (["input/1.png", "output/1.png"], 1),
         (["train/sat/1.png", "train/map/1.png", "valid/sat/2.png", "valid/map/2.png"], 2),
         (["a/1.png", "b/2.png"], 2),
+        (["train/image/1.png", "train/label/1.png", "test/2.png", "test/3.png"], 3),  # as training leaves out test
     ],
 )
 def test_prediction_leaves_out_the_masks_that_training_finds(paths: list[str], count: int, tmp_path: Path) -> None:
     assert len(find_images(write(tmp_path, paths))) == count
+
+
+def test_a_zip_with_backslashes_is_read(tmp_path: Path) -> None:
+    root = write(tmp_path / "data", ["images/p1.png", "images/p2.png", "masks/p1.png", "masks/p2.png"])
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
+        archive.writestr("data\\images\\", b"")
+        for path in root.rglob("*.png"):
+            archive.write(path, str(path.relative_to(tmp_path)).replace("/", "\\"))
+    assert [pair.id for pair in folder_pairs(tmp_path / "data.zip")] == ["p1", "p2"]
+    assert [image.stem for image in find_images(tmp_path / "data.zip")] == ["p1", "p2"]

@@ -107,6 +107,11 @@ LAYOUTS: dict[str, tuple[list[str], dict[str, str | None], str]] = {
         {"im_001": None, "im_012": None},
         "zeros",
     ),
+    "zeros before numbers that are the whole name": (
+        ["images/01.png", "images/12.png", "masks/1.png", "masks/12.png"],
+        {"01": None, "12": None},
+        "zeros before numbers differ",
+    ),
     "upper and lower case": (
         ["images/A1.png", "images/B2.png", "masks/a1.png", "masks/b2.png"],
         {"A1": None, "B2": None},
@@ -339,6 +344,11 @@ def test_several_numbered_masks_of_an_image_are_merged(tmp_path: Path) -> None:
         (["val/images/p1.png", "val/masks/p1.png"], r"masks for val, but no train/"),
         (["images/p1.png"], r"no masks at all .*data.masks=FOLDER"),
         (["labels-a/p1.png", "labels-b/p1.png", "raw/p1.png"], r"labels-a and labels-b may both hold the masks"),
+        (["images/p1.png", "masques/p1.png"], r"say which are the masks: data.masks=masques$"),
+        (
+            [f"a{i}_json/{name}.png" for i in (1, 2, 3) for name in ("img", "label", "label_viz")],
+            r'3 images have several masks .*data.masks="\*\*/\*label.png" or data.masks="\*\*/\*label_viz.png"',
+        ),
         (["Fotos/p1.png", "Masken/p1.png"], r"say which are the masks: data.masks=Fotos or data.masks=Masken"),
     ],
 )  # fmt: skip

@@ -83,12 +83,14 @@ class FileRef:
     @property
     def name(self) -> PurePosixPath:
         """The path within the zip, or the whole path."""
-        return PurePosixPath(self.member or self.path.as_posix())
+        return PurePosixPath(_with_slashes(self.member) if self.member else self.path.as_posix())
 
     @property
     def last(self) -> str:
         """The last part of the name, found without parsing a path, which counts where files are many."""
-        path, separator = (self.member.rstrip("/"), "/") if self.member else (self.location, os.sep)
+        path, separator = self.location, os.sep
+        if self.member:
+            path, separator = _with_slashes(self.member).rstrip("/"), "/"
         return path[path.rfind(separator) + 1 :]
 
     @property
@@ -150,6 +152,11 @@ class FileRef:
         except OSError as error:
             raise UserError(str(self), f"can't be read ({error.strerror})", "replace or remove it") from error
         return f"{self}|{stat.st_size}|{stat.st_mtime_ns}"
+
+
+def _with_slashes(member: str) -> str:
+    """Return the name within a zip with slashes, for which some programs on Windows write backslashes."""
+    return member if member.startswith(".") else member.replace("\\", "/")  # one that leads out stays a hidden name
 
 
 def _suffix(name: str) -> str:

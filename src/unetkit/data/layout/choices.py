@@ -68,7 +68,7 @@ def choices_of_masks(masks: Sequence[Item]) -> list[str]:
     """Return folders that each hold one of several masks of an image, or patterns by the ends of names."""
     if len({mask.folder.place for mask in masks}) == len(masks):
         return [mask.folder.place or "." for mask in masks]
-    start = len(common_start([mask.name for mask in masks]))
+    start = len(common_start([mask.name for mask in masks]).rstrip(ascii_letters + digits))
     return [f"**/*{mask.name[start:]}{mask.ref.suffix}" for mask in masks]
 
 
@@ -94,7 +94,8 @@ def choices_among(images: Sequence[Item]) -> list[str]:
         names[image.folder.home].add(image.name)
         kinds[NUMBER.sub("*", image.name) + image.ref.suffix].add(tuple(NUMBER.findall(image.name)))
     if 1 < len(names) <= FOLDERS_SHOWN and len(set(map(frozenset, names.values()))) == 1:
-        return [f"data.masks={home or '.'}" for home in sorted(names)]
+        of_images = {image.folder.home for image in images if image.folder.word}
+        return [f"data.masks={home or '.'}" for home in sorted(names.keys() - of_images or names)]
     if 1 < len(kinds) <= FOLDERS_SHOWN and len(set(map(frozenset, kinds.values()))) == 1:
         return [f'data.masks="**/{kind}"' for kind in sorted(kinds)]
     return []

@@ -281,4 +281,5 @@ def _no_image_found(root: Path | None, search: Search) -> UserError:
     names = sorted(path.name + "/" * path.is_dir() for path in root.iterdir()) if root and root.is_dir() else []
     found = f"only {', '.join(names[:ENTRIES_SHOWN])}" if names else "nothing"
     problem = f"holds no image ({search.kinds}): {found} is there"
-    return UserError(f"data.root={root}", problem, "give the folder that holds the images and masks")
+    fix = "give the folder that holds the images and masks" + ", or convert its files" * bool(search.entries)
+    return UserError(f"data.root={root}", problem, fix)

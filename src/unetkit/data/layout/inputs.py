@@ -73,8 +73,11 @@ def images_among(entries: Sequence[Entry]) -> list[FileRef]:
         guessed = by_folders(entries, guesses=True)
         by_role = guessed if guessed["image"] and guessed["mask"] else by_role
     if by_role["image"]:
-        outers = {item.folder.outer for item in by_role["image"]}
-        return [item.ref for item in by_role["image"] if not below_others(item, outers)]
+        outers, splits = ({getattr(item.folder, key) for item in by_role["image"]} for key in ("outer", "split"))
+        others = [
+            item.ref for item in by_role[None] if item.folder.split is not None and item.folder.split not in splits
+        ]
+        return [item.ref for item in by_role["image"] if not below_others(item, outers)] + others
     direct = [item for item in by_role[None] if not item.folder.place] or by_role[None]
     masks = masks_by_name(direct)
     return [item.ref for item in direct if item not in masks]

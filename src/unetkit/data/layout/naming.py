@@ -126,8 +126,15 @@ def match_objects(images: Sequence[Item], masks: Sequence[Item]) -> Matched | No
         if len(image_of) == len(images) and any(paired) and () not in {key[1] for key in masks_of}:
             orphans = [mask for key, found in masks_of.items() if key not in image_of for mask in found]
             text = "all masks in the folder of an image are merged"
-            return Matched(list(zip(image_of.values(), paired, strict=True)), text, orphans, merges=True)
+            merges = not _have_same_words(paired)  # as label.png and label_viz.png of each image, which are no objects
+            return Matched(list(zip(image_of.values(), paired, strict=True)), text, orphans, merges=merges)
     return None
+
+
+def _have_same_words(masks_of: Sequence[Sequence[Item]]) -> bool:
+    """Whether each of several images has the same several masks by name, which has no number."""
+    names = [frozenset(mask.name for mask in masks) for masks in masks_of]
+    return len(names) > 1 == len(set(names)) and len(names[0]) > 1 and not any(map(DIGITS.search, names[0]))
 
 
 def _are_counted(objects: Matched) -> bool:
@@ -167,12 +174,12 @@ def _rules(images: Sequence[Item], masks: Sequence[Item]) -> Iterator[Rule]:
         shown = " or ".join(sorted(ends))
         yield Rule(f"names of masks end in {shown}", str, lambda name: _start_of(name, image_names) or name)
     image_affix, mask_affix = _affix(image_names), _affix(mask_names)
+    text = "zeros before numbers differ"
     if image_affix != mask_affix:
         text = f"{image_affix[0]}*{image_affix[1]} has the mask {mask_affix[0]}*{mask_affix[1]}"
         yield Rule(text, _between(*image_affix), _between(*mask_affix))
-        yield Rule(
-            f"{text}, apart from zeros before numbers", _number(_between(*image_affix)), _number(_between(*mask_affix))
-        )
+        text = f"{text}, apart from zeros before numbers"
+    yield Rule(text, _number(_between(*image_affix)), _number(_between(*mask_affix)))
 
 
 def common_suffix(images: Iterable[str], names: Iterable[str]) -> tuple[str, int]:

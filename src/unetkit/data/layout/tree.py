@@ -119,7 +119,7 @@ def _is_folder(item: "os.DirEntry[str]") -> bool:
 
 
 def _in_zip(path: Path, folders: tuple[str, ...], kinds: tuple[str, ...]) -> list[Entry]:
-    members = [ref for ref in zip_members(path) if not (ref.member or "").endswith("/")]
+    members = [ref for ref in zip_members(path) if not (ref.member or "").endswith(("/", "\\"))]
     inner = [(ref, tuple(part for part in ref.name.parent.parts if part not in ("/", "..", "."))) for ref in members]
     return [
         Entry(ref, (*folders, *parts), ref.suffix in kinds)
