@@ -65,7 +65,7 @@ def test_modes_of_pillow_and_wide_values(tmp_path: Path) -> None:
         ([[1, 2]], "a list is no image; give a path, an array"),
         (np.zeros((0, 8), np.uint8), r"an image of shape \(0, 8\) has no pixel"),
         (torch.zeros(3, 0, 8), "has no pixel"),
-        ("nowhere.png", "nowhere.png"),
+        ("nowhere.png", "nowhere.png does not exist; give the path of an image"),
     ],
 )
 def test_what_is_no_image_is_named(form: Any, said: str) -> None:

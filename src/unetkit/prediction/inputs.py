@@ -75,6 +75,8 @@ def _ref_of(path: str | Path, channel_files: int, *, volumes: bool = False) -> F
         UserError: If a folder holds several images, or a channel is missing.
     """
     place = Path(path).expanduser()
+    if not place.exists():
+        raise UserError(str(path), "does not exist", "give the path of an image")
     if channel_files == 1 and not (volumes and place.is_dir() and place.suffix.lower() != ZARR):
         return FileRef(place)
     refs = find_images(place, channel_files, volumes=volumes)
