@@ -33,6 +33,25 @@ def test_every_band_reads_as_written(compress: str, dtype: type, tmp_path: Path)
     assert nodata_values(layers.pixels, layers.nodata) == [9]
 
 
+@pytest.mark.parametrize(
+    "options", [{"tiled": True, "blockxsize": 16, "blockysize": 16}, {"compress": "lzw", "blockysize": 16}]
+)
+def test_blocks_that_are_left_out_are_missing_data(options: dict[str, object], tmp_path: Path) -> None:
+    path, image = tmp_path / "a.tif", np.full((64, 48), -5, np.int16)
+    image[16:32, 16:32] = 7
+    for nodata in (-5, None):
+        size = {"count": 1, "height": 64, "width": 48, "dtype": "int16", "nodata": nodata, "SPARSE_OK": True}
+        with rasterio.open(path, "w", driver="GTiff", **size, **options) as file:
+            file.write(image[16:32, 16:32], 1, window=((16, 32), (16, 32)))
+        if nodata is None:
+            with pytest.raises(UserError, match=r"a\.tif is a TIFF without some of its blocks; if these are missing"):
+                read_layers(FileRef(path))
+        else:
+            layers = read_layers(FileRef(path))
+            np.testing.assert_array_equal(layers.pixels, image)
+            assert layers.nodata == -5
+
+
 def test_overviews_and_internal_masks_are_no_pages(tmp_path: Path) -> None:
     bands: Array = np.random.default_rng(0).integers(0, 200, (64, 64, 3), np.uint8)
     for compress in ("LERC", "DEFLATE"):

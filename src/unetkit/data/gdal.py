@@ -1,4 +1,4 @@
-"""TIFF files in compressions that only GDAL reads, through rasterio."""
+"""TIFF files that only GDAL reads, in their compressions or with blocks left out, through rasterio."""
 
 import warnings
 from typing import Any
@@ -12,13 +12,17 @@ from unetkit.errors import UserError
 COMPRESSIONS = {34712: "JPEG 2000", 34887: "LERC", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL"}
 
 
-def decode_with_gdal(content: bytes, compression: int, name: str) -> Layers:
+def decode_with_gdal(content: bytes, kind: str, name: str) -> Layers:
     """Decode a TIFF of one image, never multiplied by its opacity.
+
+    Args:
+        content: The bytes.
+        kind: What only GDAL reads, for errors.
+        name: The name, for errors.
 
     Raises:
         UserError: If rasterio is not installed, or its GDAL can't read the file.
     """
-    kind = COMPRESSIONS[compression]
     try:
         from rasterio.enums import ColorInterp
         from rasterio.errors import NotGeoreferencedWarning, RasterioError

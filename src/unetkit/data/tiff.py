@@ -76,8 +76,10 @@ def decode_tiff(content: bytes, name: str, page: int | None = None) -> Layers | 
         return None  # a broken file, which decoding reports
     tags = pages[0]
     _check_size(tags, name)
-    if tags.get(COMPRESSION) in COMPRESSIONS and page is None:
-        layers = decode_with_gdal(content, int(tags[COMPRESSION]), name)
+    kind = COMPRESSIONS.get(int(tags.get(COMPRESSION, 1)), "")
+    kind = kind or ("missing blocks" if _lacks_blocks(tags, name) else "")
+    if kind and page is None:
+        layers = decode_with_gdal(content, kind, name)
         return replace(layers, pixels=upright(layers.pixels, int(tags.get(ORIENTATION, 1))), valid=file_mask(content))
     dtype = _dtype(tags, ">" if content[:1] == b"M" else "<")
     if dtype is None:
@@ -137,6 +139,20 @@ def _decode_narrow(content: bytes, tags: Tags) -> Layers | None:
         return None
     pixels = np.asarray(pages[0]) >> (16 - bits)  # which OpenCV scales to 16 bits
     return Layers(pixels, None, noted_nodata(tags), file_mask(content))
+
+
+def _lacks_blocks(tags: Tags, name: str) -> bool:
+    """Return whether blocks that hold only missing data are left out, as GDAL does in sparse files.
+
+    Raises:
+        UserError: If no number for missing data is noted: the file may not have been written to its end.
+    """
+    if 0 not in numbers(tags.get(TILE_SIZES, tags.get(SIZES, 1))):
+        return False
+    if noted_nodata(tags) is None:
+        fix = "if these are missing data, note their number with gdal_edit.py -a_nodata 0; else replace it"
+        raise UserError(name, "is a TIFF without some of its blocks", fix)
+    return True
 
 
 def _dtype(tags: Tags, order: str) -> np.dtype[Any] | None:
