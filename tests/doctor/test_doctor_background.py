@@ -40,6 +40,11 @@ CITYSCAPES = (
 ADE20K = "images/{part}/ADE_{part}_{name}.jpg", "annotations/{part}/ADE_{part}_{name}.png"
 PUBLIC = {
     "CamVid": (*CAMVID, [0, 1, 3, 8, 11], {"num_classes": 11, "ignore_index": 11, "background": None}),
+    "CamVid with all classes": (
+        *CAMVID,
+        [*range(12)],
+        {"num_classes": 11, "ignore_index": 11, "background": None},
+    ),
     "CamVid without unlabelled pixels": (
         *CAMVID,
         [*range(11)],
@@ -83,7 +88,10 @@ def test_public_data_sets_are_known_by_their_names_and_values(
     proposed = compose_proposal(diagnosis, tmp_path / "out").data
     assert {key: proposed.get(key) for key in keys} == keys
     assert len(proposed.class_names) == max(diagnosis.plan.num_classes, 2)
-    assert finding_on(diagnosis, "the masks are those of").severity == Severity.WARNING
+    finding = finding_on(diagnosis, "the masks are those of")
+    assert finding.severity == Severity.WARNING
+    if values == [*range(12)]:
+        assert "if these are other data, set data.num_classes=12 data.background=0" in finding.fix
     if keys["background"] is None:
         assert "share of labelled pixels" in report(diagnosis)
         assert (contact_sheet(diagnosis) == GREY).all(-1).any()  # outlines and legend of class 0

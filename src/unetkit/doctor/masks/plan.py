@@ -140,8 +140,8 @@ def _plan_described(described: DescribedClasses, findings: tuple[Finding, ...], 
     if source != FILE:
         background = "no background" if described.background is None else "the background"
         what = f"the masks are those of {source}: class 0 is {names[0]}, {background}, and {described.void} marks void"
-        others = MaskEncoding.guess(found, void=described.void if described.void in found else None)
-        fix = f"nothing to do: the proposed experiment says so; if these are other data, set {others.typed}"
+        others = MaskEncoding.guess(found).typed + " data.background=0" * (described.background is None)
+        fix = f"nothing to do: the proposed experiment says so; if these are other data, set {others}"
         fix += f"; {described.advice}" * bool(described.advice)
         findings = (*findings, Finding(Severity.WARNING, f"{what} pixels", fix))
     return MaskPlan(encoding, f"classes of {source}: {', '.join(names)}", findings, names, described.background)
