@@ -155,6 +155,21 @@ class TestJpegs:
         found = read_mask(as_jpeg(tmp_path / "m.jpg", blurred, quality), mask.shape, MaskEncoding())
         assert np.mean(found != mask) < 0.01
 
+    def test_a_lossy_webp_is_blurred_and_another_is_exact(self, tmp_path: Path) -> None:
+        mask = np.zeros((60, 80), np.uint8)
+        mask[12:41, 20:61] = 255
+        path = tmp_path / "m.webp"
+        for quality in (70, 95):
+            Image.fromarray(mask).save(path, quality=quality)
+            found = read_mask(Pair("a", FileRef("a.png"), FileRef(path)), mask.shape, MaskEncoding())
+            assert np.mean(found != mask // 255) < 0.01
+        Image.fromarray(mask // 85).save(path, quality=95)
+        with pytest.raises(UserError, match=r"m\.webp is a lossy WebP whose values end at [0-9]+, not 255; save masks"):
+            read_mask(Pair("a", FileRef("a.png"), FileRef(path)), mask.shape, MaskEncoding())
+        Image.fromarray(mask // 255).save(path, lossless=True)
+        found = read_mask(Pair("a", FileRef("a.png"), FileRef(path)), mask.shape, MaskEncoding.of_keys(3))
+        np.testing.assert_array_equal(found, mask // 255)
+
 
 class TestPalettes:
     def test_their_indices_count(self, tmp_path: Path) -> None:

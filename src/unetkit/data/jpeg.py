@@ -1,6 +1,7 @@
 """The values that a JPEG mask held before it was saved: JPEG blurs outlines, but flat areas keep their value."""
 
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Any
 
 import cv2
@@ -8,16 +9,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unetkit.data.files import FileRef
+from unetkit.data.headers import WEBP
+from unetkit.errors import UserError
 
 SIDE = 5  # pixels of the side of a neighbourhood that must be flat
 FLAT = 8  # grey levels by which the pixels of a flat neighbourhood differ at most
 FAR = 24  # largest distance in grey levels from a known value that JPEG compression explains
+HEAD = 1 << 16  # bytes at the start of a WebP, which say how it is compressed
+LOSSLESS = b"VP8L"
 FEWEST = 9  # flat pixels of an unknown value; fewer come from blur
 
 
 def is_jpeg(file: object) -> bool:
-    """Return whether something is a file whose name says that it is a JPEG."""
-    return isinstance(file, FileRef) and file.name.suffix.lower() in (".jpg", ".jpeg")
+    """Return whether something is a file whose compression blurs values: a JPEG by its name, or a lossy WebP."""
+    return bool(lossy_kind(file))
+
+
+def lossy_kind(file: object) -> str:
+    """Return the name of the compression of a file that blurs values; empty for others."""
+    suffix = file.suffix if isinstance(file, FileRef) else ""
+    if suffix in (".jpg", ".jpeg"):
+        return "JPEG"
+    return "lossy WebP" if suffix == ".webp" and _is_lossy_webp(file) else ""
+
+
+def _is_lossy_webp(file: Any) -> bool:
+    with suppress(OSError, UserError):  # which is told when it is decoded
+        head = file.read()[:HEAD]
+        return head[8:12] == WEBP and LOSSLESS not in head
+    return False
 
 
 def flat_counts(mask: NDArray[Any]) -> NDArray[np.int64]:

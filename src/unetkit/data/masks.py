@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from unetkit.data.decode import decode_layers, decode_palette_indices, read_content, read_layers
 from unetkit.data.drawn import DrawnMask, LabelMask, OutlinedMask
 from unetkit.data.files import FileRef
-from unetkit.data.jpeg import FLAT, flat_counts, flat_levels, is_jpeg
+from unetkit.data.jpeg import FLAT, flat_counts, flat_levels, is_jpeg, lossy_kind
 from unetkit.data.layers import Layers
 from unetkit.data.mask_advice import advice_on_jpeg, advice_on_values
 from unetkit.data.mask_encoding import MOST_LABELS, MaskEncoding, pack
@@ -86,7 +86,8 @@ def read_objects(pair: Pair, shape: tuple[int, ...], encoding: MaskEncoding) -> 
     values, _ = mask_values(pair.mask, False, shape)
     _check_shape(pair.mask, values.shape, shape)
     if is_jpeg(pair.mask):
-        raise UserError(str(pair.mask), "is a JPEG, which blurs the numbers of objects", "save masks as PNG or TIFF")
+        problem = f"is a {lossy_kind(pair.mask)}, which blurs the numbers of objects"
+        raise UserError(str(pair.mask), problem, "save masks as PNG or TIFF")
     return number_objects(pair.mask, values, encoding.void)
 
 
@@ -123,7 +124,7 @@ def _read_planes(mask: FileRef | DrawnMask, shape: tuple[int, ...], encoding: Ma
     values = read_layers(mask).pixels
     _check_shape(mask, values.shape, shape)
     if is_jpeg(mask):
-        raise UserError(str(mask), "is a JPEG, which blurs values", "save masks as PNG")
+        raise UserError(str(mask), f"is a {lossy_kind(mask)}, which blurs values", "save masks as PNG")
     if values.ndim == 3 and values.shape[2] == encoding.labels > 1 and (values != values[..., :1]).any():
         weights = np.uint8(1) << np.arange(encoding.labels, dtype=np.uint8)
         bits = ((values > 0) * weights).sum(2, dtype=np.uint8)
@@ -185,6 +186,7 @@ def file_values(ref: FileRef, as_colour: bool) -> tuple[NDArray[Any], bool]:
     mask = _layer_of_classes(layers, ref)
     channels = 1 if mask.ndim == 2 else mask.shape[2]
     is_grey = channels == 1 or not (mask != mask[..., :1]).any()
+    is_grey = is_grey or (is_jpeg(ref) and np.ptp(mask, axis=2).max() <= FLAT)  # as WebP stores colours only
     if is_grey and not as_colour:
         return (mask if mask.ndim == 2 else mask[..., 0]), False
     if channels not in (1, 3) or mask.dtype != np.uint8:
@@ -219,17 +221,18 @@ def _check_jpeg(
 ) -> None:
     """Raise a `UserError` unless blur alone explains the values of a JPEG mask."""
     assert isinstance(pair.mask, FileRef)  # narrows the type for mypy
+    kind = lossy_kind(pair.mask)
     name, known = str(pair.mask), sorted(set(encoding.known_values))
     if is_colour:
-        raise UserError(name, "is a JPEG, which blurs colours", "save masks as PNG")
+        raise UserError(name, f"is a {kind}, which blurs colours", "save masks as PNG")
     if encoding.values is None and 0 < values.max() < 128:
-        raise UserError(name, f"is a JPEG whose values end at {values.max()}, not 255", "save masks as PNG")
+        raise UserError(name, f"is a {kind} whose values end at {values.max()}, not 255", "save masks as PNG")
     unknown = flat_levels(flat_counts(values), known).keys() - set(known)
     if unknown:
         raise advice_on_jpeg(pair.mask, sorted(unknown), encoding, _flat_values_of([pair, *others], encoding))
     if np.diff(known).min() < 2 * FLAT:
         near = ",".join(map(str, known))
-        raise UserError(name, f"is a JPEG, which blurs values as close as {near}", "save masks as PNG")
+        raise UserError(name, f"is a {kind}, which blurs values as close as {near}", "save masks as PNG")
 
 
 def _values_of(pair: Pair, others: Sequence[Pair], is_colour: bool, encoding: MaskEncoding) -> list[set[int]]:

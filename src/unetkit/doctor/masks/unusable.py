@@ -68,7 +68,7 @@ def _problems(is_colour: bool, jpegs_are_binary: bool) -> tuple[Problem, ...]:
             command='cv2.imwrite("mask.png", np.uint8(mask > mask.max() / 2) * 255)',
         ),
         Problem(
-            f"{{n}} JPEG mask{{s}} {{has}} values that end below {DIM}, or colours, which JPEG changes",
+            f"{{n}} JPEG or lossy WebP mask{{s}} {{has}} values that end below {DIM}, or colours, which are blurred",
             "save masks as PNG",
             lambda mask: mask.is_jpeg and (mask.is_colour or (jpegs_are_binary and is_dim_jpeg(mask))),
         ),

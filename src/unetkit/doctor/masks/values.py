@@ -33,7 +33,7 @@ def check_jpegs(masks: Masks, counts: ValueCounts) -> list[Finding]:
     """Report JPEG masks, and which values their flat areas have."""
     jpegs = [pair for pair, mask in masks.items() if mask.flat_counts is not None]
     held = sorted({value for pair in jpegs for value in counts[pair]})
-    what = "{n} mask{s} {is} JPEG, which blurs outlines"
+    what = "{n} mask{s} {is} JPEG or lossy WebP, which blurs outlines"
     if set(held) <= {0, 255}:
         fix = "pixels are read as the nearest of 0 and 255; if you have the masks from before, save them as PNG"
         return finding_on(Severity.NOTE, what, fix, *names_and_ids(jpegs))
