@@ -127,6 +127,19 @@ def test_without_a_network_the_cache_is_used_and_what_it_lacks_is_named(
         package.push_to_hub(trained, "me/salt")
 
 
+@pytest.mark.slow
+def test_a_hub_that_is_not_reached_is_one_line_though_the_client_is_imported_only_then(tmp_path: Path) -> None:
+    pytest.importorskip("huggingface_hub")
+    program = "from unetkit.checkpoints.hub import download; download('hf://me/salt', 'checkpoint')"
+    program = f"from unetkit.errors import mistakes_in_one_line\nwith mistakes_in_one_line(): {program}"
+    variables = {"HF_ENDPOINT": f"http://127.0.0.1:{free_port()}", "HF_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **variables}, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: checkpoint=hf://me/salt can't be reached")
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_missing_token_and_a_missing_extra_are_named(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unetkit: Unetkit
 ) -> None:

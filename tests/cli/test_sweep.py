@@ -85,6 +85,29 @@ def test_a_failed_job_is_named_and_the_same_command_does_only_what_is_left(
     assert [*tmp_path.glob("runs/*/*")] == [sweep]
 
 
+@pytest.mark.parametrize(
+    ("typed", "mistake"),
+    [
+        ("seed=2,1,3", "0-a holds the run with seed=1, which would now be seed=2"),
+        ("model.dropout=0,0.1", "0-a holds the run with other keys, which would now be model.dropout=0"),
+        ("seed=1,3", "1-a holds the run with seed=2, which would now be seed=3"),
+    ],
+)
+def test_a_finished_run_is_not_taken_for_another_job_of_a_grid_in_another_order(
+    typed: str, mistake: str, tmp_path: Path, unetkit: Unetkit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_run(Path("sweep") / "0-a", ["model=a", "seed=1"], 0.5)
+    write_run(Path("sweep") / "1-a", ["model=a", "seed=2"], 0.75)
+    write_run(Path("sweep") / "2-a", ["model=a", "seed=4"], None)  # of which nothing would be lost
+    before = {file: file.read_bytes() for file in Path("sweep").rglob("*.*") if file.is_file()}
+    done = unetkit("train", "-m", *TINY, typed, "hydra.sweep.dir=sweep", f"data.cache_dir={tmp_path / 'cache'}")
+    fix = "keep the order, with new values at the end, or give another hydra.sweep.dir"
+    assert done.status == 1
+    assert f"error: {Path('sweep')}{os.sep}{mistake}; {fix}" in done.stderr.splitlines()
+    assert {file: file.read_bytes() for file in before} == before
+
+
 def start(*typed: str, folder: Path) -> "subprocess.Popen[str]":
     command = [sys.executable, str(ROOT / "train.py"), "-m", *typed, f"data.cache_dir={folder / 'cache'}"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
@@ -121,6 +144,32 @@ def test_a_failed_job_ends_no_other_with_launchers_of_several_processes(launcher
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 1, said
     assert "Traceback" not in said
+    assert "failed: 0-plain_small: model.dropout=2 must be at least 0 and below 1" in said
+    assert [row["status"] for row in table(tmp_path / "sweep")] == ["finished", "failed"]
+
+
+@pytest.mark.slow
+def test_ray_goes_on_with_a_sweep_that_was_killed_and_a_failed_job_ends_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reason = "needs unetkit[ray], which is not part of unetkit[dev]"
+    pytest.importorskip("hydra_plugins.hydra_ray_launcher", reason=reason)
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "300")  # Ray's own 60 are too few on a busy machine
+    ray = ["hydra/launcher=ray", "+hydra.launcher.ray.init.num_cpus=2"]
+    small = [*TINY, "data.batch_size=2", "checkpoint_every=2", "trainer.max_epochs=40", "model.dropout=2,0"]
+    process = start(*ray, *small, "hydra.sweep.dir=sweep", folder=tmp_path)
+    last = tmp_path / "sweep" / "1-plain_small" / "checkpoints" / "last.ckpt"
+    while not last.exists():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    assert not (last.parents[1] / "summary.json").exists()
+    process = start(*ray, *small, "hydra.sweep.dir=sweep", folder=tmp_path)
+    said, _ = process.communicate(timeout=400)
+    assert process.returncode == 1, said
+    assert "resuming with epoch" in said
     assert "failed: 0-plain_small: model.dropout=2 must be at least 0 and below 1" in said
     assert [row["status"] for row in table(tmp_path / "sweep")] == ["finished", "failed"]
 

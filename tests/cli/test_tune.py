@@ -15,6 +15,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from unetkit.errors import UserError
+from unetkit.report.sweep import read_sweep
 from unetkit.training.api import compose_training
 from unetkit.training.run_kind import is_found_again
 from unetkit.training.search_space import read_space, suggest
@@ -93,6 +94,37 @@ def test_a_search_goes_on_and_its_best_command_can_be_typed(
 def test_trials_of_several_processes_are_refused(typed: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not possible in a search"):
         open_search(tmp_path, {}, [typed], [])
+
+
+def test_a_study_that_can_not_be_written_or_is_damaged_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for place in (tmp_path / "file", tmp_path / "file" / "study"):
+        with pytest.raises(UserError, match=f"study={place} can't be written .*; give another"):
+            open_search(place, {}, TINY, [])
+    open_search(tmp_path / "study", {}, TINY, [])
+    journal = tmp_path / "study" / "study.log"
+    whole = journal.read_bytes()
+    for damaged in (b"{bad" + whole, whole[:-20] + whole, b"[]\n" + whole, b'{"op_code":0}\n' + whole):
+        journal.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"study\.log is damaged .*; remove the line that is cut short"):
+            open_search(tmp_path / "study", {}, TINY, [])
+
+
+def test_a_trial_with_a_wrong_value_is_in_the_table(tmp_path: Path) -> None:
+    space, fixed = read_space("none", {}, [*TINY, *QUIET, "model.dropout=2,3"])
+    search(open_search(tmp_path, space, fixed, []), 1, None)
+    (run,) = read_sweep(tmp_path).runs
+    assert (run.name, run.status) == ("trial-0", "failed")
+    assert run.overrides["model.dropout"] in run.reason
+
+
+@pytest.mark.slow
+def test_each_validation_within_an_epoch_may_prune(tmp_path: Path) -> None:
+    fixed = [*TINY, *QUIET, "trainer.max_epochs=2", "trainer.val_check_interval=1", "data.batch_size=4"]
+    space, fixed = read_space("none", {}, [*fixed, f"data.cache_dir={tmp_path / 'cache'}", "optimizer.lr=0.01,0.02"])
+    found = open_search(tmp_path / "study", space, fixed, [])
+    search(found, 1, None)
+    assert list(found.study.trials[0].intermediate_values) == [0, 1, 2, 3, 4, 5]  # three batches an epoch
 
 
 def test_a_trial_that_is_stopped_is_found_by_the_same_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -43,13 +43,17 @@ def download(path: str | Path, key: str) -> Path:
 @contextmanager
 def hub_errors(subject: str) -> Iterator[None]:
     """Turn what huggingface_hub raises into a `UserError` about the subject."""
-    logger = logging.getLogger("huggingface_hub")  # which warns of each of its five tries
+    try:
+        from huggingface_hub import utils
+    except ImportError as error:
+        raise UserError(subject, f"needs {error.name}", 'pip install "unetkit[hub]"') from error
+    logger = utils.logging.get_logger(
+        "huggingface_hub"
+    )  # which warns of each of its five tries; the import has set its level
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
         yield
-    except ImportError as error:
-        raise UserError(subject, f"needs {error.name}", 'pip install "unetkit[hub]"') from error
     except UserError:
         raise
     except Exception as error:  # of huggingface_hub, its client of HTTP, or the disk

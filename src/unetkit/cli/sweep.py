@@ -7,13 +7,15 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
@@ -28,7 +30,7 @@ from unetkit.cli.stopped_sweep import (
 )
 from unetkit.errors import UserError
 from unetkit.paths import command_line, path_of, quoted_for_hydra, short_path, write_json
-from unetkit.run_files import OUTCOME, OVERRIDES
+from unetkit.run_files import OUTCOME, OVERRIDES, read_yaml
 from unetkit.training.run_kind import is_in_sweep
 from unetkit.training.run_names import typed_for
 from unetkit.training.several_processes import processes_of_one_job
@@ -51,9 +53,15 @@ class SweepDirectory(Callback):
         earlier = interrupted_sweep(config)
         folder = Path(config.hydra.sweep.dir) if earlier is None else earlier[0]
         try:
-            started.append(earlier or (folder, locked(folder)))
+            taken = earlier or (folder, locked(folder))
         except Timeout:  # no UserError: Hydra turns the errors of callbacks into warnings
             sys.exit(f"error: {folder} is being written by another sweep; wait, or give another hydra.sweep.dir")
+        try:
+            check_grid(folder, list(config.hydra.overrides.task))
+        except UserError as error:
+            taken[1].release()
+            sys.exit(f"error: {error}")
+        started.append(taken)
         if launcher_of(config.hydra) in OTHER_PROCESSES:
             leave_jobs_to_stop(folder)
         if earlier is not None:
@@ -77,6 +85,35 @@ def interrupted_sweep(config: DictConfig) -> tuple[Path, FileLock] | None:
         except (UserError, Timeout):  # damaged, or going on
             continue
     return None
+
+
+def check_grid(folder: Path, typed: Sequence[str]) -> None:
+    """Check that each run in the directory of a sweep is the one that its number stands for now.
+
+    Hydra would write what was typed now into the directory of the other run. A run that has neither a checkpoint nor a
+    result is no obstacle.
+
+    Raises:
+        UserError: If one is not, or its record can't be read.
+    """
+    overrides = OverridesParser.create().parse_overrides(list(typed))
+    swept = {override.get_key_element() for override in overrides if override.is_sweep_override()}
+    if not all(override.is_discrete_sweep() for override in overrides if override.is_sweep_override()):
+        return  # another sweeper's
+    (jobs,) = BasicSweeper.split_arguments(overrides, None)
+    for number, job in enumerate(jobs):
+        for run in folder.glob(f"{number}-*"):
+            if (run / OVERRIDES).exists() and ((run / "summary.json").exists() or any(run.rglob("last.ckpt"))):
+                was, now = (" ".join(sorted(of(swept, texts))) for texts in (read_yaml(run / OVERRIDES), job))
+                if was != now:
+                    problem = f"holds the run with {was or 'other keys'}, which would now be {now}"
+                    fix = "keep the order, with new values at the end, or give another hydra.sweep.dir"
+                    raise UserError(short_path(run), problem, fix)
+
+
+def of(keys: Container[str], overrides: Iterable[str]) -> list[str]:
+    """Return the overrides of some keys."""
+    return [text for text in overrides if text.partition("=")[0] in keys]
 
 
 def is_done(folder: Path) -> bool:

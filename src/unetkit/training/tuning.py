@@ -16,12 +16,12 @@ from filelock import FileLock, Timeout
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig
 
-from unetkit.errors import UserError
+from unetkit.errors import UserError, writable
 from unetkit.evaluation.primary import lower_is_better
 from unetkit.paths import write_json
-from unetkit.run_files import OUTCOME
+from unetkit.run_files import OUTCOME, OVERRIDES
 from unetkit.training.api import compose_training, override
-from unetkit.training.records import monitored_score
+from unetkit.training.records import keep_overrides, monitored_score
 from unetkit.training.run import train
 from unetkit.training.run_kind import SEARCH
 from unetkit.training.run_names import label
@@ -39,7 +39,7 @@ TYPED = "typed"  # attribute of the study: the overrides that all trials have
 
 
 class PrunedError(Exception):
-    """Ends a training whose score is worse than that of other trials at the same epoch."""
+    """Ends a training whose score is worse than that of other trials at the same validation."""
 
 
 class Prune(L.Callback):
@@ -54,7 +54,10 @@ class Prune(L.Callback):
         score = trainer.callback_metrics.get(self.monitor)
         if score is None or trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        self.trial.report(score.item(), trainer.current_epoch)
+        interval = int(trainer.val_check_batch or 1)  # in batches
+        place = trainer.fit_loop.epoch_loop.batch_idx // interval  # among the validations of the epoch
+        in_epoch = max(int(trainer.num_training_batches) // interval, 1)
+        self.trial.report(score.item(), trainer.current_epoch * in_epoch + place)
         if self.trial.should_prune():
             raise PrunedError(f"after epoch {trainer.current_epoch}, with {self.monitor} {score.item():.4f}")
 
@@ -131,27 +134,40 @@ def open_search(folder: Path, space: Mapping[str, Override], fixed: Sequence[str
         searchpath: Folders with more configuration files.
 
     Raises:
-        UserError: If Optuna is missing, or another search is in the directory.
+        UserError: If Optuna is missing, the directory can't be written, or its record is damaged or of another search.
     """
     optuna = _optuna()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     fixed = [*fixed, *([override("hydra.searchpath", list(searchpath))] if searchpath else [])]
-    folder.mkdir(parents=True, exist_ok=True)
     cfg = compose_training(fixed)
     check_one_device(cfg)
     direction = "minimize" if lower_is_better(str(cfg.monitor)) else "maximize"
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / STORAGE)))
-    with FileLock(folder / ".ask.lock"):
-        study = optuna.create_study(
-            storage=storage, study_name="unetkit", direction=direction, load_if_exists=True,
-            pruner=optuna.pruners.MedianPruner(),
-        )  # fmt: skip
+    with writable("study", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with writable("study", folder), FileLock(folder / ".ask.lock"):
+        study = _study(optuna, folder, direction)
         ours = {"fixed": sorted(fixed), "space": {key: str(text.input_line) for key, text in space.items()}}
         theirs = study.user_attrs.get(TYPED, ours)
         if theirs != ours:
             raise UserError(f"study={folder}", f"holds another search, of {json.dumps(theirs)}", "give another study=")
         study.set_user_attr(TYPED, ours)
     return Search(folder, space, fixed, study)
+
+
+def _study(optuna: Any, folder: Path, direction: str) -> Any:
+    """Return the study in a directory, or begin one there."""
+    try:
+        backend = optuna.storages.journal.JournalFileBackend(str(folder / STORAGE))
+        return optuna.create_study(
+            storage=optuna.storages.JournalStorage(backend),
+            study_name="unetkit",
+            direction=direction,
+            load_if_exists=True,
+            pruner=optuna.pruners.MedianPruner(),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        fix = "remove the line that is cut short, or give another study="
+        raise UserError(str(folder / STORAGE), f"is damaged ({error})", fix) from error
 
 
 def check_one_device(cfg: DictConfig) -> None:
@@ -236,6 +252,8 @@ def _run_trial(search: Search, trial: "optuna.Trial") -> None:
 def _end(search: Search, trial: "optuna.Trial", state: Any, reason: str) -> None:
     """Record that a trial has no result."""
     search.study.tell(trial, state=state)
+    if not (search.run_dir(trial.number) / OVERRIDES).exists():  # it failed before anything was written
+        keep_overrides(search.run_dir(trial.number), [*search.fixed, *trial.user_attrs[TYPED]])
     status = "pruned" if state.name == "PRUNED" else "failed"
     reason = " ".join(reason.split())
     write_json(search.run_dir(trial.number) / OUTCOME, {"status": status, "reason": reason})
