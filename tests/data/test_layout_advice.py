@@ -178,6 +178,7 @@ def test_no_image_is_left_out_without_a_word(tmp_path: Path, caplog: pytest.LogC
         (["input/1.png", "output/1.png"], 1),
         (["train/sat/1.png", "train/map/1.png", "valid/sat/2.png", "valid/map/2.png"], 2),
         (["a/1.png", "b/2.png"], 2),
+        (["raw/1.png", "raw/1_mask.png", "output/1.png"], 1),
         (["train/image/1.png", "train/label/1.png", "test/2.png", "test/3.png"], 3),  # as training leaves out test
     ],
 )

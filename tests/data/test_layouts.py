@@ -168,6 +168,12 @@ LAYOUTS: dict[str, tuple[list[str], dict[str, str | None], str]] = {
         {"train/aachen/aachen_00000_leftImg8bit": "train", "val/bochum/bochum_00001_leftImg8bit": "val"},
         "gtFine/",
     ),
+    "Cityscapes, coarse": (
+        [f"{folder}/train/aachen/aachen_0{i}_{folder}{end}.png"
+         for i in (1, 2) for folder, end in (("leftImg8bit", ""), ("gtCoarse", "_labelTrainIds"))],
+        {"aachen_01_leftImg8bit": None, "aachen_02_leftImg8bit": None},
+        "gtCoarse/",
+    ),
     "CamVid": (
         [f"{part}{what}/p{i}.png" for i, part in enumerate(("train", "val", "test")) for what in ("", "annot")],
         {"train/p0": "train", "val/p1": "val", "test/p2": "test"},

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from unetkit.data.files import SEGY_SUFFIXES, SUFFIXES, FileRef, result_names
 from unetkit.data.layout.channels import join_inputs
-from unetkit.data.layout.roles import below_others, by_folders, masks_by_name
+from unetkit.data.layout.roles import below_others, by_folders, masks_by_name, sort_roles
 from unetkit.data.layout.series import join_series
 from unetkit.data.layout.tree import Entry, list_entries
 from unetkit.data.zarrs import ZARR
@@ -69,9 +69,10 @@ def _find_images(place: Path, volumes: bool) -> list[FileRef]:
 def images_among(entries: Sequence[Entry]) -> list[FileRef]:
     """Return the images among files, by the names of their folders, or else by their own."""
     by_role = by_folders(entries)
-    if not by_role["image"] and not by_role["mask"]:
-        guessed = by_folders(entries, guesses=True)
-        by_role = guessed if guessed["image"] and guessed["mask"] else by_role
+    if not by_role["image"] and not by_role["mask"]:  # as training finds masks by their own names, or less usual words
+        roles = sort_roles(entries)
+        if roles.masks:
+            return [item.ref for item in (*roles.images, *roles.unlabelled)]
     if by_role["image"]:
         outers, splits = ({getattr(item.folder, key) for item in by_role["image"]} for key in ("outer", "split"))
         others = [

@@ -11,7 +11,19 @@ IMAGE_WORDS = (
 )
 MASK_WORDS = (
     *("masks", "mask", "labels", "label", "labelmaps", "annotations", "annotation", "annots", "annot", "anndir"),
-    *("gt", "gts", "groundtruths", "groundtruth", "truths", "truth", "targets", "target", "trimaps", "gtfine"),
+    *(
+        "gt",
+        "gts",
+        "groundtruths",
+        "groundtruth",
+        "truths",
+        "truth",
+        "targets",
+        "target",
+        "trimaps",
+        "gtfine",
+        "gtcoarse",
+    ),
     *("segmentations", "segmentation", "segs", "seg", "segmentationclass", "segmentationclassaug", "y"),
     *("manual", "manual1", "1stmanual", "manual2", "2ndmanual", "1stho", "2ndho"),
 )
