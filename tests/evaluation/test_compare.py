@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from conftest import Unetkit
 from hydra import compose, initialize_config_dir
 
 from unetkit.cli import compare as command
@@ -108,6 +109,12 @@ def test_the_command_tells_what_it_found(two: tuple[Path, Path], tmp_path: Path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "better on 1 images, worse on 1" in done.stdout
     assert done.stdout.splitlines()[-1].endswith(f"differences.png to {tmp_path}")
+
+
+def test_folders_may_be_typed_without_the_key(two: tuple[Path, Path], tmp_path: Path, unetkit: Unetkit) -> None:
+    done = unetkit("compare", *map(str, two), f"output={tmp_path / 'out'}", "bootstrap=200")
+    assert done.status == 0, done.stderr
+    assert "better on 1 images, worse on 1" in done.stdout
 
 
 def test_a_comparison_is_told_and_written(two: tuple[Path, Path], tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def described(comparison: "Comparison") -> list[str]:
 
 
 def run() -> None:
-    """Run the command on what was typed; a folder alone is the directory of a sweep."""
+    """Run the command on what was typed; a folder alone is the directory of a sweep, several are runs."""
     if len(sys.argv) == 2 and not sys.argv[1].startswith("-") and ("=" not in sys.argv[1] or exists(sys.argv[1])):
         sys.argv[1] = f"sweep_dir={quoted_for_hydra(sys.argv[1])}"
-    start(main, __doc__, "compare")
+    start(main, __doc__, "compare", lists=("runs",), bare="runs")
