@@ -60,6 +60,7 @@ def test_other_arguments_stay_as_they_are(tmp_path: Path) -> None:
         (["input=a", "tta=flip", "input=b c"], {"tta": "flip", "input": ["a", "b c"]}),
         (["input=['a b',c]", "input=d,e"], {"input": ["a b", "c", "d,e"]}),
         (["here", "--config-dir", "here", "input=a"], {"input": ["here", "a"]}),
+        (["here/*.png", "x=1"], {"x": 1, "input": "here/*.png"}),  # as shells of Windows leave it
         (["input=[für/a.png, b]"], {"input": ["für/a.png", "b"]}),
         (["tta=none", "tta=flip"], {"tta": "flip"}),
     ],

@@ -1,5 +1,6 @@
 """Quote and order what was typed for Hydra, so that it is read as it was meant."""
 
+import glob
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,14 +35,15 @@ def gathered(arguments: Sequence[str], keys: Sequence[str], bare: str = "") -> l
     Args:
         arguments: The program, and what was typed.
         keys: The keys that may be lists.
-        bare: The key of them that existing paths without a key belong to.
+        bare: The key of them that existing paths, and patterns, without a key belong to.
     """
     program, *typed = arguments
     values: dict[str, list[str]] = {key: [] for key in keys}
     others: list[str] = []
     for before, text in zip(["", *typed], typed, strict=False):
         is_word = "=" not in text and not text.startswith("-") and not WITH_VALUE.fullmatch(before)
-        key, sign, value = (bare, "=", text) if bare and is_word and exists(text) else text.partition("=")
+        is_path = is_word and (exists(text) or glob.has_magic(text))
+        key, sign, value = (bare, "=", text) if bare and is_path else text.partition("=")
         if sign and key in values:
             values[key].append(value)
         else:
