@@ -1,8 +1,6 @@
 """TIFF files as their tags describe them: any number of bands, which OpenCV drops, mixes with alpha or refuses."""
 
 import math
-import struct
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -15,6 +13,7 @@ from unetkit.data.headers import TIFF, open_with_pillow
 from unetkit.data.layers import Layers, upright
 from unetkit.data.limits import check_size
 from unetkit.data.opencv import decode_pages
+from unetkit.data.tiff_bands import read_bands, unpack, with_page
 from unetkit.data.tiff_tags import (
     BITS,
     COMPRESSION,
@@ -28,8 +27,6 @@ from unetkit.data.tiff_tags import (
     ORIENTATION,
     OVERVIEW_OR_MASK,
     PHOTOMETRIC,
-    PLANAR,
-    PREDICTOR,
     SAMPLES,
     SIZES,
     STRIP_ROWS,
@@ -47,8 +44,6 @@ from unetkit.data.tiff_tags import (
 from unetkit.errors import UserError
 
 LOSSLESS = (1, 5, 8, 32773, 32946, 34925, 50000)  # none, LZW, Deflate, PackBits, Deflate, LZMA, Zstandard
-PREDICTED = (5, 8, 32946, 34925, 50000)  # those that can store differences of neighbours
-NOT_IN_OPENCV = (34925, 50000)
 ALPHA = (1, 2)  # values of EXTRA: a band of opacity, with colours multiplied by it or not; 0: a band of data
 LONGEST_ROW = 1 << 20  # bytes, which OpenCV reads as so many pixels at most
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE = range(4)  # values of PHOTOMETRIC
@@ -88,7 +83,7 @@ def decode_tiff(content: bytes, name: str, page: int | None = None) -> Layers | 
             raise UserError(name, "is a page of a TIFF in a form that can't be read", "save it with LZW or Deflate")
         return _decode_narrow(content, tags)
     samples, extra = int(tags.get(SAMPLES, 1)), numbers(tags.get(EXTRA, ()))
-    bands = _bands(content, tags, dtype, samples)
+    bands = read_bands(content, tags, dtype, samples)
     if bands is None:
         raise UserError(name, "can't be read as an image (the TIFF is cut or broken)", "replace or remove it")
     bands = upright(bands, int(tags.get(ORIENTATION, 1)))
@@ -116,7 +111,7 @@ def file_mask(content: bytes) -> NDArray[np.bool_] | None:
     kept = {tag: numbers(tags[tag]) for tag in (WIDTH, HEIGHT, *layout)}
     bits = numbers(tags.get(BITS, 1))
     entries = {**kept, **rows, BITS: bits, COMPRESSION: [compression], PHOTOMETRIC: [1], SAMPLES: [1]}
-    bitmap = _unpack(_with_page(content, entries), compression)
+    bitmap = unpack(with_page(content, entries), compression)
     return None if bitmap is None else upright(bitmap > 0, int(pages[0].get(ORIENTATION, 1)))
 
 
@@ -168,122 +163,6 @@ def _dtype(tags: Tags, order: str) -> np.dtype[Any] | None:
     if kind is None or not (is_grey_or_rgb and is_plain and 0 < row_bytes < LONGEST_ROW) or (kind, size) == ("f", 1):
         return None
     return np.dtype(f"{order}{kind}{size}")
-
-
-def _bands(content: bytes, tags: Tags, dtype: np.dtype[Any], samples: int) -> NDArray[Any] | None:
-    """Return all bands (H, W, samples), or None if the file is broken.
-
-    OpenCV's TIFF library only unpacks the bytes of each row: it is given a page that is grey, with 8 bits a pixel.
-    """
-    width, height = int(tags[WIDTH]), int(tags[HEIGHT])
-    is_tiled = TILE_OFFSETS in tags
-    tile = int(tags[TILE_WIDTH]) if is_tiled else width
-    tile_height = int(tags[TILE_HEIGHT]) if is_tiled else height
-    columns, rows = math.ceil(width / tile), math.ceil(height / tile_height)
-    offsets, sizes = (numbers(tags[tag]) for tag in ((TILE_OFFSETS, TILE_SIZES) if is_tiled else (OFFSETS, SIZES)))
-    predictor = int(tags.get(PREDICTOR, 1)) if tags.get(COMPRESSION, 1) in PREDICTED else 1
-    is_planar = tags.get(PLANAR, 1) == 2 and samples > 1
-    planes, mixed = (samples, 1) if is_planar else (1, samples)
-    strip_rows = tile_height if is_tiled else min(int(tags.get(STRIP_ROWS, height)), height)
-    count = columns * math.ceil(rows * tile_height / max(strip_rows, 1))
-    is_cut = any(offset + size > len(content) for offset, size in zip(offsets, sizes, strict=False))
-    if is_cut or not len(offsets) == len(sizes) == planes * count:
-        return None
-    found = []
-    for plane in range(planes):
-        part = slice(plane * count, (plane + 1) * count)
-        entries = {
-            WIDTH: [columns * tile * mixed * dtype.itemsize],
-            HEIGHT: [rows * tile_height],
-            **{BITS: [8], COMPRESSION: [int(tags.get(COMPRESSION, 1))], PHOTOMETRIC: [1], SAMPLES: [1]},
-            **(
-                {TILE_WIDTH: [tile * mixed * dtype.itemsize], TILE_HEIGHT: [tile_height]}
-                if is_tiled
-                else {STRIP_ROWS: [strip_rows]}
-            ),
-            TILE_OFFSETS if is_tiled else OFFSETS: offsets[part],
-            TILE_SIZES if is_tiled else SIZES: sizes[part],
-        }
-        size = entries[HEIGHT][0], entries[WIDTH][0]
-        if entries[COMPRESSION][0] == 1:
-            packed = _joined(content, offsets[part], sizes[part], size, (strip_rows, entries[WIDTH][0] // columns))
-        else:
-            packed = _unpack(_with_page(content, entries), entries[COMPRESSION][0])
-        if packed is None or packed.shape != size:
-            return None
-        tiles = packed.reshape(packed.shape[0], columns, tile * mixed * dtype.itemsize)
-        found.append(_undo_prediction(tiles, dtype, mixed, predictor)[:height, :width])
-    return np.ascontiguousarray(np.concatenate(found, axis=2))
-
-
-def _joined(
-    content: bytes, offsets: Sequence[int], sizes: Sequence[int], size: tuple[int, int], block: tuple[int, int]
-) -> NDArray[np.uint8] | None:
-    """Return the bytes (H, W) of uncompressed strips or tiles of a size, or None if one is too short.
-
-    OpenCV's TIFF library refuses such tiles unless 1,024 divides their sizes.
-    """
-    packed = np.zeros(size, np.uint8)
-    rows, columns = block
-    for number, (offset, count) in enumerate(zip(offsets, sizes, strict=True)):
-        top, left = divmod(number, size[1] // columns)
-        place = packed[top * rows : (top + 1) * rows, left * columns : (left + 1) * columns]
-        if count < place.size:
-            return None
-        place[:] = np.frombuffer(content, np.uint8, place.size, offset).reshape(place.shape)
-    return packed
-
-
-def _unpack(content: bytes, compression: int) -> NDArray[np.uint8] | None:
-    """Return the pixels (H, W) of a grey TIFF, or None if it is broken."""
-    if compression not in NOT_IN_OPENCV:
-        pages = decode_pages(content, 1)
-        return np.asarray(pages[0], np.uint8) if pages else None
-    with open_with_pillow(content, "TIFF") as image:
-        return np.array(image, np.uint8)
-
-
-def _undo_prediction(packed: NDArray[np.uint8], dtype: np.dtype[Any], samples: int, predictor: int) -> NDArray[Any]:
-    """Return numbers (H, W, samples) from the bytes (H, tiles, bytes in a row of a tile) of a file.
-
-    Predictor 2 stores differences to the pixel on the left (TIFF 6.0, section 14), predictor 3 those of bytes, the
-    highest bytes of all numbers of a row first (Adobe Photoshop TIFF Technical Note 3).
-    """
-    height, tiles, row = packed.shape
-    if predictor == 3:
-        summed = np.cumsum(packed.reshape(height, tiles, row // samples, samples), axis=2, dtype=np.uint8)
-        planes = summed.reshape(height, tiles, dtype.itemsize, row // dtype.itemsize)
-        numbers = np.ascontiguousarray(planes.swapaxes(2, 3)).view(dtype.newbyteorder(">"))
-    else:
-        numbers = packed.view(dtype)
-    numbers = numbers.reshape(height, tiles, -1, samples)
-    if predictor == 2:
-        whole = np.dtype(f"u{dtype.itemsize}")  # whole numbers, which wrap around
-        unsigned = numbers.view(whole.newbyteorder(dtype.byteorder))
-        numbers = np.cumsum(unsigned, axis=2, dtype=whole).view(dtype.newbyteorder("="))
-    return numbers.reshape(height, -1, samples).astype(dtype.newbyteorder("="), copy=False)
-
-
-def _with_page(content: bytes, entries: dict[int, list[int]]) -> bytes:
-    """Return a TIFF that describes its bytes by these tags only."""
-    order, is_big = (">" if content[:1] == b"M" else "<"), b"+" in content[:4]
-    word, inline = ("Q", 8) if is_big else ("I", 4)
-    short = {BITS, COMPRESSION, PHOTOMETRIC, SAMPLES}
-    body = bytearray(content + b"\0" * (-len(content) % 8))
-    records = b""
-    for tag, values in sorted(entries.items()):
-        code, letter = (3, "H") if tag in short else ((16, "Q") if is_big else (4, "I"))
-        packed = struct.pack(f"{order}{len(values)}{letter}", *values)
-        if len(packed) > inline:
-            place, packed = len(body), packed + b"\0" * (-len(packed) % 8)
-            body += packed
-            packed = struct.pack(order + word, place)
-        records += struct.pack(f"{order}HH{word}", tag, code, len(values)) + packed.ljust(inline, b"\0")
-    start = len(body)
-    body += struct.pack(order + ("Q" if is_big else "H"), len(entries)) + records + struct.pack(order + word, 0)
-    head = 8 if is_big else 4
-    body[head : head + inline] = struct.pack(order + word, start)
-    return bytes(body)
 
 
 def _check_size(tags: Tags, name: str) -> None:
