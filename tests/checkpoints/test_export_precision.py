@@ -227,3 +227,14 @@ def test_networks_of_other_kinds_are_compared_as_well(
                    "precision=fp16", "min_iou=0.9")  # fmt: skip
     assert done.status == 0, done.stderr
     assert "mask IoU" in done.stdout
+
+
+def test_an_image_that_openvino_can_not_run_on_is_one_line(tmp_path: Path, unetkit: Unetkit) -> None:
+    pytest.importorskip("openvino")
+    checkpoint = trained(tmp_path / "a.ckpt")
+    cv2.imwrite(str(tmp_path / "dot.png"), np.zeros((1, 1), np.uint8))
+    file, image = tmp_path / "model.xml", tmp_path / "dot.png"
+    done = unetkit("export", f"checkpoint={checkpoint}", "format=openvino", f"output={file}", f"images={image}")
+    assert done.status == 1
+    assert done.stderr.startswith("error: the exported file can't run on images of 1 x 1 pixels (")
+    assert not file.exists()

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unetkit.checkpoints.formats import PredictArray
+from unetkit.errors import UserError
 from unetkit.metrics.counts import confusion, iou
 from unetkit.models import predict_full_frame, probabilities
 from unetkit.prediction.ensemble import Ensemble
@@ -83,9 +84,18 @@ def masks_of(predictor: Predictor | Ensemble, probability: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def both(predictor: Predictor | Ensemble, run: PredictArray, images: Array) -> tuple[Array, Array]:
-    """Return the probabilities (B, 1 or C, H, W) of raw images (B, H, W, channels) by PyTorch, and by the file."""
+    """Return the probabilities (B, 1 or C, H, W) of raw images (B, H, W, channels) by PyTorch, and by the file.
+
+    Raises:
+        UserError: If the file can't run on images of this size.
+    """
     wanted = np.mean([probabilities_of(member, images) for member in members_of(predictor)], 0)
-    got = run(np.ascontiguousarray(np.moveaxis(images, -1, 1)))
+    try:
+        got = run(np.ascontiguousarray(np.moveaxis(images, -1, 1)))
+    except RuntimeError as error:  # OpenVINO pads no image of one pixel
+        size = " x ".join(map(str, images.shape[1:-1]))
+        problem = f"can't run on images of {size} pixels ({' '.join(str(error).split())[:200]})"
+        raise UserError("the exported file", problem, "give larger ones") from error
     assert got.shape == wanted.shape, (got.shape, wanted.shape)
     return wanted, got
 
