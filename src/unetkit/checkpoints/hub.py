@@ -47,11 +47,9 @@ def hub_errors(subject: str) -> Iterator[None]:
         from huggingface_hub import utils
     except ImportError as error:
         raise UserError(subject, f"needs {error.name}", 'pip install "unetkit[hub]"') from error
-    logger = utils.logging.get_logger(
-        "huggingface_hub"
-    )  # which warns of each of its five tries; the import has set its level
+    logger = utils.logging.get_logger("huggingface_hub")  # its level is set by the import above
     level = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.ERROR)  # or it warns of each of its five tries
     try:
         yield
     except UserError:
