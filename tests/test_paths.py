@@ -15,6 +15,7 @@ from unetkit.errors import UserError
 from unetkit.paths import (
     command_line,
     config_dir,
+    expanded,
     names_of,
     new_folder,
     path_of,
@@ -25,6 +26,11 @@ from unetkit.paths import (
 )
 
 ROOT = Path(__file__).parents[1]
+
+
+def test_the_folder_of_a_user_who_does_not_exist_is_a_name_like_any_other() -> None:
+    assert expanded("~nobody-here/x") == Path("~nobody-here/x")
+    assert expanded("~/x") == Path.home() / "x"
 
 
 def test_a_number_is_a_name() -> None:

@@ -44,6 +44,11 @@ def command_line(command: str, *arguments: str) -> str:
     return shlex.join([*start, command, *arguments])
 
 
+def expanded(path: str | Path) -> Path:
+    """Return a path with the folder of a user for `~` or `~name`; `~name` stays where there is no such user."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111, as Path.expanduser raises a RuntimeError there
+
+
 def path_of(key: str, value: object) -> Path:
     """Return the path that was typed for a key, from where the command was typed; a number is a name too, as `2026`.
 
@@ -52,7 +57,7 @@ def path_of(key: str, value: object) -> Path:
     """
     if isinstance(value, bool) or not isinstance(value, str | int | Path) or value == "":
         raise UserError(f"{key}={'null' if value is None else value}", "must be one path")
-    path = Path(str(value)).expanduser()
+    path = expanded(str(value))
     return path if _typed_in is None or Path.cwd() == _typed_in else _typed_in / path
 
 

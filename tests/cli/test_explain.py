@@ -23,6 +23,7 @@ from conftest import Unetkit
         ("hydra.sweep.dirr=x", "hydra.sweep.dirr is not a key of the configuration; did you mean hydra.sweep.dir or "),
         ("trainer.precision", "trainer.precision can't be read; write KEY=VALUE"),
         ("seed=1,2", "seed=1,2 holds several values; write seed=[1,2] for a list, or add -m to run once for each"),
+        ("checkpoint=~nobody/run", "checkpoint=~nobody/run does not exist"),
         ("~foo", "'foo' does not exist"),
         ("--config-dir=nowhere", "nowhere' not found"),
         (f"hydra.run.dir={__file__}/run", "hydra.run.dir can't be written"),

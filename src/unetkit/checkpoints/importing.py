@@ -15,7 +15,7 @@ from unetkit.checkpoints.origins import ORIGINS, Origin
 from unetkit.data import Preprocessing
 from unetkit.errors import UserError, writable
 from unetkit.models import UNet, check_threshold
-from unetkit.paths import whole_file
+from unetkit.paths import expanded, whole_file
 
 State = dict[str, Tensor]
 # Names that torch puts before those of a module that it wraps, be it the whole network or a part of it.
@@ -184,7 +184,7 @@ def write_checkpoint(imported: Imported, path: str | Path, preprocessing: Prepro
     """
     check_threshold(threshold)
     metadata = Metadata(imported.model, preprocessing, threshold, {"name": imported.origin.project})
-    file = Path(path).expanduser()
+    file = expanded(path)
     with writable("output", path), whole_file(file) as part:
         save_weights(part, metadata, imported.network.state_dict())
 

@@ -10,7 +10,7 @@ from hydra.errors import HydraException
 
 from unetkit.cli.quoting import quoted
 from unetkit.errors import UserError
-from unetkit.paths import quoted_for_hydra
+from unetkit.paths import expanded, quoted_for_hydra
 from unetkit.run_files import OVERRIDES, read_yaml
 from unetkit.training.run_state import AUTO, is_interrupted, run_of
 from unetkit.training.several_processes import shared_directory
@@ -93,7 +93,7 @@ def _directory(typed: Sequence[str], checkpoint: str | None) -> list[str]:
     key = "hydra.sweep.dir" if is_sweep(typed) else "hydra.run.dir"
     if any(_key_of(text) == key for text in typed):
         return []
-    if checkpoint is not None and not is_sweep(typed) and is_interrupted(Path(checkpoint).expanduser()):
+    if checkpoint is not None and not is_sweep(typed) and is_interrupted(expanded(checkpoint)):
         return [f"{key}={quoted_for_hydra(checkpoint)}"]
     folder = shared_directory(typed)
     return [] if folder is None else [f"{key}={folder}"]

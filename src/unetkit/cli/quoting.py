@@ -3,12 +3,11 @@
 import glob
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from unetkit.paths import quoted_for_hydra
+from unetkit.paths import expanded, quoted_for_hydra
 
 SPECIAL = re.compile(r"[=,(){}\[\]:'\"\\#$%&*?!|<> ]")  # characters that mean something to Hydra
 LIST = re.compile(r"\[.*\]")
@@ -83,7 +82,7 @@ def is_parsed(argument: str) -> bool:
 def exists(value: str) -> bool:
     """Tell whether a value is an existing path."""
     try:
-        return Path(value).expanduser().exists()
+        return expanded(value).exists()
     except OSError:  # a list may be longer than any name of a file
         return False
 

@@ -16,7 +16,7 @@ from unetkit.data.compact import Pairs
 from unetkit.data.folds import grouped_folds, stratified_folds, systematic_sample
 from unetkit.data.tables import read_rows
 from unetkit.errors import UserError, check
-from unetkit.paths import path_of, whole_file
+from unetkit.paths import expanded, path_of, whole_file
 
 log = logging.getLogger(__name__)
 
@@ -223,7 +223,7 @@ def _recreation_sides(ids: Sequence[str]) -> list[str]:
 def _read_sides(path: Path, ids: Sequence[str]) -> list[str]:
     """Read the side of each pair from a CSV; `unused`, with a warning, for a pair that it does not name."""
     try:
-        rows = read_split(path.expanduser())
+        rows = read_split(expanded(path))
     except UserError as error:
         raise error.about(f"data.split={path}") from error
     unknown = sorted(rows.keys() - set(ids))

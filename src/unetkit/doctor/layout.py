@@ -15,7 +15,7 @@ from unetkit.data.pair import Pair
 from unetkit.data.sources import layout_of
 from unetkit.data.tables import read_rows
 from unetkit.errors import UserError, readable
-from unetkit.paths import command_line, real_path
+from unetkit.paths import command_line, expanded, real_path
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def find_files(
     Raises:
         UserError: If there is no image.
     """
-    path = None if root is None else real_path(Path(root).expanduser())
+    path = None if root is None else real_path(expanded(root))
     given = {"mask_suffix": str(mask_suffix), "images": images, "masks": masks, "stacks": stacks}
     keys: dict[str, Any] = {key: value for key, value in given.items() if value}
     codes, unread = ({}, ()) if keys or path is None else _read_kaggle_table(path / "train.csv")

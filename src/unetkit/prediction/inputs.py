@@ -14,6 +14,7 @@ from unetkit.data.layout.inputs import find_images
 from unetkit.data.volumes import Volume, read_volume
 from unetkit.data.zarrs import ZARR
 from unetkit.errors import UserError
+from unetkit.paths import expanded
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -74,7 +75,7 @@ def _ref_of(path: str | Path, channel_files: int, *, volumes: bool = False) -> F
     Raises:
         UserError: If a folder holds several images, or a channel is missing.
     """
-    place = Path(path).expanduser()
+    place = expanded(path)
     if not place.exists():
         raise UserError(str(path), "does not exist", "give the path of an image")
     if channel_files == 1 and not (volumes and place.is_dir() and place.suffix.lower() != ZARR):

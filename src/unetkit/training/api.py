@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from unetkit.checkpoints.loading import load
 from unetkit.errors import UserError
-from unetkit.paths import config_dir, new_folder, quoted_for_hydra
+from unetkit.paths import config_dir, expanded, new_folder, quoted_for_hydra
 from unetkit.prediction.predictor import Predictor
 from unetkit.training.explain import explain
 from unetkit.training.records import Summary, monitored_score
@@ -85,7 +85,7 @@ def train(
         >>> run = unetkit.train("my_data", model="unet_small", epochs=50)  # doctest: +SKIP
         >>> run.predictor()(image).mask  # doctest: +SKIP
     """
-    folder = Path(run_dir).expanduser() if run_dir is not None else new_run_dir(Path("runs"), model)
+    folder = expanded(run_dir) if run_dir is not None else new_run_dir(Path("runs"), model)
     keys: dict[str, object] = {"model": model, **choices}
     if epochs is not None:
         keys["trainer.max_epochs"] = epochs
@@ -108,7 +108,7 @@ def data_overrides(data: str | Path) -> list[str]:
     names = {file.stem for file in (config_dir() / "data").glob("*.yaml")} - {"base"}
     if data in names:  # a Path is always a folder
         return [f"data={data}"]
-    return ["data=folder", override("data.root", Path(data).expanduser())]
+    return ["data=folder", override("data.root", expanded(data))]
 
 
 def override(key: str, value: object) -> str:

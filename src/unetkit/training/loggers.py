@@ -18,7 +18,7 @@ from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from unetkit.errors import UserError, check
-from unetkit.paths import write_json
+from unetkit.paths import expanded, write_json
 from unetkit.training.wandb_run import LastingWandbLogger
 
 log = logging.getLogger(__name__)
@@ -134,7 +134,7 @@ def _has_key() -> bool:
         return True
     for file in [os.environ["NETRC"]] if "NETRC" in os.environ else ["~/.netrc", "~/_netrc"]:  # the second: Windows
         with suppress(OSError, netrc.NetrcParseError):
-            if any("wandb" in host for host in netrc.netrc(Path(file).expanduser()).hosts):
+            if any("wandb" in host for host in netrc.netrc(expanded(file)).hosts):
                 return True
     return False
 

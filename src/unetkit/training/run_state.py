@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from unetkit.paths import expanded
 from unetkit.run_files import STOPPED_BY, read_json
 
 AUTO = "auto"  # value of checkpoint=
@@ -14,7 +15,7 @@ def last_checkpoint(run_dir: Path) -> Path:
 
 def run_of(checkpoint: str | Path) -> Path:
     """Return the run directory of a checkpoint, which may be given as that directory, or as RUN/best."""
-    path = Path(checkpoint).expanduser()
+    path = expanded(checkpoint)
     return next((run for run in (path, path.parent) if last_checkpoint(run).exists()), path.parent.parent)
 
 

@@ -11,6 +11,7 @@ from unetkit.data.layout.item import Item
 from unetkit.data.layout.roles import placed
 from unetkit.data.layout.tree import Entry, list_entries
 from unetkit.errors import UserError
+from unetkit.paths import expanded
 
 WILD = re.compile(r"\*\*/|\*+|\?|\[[^]]+\]")
 
@@ -67,7 +68,7 @@ def _named_by(key: str, value: str, root: Path | None, entries: Sequence[Entry],
     """Return the files that one folder or pattern names."""
     found = _matching(value, entries)
     if not found:
-        path = Path(value).expanduser()
+        path = expanded(value)
         base = path if path.exists() and not path.is_file() else _fixed_part(path)
         if base.exists():
             rest = path.relative_to(base).as_posix() if path != base else "**/*"
