@@ -63,6 +63,9 @@ def test_every_band_of_a_tiff_is_read(count: int, options: dict[str, Any], dtype
 def test_what_rasterio_writes_is_read_as_written(options: dict[str, Any], dtype: str, tmp_path: Path) -> None:
     image = bands(5, dtype)
     options = options | ({"predictor": 3} if dtype[:1] == "f" and "predictor" in options else {})
+    is_old = [int(part) for part in rasterio.__gdal_version__.split(".")[:2]] < [3, 10]
+    if is_old and (dtype in ("int64", "uint64") or "ENDIANNESS" in options):
+        options.pop("predictor", None)  # GDAL before 3.10 doesn't write these, or wrongly
     size = {"height": image.shape[0], "width": image.shape[1], "count": 5, "dtype": dtype}
     with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", nodata=7, **size, **options) as file:
         file.write(np.moveaxis(image, 2, 0))
