@@ -4,7 +4,7 @@ from typing import Any
 
 from unetkit.data.files import FileRef
 from unetkit.data.headers import TIFF
-from unetkit.data.tiff_tags import ORIENTATION, read_pages
+from unetkit.data.tiff_tags import Tag, read_pages
 
 SHORTS, DOUBLES, TEXT = 3, 12, 2  # types of TIFF 6.0
 # Pixel scale, tie points, transformation, keys, and the numbers and texts of keys.
@@ -19,4 +19,4 @@ def read_georeference(ref: FileRef) -> dict[int, Any]:
     """
     content = ref.read()
     tags = next(read_pages(content), {}) if content.startswith(TIFF) else {}
-    return {tag: tags[tag] for tag in TYPES if tag in tags} if tags.get(ORIENTATION, 1) == 1 else {}
+    return {tag: tags[tag] for tag in TYPES if tag in tags} if tags.get(Tag.ORIENTATION, 1) == 1 else {}

@@ -14,40 +14,14 @@ from unetkit.data.layers import Layers, upright
 from unetkit.data.limits import check_size
 from unetkit.data.opencv import decode_pages
 from unetkit.data.tiff_bands import read_bands, unpack, with_page
-from unetkit.data.tiff_tags import (
-    BITS,
-    COMPRESSION,
-    EXTRA,
-    FILL_ORDER,
-    FORMAT,
-    HEIGHT,
-    KIND,
-    MASK,
-    OFFSETS,
-    ORIENTATION,
-    OVERVIEW_OR_MASK,
-    PHOTOMETRIC,
-    SAMPLES,
-    SIZES,
-    STRIP_ROWS,
-    TILE_HEIGHT,
-    TILE_OFFSETS,
-    TILE_SIZES,
-    TILE_WIDTH,
-    WIDTH,
-    Tags,
-    images_of,
-    noted_nodata,
-    numbers,
-    read_pages,
-)
+from unetkit.data.tiff_tags import MASK, OVERVIEW_OR_MASK, Tag, Tags, images_of, noted_nodata, numbers, read_pages
 from unetkit.errors import UserError
 
 LOSSLESS = (1, 5, 8, 32773, 32946, 34925, 50000)  # none, LZW, Deflate, PackBits, Deflate, LZMA, Zstandard
-ALPHA = (1, 2)  # values of EXTRA: a band of opacity, with colours multiplied by it or not; 0: a band of data
+ALPHA = (1, 2)  # values of Tag.EXTRA: a band of opacity, with colours multiplied by it or not; 0: a band of data
 LONGEST_ROW = 1 << 20  # bytes, which OpenCV reads as so many pixels at most
-WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE = range(4)  # values of PHOTOMETRIC
-COMPLEX = {5, 6}  # values of FORMAT
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE = range(4)  # values of Tag.PHOTOMETRIC
+COMPLEX = {5, 6}  # values of Tag.FORMAT
 
 
 def decode_tiff(content: bytes, name: str, page: int | None = None) -> Layers | None:
@@ -71,26 +45,28 @@ def decode_tiff(content: bytes, name: str, page: int | None = None) -> Layers | 
         return None  # a broken file, which decoding reports
     tags = pages[0]
     _check_size(tags, name)
-    kind = COMPRESSIONS.get(int(tags.get(COMPRESSION, 1)), "")
+    kind = COMPRESSIONS.get(int(tags.get(Tag.COMPRESSION, 1)), "")
     kind = kind or ("missing blocks" if _lacks_blocks(tags, name) else "")
     if kind and page is None:
         layers = decode_with_gdal(content, kind, name)
-        return replace(layers, pixels=upright(layers.pixels, int(tags.get(ORIENTATION, 1))), valid=file_mask(content))
+        return replace(
+            layers, pixels=upright(layers.pixels, int(tags.get(Tag.ORIENTATION, 1))), valid=file_mask(content)
+        )
     dtype = _dtype(tags, ">" if content[:1] == b"M" else "<")
     if dtype is None:
         _check_readable(tags, name)
         if page is not None:
             raise UserError(name, "is a page of a TIFF in a form that can't be read", "save it with LZW or Deflate")
         return _decode_narrow(content, tags)
-    samples, extra = int(tags.get(SAMPLES, 1)), numbers(tags.get(EXTRA, ()))
+    samples, extra = int(tags.get(Tag.SAMPLES, 1)), numbers(tags.get(Tag.EXTRA, ()))
     bands = read_bands(content, tags, dtype, samples)
     if bands is None:
         raise UserError(name, "can't be read as an image (the TIFF is cut or broken)", "replace or remove it")
-    bands = upright(bands, int(tags.get(ORIENTATION, 1)))
+    bands = upright(bands, int(tags.get(Tag.ORIENTATION, 1)))
     alpha = next((samples - len(extra) + i for i, kind in enumerate(extra) if kind in ALPHA), None)
     pixels = bands if alpha is None else np.delete(bands, alpha, axis=2)
     valid, nodata = file_mask(content) if page is None else None, noted_nodata(tags)
-    if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+    if tags.get(Tag.PHOTOMETRIC) == WHITE_IS_ZERO:
         white = int(np.iinfo(pixels.dtype).max)
         pixels, nodata = white - pixels, None if nodata is None else white - nodata
     return Layers(pixels, None if alpha is None else bands[..., alpha], nodata, valid)
@@ -102,29 +78,33 @@ def file_mask(content: bytes) -> NDArray[np.bool_] | None:
     The mask is a page of one bit a pixel, 1 where there are data (TIFF 6.0, NewSubfileType), as GDAL writes it.
     """
     pages = list(read_pages(content))
-    masks = [tags for tags in pages if int(tags.get(KIND, 0)) & OVERVIEW_OR_MASK == MASK]
-    if not masks or any(masks[0].get(side) != pages[0].get(side) for side in (WIDTH, HEIGHT)):
+    masks = [tags for tags in pages if int(tags.get(Tag.KIND, 0)) & OVERVIEW_OR_MASK == MASK]
+    if not masks or any(masks[0].get(side) != pages[0].get(side) for side in (Tag.WIDTH, Tag.HEIGHT)):
         return None
-    tags, compression = masks[0], int(masks[0].get(COMPRESSION, 1))
-    layout = (TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_SIZES) if TILE_OFFSETS in tags else (OFFSETS, SIZES)
-    rows = {} if TILE_OFFSETS in tags else {STRIP_ROWS: [int(tags.get(STRIP_ROWS) or tags[HEIGHT])]}
-    kept = {tag: numbers(tags[tag]) for tag in (WIDTH, HEIGHT, *layout)}
-    bits = numbers(tags.get(BITS, 1))
-    entries = {**kept, **rows, BITS: bits, COMPRESSION: [compression], PHOTOMETRIC: [1], SAMPLES: [1]}
+    tags, compression = masks[0], int(masks[0].get(Tag.COMPRESSION, 1))
+    layout = (
+        (Tag.TILE_WIDTH, Tag.TILE_HEIGHT, Tag.TILE_OFFSETS, Tag.TILE_SIZES)
+        if Tag.TILE_OFFSETS in tags
+        else (Tag.OFFSETS, Tag.SIZES)
+    )
+    rows = {} if Tag.TILE_OFFSETS in tags else {Tag.STRIP_ROWS: [int(tags.get(Tag.STRIP_ROWS) or tags[Tag.HEIGHT])]}
+    kept = {tag: numbers(tags[tag]) for tag in (Tag.WIDTH, Tag.HEIGHT, *layout)}
+    bits = numbers(tags.get(Tag.BITS, 1))
+    entries = {**kept, **rows, Tag.BITS: bits, Tag.COMPRESSION: [compression], Tag.PHOTOMETRIC: [1], Tag.SAMPLES: [1]}
     bitmap = unpack(with_page(content, entries), compression)
-    return None if bitmap is None else upright(bitmap > 0, int(pages[0].get(ORIENTATION, 1)))
+    return None if bitmap is None else upright(bitmap > 0, int(pages[0].get(Tag.ORIENTATION, 1)))
 
 
 def palette_bits(content: bytes) -> int:
     """Return the bits of a pixel of a TIFF whose pixels are indices of a palette; 0 for other files."""
     tags = next(images_of(content), {}) if content.startswith(TIFF) else {}
-    return numbers(tags.get(BITS, 1))[0] if tags.get(PHOTOMETRIC) == PALETTE else 0
+    return numbers(tags.get(Tag.BITS, 1))[0] if tags.get(Tag.PHOTOMETRIC) == PALETTE else 0
 
 
 def _decode_narrow(content: bytes, tags: Tags) -> Layers | None:
     """Decode grey levels of 2, 4, 10, 12 or 14 bits, the first two scaled to 8 bits; None for others."""
-    bits = numbers(tags.get(BITS, 1))[0]
-    if tags.get(PHOTOMETRIC, 1) != BLACK_IS_ZERO or tags.get(SAMPLES, 1) != 1:
+    bits = numbers(tags.get(Tag.BITS, 1))[0]
+    if tags.get(Tag.PHOTOMETRIC, 1) != BLACK_IS_ZERO or tags.get(Tag.SAMPLES, 1) != 1:
         return None
     if bits in (2, 4):
         with open_with_pillow(content, "TIFF") as image:
@@ -142,7 +122,7 @@ def _lacks_blocks(tags: Tags, name: str) -> bool:
     Raises:
         UserError: If no number for missing data is noted: the file may not have been written to its end.
     """
-    if 0 not in numbers(tags.get(TILE_SIZES, tags.get(SIZES, 1))):
+    if 0 not in numbers(tags.get(Tag.TILE_SIZES, tags.get(Tag.SIZES, 1))):
         return False
     if noted_nodata(tags) is None:
         fix = "if these are missing data, note their number with gdal_edit.py -a_nodata 0; else replace it"
@@ -152,14 +132,14 @@ def _lacks_blocks(tags: Tags, name: str) -> bool:
 
 def _dtype(tags: Tags, order: str) -> np.dtype[Any] | None:
     """Return the type of the numbers, or None for a TIFF of another kind than whole numbers in rows or tiles."""
-    bits, formats = set(numbers(tags.get(BITS, 1))), set(numbers(tags.get(FORMAT, 1)))
+    bits, formats = set(numbers(tags.get(Tag.BITS, 1))), set(numbers(tags.get(Tag.FORMAT, 1)))
     kind = {1: "u", 2: "i", 3: "f", 4: "u"}.get(min(formats)) if len(formats) == 1 else None
     size = min(bits) // 8 if len(bits) == 1 and min(bits) in (8, 16, 32, 64) else 0
-    colours = tags.get(PHOTOMETRIC, 1)
-    is_inverted = colours == WHITE_IS_ZERO and kind == "u" and tags.get(SAMPLES, 1) == 1
+    colours = tags.get(Tag.PHOTOMETRIC, 1)
+    is_inverted = colours == WHITE_IS_ZERO and kind == "u" and tags.get(Tag.SAMPLES, 1) == 1
     is_grey_or_rgb = is_inverted or colours in (BLACK_IS_ZERO, RGB)  # not a palette, nor another colour space
-    is_plain = tags.get(COMPRESSION, 1) in LOSSLESS and tags.get(FILL_ORDER, 1) == 1
-    row_bytes = int(tags.get(WIDTH, 0)) * int(tags.get(SAMPLES, 1)) * size
+    is_plain = tags.get(Tag.COMPRESSION, 1) in LOSSLESS and tags.get(Tag.FILL_ORDER, 1) == 1
+    row_bytes = int(tags.get(Tag.WIDTH, 0)) * int(tags.get(Tag.SAMPLES, 1)) * size
     if kind is None or not (is_grey_or_rgb and is_plain and 0 < row_bytes < LONGEST_ROW) or (kind, size) == ("f", 1):
         return None
     return np.dtype(f"{order}{kind}{size}")
@@ -167,19 +147,23 @@ def _dtype(tags: Tags, order: str) -> np.dtype[Any] | None:
 
 def _check_size(tags: Tags, name: str) -> None:
     """Check the size of a page, and of its tiles, which are decoded as a whole, before memory is taken for them."""
-    width, height = (int(tags.get(tag, 0)) for tag in (WIDTH, HEIGHT))
-    tile, tile_height = (max(int(tags.get(tag, 1)), 1) for tag in (TILE_WIDTH, TILE_HEIGHT))
-    pixel_bits = int(tags.get(SAMPLES, 1)) * int(np.max(tags.get(BITS, 1)))
+    width, height = (int(tags.get(tag, 0)) for tag in (Tag.WIDTH, Tag.HEIGHT))
+    tile, tile_height = (max(int(tags.get(tag, 1)), 1) for tag in (Tag.TILE_WIDTH, Tag.TILE_HEIGHT))
+    pixel_bits = int(tags.get(Tag.SAMPLES, 1)) * int(np.max(tags.get(Tag.BITS, 1)))
     check_size(math.ceil(width / tile) * tile, math.ceil(height / tile_height) * tile_height, pixel_bits // 8, name)
 
 
 def _check_readable(tags: Tags, name: str) -> None:
     """Refuse what neither `decode_tiff` nor OpenCV reads as it is meant: bands in a lossy file, deep inverted grey."""
-    samples, photometric, bits = int(tags.get(SAMPLES, 1)), tags.get(PHOTOMETRIC, 1), np.max(tags.get(BITS, 1))
+    samples, photometric, bits = (
+        int(tags.get(Tag.SAMPLES, 1)),
+        tags.get(Tag.PHOTOMETRIC, 1),
+        np.max(tags.get(Tag.BITS, 1)),
+    )
     if (photometric in (0, 1) and samples > 1) or (photometric == 2 and samples > 3):
         problem = f"is a TIFF of {samples} bands in a form that can't be read"
         raise UserError(name, problem, "save it uncompressed or with LZW or Deflate, or as .npy of (H, W, C)")
-    if COMPLEX & set(numbers(tags.get(FORMAT, 1))):
+    if COMPLEX & set(numbers(tags.get(Tag.FORMAT, 1))):
         raise UserError(name, "holds complex numbers", "save their amplitudes, as numpy.abs gives them")
     if photometric == 0 and bits > 1 and bits != 8:
         problem = f"is a TIFF of {bits} bits whose 0 is white"

@@ -10,25 +10,7 @@ from numpy.typing import NDArray
 
 from unetkit.data.headers import open_with_pillow
 from unetkit.data.opencv import decode_pages
-from unetkit.data.tiff_tags import (
-    BITS,
-    COMPRESSION,
-    HEIGHT,
-    OFFSETS,
-    PHOTOMETRIC,
-    PLANAR,
-    PREDICTOR,
-    SAMPLES,
-    SIZES,
-    STRIP_ROWS,
-    TILE_HEIGHT,
-    TILE_OFFSETS,
-    TILE_SIZES,
-    TILE_WIDTH,
-    WIDTH,
-    Tags,
-    numbers,
-)
+from unetkit.data.tiff_tags import Tag, Tags, numbers
 
 PREDICTED = (5, 8, 32946, 34925, 50000)  # those that can store differences of neighbours
 NOT_IN_OPENCV = (34925, 50000)
@@ -39,16 +21,18 @@ def read_bands(content: bytes, tags: Tags, dtype: np.dtype[Any], samples: int) -
 
     OpenCV's TIFF library only unpacks the bytes of each row: it is given a page that is grey, with 8 bits a pixel.
     """
-    width, height = int(tags[WIDTH]), int(tags[HEIGHT])
-    is_tiled = TILE_OFFSETS in tags
-    tile = int(tags[TILE_WIDTH]) if is_tiled else width
-    tile_height = int(tags[TILE_HEIGHT]) if is_tiled else height
+    width, height = int(tags[Tag.WIDTH]), int(tags[Tag.HEIGHT])
+    is_tiled = Tag.TILE_OFFSETS in tags
+    tile = int(tags[Tag.TILE_WIDTH]) if is_tiled else width
+    tile_height = int(tags[Tag.TILE_HEIGHT]) if is_tiled else height
     columns, rows = math.ceil(width / tile), math.ceil(height / tile_height)
-    offsets, sizes = (numbers(tags[tag]) for tag in ((TILE_OFFSETS, TILE_SIZES) if is_tiled else (OFFSETS, SIZES)))
-    predictor = int(tags.get(PREDICTOR, 1)) if tags.get(COMPRESSION, 1) in PREDICTED else 1
-    is_planar = tags.get(PLANAR, 1) == 2 and samples > 1
+    offsets, sizes = (
+        numbers(tags[tag]) for tag in ((Tag.TILE_OFFSETS, Tag.TILE_SIZES) if is_tiled else (Tag.OFFSETS, Tag.SIZES))
+    )
+    predictor = int(tags.get(Tag.PREDICTOR, 1)) if tags.get(Tag.COMPRESSION, 1) in PREDICTED else 1
+    is_planar = tags.get(Tag.PLANAR, 1) == 2 and samples > 1
     planes, mixed = (samples, 1) if is_planar else (1, samples)
-    strip_rows = tile_height if is_tiled else min(int(tags.get(STRIP_ROWS, height)), height)
+    strip_rows = tile_height if is_tiled else min(int(tags.get(Tag.STRIP_ROWS, height)), height)
     count = columns * math.ceil(rows * tile_height / max(strip_rows, 1))
     is_cut = any(offset + size > len(content) for offset, size in zip(offsets, sizes, strict=False))
     if is_cut or not len(offsets) == len(sizes) == planes * count:
@@ -57,22 +41,27 @@ def read_bands(content: bytes, tags: Tags, dtype: np.dtype[Any], samples: int) -
     for plane in range(planes):
         part = slice(plane * count, (plane + 1) * count)
         entries = {
-            WIDTH: [columns * tile * mixed * dtype.itemsize],
-            HEIGHT: [rows * tile_height],
-            **{BITS: [8], COMPRESSION: [int(tags.get(COMPRESSION, 1))], PHOTOMETRIC: [1], SAMPLES: [1]},
+            Tag.WIDTH: [columns * tile * mixed * dtype.itemsize],
+            Tag.HEIGHT: [rows * tile_height],
+            **{
+                Tag.BITS: [8],
+                Tag.COMPRESSION: [int(tags.get(Tag.COMPRESSION, 1))],
+                Tag.PHOTOMETRIC: [1],
+                Tag.SAMPLES: [1],
+            },
             **(
-                {TILE_WIDTH: [tile * mixed * dtype.itemsize], TILE_HEIGHT: [tile_height]}
+                {Tag.TILE_WIDTH: [tile * mixed * dtype.itemsize], Tag.TILE_HEIGHT: [tile_height]}
                 if is_tiled
-                else {STRIP_ROWS: [strip_rows]}
+                else {Tag.STRIP_ROWS: [strip_rows]}
             ),
-            TILE_OFFSETS if is_tiled else OFFSETS: offsets[part],
-            TILE_SIZES if is_tiled else SIZES: sizes[part],
+            Tag.TILE_OFFSETS if is_tiled else Tag.OFFSETS: offsets[part],
+            Tag.TILE_SIZES if is_tiled else Tag.SIZES: sizes[part],
         }
-        size = entries[HEIGHT][0], entries[WIDTH][0]
-        if entries[COMPRESSION][0] == 1:
-            packed = _joined(content, offsets[part], sizes[part], size, (strip_rows, entries[WIDTH][0] // columns))
+        size = entries[Tag.HEIGHT][0], entries[Tag.WIDTH][0]
+        if entries[Tag.COMPRESSION][0] == 1:
+            packed = _joined(content, offsets[part], sizes[part], size, (strip_rows, entries[Tag.WIDTH][0] // columns))
         else:
-            packed = unpack(with_page(content, entries), entries[COMPRESSION][0])
+            packed = unpack(with_page(content, entries), entries[Tag.COMPRESSION][0])
         if packed is None or packed.shape != size:
             return None
         tiles = packed.reshape(packed.shape[0], columns, tile * mixed * dtype.itemsize)
@@ -128,11 +117,11 @@ def _undo_prediction(packed: NDArray[np.uint8], dtype: np.dtype[Any], samples: i
     return numbers.reshape(height, -1, samples).astype(dtype.newbyteorder("="), copy=False)
 
 
-def with_page(content: bytes, entries: dict[int, list[int]]) -> bytes:
+def with_page(content: bytes, entries: dict[Tag, list[int]]) -> bytes:
     """Return a TIFF that describes its bytes by these tags only."""
     order, is_big = (">" if content[:1] == b"M" else "<"), b"+" in content[:4]
     word, inline = ("Q", 8) if is_big else ("I", 4)
-    short = {BITS, COMPRESSION, PHOTOMETRIC, SAMPLES}
+    short = {Tag.BITS, Tag.COMPRESSION, Tag.PHOTOMETRIC, Tag.SAMPLES}
     body = bytearray(content + b"\0" * (-len(content) % 8))
     records = b""
     for tag, values in sorted(entries.items()):

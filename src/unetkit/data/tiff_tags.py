@@ -4,18 +4,41 @@ import io
 import struct
 import warnings
 from collections.abc import Iterator
+from enum import IntEnum
 from itertools import islice
 from typing import IO, Any
 
 BIG = b"II+\0", b"MM\0+"  # how a BigTIFF begins
-# Tags of TIFF 6.0, and GDAL's.
-KIND, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 254, 256, 257, 258, 259, 262, 266
-OFFSETS, ORIENTATION, SAMPLES, STRIP_ROWS, SIZES, PLANAR, PREDICTOR = 273, 274, 277, 278, 279, 284, 317
-TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_SIZES, EXTRA, FORMAT, NODATA = 322, 323, 324, 325, 338, 339, 42113
-OVERVIEW, MASK = 1, 4  # bits of KIND: a smaller copy of another page, a page that says where there are data
+OVERVIEW, MASK = 1, 4  # bits of Tag.KIND: a smaller copy of another page, a page that says where there are data
 OVERVIEW_OR_MASK = OVERVIEW | MASK
 
 Tags = dict[int, Any]
+
+
+class Tag(IntEnum):
+    """Tags of TIFF 6.0, and GDAL's."""
+
+    KIND = 254
+    WIDTH = 256
+    HEIGHT = 257
+    BITS = 258
+    COMPRESSION = 259
+    PHOTOMETRIC = 262
+    FILL_ORDER = 266
+    OFFSETS = 273
+    ORIENTATION = 274
+    SAMPLES = 277
+    STRIP_ROWS = 278
+    SIZES = 279
+    PLANAR = 284
+    PREDICTOR = 317
+    TILE_WIDTH = 322
+    TILE_HEIGHT = 323
+    TILE_OFFSETS = 324
+    TILE_SIZES = 325
+    EXTRA = 338
+    FORMAT = 339
+    NODATA = 42113
 
 
 def count_pages(content: bytes) -> int:
@@ -25,7 +48,7 @@ def count_pages(content: bytes) -> int:
 
 def images_of(content: bytes | IO[bytes]) -> Iterator[Tags]:
     """Yield the tags of each image."""
-    return (tags for tags in read_pages(content) if not int(tags.get(KIND, 0)) & OVERVIEW_OR_MASK)
+    return (tags for tags in read_pages(content) if not int(tags.get(Tag.KIND, 0)) & OVERVIEW_OR_MASK)
 
 
 def image_tags(stream: IO[bytes]) -> list[Tags]:
@@ -38,11 +61,11 @@ def is_plain(tags: Tags, values: int) -> bool:
 
     Other libraries then give the same numbers: there is no palette, and nothing to turn.
     """
-    colours = tags.get(PHOTOMETRIC, 1)
-    is_known = colours in (1, 2) or (colours == 6 and tags.get(COMPRESSION) == 7)  # JPEG becomes RGB
-    count = int(tags.get(WIDTH, 0)) * int(tags.get(HEIGHT, 0)) * int(tags.get(SAMPLES, 1))
-    is_upright = tags.get(ORIENTATION, 1) == 1 and set(numbers(tags.get(FORMAT, 1))) <= {1, 2, 3}
-    return count > values and is_known and is_upright and set(numbers(tags.get(BITS, 1))) <= {8, 16, 32, 64}
+    colours = tags.get(Tag.PHOTOMETRIC, 1)
+    is_known = colours in (1, 2) or (colours == 6 and tags.get(Tag.COMPRESSION) == 7)  # JPEG becomes RGB
+    count = int(tags.get(Tag.WIDTH, 0)) * int(tags.get(Tag.HEIGHT, 0)) * int(tags.get(Tag.SAMPLES, 1))
+    is_upright = tags.get(Tag.ORIENTATION, 1) == 1 and set(numbers(tags.get(Tag.FORMAT, 1))) <= {1, 2, 3}
+    return count > values and is_known and is_upright and set(numbers(tags.get(Tag.BITS, 1))) <= {8, 16, 32, 64}
 
 
 def read_pages(content: bytes | IO[bytes]) -> Iterator[Tags]:
@@ -72,7 +95,7 @@ def read_pages(content: bytes | IO[bytes]) -> Iterator[Tags]:
 def noted_nodata(tags: Tags) -> float | None:
     """Return the number that marks pixels without data, as GDAL notes it in text; None if there is none."""
     try:
-        return float(str(tags[NODATA]).strip("\0 "))
+        return float(str(tags[Tag.NODATA]).strip("\0 "))
     except (KeyError, ValueError):
         return None
 
