@@ -101,8 +101,8 @@ def test_images_larger_than_the_limit_are_left_out_and_the_advice_works(
     options = [f"checkpoint={checkpoints}/fold0/last.ckpt", f"input={tmp_path}/in", f"output={tmp_path}/out"]
     (failed,) = predict_all(*options, "max_pixels=400")
     assert failed.endswith(
-        "b.png has 30 x 20 pixels, more than 400 in all; cut it into tiles, raise max_pixels=400, or save it as .npy, "
-        "which predict reads by windows"
+        "b.png has 30 x 20 pixels, more than 400 in all; cut it into tiles, save it as .npy, which is read by "
+        "windows, or raise max_pixels=400"
     )
     assert predict_all(*options, "max_pixels=600") == []
     (tmp_path / "in" / "b.png").unlink()

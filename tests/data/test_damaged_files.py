@@ -145,7 +145,7 @@ def test_a_small_file_that_claims_many_pixels_takes_no_memory(tmp_path: Path) ->
 def test_the_limit_holds_for_each_format_and_the_advice_works(kind: str, tmp_path: Path) -> None:
     file = tmp_path / ("x.npy" if kind == "npy" else "x.png")
     file.write_bytes(encoded(kind))
-    said = r"x\.\w+ has 80 x 60 pixels, more than 4,799 in all; cut it into tiles, raise data\.max_pixels=4799"
+    said = r"x\.\w+ has 80 x 60 pixels, more than 4,799 in all; cut it into tiles, or raise data\.max_pixels=4799"
     with decoding_at_most(4799, "data.max_pixels"), pytest.raises(UserError, match=said):
         read_image(FileRef(file))
     with decoding_at_most(4800, "data.max_pixels"):

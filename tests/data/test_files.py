@@ -3,11 +3,13 @@
 import sys
 import zipfile
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import cv2
 import numpy as np
 import pillow_heif
 import pytest
+import tifffile
 from conftest import Array, WriteImage
 from PIL import Image, ImageOps
 
@@ -294,6 +296,14 @@ def test_a_tiff_whose_zero_is_white_is_never_read_inverted(tmp_path: Path) -> No
     Image.fromarray(GREY).convert("F").save(tmp_path / "float.tif", tiffinfo={262: 0})
     with pytest.raises(UserError, match=r"float\.tif is a TIFF of 32 bits whose 0 is white; save it"):
         read_image(FileRef(tmp_path / "float.tif"))
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}, {"tile": (16, 16)}, {"photometric": "minisblack"}])
+def test_booleans_that_tifffile_writes_are_read_as_tifffile_reads_them(options: dict[str, Any], tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "m.tif", GREY > 99, **options)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "m.tif"), GREY > 99)
+    np.testing.assert_array_equal(read_image(FileRef(tmp_path / "m.tif")), 255 * (GREY > 99))
+    np.testing.assert_array_equal(file_values(FileRef(tmp_path / "m.tif"), False)[0], 255 * (GREY > 99))
 
 
 def test_a_tiff_of_grey_and_alpha_is_grey(tmp_path: Path) -> None:

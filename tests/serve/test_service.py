@@ -121,7 +121,7 @@ BAD = {
     "text": (b"hello" * 20, 422, "the upload can't be read as an image; send another image"),
     "cut": (encode_png(noise(50, 50))[:400], 422, "the upload can't be read as an image (it is damaged"),
     "bomb": (bomb(60_000, 60_000), 422, "the upload has 60,000 x 60,000 pixels, more than 90,000 in all"),
-    "large": (encode_png(np.zeros((301, 300), np.uint8)), 422, "raise max_pixels=90000"),
+    "large": (encode_png(np.zeros((301, 300), np.uint8)), 422, "; cut it into tiles, or raise max_pixels=90000"),
     "heavy": (bytes(2**20 + 5000), 413, "the upload has more than max_upload_mib=1; send a smaller image"),
     "deep": (encode_png(noise(9, 9).astype(np.uint16)), 422, "is uint16, but the training images are 8-bit"),
     "channels": (npy(np.zeros((9, 9, 5), np.uint8)), 422, "has 5 channels, but the network takes 1"),

@@ -44,7 +44,8 @@ def predict_all(cfg: DictConfig) -> list[str]:
     options = read_output_options(cfg)
     predictor = FilePredictor(load(cfg), options)
     outputs = f"{cfg.output}" + (f" or submission={cfg.submission}" if cfg.submission else "")
-    with writable("output", outputs), decoding_at_most(cfg.max_pixels, "max_pixels"):
+    or_else = "cut it into tiles, save it as .npy, which is read by windows"
+    with writable("output", outputs), decoding_at_most(cfg.max_pixels, "max_pixels", or_else):
         ensemble = predictor.ensemble
         given = cfg.input if isinstance(cfg.input, ListConfig) else [cfg.input]
         places = [path_of("input", place) for place in given]

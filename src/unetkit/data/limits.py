@@ -27,10 +27,12 @@ class Limit(NamedTuple):
     Attributes:
         pixels: Number of pixels.
         key: Name of the key as the user types it.
+        otherwise: What else can be done about a larger image.
     """
 
     pixels: int = MAX_PIXELS
     key: str = "data.max_pixels"
+    otherwise: str = "cut it into tiles"
 
     @property
     def bytes(self) -> int:
@@ -40,7 +42,7 @@ class Limit(NamedTuple):
     @property
     def fix(self) -> str:
         """What to do about a larger image."""
-        return f"cut it into tiles, raise {self.key}={self.pixels}, or save it as .npy, which predict reads by windows"
+        return f"{self.otherwise}, or raise {self.key}={self.pixels}"
 
 
 DEFAULT = Limit()
@@ -49,19 +51,20 @@ _limit = ContextVar("limit", default=DEFAULT)
 
 
 @contextmanager
-def decoding_at_most(pixels: int, key: str) -> Iterator[None]:
-    """Refuse larger images in all that is read within; files of .npy that are read by windows have no such limit.
+def decoding_at_most(pixels: int, key: str, otherwise: str = DEFAULT.otherwise) -> Iterator[None]:
+    """Refuse larger images in all that is read within; a file that is read by windows has no such limit.
 
     Args:
         pixels: Number of pixels.
         key: Name of the key, for errors.
+        otherwise: What else can be done about a larger image, for errors.
 
     Raises:
         UserError: If the number is out of range.
     """
     is_count = is_whole(pixels, 1) and pixels <= MOST_PIXELS
     check(key, pixels, is_count, f"a whole number from 1 to {MOST_PIXELS}, which OpenCV can decode")
-    token = _limit.set(Limit(pixels, key))
+    token = _limit.set(Limit(pixels, key, otherwise))
     try:
         yield
     finally:

@@ -102,8 +102,14 @@ def palette_bits(content: bytes) -> int:
 
 
 def _decode_narrow(content: bytes, tags: Tags) -> Layers | None:
-    """Decode grey levels of 2, 4, 10, 12 or 14 bits, the first two scaled to 8 bits; None for others."""
+    """Decode grey levels of 2, 4, 10, 12 or 14 bits, the first two scaled to 8 bits; None for others.
+
+    Booleans of tifffile, too: it writes and reads 1 as True, in files whose tags say that 1 is black.
+    """
     bits = numbers(tags.get(Tag.BITS, 1))[0]
+    if bits == 1 and _is_inverted_by_its_tags(tags):
+        with open_with_pillow(content, "TIFF") as image:
+            return Layers(~np.array(image.convert("L")), valid=file_mask(content))
     if tags.get(Tag.PHOTOMETRIC, 1) != BLACK_IS_ZERO or tags.get(Tag.SAMPLES, 1) != 1:
         return None
     if bits in (2, 4):
@@ -114,6 +120,11 @@ def _decode_narrow(content: bytes, tags: Tags) -> Layers | None:
         return None
     pixels = np.asarray(pages[0]) >> (16 - bits)  # which OpenCV scales to 16 bits
     return Layers(pixels, None, noted_nodata(tags), file_mask(content))
+
+
+def _is_inverted_by_its_tags(tags: Tags) -> bool:
+    is_of_tifffile = str(tags.get(Tag.SOFTWARE, "")).startswith("tifffile")
+    return is_of_tifffile and tags.get(Tag.PHOTOMETRIC, WHITE_IS_ZERO) == WHITE_IS_ZERO
 
 
 def _lacks_blocks(tags: Tags, name: str) -> bool:

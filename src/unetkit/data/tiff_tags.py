@@ -31,6 +31,7 @@ class Tag(IntEnum):
     STRIP_ROWS = 278
     SIZES = 279
     PLANAR = 284
+    SOFTWARE = 305
     PREDICTOR = 317
     TILE_WIDTH = 322
     TILE_HEIGHT = 323
