@@ -2,8 +2,10 @@
 
 import contextlib
 import csv
+import html
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -55,6 +57,51 @@ def test_the_runs_of_a_sweep_are_compared_by_its_directory(tmp_path: Path, unetk
     assert "&lt;b&gt;" in page
     assert page.count("data:image/svg+xml") == 4
     assert "http" not in page.replace("data:image", "")  # loads nothing
+
+
+CAVEAT = "the runs were validated on different images, which alone changes scores; "
+
+
+def test_scores_that_cannot_be_compared_are_told_and_the_advice_makes_them_comparable(
+    tmp_path: Path, unetkit: Unetkit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    typed = ["train", "-m", *TINY, f"data.cache_dir={tmp_path / 'cache'}", "logger=none"]
+    done = unetkit(*typed, "seed=1,2", "metrics.primary=iou_per_image,dice", "hydra.sweep.dir=my sweep")
+    assert done.status == 0, done.stderr
+    told = done.stdout.splitlines()
+    differ = "the scores are of different kinds (val/dice, val/iou_per_image), so that their order means nothing"
+    assert f"{differ}; give all the same metrics.primary" in told
+    (line,) = (line for line in told if line.startswith(CAVEAT))
+    assert line.removeprefix(CAVEAT).startswith("give all the same split: 'data.split=my sweep/")
+    assert f"<p>T{line[1:]}" in html.unescape(Path("my sweep/sweep.html").read_text())
+    (advised,) = shlex.split(line.partition("split: ")[2])
+    assert "different" not in unetkit(*typed, "seed=1,2", advised, "hydra.sweep.dir=same").stdout
+
+
+@pytest.mark.parametrize(
+    ("keys", "fix"),
+    [
+        (("data.fold=0", "data.fold=1"), "unetkit cross-validate scores all folds as one"),
+        (("data.root=a", "data.root=b"), "unetkit evaluate scores several checkpoints on the same images"),
+    ],
+)
+def test_runs_on_different_data_are_told_what_compares_them(
+    keys: tuple[str, str], fix: str, tmp_path: Path, unetkit: Unetkit
+) -> None:
+    for name, key, validated in zip("ab", keys, "xy" if "fold" in keys[0] else "xx", strict=True):
+        write_run(tmp_path / name, [key], 0.5)
+        (tmp_path / name / "split.csv").write_text(f"id,split\n{validated},val\nz,train\n")
+    assert CAVEAT + fix in unetkit("compare", str(tmp_path)).stdout.splitlines()
+
+
+def test_different_losses_are_not_compared_by_their_values(tmp_path: Path, unetkit: Unetkit) -> None:
+    for name in ("bce", "dice"):
+        write_run(tmp_path / name, [f"loss={name}"], 0.5, best={"monitor": "val/loss", "score": 0.5})
+    told = (
+        "the scores are of different kinds (val/loss loss=bce, val/loss loss=dice), so that their order means nothing"
+    )
+    assert f"{told}; give all the same metrics.primary" in unetkit("compare", str(tmp_path)).stdout.splitlines()
 
 
 def test_a_folder_that_is_no_sweep_is_one_line(tmp_path: Path, unetkit: Unetkit) -> None:

@@ -223,7 +223,7 @@ def show(folder: Path, more: Mapping[str, "Figure"] | None = None) -> bool:
     if best is not None and best.checkpoint.exists():
         command = command_line("predict", f"checkpoint={short_path(best.checkpoint)}", "input=FILE_OR_FOLDER")
     table, page = write_table(sweep), write_page(sweep, command, more)
-    print("\n".join(["", *described(sweep)]))
+    print("\n".join(["", *described(sweep), *sweep.caveats]))
     print(f"{sweep.counted()}; wrote {short_path(table)} and {short_path(page)}")
     if command:
         print(f"next, with the best run: {command}")

@@ -3,19 +3,23 @@
 import csv
 import math
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from unetkit.data.splits import read_split
 from unetkit.errors import UserError, readable
 from unetkit.evaluation.primary import found_in, lower_is_better, read_primary
-from unetkit.paths import whole_file
+from unetkit.paths import short_path, whole_file
 from unetkit.run_files import OUTCOME, OVERRIDES, STOPPED_BY, read_json, read_yaml
 
+SPLIT = "split.csv"  # in a run directory
 TABLE = "sweep.csv"  # written when the last run of a sweep has ended
 FINISHED, INTERRUPTED = "finished", "interrupted"  # words of the column `status`, beside those of `outcome.json`
 NOT_SWEPT = ("checkpoint", "run_dir")
+DATA = ("data", "data.root")  # keys that choose other images, perhaps of equal names
 # What a run costs: the key of its summary.json, and the heading of the column.
 COSTS = {
     "parameters": "parameters",
@@ -40,6 +44,7 @@ class SweptRun:
         monitor: The value that decided which epoch is the best one, such as `val/iou_per_image`.
         score: The best of it; None if the run has none.
         costs: The entries of `COSTS` that are known.
+        validated_on: The names of the images that gave the score; empty if they are not known.
     """
 
     folder: Path
@@ -50,6 +55,14 @@ class SweptRun:
     monitor: str = ""
     score: float | None = None
     costs: Mapping[str, float] = field(default_factory=dict)
+    validated_on: frozenset[str] = frozenset()
+
+    @property
+    def scored_by(self) -> str:
+        """What the score is: the monitored value, and what was typed of the loss if it is one."""
+        is_loss = self.monitor.endswith("loss")
+        loss = [f"{key}={value}" for key, value in self.overrides.items() if key.partition(".")[0] == "loss"]
+        return " ".join([self.monitor, *(loss if is_loss else ())])
 
     @property
     def checkpoint(self) -> Path:
@@ -80,6 +93,27 @@ class Sweep:
         """What the runs were scored by; `score`, if they differ in it."""
         names = {run.monitor for run in self.runs if run.monitor}
         return names.pop() if len(names) == 1 else "score"
+
+    @property
+    def caveats(self) -> list[str]:
+        """Why scores of different runs can't be compared, a line for each reason."""
+        scored = [run for run in self.runs if run.score is not None]
+        kinds = sorted({run.scored_by for run in scored})
+        known = [run for run in scored if run.validated_on]
+        found = []
+        if len(kinds) > 1:
+            problem = f"the scores are of different kinds ({', '.join(kinds)}), so that their order means nothing"
+            found.append(f"{problem}; give all the same metrics.primary")
+        if len({(run.validated_on, *(run.overrides.get(key) for key in DATA)) for run in known}) > 1:
+            if "data.fold" in self.keys:
+                fix = "unetkit cross-validate scores all folds as one"
+            elif any(key in DATA for key in self.keys):
+                fix = "unetkit evaluate scores several checkpoints on the same images"
+            else:
+                split = short_path(known[0].folder / SPLIT)
+                fix = f"give all the same split: {shlex.quote(f'data.split={split}')}"
+            found.append(f"the runs were validated on different images, which alone changes scores; {fix}")
+        return found
 
     @property
     def best(self) -> SweptRun | None:
@@ -187,7 +221,9 @@ def _scored(run: SweptRun, summary: Mapping[str, Any]) -> SweptRun:
     score = _number(summary.get(monitor) if found is None else found)
     costs = {key: value for key in COSTS if (value := _number(summary.get(key))) is not None}
     status = "stopped" if STOPPED_BY in summary else FINISHED
-    return SweptRun(run.folder, run.name, run.overrides, status, "", monitor, score, costs)
+    split = run.folder / SPLIT
+    images = frozenset(id for id, side in read_split(split).items() if side == "val") if split.exists() else frozenset()
+    return SweptRun(run.folder, run.name, run.overrides, status, "", monitor, score, costs, images)
 
 
 def _of_folds(summary: Mapping[str, Any]) -> object:
