@@ -71,12 +71,13 @@ def test_scores_that_cannot_be_compared_are_told_and_the_advice_makes_them_compa
     assert done.status == 0, done.stderr
     told = done.stdout.splitlines()
     differ = "the scores are of different kinds (val/dice, val/iou_per_image), so that their order means nothing"
-    assert f"{differ}; give all the same metrics.primary" in told
+    assert f"{differ}; give all the same monitor, as monitor=val/iou_per_image" in told
     (line,) = (line for line in told if line.startswith(CAVEAT))
     assert line.removeprefix(CAVEAT).startswith("give all the same split: 'data.split=my sweep/")
     assert f"<p>T{line[1:]}" in html.unescape(Path("my sweep/sweep.html").read_text())
     (advised,) = shlex.split(line.partition("split: ")[2])
-    assert "different" not in unetkit(*typed, "seed=1,2", advised, "hydra.sweep.dir=same").stdout
+    advised_too = (advised, "monitor=val/iou_per_image", "metrics.primary=iou_per_image,dice")
+    assert "different" not in unetkit(*typed, "seed=1,2", *advised_too, "hydra.sweep.dir=same").stdout
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,10 @@ def test_different_losses_are_not_compared_by_their_values(tmp_path: Path, unetk
     told = (
         "the scores are of different kinds (val/loss loss=bce, val/loss loss=dice), so that their order means nothing"
     )
-    assert f"{told}; give all the same metrics.primary" in unetkit("compare", str(tmp_path)).stdout.splitlines()
+    assert (
+        f"{told}; give all the same monitor, as monitor=val/iou_per_image"
+        in unetkit("compare", str(tmp_path)).stdout.splitlines()
+    )
 
 
 def test_a_folder_that_is_no_sweep_is_one_line(tmp_path: Path, unetkit: Unetkit) -> None:

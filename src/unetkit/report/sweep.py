@@ -103,7 +103,7 @@ class Sweep:
         found = []
         if len(kinds) > 1:
             problem = f"the scores are of different kinds ({', '.join(kinds)}), so that their order means nothing"
-            found.append(f"{problem}; give all the same metrics.primary")
+            found.append(f"{problem}; give all the same monitor, as monitor=val/iou_per_image")
         if len({(run.validated_on, *(run.overrides.get(key) for key in DATA)) for run in known}) > 1:
             if "data.fold" in self.keys:
                 fix = "unetkit cross-validate scores all folds as one"
