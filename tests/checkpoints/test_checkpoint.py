@@ -51,6 +51,13 @@ def test_a_strangers_checkpoint_runs_no_code(tmp_path: Path, target: str) -> Non
     assert not (tmp_path / "harm").exists()
 
 
+@pytest.mark.parametrize("name", ["a.onnx", "a.pt2", "a.xml"])
+def test_an_exported_network_is_named_as_such(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"PK\x03\x04 or another beginning")
+    with pytest.raises(UserError, match="is an exported network, not a checkpoint; give the run or the"):
+        unetkit.load(tmp_path / name)
+
+
 def test_a_pickle_with_code_is_not_opened(tmp_path: Path) -> None:
     class Harm:
         def __reduce__(self) -> tuple[Any, tuple[str]]:

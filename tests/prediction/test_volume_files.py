@@ -142,6 +142,15 @@ def test_what_is_for_images_is_refused(
     assert message in done.stderr
 
 
+def test_a_network_for_volumes_is_exported_in_full_precision_only(
+    bright: Path, tmp_path: Path, unetkit: Unetkit
+) -> None:
+    write_nifti(tmp_path / "scans" / "a.nii.gz", IMAGE)
+    typed = [f"checkpoint={bright}", f"output={tmp_path / 'a.onnx'}", f"images={tmp_path / 'scans'}"]
+    said = "format=onnx precision=fp16 is for images, but the network is for volumes; use format=onnx precision=fp32"
+    assert unetkit("export", *typed, "precision=fp16") == (1, "", f"error: {said}\n")
+
+
 def test_the_mask_of_one_volume_is_written_where_output_says(
     bright: Path, checkpoint: Path, tmp_path: Path, unetkit: Unetkit
 ) -> None:

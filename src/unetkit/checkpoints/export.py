@@ -131,10 +131,7 @@ def export_reduced(
         UserError: If the networks take different images or are for volumes, packages are not installed, the file can't
             be written, or the masks agree less than `min_iou`.
     """
-    check("format", form, form in REDUCED, f"one of {', '.join(REDUCED)}")
-    if members_of(predictor)[0].has_volumes:
-        reason = f"format={form} precision={precision}"
-        raise UserError(reason, "is for images, but the network is for volumes", "use format=onnx precision=fp32")
+    check_reduced(predictor, form, precision)
     compared, calibration = images[::2], images[1::2] or images
     with written(predictor, file, form, precision, calibration if precision == "int8" else (), facts) as run:
         found = agreement(predictor, run, compared)
@@ -143,6 +140,18 @@ def export_reduced(
             fix = "give another precision, more images, or a lower min_iou"
             raise UserError(f"output={file}", f"{problem}, less than min_iou={min_iou}, so it was not written", fix)
     return found
+
+
+def check_reduced(predictor: Predictor | Ensemble, form: str, precision: str) -> None:
+    """Check that a network can be written as `export_reduced` does.
+
+    Raises:
+        UserError: If there is no such format, or the network is for volumes.
+    """
+    check("format", form, form in REDUCED, f"one of {', '.join(REDUCED)}")
+    if members_of(predictor)[0].has_volumes:
+        reason = f"format={form} precision={precision}"
+        raise UserError(reason, "is for images, but the network is for volumes", "use format=onnx precision=fp32")
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from unetkit.errors import UserError
 from unetkit.paths import matching, path_of
 
 ZIP = b"PK\x03\x04"  # first bytes of a zip
+EXPORTED = (".onnx", ".pt2", ".xml")  # suffixes of what `unetkit export` writes, besides checkpoints
 
 
 def checkpoint_file(path: str | Path, key: str = "checkpoint") -> Path:
@@ -68,6 +69,9 @@ def read_safely(path: str | Path, key: str = "checkpoint") -> Any:
     try:
         return _load(file)
     except Exception as error:  # damaged bytes make torch.load raise almost anything
+        if file.suffix in EXPORTED:
+            fix = "give the run or the .ckpt that it was exported from"
+            raise UserError(subject, "is an exported network, not a checkpoint", fix) from error
         is_strange = isinstance(error, UnpicklingError)
         reason = "not a file of torch.save, or one that holds code" if is_strange else f"damaged{_found(error)}"
         problem = f"can't be read safely as a checkpoint ({reason})"

@@ -118,10 +118,11 @@ def write_exact(cfg: DictConfig, ensemble: "Ensemble", file: Path, facts: dict[s
 
 def write_reduced(cfg: DictConfig, ensemble: "Ensemble", file: Path, facts: dict[str, Any]) -> tuple[str, str]:
     """Write a file of lower precision; return on what it was compared, and what was found."""
-    from unetkit.checkpoints.export import export_reduced
+    from unetkit.checkpoints.export import check_reduced, export_reduced
     from unetkit.checkpoints.samples import read_samples
     from unetkit.data.layout.inputs import find_images
 
+    check_reduced(ensemble, cfg.format, cfg.precision)
     try:
         refs = find_images(path_of("images", cfg.images), ensemble.channel_files)
     except UserError as error:  # which is about the key `input` of predict
