@@ -59,6 +59,16 @@ def test_the_runs_of_a_sweep_are_compared_by_its_directory(tmp_path: Path, unetk
     assert "http" not in page.replace("data:image", "")  # loads nothing
 
 
+def test_the_best_of_several_cross_validations_predicts_by_its_folder(
+    tmp_path: Path, unetkit: Unetkit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, score in (("0-a", 0.5), ("1-a", 0.75)):
+        write_run(Path("sweep", name), [f"optimizer.lr={score}"], score)
+        Path("sweep", name, "ensemble").mkdir()
+    assert unetkit("compare", "sweep").stdout.endswith(f" checkpoint={Path('sweep', '1-a')} input=FILE_OR_FOLDER\n")
+
+
 CAVEAT = "the runs were validated on different images, which alone changes scores; "
 
 

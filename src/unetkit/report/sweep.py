@@ -66,8 +66,8 @@ class SweptRun:
 
     @property
     def checkpoint(self) -> Path:
-        """The checkpoint of its best epoch; it need not exist."""
-        return self.folder / "checkpoints" / "best.ckpt"
+        """The checkpoint of its best epoch, which need not exist; of a cross-validation, its folder."""
+        return self.folder if (self.folder / "ensemble").is_dir() else self.folder / "checkpoints" / "best.ckpt"
 
 
 @dataclass(frozen=True)
