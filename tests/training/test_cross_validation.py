@@ -52,6 +52,9 @@ def test_all_folds_from_training_to_an_ensemble(tmp_path: Path, capsys: pytest.C
     assert "image/s" in capsys.readouterr().err
     assert (tmp_path / "fold-0" / "summary.json").stat().st_mtime_ns == before
     assert again["models"] == summary["models"]
+    chosen = cross_validate(config(tmp_path, "metrics.primary=boundary_iou"))["post_processing"]
+    assert (chosen["score"], len(chosen["others_choice"])) == ("boundary_iou", 2)
+    assert round(load_ensemble(find_checkpoints(tmp_path)).threshold, 2) == chosen["threshold"]
 
 
 @pytest.mark.slow

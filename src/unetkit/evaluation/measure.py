@@ -20,6 +20,8 @@ from unetkit.metrics.objects import object_counts
 from unetkit.prediction.objects import split_objects
 from unetkit.prediction.predictor import Prediction, Predictor
 
+MASK_THRESHOLDS = tuple(twentieths / 20 for twentieths in range(2, 19))  # at which a score of masks is computed
+
 
 class Measures(NamedTuple):
     """What is counted of N images with C classes (at least 2), of which K are scored: all but a background.
@@ -55,6 +57,7 @@ class Measured:
         optional: Names of the optional scores that were computed.
         objects: Objects (N, 10, 3) that were found, invented and missed, see `unetkit.metrics.object_counts`; None
             where the masks do not number objects.
+        by_threshold: A score of masks (N, T) at each of `MASK_THRESHOLDS`, see `measure`; None if none was asked for.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Measured:
     has_background: bool = True
     optional: tuple[str, ...] = ()
     objects: Tensor | None = None
+    by_threshold: Tensor | None = None
 
     @property
     def scores(self) -> tuple[ScoreEntry, ...]:
@@ -120,6 +124,7 @@ def measure(
     has_background: bool = True,
     optional: tuple[str, ...] = (),
     objects_of: Callable[[str], NDArray[np.int32]] | None = None,
+    at_thresholds: ScoreEntry | None = None,
 ) -> Measured:
     """Predict images and count.
 
@@ -132,12 +137,15 @@ def measure(
         has_background: Whether class 0 is background, and not among them.
         optional: Names of the optional scores to compute, see `unetkit.evaluation.registry`.
         objects_of: Gives the numbers of the objects (H, W) of the image of a name; None if there are none.
+        at_thresholds: A score whose source is `masks`, to compute at each of `MASK_THRESHOLDS` as well, where these are
+            images with one foreground class; None for none.
 
     Raises:
         UserError: If an image is not of the kind that the model was trained on, none is left, or NaN is predicted.
     """
     ids, rows = [], []
     objects: list[Tensor] = []
+    by_threshold: list[Tensor] = []
     for id, image, truth in images:
         if isinstance(image, Volume):
             predict, spacing = partial(predictor.predict_volume, image.values, image.spacing, id), image.spacing
@@ -152,6 +160,8 @@ def measure(
             ids.append(id)
             if objects_of is not None:
                 objects.append(object_counts(split_objects(prediction.mask), objects_of(id)))
+            if at_thresholds is not None and has_background and prediction.is_binary and truth.ndim == 2:
+                by_threshold.append(scores_at_thresholds(prediction.probability, truth, at_thresholds))
             if predictor.is_multilabel:
                 rows.append(measure_labels(prediction, truth, len(classes), optional))
             else:
@@ -162,7 +172,21 @@ def measure(
     measures = Measures(*(torch.stack(column) for column in zip(*rows, strict=True)))
     found = torch.stack(objects) if objects else None
     optional = tuple(dict.fromkeys((*optional, "ap"))) if objects else optional
-    return Measured(name, tuple(ids), classes, predictor.threshold, measures, has_background, optional, found)
+    swept = torch.stack(by_threshold) if by_threshold else None
+    return Measured(name, tuple(ids), classes, predictor.threshold, measures, has_background, optional, found, swept)
+
+
+def scores_at_thresholds(probability: NDArray[np.float32], truth: NDArray[np.uint8], entry: ScoreEntry) -> Tensor:
+    """Return a score (T,) float64 of the masks of one image at `MASK_THRESHOLDS`.
+
+    Args:
+        probability: Probability (H, W) of the foreground.
+        truth: Class indices (H, W), or `VOID`.
+        entry: The score, whose source is `masks`.
+    """
+    valid, target = truth != VOID, truth == 1
+    scores = [entry.of_masks(probability > threshold, target, valid) for threshold in MASK_THRESHOLDS]
+    return torch.tensor(scores, dtype=torch.float64)
 
 
 def measure_labels(

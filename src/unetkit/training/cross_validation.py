@@ -129,9 +129,18 @@ def measure_fold(run: Path, cfg: DictConfig) -> Measured:
     (model,) = open_models([str(run)], [run.name], device, cfg.cross_validation.tta)
     images = LabelledImages(data_of_run(run, cfg.data.cache_dir), "val")
     shown = tqdm(images, run.name, unit="image", disable=not cfg.trainer.enable_progress_bar)
-    optional = optional_scores([read_primary(cfg.metrics.primary), *read_extra(cfg.metrics.get("extra"))])
+    primary = read_primary(cfg.metrics.primary)
+    optional = optional_scores([primary, *read_extra(cfg.metrics.get("extra"))])
+    at_thresholds = primary.entry if primary.entry.source == "masks" else None
     return measure(
-        run.name, model.predictor, shown, images.classes, images.has_background, optional, images.scored_objects
+        run.name,
+        model.predictor,
+        shown,
+        images.classes,
+        images.has_background,
+        optional,
+        images.scored_objects,
+        at_thresholds,
     )
 
 
@@ -152,10 +161,10 @@ def summarise_folds(
     summary["data"] = {key: first["data"][key] for key in ("name", "split", "folds", "seed")}
     chosen = None
     if whole.measures.confusion.shape[1:] == (2, 2):
-        if is_fitted_to(primary):
+        if is_fitted_to(primary, measured):
             chosen, summary["post_processing"] = choose(measured, primary)
         else:
-            log.info("the threshold is that of training: none is fitted to %s, which needs whole masks", primary.name)
+            log.info("the threshold is that of training: none is fitted to %s of these data", primary.name)
     return summary, chosen
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from unetkit.evaluation import Measured, Measures
+from unetkit.evaluation.measure import MASK_THRESHOLDS
 from unetkit.evaluation.primary import Primary, read_primary, value_of
 from unetkit.evaluation.registry import POOLED
 from unetkit.metrics import THRESHOLDS, Counts, threshold_counts
@@ -29,9 +30,9 @@ class PostProcessing(NamedTuple):
     min_area: int
 
 
-def is_fitted_to(primary: Primary) -> bool:
-    """Return whether post-processing can be fitted to a score: not to one that needs whole masks."""
-    return primary.entry.source == "counts"
+def is_fitted_to(primary: Primary, folds: Sequence[Measured]) -> bool:
+    """Return whether post-processing can be fitted to a score: not to one of objects, nor to whole masks of volumes."""
+    return primary.entry.source == "counts" or all(fold.by_threshold is not None for fold in folds)
 
 
 def choose(folds: Sequence[Measured], primary: Primary) -> tuple[PostProcessing, dict[str, Any]]:
@@ -41,57 +42,77 @@ def choose(folds: Sequence[Measured], primary: Primary) -> tuple[PostProcessing,
 
     Args:
         folds: Images of the folds, of one foreground class.
-        primary: The leading score, of pixel counts (`is_fitted_to`).
+        primary: The leading score (`is_fitted_to`).
 
     Returns:
         What to use, and the same with what was found, for the summary.
     """
-    plain_score = mean_score([Counts.of_matrix(fold.measures.confusion, -1) for fold in folds], primary)
-    fitted, estimate = fit(folds, primary), score_of_others_choice(folds, primary)
+    if primary.entry.source == "counts":
+        plain_score = mean_score([Counts.of_matrix(fold.measures.confusion, -1) for fold in folds], primary).item()
+    else:
+        plain_score = value_of(together(folds), primary)
+    fitted = fit(folds, primary)
+    by_others = [fit([*folds[:i], *folds[i + 1 :]], primary) for i in range(len(folds))] if len(folds) > 1 else []
+    estimate = score_with(by_others, folds, primary) if by_others else None
     sign = -1 if primary.entry.lower_is_better else 1
-    gains = estimate is not None and sign * estimate > sign * round(plain_score.item(), 6)
+    gains = estimate is not None and sign * estimate > sign * round(plain_score, 6)
     used = fitted if gains else PostProcessing(folds[0].threshold, 0)
+    others = [choice._asdict() for choice in by_others]
     found = {"score": primary.name, "fitted": fitted._asdict(), "score_of_others_choice": estimate}
-    return used, used._asdict() | found
+    return used, used._asdict() | found | {"others_choice": others}
 
 
 def fit(folds: Sequence[Measured], primary: Primary) -> PostProcessing:
-    """Return the threshold, in hundredths, and least area with the best score on these images.
+    """Return the threshold and least area with the best score on these images.
 
-    Among equal ones it takes the smallest area, then the threshold nearest to 0.5.
+    Thresholds are hundredths; for a score of whole masks twentieths, with a least area of 0. Among equal ones it takes
+    the smallest area, then the threshold nearest to 0.5.
     """
-    scores = torch.stack([mean_score([grid(fold, area) for fold in folds], primary) for area in AREAS])
+    thresholds, areas = settings(primary)
+    scores = torch.stack([mean_score([grid(fold, area, primary) for fold in folds], primary) for area in areas])
     if primary.entry.lower_is_better:
         scores = -scores
-    best = int((scores.double() - 1e-6 * (CANDIDATES - 0.5).abs()).argmax())
-    return PostProcessing(round(CANDIDATES[best % len(CANDIDATES)].item(), 2), AREAS[best // len(CANDIDATES)])
+    best = int((scores.double() - 1e-6 * (thresholds - 0.5).abs()).argmax())
+    return PostProcessing(round(thresholds[best % len(thresholds)].item(), 2), areas[best // len(thresholds)])
 
 
-def score_of_others_choice(folds: Sequence[Measured], primary: Primary) -> float | None:
-    """Return the score if each fold uses the values chosen on the other folds; None for a single fold."""
-    if len(folds) < 2:
-        return None
-    counts = []
-    for i, fold in enumerate(folds):
-        threshold, area = fit([*folds[:i], *folds[i + 1 :]], primary)
-        column = int((CANDIDATES - threshold).abs().argmin())
-        counts.append(Counts(*(count[:, column : column + 1] for count in grid(fold, area))))
-    return round(mean_score(counts, primary).item(), 6)
+def score_with(choices: Sequence[PostProcessing], folds: Sequence[Measured], primary: Primary) -> float:
+    """Return the score of all images if each fold uses its own choice."""
+    chosen = []
+    for (threshold, area), fold in zip(choices, folds, strict=True):
+        column = int((settings(primary)[0] - threshold).abs().argmin())
+        chosen.append([part[:, column : column + 1] for part in grid(fold, area, primary)])
+    return round(mean_score(chosen, primary).item(), 6)
 
 
-def grid(fold: Measured, min_area: int) -> Counts:
-    """Return the counts (N, T) of each image at each of `CANDIDATES`, where smaller masks become empty."""
+def settings(primary: Primary) -> tuple[Tensor, Sequence[int]]:
+    """Return the thresholds (T,) and the least areas that are tried for a score."""
+    is_of_counts = primary.entry.source == "counts"
+    return (CANDIDATES, AREAS) if is_of_counts else (torch.tensor(MASK_THRESHOLDS, dtype=torch.float64), (0,))
+
+
+def grid(fold: Measured, min_area: int, primary: Primary) -> Sequence[Tensor]:
+    """Return what the score follows from at each threshold, (N, T) of each image.
+
+    For a score of whole masks it is the score; for others these are the columns of `Counts`, where masks below the
+    least area are empty.
+    """
+    if primary.entry.source == "masks":
+        assert fold.by_threshold is not None  # narrows the type for mypy: see `is_fitted_to`
+        return [fold.by_threshold]
     counts = threshold_counts(fold.measures.curves[:, -1])
     tp, fp, fn, tn = (column[:, IS_CANDIDATE] for column in counts)
     keeps = tp + fp >= min_area
     return Counts(tp * keeps, fp * keeps, fn + tp * ~keeps, tn + fp * ~keeps)
 
 
-def mean_score(folds: Sequence[Counts], primary: Primary) -> Tensor:
-    """Return the score (T,) of all images of the folds, whose counts are (N, T): their mean, or of all pixels."""
-    images = Counts(*(torch.cat(columns) for columns in zip(*folds, strict=True)))
+def mean_score(folds: Sequence[Sequence[Tensor]], primary: Primary) -> Tensor:
+    """Return the score (T,) of all images of the folds, see `grid`: their mean, or that of all pixels."""
+    images = [torch.cat(columns) for columns in zip(*folds, strict=True)]
+    if primary.entry.source == "masks":
+        return images[0].mean(0)
     is_pooled = primary.key.startswith(POOLED)
-    counts = Counts(*(column.sum(0, keepdim=True) for column in images)) if is_pooled else images
+    counts = Counts(*(column.sum(0, keepdim=True) for column in images)) if is_pooled else Counts(*images)
     scores: Tensor = primary.entry.formula(counts)
     return scores.mean(0)
 
@@ -102,6 +123,7 @@ def together(folds: Sequence[Measured]) -> Measured:
     measures = Measures(*(torch.cat(columns) for columns in zip(*(fold.measures for fold in folds), strict=True)))
     ids = tuple(id for fold in folds for id in fold.ids)
     objects = None if first.objects is None else torch.cat([fold.objects for fold in folds if fold.objects is not None])
+    by_threshold = [fold.by_threshold for fold in folds if fold.by_threshold is not None]
     return Measured(
         "out of fold",
         ids,
@@ -111,6 +133,7 @@ def together(folds: Sequence[Measured]) -> Measured:
         first.has_background,
         first.optional,
         objects,
+        torch.cat(by_threshold) if by_threshold else None,
     )
 
 
