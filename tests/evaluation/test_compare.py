@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -140,6 +141,27 @@ def test_a_comparison_is_told_and_written(two: tuple[Path, Path], tmp_path: Path
     picture = cv2.imread(str(output / "differences.png"))
     assert picture is not None
     assert len(np.unique(picture)) > 10
+
+
+def test_what_else_changes_the_scores_is_told(two: tuple[Path, Path], tmp_path: Path) -> None:
+    summaries: list[dict[str, Any]] = [
+        {"tta": "none", "folds": {}, "data": {"folds": 5}, "warnings": []},
+        {"tta": "flip", "folds": {}, "data": {"folds": 2}, "warnings": ["3 images were trained on."]},
+    ]
+    for folder, summary in zip(two, summaries, strict=True):
+        (folder / "summary.json").write_text(json.dumps(summary))
+    runs = f"runs=[{two[0]},{two[1]}]"
+    told = command.described(compare(runs, f"output={tmp_path / 'out'}"))[-3:]
+    assert told == [
+        "tta differs (base: none, other: flip), which alone changes scores; score all with the same tta",
+        "the number of folds differs (base: 5, other: 2), so that networks learnt from different shares of the images; "
+        "cross-validate all with the same data.folds",
+        "other: 3 images were trained on.",
+    ]
+    assert (tmp_path / "out" / "comparison.md").read_text().split("\n\n")[1:] == [*told[:2], f"{told[2]}\n"]
+    assert json.loads((tmp_path / "out" / "comparison.json").read_text())["caveats"] == told
+    (two[1] / "summary.json").write_text(json.dumps(summaries[0]))
+    assert compare(runs, f"output={tmp_path / 'out'}").caveats == []
 
 
 @pytest.mark.slow

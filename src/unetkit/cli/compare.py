@@ -82,7 +82,7 @@ def described(comparison: "Comparison") -> list[str]:
                 line += f"; minus {baseline}: {gap:+.4f} ({low:+.4f} to {high:+.4f})"
                 line += f", better on {better} images, worse on {worse}"
             lines.append(line)
-    return lines
+    return lines + comparison.caveats
 
 
 def run() -> None:

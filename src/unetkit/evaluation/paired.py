@@ -12,7 +12,7 @@ from unetkit.errors import UserError
 from unetkit.evaluation.bootstrap import Interval, drawn_means, interval, resamples, seed_resamples
 from unetkit.evaluation.primary import DEFAULT, Primary, read_primary
 from unetkit.evaluation.registry import BY_NAME, ScoreEntry
-from unetkit.evaluation.runs import COMPARED, ScoredRun
+from unetkit.evaluation.runs import COMPARED, CONDITIONS, ScoredRun
 from unetkit.evaluation.summarise import SAME
 
 ROUNDING = 1e-5  # by which the shares of foreground of one mask may differ, as they are rounded in the file
@@ -45,6 +45,21 @@ class Comparison:
     def scores(self) -> list[str]:
         """The names of the scores, as columns of `scores.csv`, the leading one first."""
         return compared(self.primary)
+
+    @property
+    def caveats(self) -> list[str]:
+        """What else than the recipes changes the scores, a line for each: other views, other folds, warnings."""
+        meanings = {
+            "tta": "tta differs ({}), which alone changes scores; score all with the same tta",
+            "folds": "the number of folds differs ({}), so that networks learnt from different shares of the images; "
+            "cross-validate all with the same data.folds",
+        }
+        found = []
+        for key in CONDITIONS:
+            known = {run.name: run.facts[key] for run in self.runs if key in run.facts}
+            if len(set(known.values())) > 1:
+                found.append(meanings[key].format(", ".join(f"{run}: {value}" for run, value in known.items())))
+        return found + [f"{run.name}: {line}" for run in self.runs for line in run.warnings]
 
     def wins(self, run: str, score: str) -> tuple[int, int]:
         """Return on how many images a run is better and worse than the baseline."""

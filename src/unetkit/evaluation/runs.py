@@ -16,6 +16,7 @@ from unetkit.run_files import read_json, read_text
 
 COMPARED = ("iou", "dice", "kaggle")  # names of the scores of images that are compared, behind the leading one
 FACTS = ("parameters", "epochs", "seed")  # keys of `summary.json` for the table
+CONDITIONS = ("tta", "folds")  # what else changes scores: averaged views, and the number of folds of a cross-validation
 MAX_BYTES = 2**28  # of a scores.csv: a million images
 
 Rows = dict[str, dict[str, float]]
@@ -29,14 +30,16 @@ class ScoredRun:
     Attributes:
         name: Name for tables and figures.
         seeds: The images of each run.
-        facts: The known values of `FACTS`; several different ones as text, as in `47, 48`.
+        facts: The known values of `FACTS` and `CONDITIONS`; several different ones as text, as in `47, 48`.
         primary: The score that leads the first of the runs.
+        warnings: What their evaluations warned of.
     """
 
     name: str
     seeds: list[Rows]
     facts: dict[str, Any]
     primary: Primary
+    warnings: tuple[str, ...] = ()
 
     @property
     def ids(self) -> set[str]:
@@ -92,11 +95,12 @@ def scores_of(path: Path) -> Path:
 def _as_one(name: str, runs: Sequence[ScoredRun]) -> ScoredRun:
     """Join the runs of one recipe."""
     facts: dict[str, Any] = {}
-    for key in FACTS:
+    for key in (*FACTS, *CONDITIONS):
         known = list(dict.fromkeys(run.facts[key] for run in runs if key in run.facts))
         if known:
             facts[key] = known[0] if len(known) == 1 else ", ".join(map(str, known))
-    return ScoredRun(name, [rows for run in runs for rows in run.seeds], facts, runs[0].primary)
+    warnings = tuple(dict.fromkeys(line for run in runs for line in run.warnings))
+    return ScoredRun(name, [rows for run in runs for rows in run.seeds], facts, runs[0].primary, warnings)
 
 
 def _read(file: Path) -> list[ScoredRun]:
@@ -117,10 +121,14 @@ def _read(file: Path) -> list[ScoredRun]:
     folder = file.absolute().parent
     folder = folder.parent if folder.name == "evaluation" else folder
     summary = _summary(file.parent, folder)
-    facts = {key: summary[key] for key in FACTS if type(summary.get(key)) is int}
+    facts: dict[str, Any] = {key: summary[key] for key in FACTS if type(summary.get(key)) is int} | _conditions(summary)
     primary = _primary(summary)
     names = list(models) if len(models) > 1 else [folder.name]
-    return [ScoredRun(name, [rows], facts, primary) for name, rows in zip(names, models.values(), strict=True)]
+    given = summary.get("warnings")
+    warnings = tuple(line for line in given if isinstance(line, str)) if isinstance(given, list) else ()
+    return [
+        ScoredRun(name, [rows], facts, primary, warnings) for name, rows in zip(names, models.values(), strict=True)
+    ]
 
 
 def _numbers(row: dict[str, str]) -> dict[str, float]:
@@ -130,6 +138,13 @@ def _numbers(row: dict[str, str]) -> dict[str, float]:
         with suppress(ValueError, TypeError):
             found[name] = float(text)
     return found
+
+
+def _conditions(summary: dict[str, Any]) -> dict[str, Any]:
+    """Return those of `CONDITIONS` that the summary of an evaluation or a cross-validation tells."""
+    data, tta = summary.get("data"), summary.get("tta")
+    folds = data.get("folds") if isinstance(data, dict) and "folds" in summary else None
+    return {key: value for key, value in (("tta", tta), ("folds", folds)) if isinstance(value, str | int)}
 
 
 def _primary(summary: dict[str, Any]) -> Primary:

@@ -17,8 +17,8 @@ def write_comparison(folder: Path, comparison: Comparison) -> None:
     """Write `comparison.json`, `.csv` and `.md`, and `differences.png`, into a folder that exists."""
     rows = [_row(comparison, index) for index in range(len(comparison.runs))]
     facts = {"images": len(comparison.ids), "resamples": comparison.resamples, "baseline": comparison.runs[0].name}
-    facts["primary"] = comparison.primary.name
-    write_json(folder / "comparison.json", {**facts, "runs": rows})
+    more = {"primary": comparison.primary.name, "caveats": comparison.caveats}
+    write_json(folder / "comparison.json", {**facts, **more, "runs": rows})
     with whole_file(folder / "comparison.csv") as part, part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[-1]), restval="")
         writer.writeheader()
@@ -30,7 +30,7 @@ def write_comparison(folder: Path, comparison: Comparison) -> None:
 
 
 def markdown(comparison: Comparison) -> str:
-    """Return a table with a row for each run; differences to the first run have 95 % intervals."""
+    """Return a table with a row for each run, and the caveats; differences to the first run have 95 % intervals."""
     scores = [
         cell
         for name in comparison.scores
@@ -43,7 +43,8 @@ def markdown(comparison: Comparison) -> str:
         for name in comparison.scores:
             cells += [f"{comparison.means[run.name][name].value:.4f}", *_against_first(comparison, run.name, name)]
         lines.append(cells)
-    return "".join(f"| {' | '.join(map(one_cell, cells))} |\n" for cells in lines)
+    table = "".join(f"| {' | '.join(map(one_cell, cells))} |\n" for cells in lines)
+    return table + "".join(f"\n{one_cell(caveat)}\n" for caveat in comparison.caveats)
 
 
 def one_cell(text: str) -> str:

@@ -77,6 +77,7 @@ def evaluate_models(
     summary |= {
         "primary": primary.name,
         "data": images.name,
+        "tta": models[0].predictor.tta,
         "seed": seed,
         "git_commit": git_commit(),
         "warnings": warnings,
