@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from training_runs import QUIET, composed
 
 from unetkit.checkpoints.files import find_checkpoints
-from unetkit.checkpoints.loading import load_ensemble
+from unetkit.checkpoints.loading import load, load_ensemble
 from unetkit.errors import UserError
 from unetkit.training.build import build_trainer
 from unetkit.training.cross_validation import cross_validate
@@ -54,7 +54,9 @@ def test_all_folds_from_training_to_an_ensemble(tmp_path: Path, capsys: pytest.C
     assert again["models"] == summary["models"]
     chosen = cross_validate(config(tmp_path, "metrics.primary=boundary_iou"))["post_processing"]
     assert (chosen["score"], len(chosen["others_choice"])) == ("boundary_iou", 2)
-    assert round(load_ensemble(find_checkpoints(tmp_path)).threshold, 2) == chosen["threshold"]
+    assert round(load_ensemble(tmp_path).threshold, 2) == chosen["threshold"]
+    with pytest.raises(UserError, match=r"is a cross-validation of 2 networks; give one, as .*fold-0\.ckpt, or all to"):
+        load(tmp_path)
 
 
 @pytest.mark.slow

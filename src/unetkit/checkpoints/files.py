@@ -64,6 +64,9 @@ def read_safely(path: str | Path, key: str = "checkpoint") -> Any:
     """
     file, subject = checkpoint_file(path, key), f"{key}={path}"
     if not file.is_file():
+        if members := sorted((file / "ensemble").glob("*.ckpt")):
+            fix = f"give one, as {key}={members[0]}, or all to unetkit.load_ensemble"
+            raise UserError(subject, f"is a cross-validation of {len(members)} networks", fix)
         problem = "holds no checkpoints/last.ckpt" if file.is_dir() else "does not exist or is not a file"
         raise UserError(subject, problem, _advice(file / "checkpoints" if file.is_dir() else file.parent, key, file))
     try:

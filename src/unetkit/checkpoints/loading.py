@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from unetkit.checkpoints.checkpoint import Checkpoint
+from unetkit.checkpoints.files import find_checkpoints
 from unetkit.errors import UserError
 from unetkit.prediction.ensemble import Ensemble
 from unetkit.prediction.predictor import Predictor
@@ -37,11 +38,13 @@ def load(
     return Checkpoint.read(path).predictor(device, tta=tta, tile=tile, overlap=overlap)
 
 
-def load_ensemble(paths: Sequence[str | Path], device: str | torch.device = "cpu", **options: Any) -> Ensemble:
+def load_ensemble(
+    paths: str | Path | Sequence[str | Path], device: str | torch.device = "cpu", **options: Any
+) -> Ensemble:
     """Load the networks of several checkpoints, as of all folds; their probabilities are averaged.
 
     Args:
-        paths: Checkpoints, at least one.
+        paths: A cross-validation, a pattern, or several of what `load` takes.
         device: Name of the device to predict on.
         options: Further arguments of `load`.
 
@@ -51,14 +54,15 @@ def load_ensemble(paths: Sequence[str | Path], device: str | torch.device = "cpu
     members: list[Predictor] = []
     classes = 0
     labels: list[str] = []
-    for path in paths:
+    files = find_checkpoints(paths)
+    for path in files:
         checkpoint = Checkpoint.read(path)
         count = checkpoint.metadata.classes
         if members and (count, checkpoint.metadata.labels) != (classes, labels):
-            found = f"tells {count} classes apart, but {paths[0]} {classes}"
+            found = f"tells {count} classes apart, but {files[0]} {classes}"
             raise UserError(
                 checkpoint.subject,
-                found if count != classes else f"has other labels than {paths[0]}",
+                found if count != classes else f"has other labels than {files[0]}",
                 "average only networks with the same classes",
             )
         classes, labels = count, checkpoint.metadata.labels
