@@ -1,10 +1,13 @@
 """A folder of DICOM slices is one volume, in the order and at the place that its headers say."""
 
+import os
 import re
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
+import cv2
 import nibabel
 import numpy as np
 import pydicom
@@ -14,6 +17,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import UID, generate_uid
 
 from unetkit.data import Preprocessing
+from unetkit.data.layout.find import find_layout
 from unetkit.data.layout.inputs import find_images
 from unetkit.data.sources import volume_pairs
 from unetkit.data.volumes import read_mask_for_training, read_volume
@@ -169,3 +173,23 @@ def test_series_from_files_to_masks_at_their_place(
     truth: Any = nibabel.load("scans/masks/ct_3.nii.gz")
     np.testing.assert_allclose(found.affine, truth.affine, atol=1e-4)
     assert found.shape == truth.shape
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the advice is of Unix")
+@pytest.mark.parametrize("names", [("IM0", "IM1"), ("1.2.840.113619.2.1", "1.2.840.113619.2.2")])
+def test_files_without_a_suffix_are_renamed_by_the_command_that_is_told(names: tuple[str, str], tmp_path: Path) -> None:
+    images, masks = tmp_path / "the data" / "images", tmp_path / "the data" / "masks"
+    for number, name in enumerate(names):
+        write_slice(images / name, RNG.integers(0, 99, (6, 7)), number, UID("1.2"))
+        masks.mkdir(exist_ok=True)
+        cv2.imwrite(str(masks / f"{name}.png"), np.zeros((6, 7), np.uint8))
+    said = rf"{re.escape(names[0])} is a DICOM file, but its name does not end in \.dcm; rename all: (.*)"
+    with pytest.raises(UserError, match=said):
+        find_images([images])
+    with pytest.raises(UserError, match=said) as refused:
+        find_layout(tmp_path / "the data")
+    command = re.search(said, str(refused.value))
+    assert command is not None
+    subprocess.run(command[1], shell=True, check=True)
+    assert [ref.last for ref in find_images([images])] == [f"{name}.dcm" for name in names]
+    assert len(find_layout(tmp_path / "the data").pairs) == 2

@@ -24,7 +24,7 @@ from unetkit.data.layout.problems import (
     report_unread,
 )
 from unetkit.data.layout.roles import Roles, by_folders, sort_roles
-from unetkit.data.layout.series import join_series
+from unetkit.data.layout.series import join_series, refuse_unnamed
 from unetkit.data.layout.tree import Entry, list_entries
 from unetkit.data.layout.words import SPLIT_WORDS
 from unetkit.data.pages import pages_of
@@ -128,6 +128,8 @@ def find_layout(
     search.findings += [*report_unlabelled(search.roles.unlabelled), *report_empty_splits(root, entries)]
     unread = report_unread(search.entries, search.roles, search.kinds, are_drawn=bool(search.drawn))
     search.findings = [*([] if search.are_foreign else unread), *search.findings]
+    if not pairs:
+        refuse_unnamed(root, entries)
     if not pairs and not any(finding.severity == Severity.FAULT for finding in search.findings):
         raise _no_image_found(root, search)
     unlabelled = tuple(item.ref for item in search.roles.unlabelled)

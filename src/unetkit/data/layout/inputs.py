@@ -9,7 +9,7 @@ from pathlib import Path
 from unetkit.data.files import SEGY_SUFFIXES, SUFFIXES, FileRef, result_names
 from unetkit.data.layout.channels import join_inputs
 from unetkit.data.layout.roles import below_others, by_folders, masks_by_name, sort_roles
-from unetkit.data.layout.series import join_series
+from unetkit.data.layout.series import join_series, refuse_unnamed
 from unetkit.data.layout.tree import Entry, list_entries
 from unetkit.data.zarrs import ZARR
 from unetkit.errors import UserError, readable
@@ -59,6 +59,8 @@ def _find_images(place: Path, volumes: bool) -> list[FileRef]:
     ):
         entries = join_series(list_entries(place)) if volumes else list_entries(place)
         refs = images_among([entry for entry in entries if entry.ref.suffix in KINDS])
+        if not refs:
+            refuse_unnamed(place, entries)
     else:
         return [FileRef(place)]  # also a pipe, which is refused when it is read
     if not refs:
