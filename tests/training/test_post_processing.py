@@ -117,6 +117,7 @@ def test_a_score_of_whole_masks_chooses_a_threshold() -> None:
     joined = V_RAND.entry.of_masks(np.ones((24, 24), bool), with_cells(0)[1] > 0, np.ones((24, 24), bool))
     assert 0.6 < joined < 0.8
     assert said["score_of_others_choice"] == round((5 + joined) / 6, 6)  # at 0.65, the cells at 0.72 are joined
+    assert [choice["score"] for choice in said["others_choice"]] == [1, 1, round((1 + joined) / 2, 6)]
     assert value_of(together(folds), V_RAND) == pytest.approx((3 + 3 * joined) / 6)
 
 

@@ -57,7 +57,10 @@ def choose(folds: Sequence[Measured], primary: Primary) -> tuple[PostProcessing,
     sign = -1 if primary.entry.lower_is_better else 1
     gains = estimate is not None and sign * estimate > sign * round(plain_score, 6)
     used = fitted if gains else PostProcessing(folds[0].threshold, 0)
-    others = [choice._asdict() for choice in by_others]
+    others = [
+        choice._asdict() | {"score": score_with([choice], [fold], primary)}
+        for choice, fold in zip(by_others, folds if by_others else (), strict=True)
+    ]
     found = {"score": primary.name, "fitted": fitted._asdict(), "score_of_others_choice": estimate}
     return used, used._asdict() | found | {"others_choice": others}
 
