@@ -11,7 +11,7 @@ rm -rf "$place"
 tests=(
   training/test_run.py training/test_resume.py training/test_old_runs.py training/test_loggers.py test_configs.py
   checkpoints/test_export.py checkpoints/test_checkpoint.py prediction models/test_zoo.py
-  data/test_files.py data/test_layers.py data/test_damaged_files.py data/test_gdal.py data/test_segy.py data/test_zarr.py
+  data/test_files.py data/test_listing.py data/test_layers.py data/test_damaged_files.py data/test_gdal.py data/test_segy.py data/test_zarr.py
   metrics/test_metrics.py metrics/test_metrics_formulas.py metrics/test_objects.py losses/test_losses.py
   evaluation/test_compare.py report/test_report.py demo/test_page.py serve checkpoints/test_hub.py cli/test_tune.py
 )

@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +34,14 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
+
+
+def zipped(path: Path, *members: tuple[str, bytes]) -> Path:
+    """Write a zip of members, each by its name and content; gives the path."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in members:
+            file.writestr(name, content)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -59,7 +59,7 @@ def choose(folds: Sequence[Measured], primary: Primary) -> tuple[PostProcessing,
     used = fitted if gains else PostProcessing(folds[0].threshold, 0)
     others = [
         choice._asdict() | {"score": score_with([choice], [fold], primary)}
-        for choice, fold in zip(by_others, folds if by_others else (), strict=True)
+        for choice, fold in zip(by_others, folds, strict=False)  # of a single fold there is none
     ]
     found = {"score": primary.name, "fitted": fitted._asdict(), "score_of_others_choice": estimate}
     return used, used._asdict() | found | {"others_choice": others}
@@ -126,7 +126,6 @@ def together(folds: Sequence[Measured]) -> Measured:
     measures = Measures(*(torch.cat(columns) for columns in zip(*(fold.measures for fold in folds), strict=True)))
     ids = tuple(id for fold in folds for id in fold.ids)
     objects = None if first.objects is None else torch.cat([fold.objects for fold in folds if fold.objects is not None])
-    by_threshold = [fold.by_threshold for fold in folds if fold.by_threshold is not None]
     return Measured(
         "out of fold",
         ids,
@@ -136,7 +135,6 @@ def together(folds: Sequence[Measured]) -> Measured:
         first.has_background,
         first.optional,
         objects,
-        torch.cat(by_threshold) if by_threshold else None,
     )
 
 

@@ -50,9 +50,8 @@ def refuse_unnamed(place: Path | None, entries: Sequence[Entry]) -> None:
     others = [entry for entry in entries if not entry.is_image and entry.ref.member is None]
     unnamed = [entry for entry in others[:LOOKED_AT] if _is_dicom(entry.ref.path)]
     if unnamed and place is not None:
-        named = (
-            "-name '*.[0-9]*' ! -name '*.[a-z]*'" if "." in unnamed[0].ref.last else "! -name '*.*'"
-        )  # a UID has dots
+        has_dots = "." in unnamed[0].ref.last  # as a UID has
+        named = "-name '*.[0-9]*' ! -name '*.[a-z]*'" if has_dots else "! -name '*.*'"
         command = f"find {shlex.quote(str(place))} -type f {named} ! -name DICOMDIR -exec mv {{}} {{}}{DICOM} \\;"
         problem = f"is a DICOM file, but its name does not end in {DICOM}"
         raise UserError(str(unnamed[0].ref), problem, f"rename all: {command}")
